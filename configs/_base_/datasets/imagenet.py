@@ -1,0 +1,33 @@
+"""ImageNet-1K as class folders, for pre-training at 224 px."""
+data_root = 'data/imagenet'
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='RandomResizedCrop', size=224, scale=(0.2, 1.0), interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackImage'),
+]
+test_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='CenterCrop', size=224, ratio=0.875),
+    dict(type='PackImage'),
+]
+train_dataloader = dict(
+    batch_size=256,
+    num_workers=10,
+    persistent_workers=True,
+    pin_memory=True,
+    sampler=dict(type='EpochSampler', shuffle=True),
+    collate_fn=dict(type='mmmim.mim_collate'),
+    dataset=dict(type='ImageFolder', data_root='data/imagenet/train', pipeline=train_pipeline))
+test_dataloader = dict(
+    batch_size=256,
+    num_workers=10,
+    sampler=dict(type='EpochSampler', shuffle=False, pad=True),
+    collate_fn=dict(type='mmmim.mim_collate'),
+    dataset=dict(type='ImageFolder', data_root='data/imagenet/val', pipeline=test_pipeline))
+test_cfg = dict()
+test_evaluator = dict(type='ReconstructionMetric')
+feature_eval = dict(
+    bank=dict(type='ImageFolder', data_root='data/imagenet/train', pipeline=test_pipeline),
+    query=dict(type='ImageFolder', data_root='data/imagenet/val', pipeline=test_pipeline),
+    ks=(20, ), batch_size=256, num_workers=10)

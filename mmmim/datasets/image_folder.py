@@ -1,0 +1,133 @@
+"""A folder of images, with or without classes."""
+import os
+from collections import Counter
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+from ..registry import DATASETS
+from .file_list import IMAGE_EXTENSIONS, list_images, walk
+from .retrying import RetryingDataset
+
+
+def check_data_root(data_root: str) -> str:
+    """The path with ``~`` expanded. Raises FileNotFoundError, with what to set, if there is nothing."""
+    path = os.path.expanduser(data_root)
+    if not data_root or not os.path.exists(path):
+        raise FileNotFoundError(
+            f'the data set {data_root!r} (seen from {os.getcwd()}) does not exist. Set dataset.data_root of the '
+            'dataloader in the config, or by --cfg-options train_dataloader.dataset.data_root=/path/to/images')
+    return path
+
+
+@DATASETS.register_module()
+class ImageFolder(RetryingDataset):
+    """The images under a folder, flat or nested at will.
+
+    Args:
+        data_root: The folder.
+        ann_file: Text file with one image a line, ``relative/path`` or ``relative/path label`` (an integer); relative
+            to ``data_root``. Without it, all images under the folder are taken.
+        with_label: Whether images have labels. ``'auto'``: with an annotation file, if it has labels; otherwise if
+            there are at least two folders in ``data_root`` and every image lies in one of them. Without an annotation
+            file the label is the place of that folder in alphabetical order, or in ``metainfo['classes']`` if given.
+        extensions: File name extensions of images, without a dot, in any case.
+        cache_from: The number of images from which the file list is cached, see
+            :func:`~mmmim.datasets.file_list.list_images`.
+        **kwargs: ``pipeline``, ``indices``, ``metainfo`` and the other options of MMEngine's ``BaseDataset``.
+            ``data_prefix=dict(img_path=...)`` names a sub-folder that holds the images.
+
+    Raises:
+        FileNotFoundError: if the folder, the annotation file or an image named in it doesn't exist.
+        NotADirectoryError: if ``data_root`` is a file.
+        ValueError: if there are no images, or labels were asked for where there are none.
+    """
+
+    def __init__(self, data_root: str, ann_file: str = '', with_label: Union[bool, str] = 'auto',
+                 extensions: Sequence[str] = IMAGE_EXTENSIONS, cache_from: int = 10_000, **kwargs):
+        if with_label not in (True, False, 'auto'):
+            raise ValueError(f"with_label is {with_label!r}; it can be True, False or 'auto'")
+        data_root = check_data_root(data_root)
+        if not os.path.isdir(data_root):
+            raise NotADirectoryError(f'data_root {data_root!r} is a file, but a folder of images is needed (a list of '
+                                     'images is given as ann_file)')
+        self.with_label = with_label
+        self.extensions = tuple(extensions)
+        self.cache_from = cache_from
+        super().__init__(ann_file=ann_file, data_root=data_root, **kwargs)
+
+    def load_data_list(self) -> List[dict]:
+        """One ``dict(img_path=relative path[, gt_label=int])`` for each image."""
+        root = self.data_prefix['img_path']
+        if not os.path.isdir(root):
+            raise FileNotFoundError(f"there is no folder {root!r} (data_root and data_prefix['img_path'])")
+        files, labels = self._annotated(root) if self.ann_file else self._found(root)
+        if labels is None:
+            return [dict(img_path=file) for file in files]
+        return [dict(img_path=file, gt_label=label) for file, label in zip(files, labels)]
+
+    def get_data_info(self, idx: int) -> dict:
+        """``img_path`` (full), ``sample_idx`` and, where there are labels, ``gt_label``."""
+        info = super().get_data_info(idx)
+        info['img_path'] = os.path.join(self.data_prefix['img_path'], info['img_path'])
+        return info
+
+    def _found(self, root: str) -> Tuple[List[str], Optional[List[int]]]:
+        files = list_images(root, self.extensions, self.cache_from)
+        if not files:
+            kinds = Counter(os.path.splitext(file)[1].lower() or 'no extension' for file in walk(root))
+            found = ', '.join(f'{count} x {kind}' for kind, count in kinds.most_common(8)) or 'no files at all'
+            raise ValueError(f'there are no images under {root!r}: found {found}; looked for '
+                             f'{", ".join(self.extensions)} (option extensions). Hidden ones do not count.')
+        # the folder in root that an image lies in; '' for an image in root itself
+        names = [file.partition('/')[0] if '/' in file else '' for file in files]
+        folders = sorted(set(names))
+        if self.with_label is False or (self.with_label == 'auto' and ('' in folders or len(folders) < 2)):
+            return files, None
+        if '' in folders:
+            raise ValueError('with_label=True needs every image in a folder of its class, but '
+                             f'{files[names.index("")]!r} lies directly in {root!r}')
+        classes = self._classes(folders, root)
+        return files, [classes[name] for name in names]
+
+    def _classes(self, folders: List[str], root: str) -> Dict[str, int]:
+        """Class names and their labels."""
+        given = self._metainfo.setdefault('classes', tuple(folders))
+        classes = {name: label for label, name in enumerate(given)}
+        unknown = [folder for folder in folders if folder not in classes]
+        if unknown:
+            raise ValueError(f"metainfo['classes'] does not have the folders {unknown[:5]} of {root!r}")
+        return classes
+
+    def _annotated(self, root: str) -> Tuple[List[str], Optional[List[int]]]:
+        if not os.path.isfile(self.ann_file):
+            raise FileNotFoundError(f'the annotation file {self.ann_file!r} does not exist. Set dataset.ann_file of '
+                                    'the dataloader (relative to data_root), or leave it out to take all images')
+        with open(self.ann_file, encoding='utf-8-sig') as stream:
+            lines = [(number, *_parse_line(line)) for number, line in enumerate(stream, 1) if line.strip()]
+        if not lines:
+            raise ValueError(f'the annotation file {self.ann_file!r} is empty')
+        self._check_files(lines, root)
+        files = [file for _, file, _ in lines]
+        labelled = sum(label is not None for _, _, label in lines)
+        if self.with_label is False or (self.with_label == 'auto' and labelled == 0):
+            return files, None
+        if labelled < len(lines):
+            number, file, _ = next(line for line in lines if line[2] is None)
+            raise ValueError(f'{self.ann_file}, line {number}: {file!r} has no label, but {labelled} of {len(lines)} '
+                             'lines have one. Complete it, or set with_label=False')
+        return files, [label for _, _, label in lines]
+
+    def _check_files(self, lines: List[tuple], root: str) -> None:
+        # asking for a million files one by one takes minutes on a network file system; their list is cached
+        known = set(list_images(root, self.extensions, self.cache_from)) if len(lines) >= self.cache_from else set()
+        missing = [(number, file) for number, file, _ in lines
+                   if file not in known and not os.path.isfile(os.path.join(root, file))]
+        if missing:
+            first = ''.join(f'\n  line {number}: {file}' for number, file in missing[:5])
+            raise FileNotFoundError(f'{len(missing)} of the {len(lines)} images named in {self.ann_file} do not exist '
+                                    f'under {root!r}:{first}')
+
+
+def _parse_line(line: str) -> Tuple[str, Optional[int]]:
+    """``'a b.jpg 3'`` is ``('a b.jpg', 3)``, ``'a b.jpg'`` is ``('a b.jpg', None)``."""
+    path, _, last = line.strip().rpartition(' ')
+    return (path.rstrip(), int(last)) if path and last.isdecimal() else (line.strip(), None)

@@ -1,0 +1,299 @@
+"""Reading images of any kind as uint8, only as much of them as is needed.
+
+What a file becomes, by the number of channels that is asked for:
+
+======================================  =========================================================================
+in the file                             what comes out
+======================================  =========================================================================
+EXIF (or XMP) orientation               always applied: sizes, boxes and pixels are those of the upright image
+grey, 1-bit, palette, CMYK and YCCK,    3 channels: RGB; 1: luminance (ITU-R 601); 4: RGB and an opaque alpha
+LAB, HSV, YCbCr
+alpha (RGBA, LA, transparent palette    3 and 1 channels: laid over white; 4: kept
+or key colour)
+16-bit grey                             times 1/257, so that 65535 becomes 255 (Pillow's own conversion clips)
+32-bit integer grey                     taken for 16-bit values: clipped to 0..65535, then times 1/257
+16-bit colour                           the high byte
+float grey                              times 255 if all values lie in [0, 1], otherwise clipped to 0..255; NaN is 0
+several frames (GIF, WebP, TIFF ...)    the first one, for 1, 3 and 4 channels
+TIFF with exactly C pages               one channel a page (its luminance), for C other than 1, 3 and 4
+``.npy`` array [H, W, C] or [H, W]      as it is, any C: uint8, or uint16 times 1/257; never unpickled
+======================================  =========================================================================
+
+Anything else, and any other number of channels, raises :class:`ImageReadError`, as does a file that is empty,
+truncated, not an image, or so large that it looks like a decompression bomb (Pillow's limit).
+"""
+import os
+import struct
+import warnings
+from contextlib import contextmanager
+from functools import cached_property
+from math import ceil, floor
+from typing import List, Tuple, Union
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+Box = Tuple[float, float, float, float]
+
+INTERPOLATIONS = {name: getattr(Image.Resampling, name.upper())
+                  for name in ('nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos')}
+
+# A closed list: Pillow would hand an EPS file, whatever its name, to Ghostscript.
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF', 'TIFF', 'PPM', 'JPEG2000')
+
+_ORIENTATION_TAG = 0x0112
+# EXIF orientation: how stored pixels are turned upright; whether that exchanges the axes; and which stored axes (x, y)
+# run against the upright ones.
+_TURNS = {
+    1: (None, False, False, False),
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, False, True, False),
+    3: (Image.Transpose.ROTATE_180, False, True, True),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, False, False, True),
+    5: (Image.Transpose.TRANSPOSE, True, False, False),
+    6: (Image.Transpose.ROTATE_270, True, False, True),
+    7: (Image.Transpose.TRANSVERSE, True, True, True),
+    8: (Image.Transpose.ROTATE_90, True, True, False),
+}
+
+
+class ImageReadError(ValueError):
+    """An image that can't be read.
+
+    Attributes:
+        path (str): The file.
+        reason (str): What is wrong with it, in words.
+    """
+
+    def __init__(self, path: str, reason: str = ''):
+        super().__init__(path, reason)  # both, so that it survives the way from a worker process
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f'{self.path}: {self.reason}'
+
+
+class ImageSource:
+    """An image that is opened when it is needed, and then closed again.
+
+    Args:
+        source: Path of a file, or an array ``[H, W, C]`` uint8.
+        channels: Number of channels of what comes out, see the table above.
+    """
+
+    def __init__(self, source: Union[str, os.PathLike, np.ndarray], channels: int = 3):
+        self.channels = channels
+        self._array = source if isinstance(source, np.ndarray) else None
+        self.path = '<array>' if self._array is not None else os.fspath(source)
+        self._in_array = self._array is not None or self.path.lower().endswith('.npy')
+
+    @cached_property
+    def size(self) -> Tuple[int, int]:
+        """``(width, height)`` of the upright image, from the header alone. Raises :class:`ImageReadError`."""
+        with _reading(self.path):
+            if self._in_array:
+                return self._open_array().shape[1::-1]
+            with open(self.path, 'rb') as file:
+                image, orientation = _open_image(file)
+                return image.size[::-1] if _TURNS[orientation][1] else image.size
+
+    def crop(self, box: Box, size: Tuple[int, int], interpolation: str = 'bicubic') -> np.ndarray:
+        """Cut out a box and resize it in one step, antialiased.
+
+        A JPEG is decoded at the smallest of the scales 1, 1/2, 1/4, 1/8 that still has a pixel for each one wanted.
+
+        Args:
+            box: ``(left, top, width, height)`` in pixels of the upright image at full resolution; may be fractional.
+            size: ``(height, width)`` of the result.
+            interpolation: One of :data:`INTERPOLATIONS`.
+
+        Returns:
+            ``[height, width, channels]`` uint8.
+
+        Raises:
+            ImageReadError: if the file can't be read or doesn't have the channels.
+            ValueError: if the box doesn't lie in the image.
+        """
+        resample = INTERPOLATIONS[interpolation]
+        box = self._checked_box(box)
+        with _reading(self.path):
+            planes, box, orientation = (self._array_region if self._in_array else self._decode)(box, size)
+            turn, exchange, _, _ = _TURNS[orientation]
+            planes = [plane.resize(size if exchange else size[::-1], resample, box) for plane in planes]
+            if turn is not None:
+                planes = [plane.transpose(turn) for plane in planes]
+        # [height, width] or [height, width, C] each
+        return np.concatenate([np.atleast_3d(np.asarray(plane)) for plane in planes], axis=2)
+
+    def read(self) -> np.ndarray:
+        """The whole upright image, ``[H, W, channels]`` uint8. Raises :class:`ImageReadError`."""
+        width, height = self.size
+        return self.crop((0, 0, width, height), (height, width))
+
+    def _checked_box(self, box: Box) -> Box:
+        left, top, width, height = box
+        full_width, full_height = self.size
+        slack = 1e-3  # of a pixel, for the rounding of whoever computed the box
+        if not (-slack <= left and -slack <= top and width > 0 and height > 0
+                and left + width <= full_width + slack and top + height <= full_height + slack):
+            raise ValueError(f'box (left, top, width, height) = {tuple(box)} does not lie in the image of '
+                             f'{full_width} x {full_height} pixels ({self.path})')
+        left, top = max(left, 0), max(top, 0)
+        return left, top, min(width, full_width - left), min(height, full_height - top)
+
+    def _decode(self, box: Box, size: Tuple[int, int]) -> Tuple[List[Image.Image], Box, int]:
+        """The image as stored, the box ``(x0, y0, x1, y1)`` in it, and its orientation."""
+        left, top, width, height = box
+        with open(self.path, 'rb') as file:
+            image, orientation = _open_image(file)
+            _, exchange, against_x, against_y = _TURNS[orientation]
+            if exchange:
+                left, top, width, height = top, left, height, width
+            left = image.width - left - width if against_x else left
+            top = image.height - top - height if against_y else top
+            shrink = _draft(image, min(box[2] / size[1], box[3] / size[0]), self.channels)
+            planes = to_planes(image, self.channels, self.path)
+        right = min((left + width) / shrink, planes[0].width)
+        bottom = min((top + height) / shrink, planes[0].height)
+        return planes, (left / shrink, top / shrink, right, bottom), orientation
+
+    def _open_array(self) -> np.ndarray:
+        """``[H, W, C]``, mapped into memory where it comes from a file."""
+        array = self._array
+        if array is None:
+            array = np.lib.format.open_memmap(self.path, mode='r')  # refuses pickled objects
+        if array.ndim == 2:
+            array = array[:, :, None]
+        if array.ndim != 3 or array.dtype not in (np.uint8, np.uint16) or 0 in array.shape:
+            raise ImageReadError(self.path, f'holds {array.dtype} of shape {array.shape}; uint8 or uint16 [H, W, C] is '
+                                 'needed')
+        if array.shape[2] != self.channels and (self._array is None or {array.shape[2], self.channels} - {1, 3, 4}):
+            raise _wrong_channels(self.path, f'{array.shape[2]} channels', self.channels)
+        return array
+
+    def _array_region(self, box: Box, size: Tuple[int, int]) -> Tuple[List[Image.Image], Box, int]:
+        """The part of the array that a crop looks at, the box ``(x0, y0, x1, y1)`` in it, and 1 for upright."""
+        left, top, width, height = box
+        array = self._open_array()
+        # the widest filter reaches three output pixels beyond the box
+        margin_x, margin_y = 3 * max(width / size[1], 1) + 1, 3 * max(height / size[0], 1) + 1
+        x0, y0 = max(floor(left - margin_x), 0), max(floor(top - margin_y), 0)
+        x1, y1 = ceil(left + width + margin_x), ceil(top + height + margin_y)
+        region = np.array(array[y0:y1, x0:x1])
+        if region.dtype == np.uint16:
+            region = _high_byte(region)
+        count = region.shape[2]
+        if count == self.channels and count not in (1, 3):
+            # also for 4, which need not be RGBA: resizing as RGBA would weigh three channels by the fourth
+            planes = [Image.fromarray(np.ascontiguousarray(region[:, :, i])) for i in range(count)]
+        else:
+            planes = to_planes(Image.fromarray(region[:, :, 0] if count == 1 else region), self.channels, self.path)
+        return planes, (left - x0, top - y0, left + width - x0, top + height - y0), 1
+
+
+def to_planes(image: Image.Image, channels: int, path: str) -> List[Image.Image]:
+    """The pixels of an image as one Pillow image of 1, 3 or 4 channels, or as ``channels`` images of one each."""
+    if channels in (1, 3, 4):
+        return [_to_mode(image, {1: 'L', 3: 'RGB', 4: 'RGBA'}[channels])]
+    pages = getattr(image, 'n_frames', 1)
+    if image.format != 'TIFF' or pages != channels:
+        raise _wrong_channels(path, f'{pages} page(s) of {len(image.getbands())} channel(s)', channels)
+    planes = []
+    for page in range(pages):
+        image.seek(page)
+        planes.append(_to_mode(image.copy(), 'L'))
+        if planes[page].size != planes[0].size:
+            raise ImageReadError(path, f'its pages have different sizes: {planes[0].size}, {planes[page].size}')
+    return planes
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Any Pillow mode to ``L``, ``RGB`` or ``RGBA``, after the table at the top."""
+    if image.mode == 'F' or image.mode.startswith('I'):
+        image = _grey_to_8_bits(image)
+    if image.has_transparency_data:
+        if image.mode in ('La', 'RGBa'):  # colours already multiplied by alpha
+            image = image.convert('LA' if image.mode == 'La' else 'RGBA')
+        image = image if image.mode == 'RGBA' else image.convert('RGBA')
+        if mode != 'RGBA':
+            image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
+    elif image.mode not in ('L', 'RGB'):
+        image = image.convert('RGB')  # the one conversion that Pillow has from every mode
+    image.load()  # the file is closed after this
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _grey_to_8_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    if image.mode == 'F':
+        values = np.nan_to_num(values)
+        if values.min() >= 0 and values.max() <= 1:
+            values = values * 255
+        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+    return Image.fromarray(_high_byte(np.clip(values, 0, 65535)))
+
+
+def _high_byte(values: np.ndarray) -> np.ndarray:
+    """0..65535 to 0..255, rounded: 257 * k becomes k."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _draft(image: Image.Image, reduction: float, channels: int) -> int:
+    """Make a JPEG decode at 1 / (1, 2, 4 or 8), which is returned, at most ``reduction``; others decode whole."""
+    shrink = next((s for s in (8, 4, 2) if s <= reduction), 1)
+    applied = image.draft('L' if channels == 1 else None, (image.width // shrink, image.height // shrink))
+    return shrink if applied is not None else 1
+
+
+def _open_image(file) -> Tuple[ImageFile.ImageFile, int]:
+    """The image with only its header read, and its EXIF orientation (1 to 8)."""
+    image = Image.open(file, formats=FORMATS)
+    if image.format == 'TIFF':
+        return image, 1  # Pillow turns these upright itself
+    try:
+        # not image.getexif(): for a PNG that decodes all pixels
+        orientation = Image.Image.getexif(image).get(_ORIENTATION_TAG)
+        if orientation is None and image.format == 'PNG':
+            exif = Image.Exif()
+            exif.load(_late_png_exif(file))
+            orientation = exif.get(_ORIENTATION_TAG)
+    except Exception:  # damaged metadata says nothing about the pixels
+        orientation = 1
+    return image, orientation if orientation in _TURNS else 1
+
+
+def _late_png_exif(file) -> bytes:
+    """The eXIf chunk of a PNG that stands behind the pixels; empty if there is none."""
+    position = file.tell()
+    file.seek(8)
+    exif = b''
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack('>I4s', head)
+        if kind == b'eXIf':
+            exif = file.read(length)
+            break
+        file.seek(length + 4, os.SEEK_CUR)  # 4: the checksum
+    file.seek(position)
+    return exif
+
+
+def _wrong_channels(path: str, found: str, asked: int) -> ImageReadError:
+    return ImageReadError(path, f'has {found}, but {asked} channels were asked for (numbers other than 1, 3 and 4 need '
+                          'a .npy array [H, W, C] or a TIFF with one page for each channel)')
+
+
+@contextmanager
+def _reading(path: str):
+    """Whatever goes wrong inside becomes an :class:`ImageReadError`; Pillow's remarks about metadata are not shown."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    except ImageReadError:
+        raise
+    except UnidentifiedImageError as error:
+        empty = os.path.getsize(path) == 0
+        reason = 'the file is empty' if empty else f'not an image of a known format ({", ".join(FORMATS)})'
+        raise ImageReadError(path, reason) from error
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError and more
+        raise ImageReadError(path, f'{type(error).__name__}: {error}') from error

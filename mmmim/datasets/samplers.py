@@ -1,0 +1,70 @@
+"""Samplers whose order is a function of (seed, epoch), and which can start anywhere in an epoch."""
+from typing import Iterator, Optional, Sized
+
+import torch
+from mmengine.dist import get_dist_info
+from torch.utils.data import Sampler
+
+from .. import randomness
+from ..registry import DATA_SAMPLERS
+from .seeded import SampleIndex
+
+
+@DATA_SAMPLERS.register_module()
+class EpochSampler(Sampler):
+    """Yields :class:`SampleIndex`: indices that carry the seed of their sample.
+
+    A global batch is a contiguous piece of the epoch's order, of which rank r takes every ``world_size``-th sample
+    from the r-th on: the same images meet in one optimizer step however many ranks share the work.
+
+    Args:
+        dataset: The data set; only its length is used.
+        shuffle: Permute by (seed, epoch). Without it (evaluation) the seeds of samples do not depend on the epoch.
+        seed: Seed of the run; Runner fills it in.
+        round_to: The epoch is cut to a multiple of this number of samples (the total batch size, so that every step
+            is whole). With 1 nothing is cut except what the ranks cannot share evenly; with ``pad``, nothing at all.
+        pad: Repeat the first samples until all ranks have equally many (evaluation in several processes).
+
+    Raises:
+        ValueError: Fewer samples than ``round_to``.
+    """
+
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: Optional[int] = None, round_to: int = 1,
+                 pad: bool = False) -> None:
+        self.rank, self.world_size = get_dist_info()
+        self.dataset, self.shuffle, self.seed = dataset, shuffle, seed or 0
+        self.epoch, self.start = 0, 0
+        total = len(dataset)
+        if pad:
+            self.total = -(-total // self.world_size) * self.world_size
+        else:
+            step = max(round_to, self.world_size)
+            self.total = total // step * step
+            if self.total == 0:
+                raise ValueError(f'the data set has {total} images, fewer than one batch of {step}: lower '
+                                 '`total_batch_size`, or add images')
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch, and how many of this rank's samples to skip: they are not read."""
+        self.epoch, self.start = epoch, start
+
+    def _order(self) -> torch.Tensor:
+        length = len(self.dataset)
+        if not self.shuffle:
+            order = torch.arange(length)
+        else:
+            generator = torch.Generator()
+            generator.manual_seed(randomness.derive(self.seed, self.epoch, randomness.ORDER))
+            order = torch.randperm(length, generator=generator)
+        repeats = -(-self.total // length)
+        return order.repeat(repeats)[:self.total]
+
+    def __iter__(self) -> Iterator[SampleIndex]:
+        epoch = self.epoch if self.shuffle else 0
+        mine = self._order()[self.rank::self.world_size][self.start:]
+        for index in mine.tolist():
+            yield SampleIndex(index, randomness.derive(self.seed, epoch, index))
+
+    def __len__(self) -> int:
+        """Samples of this rank in a whole epoch."""
+        return self.total // self.world_size

@@ -1,0 +1,287 @@
+"""Transforms of one image. What they share is a dict with
+
+- ``img_path`` (str) or ``img`` (``[H, W, C]`` uint8) from the data set, with ``gt_label``, ``sample_idx``, ``seed`` and
+  ``replaced`` where it has them;
+- ``source`` (:class:`~mmmim.datasets.image_io.ImageSource`) from :class:`LoadImage`, not decoded yet;
+- ``img`` (``[h, w, C]`` uint8) from one of the crops, which decode only what they need.
+
+Random choices use NumPy's global generator, which :class:`~mmmim.datasets.seeded.SeededDataset` seeds for each sample.
+"""
+import math
+from typing import Dict, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+
+from ..registry import TRANSFORMS
+from ..structures import DataSample
+from .image_io import INTERPOLATIONS, Box, ImageSource
+
+Size = Union[int, Sequence[int]]
+
+
+def _checked_size(size: Size) -> Tuple[int, int]:
+    """``(height, width)``; an int stands for a square."""
+    pair = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
+    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
+        raise ValueError(f'size is {size!r}; it must be a positive int or two of them (height, width)')
+    return pair
+
+
+def _checked_range(name: str, values: Sequence[float]) -> Tuple[float, float]:
+    low, high = values
+    if not 0 < low <= high:
+        raise ValueError(f'{name} is {tuple(values)}; it must be (low, high) with 0 < low <= high')
+    return low, high
+
+
+def _image(results: dict) -> np.ndarray:
+    """``[h, w, C]``: what the last transform left, or the whole image if there was no crop."""
+    if 'img' not in results:
+        results['img'] = _source(results).read()
+    return results['img']
+
+
+def _source(results: dict) -> ImageSource:
+    if 'source' not in results:
+        raise KeyError("there is no 'source': put LoadImage before this transform in the pipeline")
+    return results['source']
+
+
+@TRANSFORMS.register_module()
+class LoadImage(BaseTransform):
+    """Prepare reading the image. Nothing is decoded before it is needed.
+
+    Args:
+        channels: What the image becomes; the table in :mod:`mmmim.datasets.image_io` says how.
+    """
+
+    def __init__(self, channels: int = 3):
+        if not isinstance(channels, int) or channels < 1:
+            raise ValueError(f'channels is {channels!r}; it must be a positive int')
+        self.channels = channels
+
+    def transform(self, results: Dict) -> Dict:
+        """Turn ``img`` or ``img_path`` into ``source``."""
+        image = results.pop('img', None)
+        results['source'] = ImageSource(results['img_path'] if image is None else image, self.channels)
+        return results
+
+
+class _Crop(BaseTransform):
+    """A box of the source, resized: sets ``img`` ``[height, width, C]``. Subclasses choose the box.
+
+    Args:
+        size: ``(height, width)`` of the result, or one int for both.
+        interpolation: nearest, box, bilinear, hamming, bicubic or lanczos.
+
+    Raises:
+        ValueError: for a size that isn't positive, or an unknown interpolation.
+    """
+
+    def __init__(self, size: Size, interpolation: str = 'bicubic'):
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(f'interpolation is {interpolation!r}; it can be one of {", ".join(INTERPOLATIONS)}')
+        self.size = _checked_size(size)
+        self.interpolation = interpolation
+
+    def box(self, width: int, height: int) -> Box:
+        """``(left, top, width, height)`` of the crop in an image of that size."""
+        raise NotImplementedError
+
+    def transform(self, results: Dict) -> Dict:
+        """Turn ``source`` into ``img``."""
+        source = _source(results)
+        results['img'] = source.crop(self.box(*source.size), self.size, self.interpolation)
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomResizedCrop(_Crop):
+    """A box of random area and shape at a random place (Szegedy et al. 2015), as torchvision draws it.
+
+    Args:
+        size: ``(height, width)`` of the result, or one int for both.
+        scale: Range of the box's area as a share of the image's, drawn uniformly.
+        ratio: Range of width / height, drawn uniformly in the logarithm.
+        interpolation: nearest, box, bilinear, hamming, bicubic or lanczos.
+    """
+
+    def __init__(self, size: Size, scale: Sequence[float] = (0.2, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3),
+                 interpolation: str = 'bicubic'):
+        super().__init__(size, interpolation)
+        self.scale = _checked_range('scale', scale)
+        self.ratio = _checked_range('ratio', ratio)
+
+    def box(self, width: int, height: int) -> Box:
+        """Ten draws; if none lies in the image, the largest central box whose shape is in range."""
+        for _ in range(10):
+            area = width * height * np.random.uniform(*self.scale)
+            ratio = math.exp(np.random.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                return np.random.randint(0, width - w + 1), np.random.randint(0, height - h + 1), w, h
+        ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
+        w, h = min(width, max(round(height * ratio), 1)), min(height, max(round(width / ratio), 1))
+        return (width - w) // 2, (height - h) // 2, w, h
+
+
+@TRANSFORMS.register_module()
+class FixedSizeCrop(_Crop):
+    """Resize to a fixed scale, then crop at a random place: "crop, fixed size" of MAE's ablation (Table 1e).
+
+    Args:
+        size: ``(height, width)`` of the result, or one int for both.
+        resize: The image's shorter side is brought to this many pixels, or to more where the crop would not fit; None:
+            the longer side of ``size`` times 256 / 224, rounded.
+        padding: Pixels that are added on each side after resizing, reflecting the image (for CIFAR: 32, 32, 4).
+        interpolation: nearest, box, bilinear, hamming, bicubic or lanczos.
+    """
+
+    def __init__(self, size: Size, resize: Optional[int] = None, padding: int = 0, interpolation: str = 'bicubic'):
+        super().__init__(size, interpolation)
+        self.resize = round(max(self.size) * 256 / 224) if resize is None else resize
+        self.padding = padding
+        if not isinstance(self.resize, int) or self.resize < 1 or not isinstance(padding, int) or padding < 0:
+            raise ValueError(f'resize is {resize!r}, padding {padding!r}; positive ints are needed (padding may be 0)')
+
+    def _resized(self, width: int, height: int) -> Tuple[int, int]:
+        """``(height, width)`` after resizing."""
+        room_h, room_w = (max(side - 2 * self.padding, 1) for side in self.size)
+        factor = max(self.resize / min(width, height), room_h / height, room_w / width)
+        return max(round(height * factor), room_h), max(round(width * factor), room_w)
+
+    def transform(self, results: Dict) -> Dict:
+        """Turn ``source`` into ``img``."""
+        source = _source(results)
+        height, width = self._resized(*source.size)
+        top = np.random.randint(0, height + 2 * self.padding - self.size[0] + 1)
+        left = np.random.randint(0, width + 2 * self.padding - self.size[1] + 1)
+        if self.padding:
+            image = source.crop((0, 0, *source.size), (height, width), self.interpolation)
+            image = np.pad(image, [(self.padding, self.padding)] * 2 + [(0, 0)], mode='reflect')
+            results['img'] = image[top:top + self.size[0], left:left + self.size[1]]
+        else:
+            x, y = source.size[0] / width, source.size[1] / height  # source pixels for one of the resized image
+            box = (left * x, top * y, self.size[1] * x, self.size[0] * y)
+            results['img'] = source.crop(box, self.size, self.interpolation)
+        return results
+
+
+@TRANSFORMS.register_module()
+class CenterCrop(_Crop):
+    """The central box that holds ``ratio`` of the shorter side: for evaluation.
+
+    The same as resizing until the crop is ``ratio`` of the image, then cropping the middle (224 from 256 with 0.875).
+
+    Args:
+        size: ``(height, width)`` of the result, or one int for both.
+        ratio: Share of the image in (0, 1], along the side that fits tighter.
+        interpolation: nearest, box, bilinear, hamming, bicubic or lanczos.
+    """
+
+    def __init__(self, size: Size, ratio: float = 0.875, interpolation: str = 'bicubic'):
+        super().__init__(size, interpolation)
+        if not 0 < ratio <= 1:
+            raise ValueError(f'ratio is {ratio!r}; it must lie in (0, 1]')
+        self.ratio = ratio
+
+    def box(self, width: int, height: int) -> Box:
+        """A box of the result's shape in the middle."""
+        step = self.ratio * min(height / self.size[0], width / self.size[1])  # source pixels for one of the result
+        h, w = self.size[0] * step, self.size[1] * step
+        return (width - w) / 2, (height - h) / 2, w, h
+
+
+@TRANSFORMS.register_module()
+class Resize(_Crop):
+    """The whole image at exactly this size; its shape is not kept.
+
+    Args:
+        size: ``(height, width)`` of the result, or one int for both.
+        interpolation: nearest, box, bilinear, hamming, bicubic or lanczos.
+    """
+
+    def box(self, width: int, height: int) -> Box:
+        """Everything."""
+        return 0, 0, width, height
+
+
+@TRANSFORMS.register_module()
+class RandomFlip(BaseTransform):
+    """Mirror ``img`` left to right.
+
+    Args:
+        prob: How often, in [0, 1].
+    """
+
+    def __init__(self, prob: float = 0.5):
+        if not 0 <= prob <= 1:
+            raise ValueError(f'prob is {prob!r}; it must lie in [0, 1]')
+        self.prob = prob
+
+    def transform(self, results: Dict) -> Dict:
+        """Draws one number, whatever ``prob``."""
+        image = _image(results)
+        results['img'] = image[:, ::-1] if np.random.rand() < self.prob else image
+        return results
+
+
+@TRANSFORMS.register_module()
+class ColorJitter(BaseTransform):
+    """Random brightness, contrast, saturation and hue in random order, as torchvision draws them; for RGB.
+
+    Args:
+        brightness, contrast, saturation: A factor is drawn from [max(0, 1 - x), 1 + x], or from the range (low, high).
+        hue: A shift is drawn from [-x, x], x at most 0.5, or from the range (low, high).
+
+    Raises:
+        ValueError: for a range that makes no sense; when used, for images that don't have 3 channels.
+    """
+
+    def __init__(self, brightness: Union[float, Sequence[float]] = 0, contrast: Union[float, Sequence[float]] = 0,
+                 saturation: Union[float, Sequence[float]] = 0, hue: Union[float, Sequence[float]] = 0):
+        import torchvision.transforms.v2  # noqa: F401  (here, because it takes a second; before workers are forked)
+        self.ranges = {}  # of those that change anything
+        for name, value in dict(brightness=brightness, contrast=contrast, saturation=saturation).items():
+            self._add(name, value, center=1, low=0, high=math.inf)
+        self._add('hue', hue, center=0, low=-0.5, high=0.5)
+
+    def _add(self, name: str, value: Union[float, Sequence[float]], center: float, low: float, high: float) -> None:
+        if isinstance(value, (int, float)):
+            if value < 0:
+                raise ValueError(f'{name} is {value}; it must not be negative')
+            value = (max(center - value, 0) if center else -value, center + value)
+        if not low <= value[0] <= value[1] <= high:
+            raise ValueError(f'{name} gives the range {tuple(value)}; it must be ordered and lie in [{low}, {high}]')
+        if tuple(value) != (center, center):
+            self.ranges[name] = tuple(value)
+
+    def transform(self, results: Dict) -> Dict:
+        """Change ``img``."""
+        from torchvision.transforms.v2 import functional
+        image = _image(results)
+        if image.shape[2] != 3:
+            raise ValueError(f'ColorJitter is for images of 3 channels, but this one has {image.shape[2]}: take it out '
+                             'of the pipeline')
+        image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        names = list(self.ranges)
+        for place in np.random.permutation(len(names)):
+            adjust = getattr(functional, f'adjust_{names[place]}')
+            image = adjust(image, np.random.uniform(*self.ranges[names[place]]))
+        results['img'] = image.numpy().transpose(1, 2, 0)
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackImage(BaseTransform):
+    """The end of a pipeline: ``dict(inputs=uint8 tensor [C, H, W], data_samples=DataSample)``."""
+
+    def transform(self, results: Dict) -> Dict:
+        """Without a crop before it, the whole image is packed at its own size."""
+        image = np.ascontiguousarray(_image(results).transpose(2, 0, 1))
+        metainfo = dict(img_path=results.get('img_path', ''), sample_idx=results.get('sample_idx', -1),
+                        seed=results.get('seed', 0), replaced=results.get('replaced', []))
+        label = {'gt_label': int(results['gt_label'])} if 'gt_label' in results else {}
+        return dict(inputs=torch.from_numpy(image), data_samples=DataSample(metainfo=metainfo, **label))

@@ -1,0 +1,11 @@
+from .bad_images import BadImagesHook
+from .checkpoint import AtomicCheckpointHook
+from .export_encoder import ExportEncoderHook
+from .fit_target import FitTargetHook
+from .knn import KNNHook
+from .run_state import RunStateHook
+from .runtime_info import DeferredRuntimeInfoHook
+from .step_seed import StepSeedHook
+
+__all__ = ['AtomicCheckpointHook', 'BadImagesHook', 'DeferredRuntimeInfoHook', 'ExportEncoderHook', 'FitTargetHook',
+           'KNNHook', 'RunStateHook', 'StepSeedHook']

@@ -1,0 +1,72 @@
+"""Unreadable images: replaced by the data set, counted and reported here."""
+import os.path as osp
+from typing import Any, Dict, Optional
+
+import torch.distributed as torch_dist
+from mmengine.hooks import Hook
+
+from ...checkpoint import atomic_write_text
+from ...registry import HOOKS
+from ..host_channel import HostChannel
+
+
+class TooManyBadImagesError(RuntimeError):
+    """More images were unreadable than the run allows."""
+
+
+@HOOKS.register_module()
+class BadImagesHook(Hook):
+    """Collects what the data set replaced, lists it in ``bad_images.txt``, and stops a run that loses too much.
+
+    Args:
+        max_share: Largest share of the data set that may be unreadable. All ranks stop together, at the check after
+            it is exceeded.
+        interval: Iterations between checks.
+    """
+
+    def __init__(self, max_share: float = 0.01, interval: int = 10) -> None:
+        if not 0 <= max_share <= 1:
+            raise ValueError(f'max_share={max_share} must lie in [0, 1]')
+        self.max_share, self.interval = max_share, interval
+        self.bad: Dict[str, str] = {}
+        self.reported = 0
+
+    def before_train(self, runner) -> None:
+        self.channel = HostChannel()
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:
+        for batch in data_batch if isinstance(data_batch, (list, tuple)) else [data_batch]:
+            for sample in (batch or {}).get('data_samples') or []:
+                for path, reason in sample.get('replaced') or []:
+                    self.bad.setdefault(str(path), str(reason))
+        # with batch_idx the ranks agree on when to check, wherever the run resumed
+        if self.every_n_inner_iters(batch_idx, self.interval) or self.end_of_epoch(runner.train_dataloader, batch_idx):
+            self._check(runner)
+
+    def _check(self, runner) -> None:
+        if not self.channel.sum([len(self.bad) - self.reported])[0]:
+            return
+        self._merge()
+        self.reported = len(self.bad)
+        length = len(runner.train_dataloader.dataset)
+        if runner.rank == 0:
+            lines = [f'{path}\t{reason}\n' for path, reason in sorted(self.bad.items())]
+            atomic_write_text(osp.join(runner.work_dir, 'bad_images.txt'), ''.join(lines))
+        if len(self.bad) > self.max_share * length:
+            first = ', '.join(sorted(self.bad)[:3])
+            raise TooManyBadImagesError(
+                f'{len(self.bad)} of {length} images are unreadable, more than the {self.max_share:.1%} allowed '
+                f'(first: {first}). All are listed in {osp.join(runner.work_dir, "bad_images.txt")}. Repair or remove '
+                'them, or allow more with default_hooks.bad_images.max_share')
+
+    def _merge(self) -> None:
+        """Give all ranks what each of them found."""
+        if self.channel.active:
+            found = [None] * torch_dist.get_world_size()
+            torch_dist.all_gather_object(found, self.bad, group=self.channel.group)
+            self.bad = {path: reason for part in found for path, reason in part.items()}
+
+    def after_train_epoch(self, runner) -> None:
+        if self.bad:
+            runner.logger.warning(f'{len(self.bad)} unreadable images were replaced so far; see '
+                                  f'{osp.join(runner.work_dir, "bad_images.txt")}')

@@ -1,0 +1,134 @@
+"""Checkpoints that survive a crash at any moment."""
+import os
+import os.path as osp
+import signal
+import sys
+import time
+from typing import Any, List, Optional
+
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
+
+from ...checkpoint import atomic_write_bytes, atomic_write_text, remove_stale_temporaries
+from ...registry import HOOKS
+from ..host_channel import HostChannel
+from .runtime_info import DeferredRuntimeInfoHook
+
+# the process was asked to stop, and can be started again with --resume (EX_TEMPFAIL of sysexits.h)
+EXIT_ASKED_TO_STOP = 75
+
+
+class AtomicBackend(LocalBackend):
+    """MMEngine's local file backend whose ``put`` replaces the file as a whole or not at all."""
+
+    def put(self, obj: bytes, filepath: str) -> None:
+        os.makedirs(osp.dirname(osp.abspath(filepath)), exist_ok=True)
+        atomic_write_bytes(obj, str(filepath))
+
+
+register_backend('mmmim_atomic', AtomicBackend, force=True)
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """MMEngine's checkpoint hook, safe against crashes, with iteration and time intervals and an answer to SIGTERM.
+
+    A checkpoint is written to a temporary file and renamed; then the pointer ``last_checkpoint`` moves in the same
+    way; then old checkpoints are removed. On SIGTERM the run saves after the current iteration, on all ranks
+    together, and ends with exit code 75. ``save_best`` works as in MMEngine.
+
+    Args:
+        interval: Every so many epochs (iterations with ``by_epoch=False``); -1 for none.
+        by_epoch: The unit of ``interval``.
+        interval_iters: Also every so many iterations, in mid-epoch.
+        interval_minutes: Also so long after the last one, in mid-epoch.
+        max_keep_ckpts: How many are kept; -1 keeps all.
+        **kwargs: As MMEngine's ``CheckpointHook``.
+    """
+
+    def __init__(self, interval: int = 1, by_epoch: bool = True, interval_iters: int = -1,
+                 interval_minutes: float = -1, max_keep_ckpts: int = 2, **kwargs: Any) -> None:
+        kwargs.setdefault('backend_args', dict(backend='mmmim_atomic'))
+        super().__init__(interval=interval, by_epoch=by_epoch, max_keep_ckpts=max_keep_ckpts, **kwargs)
+        self.interval_iters = interval_iters if by_epoch else interval
+        self.interval_minutes = interval_minutes
+        self.stop_requested = False
+        self.saved_iter = -1
+
+    def before_train(self, runner) -> None:
+        super().before_train(runner)
+        self.kept: List[str] = list(runner.message_hub.runtime_info.get('kept_checkpoints', []))
+        self.last_time, self.saved_iter = time.monotonic(), runner.iter
+        self.channel = HostChannel()
+        self._listen()
+        if runner.rank == 0:
+            remove_stale_temporaries(runner.work_dir)
+
+    def _listen(self) -> None:
+        owner = os.getpid()
+
+        def request_stop(signum: int, frame: Any) -> None:
+            if os.getpid() != owner:  # a data loading worker, which inherited this handler
+                signal.signal(signum, signal.SIG_DFL)
+                os.kill(os.getpid(), signum)
+            self.stop_requested = True
+
+        try:
+            self._old_handler = signal.signal(signal.SIGTERM, request_stop)
+        except ValueError:  # not in the main thread: the program around it answers signals
+            self._old_handler = None
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:
+        done = runner.iter + 1
+        late = 0 < self.interval_minutes * 60 <= time.monotonic() - self.last_time
+        # clocks and signals differ between ranks: what one wants, all do
+        stop, save = self.channel.sum([int(self.stop_requested), int(late and runner.rank == 0)])
+        if stop:
+            self.save_and_exit(runner, done)
+        if save or (self.interval_iters > 0 and done % self.interval_iters == 0 and done >= self.save_begin):
+            self._save(runner, f'iter_{done}.pth', runner.epoch, done)
+
+    def after_train_epoch(self, runner) -> None:
+        if not self.by_epoch:
+            return
+        epoch = runner.epoch + 1
+        due = self.every_n_epochs(runner, self.interval, self.save_begin)
+        if due or (self.save_last and self.is_last_train_epoch(runner)):
+            self._save(runner, f'epoch_{epoch}.pth', epoch, runner.iter)
+
+    def after_train(self, runner) -> None:
+        if self.save_last and self.saved_iter != runner.iter:  # a run that ends in mid-epoch
+            self._save(runner, f'iter_{runner.iter}.pth', runner.epoch, runner.iter)
+        super().after_train(runner)
+        if self._old_handler is not None:
+            signal.signal(signal.SIGTERM, self._old_handler)
+
+    def save_and_exit(self, runner, done: int) -> None:
+        """Save the state after ``done`` iterations, and end the process with its own exit code."""
+        if self.saved_iter != done:
+            self._save(runner, f'iter_{done}.pth', runner.epoch, done)
+        print_log(f'Asked to stop: saved after iteration {done}. Continue with --resume.', 'current')
+        sys.stdout.flush()
+        raise SystemExit(EXIT_ASKED_TO_STOP)
+
+    def _save(self, runner, name: str, epoch: int, done: int) -> None:
+        """Write, then move the pointer, then remove what is too old."""
+        for hook in runner.hooks:
+            if isinstance(hook, DeferredRuntimeInfoHook):
+                hook.flush(runner)  # a loss that is not finite ends the run here, before it is saved
+        path = osp.join(self.out_dir, name)
+        self.kept = [old for old in self.kept if old != path] + [path]
+        runner.message_hub.update_info('kept_checkpoints', list(self.kept))
+        self.last_ckpt = path
+        runner.logger.info(f'Saving checkpoint {name}')
+        runner.save_checkpoint(
+            self.out_dir, name, save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler,
+            meta=dict(epoch=epoch, iter=done), by_epoch=False, backend_args=self.backend_args, **self.args)
+        if runner.rank == 0:
+            atomic_write_text(osp.join(runner.work_dir, 'last_checkpoint'), path)
+        while 0 < self.max_keep_ckpts < len(self.kept):
+            old = self.kept.pop(0)
+            if runner.rank == 0 and osp.isfile(old):
+                os.remove(old)
+        self.last_time, self.saved_iter = time.monotonic(), done

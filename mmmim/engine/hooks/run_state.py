@@ -1,0 +1,130 @@
+"""What a checkpoint says of the run that wrote it, and whether this run may continue it."""
+import difflib
+from typing import Any, Dict, List
+
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
+
+from ...registry import HOOKS
+from ...translate import load_encoder, to_mmmim
+
+# values of the smoothing window; the whole curve is in curve.jsonl
+HISTORY = 1000
+
+
+class ResumeError(RuntimeError):
+    """The checkpoint belongs to another kind of run."""
+
+
+@HOOKS.register_module()
+class RunStateHook(Hook):
+    """Keeps checkpoints plain, guards a resume, and translates what ``load_from`` is given.
+
+    - When saving: MMEngine's histories become plain lists (its own objects would need ``getattr`` on the loader's
+      allow-list), and the facts of the run are added under ``'mmmim'``.
+    - When resuming: another model structure, optimizer, data set length, number of steps an epoch or number of
+      processes is an error that names both sides; other differences in the config are a warning that lists them. The
+      stored config is compared as text and never executed.
+    - With ``load_from``: other naming schemes (original MAE, timm, Hugging Face ViTMAE) are translated, and a
+      checkpoint whose encoder does not fit is refused.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        hub = checkpoint['message_hub']
+        hub['log_scalars'] = {name: _plain(buffer) for name, buffer in hub['log_scalars'].items()}
+        hub['resumed_keys'] = dict(hub['resumed_keys'])
+        checkpoint['mmmim'] = run_facts(runner)
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        if getattr(runner, '_resume', False) and runner._train_loop is not None:
+            self._check(runner, checkpoint)
+            hub = checkpoint['message_hub']
+            hub['log_scalars'] = {name: HistoryBuffer(**plain) for name, plain in hub['log_scalars'].items()}
+        else:
+            self._translate(runner, checkpoint)
+
+    def _check(self, runner, checkpoint: dict) -> None:
+        absent = {'meta', 'state_dict', 'message_hub', 'mmmim', 'optimizer'} - set(checkpoint)
+        if absent:
+            raise ResumeError(f'this file cannot be resumed: it has no {", ".join(sorted(absent))}. To start from its '
+                              'weights, use load_from=PATH without --resume')
+        problems = _state_differences(checkpoint['state_dict'], _module(runner).state_dict())
+        saved, now = checkpoint['mmmim'], run_facts(runner)
+        problems += [f'{name}: the checkpoint has {saved.get(name)}, this run {now[name]}'
+                     for name in now if saved.get(name) != now[name]]
+        if problems:
+            raise ResumeError('the checkpoint belongs to another run and cannot be resumed:\n  ' +
+                              '\n  '.join(problems) + '\nResume with the config, data and number of processes that '
+                              'wrote it, or start anew from its weights with load_from=PATH (without --resume)')
+        self._warn(runner, checkpoint['meta'])
+
+    def _warn(self, runner, meta: Dict[str, Any]) -> None:
+        old = str(meta.get('cfg_text', '')).splitlines()
+        changes = [line for line in difflib.unified_diff(old, runner.cfg.pretty_text.splitlines(), n=0, lineterm='')
+                   if line[:1] in '+-' and line[:3] not in ('+++', '---')
+                   and not line[1:].startswith(('resume', 'load_from', 'work_dir'))]
+        if old and changes:
+            runner.logger.warning('The config differs from the one in the checkpoint (- then, + now):\n' +
+                                  '\n'.join(changes[:60]))
+
+    def _translate(self, runner, checkpoint: dict) -> None:
+        model = _module(runner)
+        backbone = getattr(model, 'backbone', None)
+        if not type(model).__module__.startswith('mmmim.') or backbone is None:
+            return  # another toolbox's model: its own business
+        state = to_mmmim(checkpoint)
+        load_encoder(backbone, checkpoint, logger=runner.logger)  # raises when the encoder does not fit
+        encoder = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
+        own = model.state_dict()
+        rest = {k: v for k, v in state.items() if not k.startswith('backbone.') and k in own
+                and own[k].shape == v.shape}
+        checkpoint.clear()
+        checkpoint['state_dict'] = {**rest, **encoder}
+        skipped = sorted(set(own) - set(rest) - set(encoder))
+        if skipped:
+            runner.logger.warning(f'load_from: {len(skipped)} parameters outside the encoder keep their '
+                                  f'initialisation: {", ".join(skipped[:5])}{" ..." if len(skipped) > 5 else ""}')
+
+
+def run_facts(runner) -> Dict[str, Any]:
+    """What has to agree for a run to continue another."""
+    loader = runner.train_dataloader
+    return dict(
+        world_size=runner.world_size,
+        dataset_length=len(loader.dataset),
+        steps_per_epoch=len(loader),
+        optimizer=_optimizer_facts(runner.optim_wrapper))
+
+
+def _optimizer_facts(optim_wrapper: Any) -> Any:
+    if isinstance(optim_wrapper, OptimWrapperDict):
+        return {name: _optimizer_facts(wrapper) for name, wrapper in optim_wrapper.items()}
+    optimizer = optim_wrapper.optimizer
+    return [type(optimizer).__name__, [len(group['params']) for group in optimizer.param_groups]]
+
+
+def _module(runner) -> Any:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _plain(buffer: HistoryBuffer) -> dict:
+    values, counts = buffer.data
+    return dict(log_history=values[-HISTORY:].tolist(), count_history=counts[-HISTORY:].tolist())
+
+
+def _state_differences(saved: Dict[str, Any], own: Dict[str, Any]) -> List[str]:
+    problems = []
+    for title, keys in (('missing in the checkpoint', set(own) - set(saved)),
+                        ('not in this model', set(saved) - set(own))):
+        if keys:
+            problems.append(f'model: {len(keys)} parameters {title}: {", ".join(sorted(keys)[:5])}')
+    shapes = [f'{k} {list(saved[k].shape)} against {list(own[k].shape)}' for k in own
+              if k in saved and saved[k].shape != own[k].shape]
+    if shapes:
+        problems.append(f'model: {len(shapes)} parameters of another shape (checkpoint against model): '
+                        f'{", ".join(shapes[:5])}')
+    return problems

@@ -1,0 +1,192 @@
+"""From a config file and a command line to a runner: what every tool shares."""
+import importlib
+import os
+import os.path as osp
+from typing import Any, List, Optional
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, init_dist
+from mmengine.registry import RUNNERS, init_default_scope
+from mmengine.runner import Runner
+
+# what a user can mend: the tools print these without a traceback
+USER_ERRORS = (FileNotFoundError, NotADirectoryError, KeyError, ValueError, TypeError, RuntimeError, ImportError)
+
+HOST_TOOLBOXES = ('mmpretrain', 'mmseg', 'mmdet')
+
+
+def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[str] = None) -> Config:
+    """Read a config and apply the command line's ``--cfg-options``.
+
+    ``data_root`` at the top of a config stands for all paths below it: overriding it moves them all.
+
+    Raises:
+        FileNotFoundError: No such config.
+        KeyError: An override whose first name the config does not have (a typing error would pass in silence).
+    """
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'there is no config {path!r}')
+    cfg = Config.fromfile(path)
+    overrides = overrides or {}
+    for key in overrides:
+        first = key.split('.')[0]
+        if first not in cfg and first not in _RUNNER_KEYS:
+            raise KeyError(f'--cfg-options {key}: the config has no `{first}`. Its keys: {", ".join(sorted(cfg))}')
+    old_root = cfg.get('data_root')
+    cfg.merge_from_dict(overrides)
+    if old_root and cfg.data_root != old_root:
+        _move_paths(cfg._cfg_dict, old_root, cfg.data_root, given=set(overrides))
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
+    return cfg
+
+
+# keys of MMEngine's Runner that a config may leave out
+_RUNNER_KEYS = {'work_dir', 'resume', 'load_from', 'randomness', 'launcher', 'env_cfg', 'custom_hooks', 'val_cfg',
+                'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator', 'visualizer',
+                'log_level', 'experiment_name', 'feature_eval', 'max_batch_per_device', 'find_unused_parameters',
+                'model_wrapper_cfg'}
+
+
+def _move_paths(node: Any, old: str, new: str, given: set, name: str = '') -> None:
+    """Replace a leading ``old`` in every string below ``node`` that the command line did not set itself."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in list(items):
+        path = f'{name}.{key}' if name else str(key)
+        if isinstance(value, (dict, list)):
+            _move_paths(value, old, new, given, path)
+        elif isinstance(value, str) and path not in given and (value == old or value.startswith(old + '/')):
+            node[key] = new + value[len(old):]
+
+
+def set_up_scope(cfg: Config) -> None:
+    """Make the scope that the config names work: import its toolbox and let it be the default."""
+    scope = cfg.get('default_scope', 'mmmim')
+    if scope in HOST_TOOLBOXES:
+        try:
+            module = importlib.import_module(f'{scope}.utils')
+        except ImportError as error:
+            raise ImportError(f"the config's default_scope is '{scope}', which cannot be imported: {error}") from error
+        module.register_all_modules(init_default_scope=False)
+    init_default_scope(scope)
+
+
+def set_up_processes(launcher: str, cfg: Config) -> None:
+    """Start communication between processes; on machines without an accelerator through gloo, which MMEngine cannot.
+
+    Also shares the cores of a machine without accelerator among its processes (torchrun would leave one to each).
+    """
+    if launcher == 'none':
+        return
+    dist_cfg = dict(cfg.get('env_cfg', {}).get('dist_cfg', {}))
+    if torch.cuda.is_available():
+        dist_cfg.setdefault('backend', 'nccl')
+        init_dist(launcher, **dist_cfg)
+        return
+    if launcher == 'slurm':
+        _slurm_environment()
+    elif launcher != 'pytorch':
+        raise ValueError(f"launcher='{launcher}' needs an accelerator; on the CPU use 'pytorch' or 'slurm'")
+    dist.init_process_group('gloo')
+    local = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))
+
+
+def _slurm_environment() -> None:
+    """Translate slurm's variables into those of torch.distributed."""
+    nodes = os.environ['SLURM_NODELIST']
+    os.environ.setdefault('MASTER_PORT', '29500')
+    os.environ.setdefault('MASTER_ADDR', os.popen(f"scontrol show hostname '{nodes}' | head -n1").read().strip())
+    os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
+                      LOCAL_RANK=os.environ.get('SLURM_LOCALID', '0'),
+                      LOCAL_WORLD_SIZE=os.environ.get('SLURM_NTASKS_PER_NODE', '1'))
+
+
+def fix_seed(cfg: Config) -> int:
+    """Make sure that the run has a seed before anything is built; ``randomness.seed=None`` draws one for all ranks."""
+    randomness = dict(cfg.get('randomness') or {})
+    if randomness.get('seed') is None:
+        drawn = [int.from_bytes(os.urandom(4), 'little')]
+        broadcast_object_list(drawn)
+        randomness['seed'] = drawn[0]
+    cfg.randomness = randomness
+    return randomness['seed']
+
+
+def split_batch(total: int, world_size: int, limit: Optional[int] = None) -> List[int]:
+    """Share a total batch: ``[batch per process, batches to accumulate]``, with as few accumulations as possible.
+
+    Raises:
+        ValueError: The total cannot be shared evenly.
+    """
+    if total % world_size:
+        raise ValueError(f'total_batch_size={total} cannot be shared by {world_size} processes: it must be a multiple')
+    share = total // world_size
+    for accumulation in range(1, share + 1):
+        if share % accumulation == 0 and (not limit or share // accumulation <= limit):
+            return [share // accumulation, accumulation]
+    raise ValueError(f'max_batch_per_device={limit} must be at least 1')
+
+
+def set_batch_and_lr(cfg: Config, world_size: int) -> None:
+    """Derive batches, accumulation and the learning rate from ``total_batch_size`` (does nothing without that key).
+
+    ``lr = base_lr * total_batch_size / 256`` where the config has a ``base_lr``.
+    """
+    total = cfg.get('total_batch_size')
+    if total is None:
+        return
+    batch, accumulation = split_batch(total, world_size, cfg.get('max_batch_per_device'))
+    cfg.train_dataloader.batch_size = batch
+    if 'round_to' not in cfg.train_dataloader.sampler and cfg.train_dataloader.sampler.type == 'EpochSampler':
+        cfg.train_dataloader.sampler.round_to = total
+    wrappers = cfg.optim_wrapper
+    for wrapper in ([wrappers] if 'optimizer' in wrappers else
+                    [w for w in wrappers.values() if isinstance(w, dict) and 'optimizer' in w]):
+        wrapper.accumulative_counts = accumulation
+        base_lr = wrapper.pop('base_lr', cfg.get('base_lr'))
+        if base_lr is not None:
+            wrapper.optimizer.lr = base_lr * total / 256
+
+
+def set_schedule(cfg: Config) -> None:
+    """Let ``max_epochs`` and ``warmup_epochs`` at the top of a config govern the loop and the schedulers.
+
+    The scheduler that begins at epoch 0 and precedes others is the warm-up; it may last a fraction of an epoch.
+
+    Raises:
+        ValueError: A warm-up as long as training, which would leave the learning rate near zero in silence.
+    """
+    if 'max_epochs' not in cfg:
+        return
+    cfg.train_cfg.max_epochs = cfg.max_epochs
+    warmup = cfg.get('warmup_epochs')
+    if warmup is None:
+        return
+    if warmup >= cfg.max_epochs:
+        raise ValueError(f'warmup_epochs={warmup} must be below max_epochs={cfg.max_epochs}: set both')
+    first, *rest = cfg.param_scheduler
+    first.end = warmup
+    for scheduler in rest:
+        scheduler.update(begin=warmup, end=cfg.max_epochs)
+        if 'T_max' in scheduler:
+            scheduler.T_max = cfg.max_epochs - warmup
+    cfg.param_scheduler = cfg.param_scheduler if warmup else rest
+
+
+def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
+    """Everything between a config and ``runner.train()`` or ``runner.test()``."""
+    cfg.launcher = launcher
+    set_up_scope(cfg)
+    set_up_processes(launcher, cfg)
+    fix_seed(cfg)
+    world_size = dist.get_world_size() if dist.is_initialized() else 1
+    set_batch_and_lr(cfg, world_size)
+    set_schedule(cfg)
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)

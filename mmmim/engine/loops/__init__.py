@@ -1,0 +1,3 @@
+from .epoch_loop import ResumableEpochLoop
+
+__all__ = ['ResumableEpochLoop']

@@ -1,0 +1,4 @@
+from .autocast import AutocastOptimWrapper
+from .constructor import GroupedOptimWrapperConstructor
+
+__all__ = ['AutocastOptimWrapper', 'GroupedOptimWrapperConstructor']

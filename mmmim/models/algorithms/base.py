@@ -1,0 +1,165 @@
+"""What every pre-training method has in common."""
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from ... import randomness
+from ...structures import DataSample
+from ..build import build_part
+from ..masking import Masking, PatchMask
+from ..patches import patchify, unpatchify
+
+# How a forward pass is run: the algorithm itself, or the wrapper that synchronises gradients between processes.
+Model = Union[nn.Module, Callable]
+
+
+class BaseAlgorithm(BaseModel):
+    """A masked-image-modelling method: backbone, neck, target, head and a masking strategy.
+
+    Sizes that follow from one part are filled in for the others where their configs leave them open: ``in_dim``,
+    ``grid_size``, ``num_prefix_tokens``, ``patch_size`` and ``in_chans`` from the backbone, ``out_dim`` from the
+    target. A subclass writes :meth:`loss`, and :meth:`train_step` when a step has several phases.
+
+    Args:
+        backbone, neck, target, head: Configs of the parts.
+        mask_ratio: Share of patches that are removed.
+        masking: ``'random'``, ``'block'``, ``'grid'`` or ``'unit'``; see :class:`~mmmim.models.masking.Masking`.
+        mask_options: Further arguments of the strategy.
+        data_preprocessor: Config of the preprocessor (default: :class:`MIMDataPreprocessor`).
+    """
+
+    def __init__(self,
+                 backbone: dict,
+                 neck: Optional[dict] = None,
+                 target: Optional[dict] = None,
+                 head: Optional[dict] = None,
+                 mask_ratio: float = 0.75,
+                 masking: str = 'random',
+                 mask_options: Optional[dict] = None,
+                 data_preprocessor: Optional[dict] = None,
+                 init_cfg: Optional[dict] = None) -> None:
+        preprocessor = build_part(data_preprocessor or dict(type='MIMDataPreprocessor'), 'data_preprocessor')
+        super().__init__(data_preprocessor=preprocessor, init_cfg=init_cfg)
+        self.backbone = build_part(backbone, 'backbone')
+        sizes = dict(in_dim=self.backbone.embed_dim, grid_size=self.backbone.grid_size,
+                     num_prefix_tokens=self.backbone.num_prefix_tokens, patch_size=self.backbone.patch_size,
+                     in_chans=self.backbone.in_chans)
+        self.masking = Masking(masking, mask_ratio, self.backbone.grid_size, **(mask_options or {}))
+        self.target = build_part(target, 'target', **sizes)
+        if self.target is not None:
+            sizes['out_dim'] = self.target.out_dim
+            self.target.set_image_statistics(preprocessor.mean, preprocessor.std)
+        self.neck = build_part(neck, 'neck', **sizes)
+        self.head = build_part(head, 'head', **sizes)
+
+    def draw_mask(self, images: Tensor, data_samples: Optional[List[DataSample]] = None,
+                  noise: Optional[Tensor] = None) -> PatchMask:
+        """The mask of a batch ``[B, C, H, W]``.
+
+        It comes from ``noise`` when that is given, else from the samples' own seeds, else (no seeds: a call outside
+        the training loop) from torch's global generator.
+        """
+        if noise is None:
+            seeds = sample_seeds(data_samples, images.device)
+            shape = self.masking.noise_shape
+            noise = (torch.rand(len(images), *shape, device=images.device) if seeds is None else
+                     randomness.uniform(seeds, shape, randomness.MASK))
+        return self.masking(noise)
+
+    def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
+             noise: Optional[Tensor] = None) -> Dict[str, Tensor]:
+        """Losses of one batch: ``loss*`` entries are summed and minimised, others are only logged."""
+        raise TypeError(f'{type(self).__name__} does not define loss')
+
+    def forward(self, inputs: Any, data_samples: Optional[List[DataSample]] = None, mode: str = 'tensor',
+                noise: Optional[Tensor] = None) -> Any:
+        """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'``, or ``'tensor'`` for features of whole images."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples, noise)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples, noise)
+        if mode == 'tensor':
+            return self.backbone(inputs)
+        raise ValueError(f"mode='{mode}' is not known; use 'loss', 'predict' or 'tensor'")
+
+    def train_step(self, data: dict, optim_wrapper: OptimWrapper, model: Optional[Model] = None) -> Dict[str, Tensor]:
+        """One forward and backward pass; methods with several phases a step override it.
+
+        Args:
+            data: A batch from the loader.
+            optim_wrapper: One wrapper, or a dict of them.
+            model: What forward passes must go through for gradients to be synchronised; the algorithm itself when
+                there is one process.
+
+        Returns:
+            Values for the log, as tensors: nothing is read from the device here.
+        """
+        model = self if model is None else model
+        data = self.data_preprocessor(data, True)
+        with optim_wrapper.optim_context(model):
+            losses = model(**data, mode='loss')
+        loss, log_vars = self.parse_losses(losses)
+        optim_wrapper.update_params(loss)
+        return log_vars
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
+                noise: Optional[Tensor] = None) -> List[DataSample]:
+        """Reconstruct a batch.
+
+        Returns:
+            One sample an image, with ``recon_loss []`` (what the head minimises, for this image), ``mask [L]`` (1 =
+            removed), ``masked_image`` and, where the target can paint, ``reconstruction`` ``[C, H, W]`` (both
+            normalised, on the host). Visible patches of the reconstruction are the original's. The metainfo
+            ``uses_original_statistics`` says whether the removed ones were painted with the mean and variance of the
+            original patch, which shows more than the model knows.
+        """
+        mask = self.draw_mask(inputs, data_samples, noise)
+        prediction = self.neck(self.backbone(inputs, mask), mask)
+        losses = self.head.loss_per_image(prediction, self.target(inputs), mask)
+        samples = data_samples or [DataSample() for _ in inputs]
+        pictures = self._paint(inputs, prediction, mask)
+        for i, sample in enumerate(samples):
+            sample.set_field(losses[i].cpu(), 'recon_loss')
+            sample.set_field(mask.mask[i].cpu(), 'mask')
+            for name, images in pictures.items():
+                sample.set_field(images[i].cpu(), name)
+            sample.set_metainfo(dict(uses_original_statistics=self.target.uses_original_statistics))
+        return samples
+
+    def _paint(self, images: Tensor, prediction: Tensor, mask: PatchMask) -> Dict[str, Tensor]:
+        size, grid = self.backbone.patch_size, self.backbone.grid_size
+        patches, removed = patchify(images, size), mask.mask[..., None].bool()
+        pictures = dict(masked_image=unpatchify(patches.masked_fill(removed, 0), size, grid))
+        painted = self.target.to_pixels(prediction, images)
+        if painted is not None:
+            pictures['reconstruction'] = unpatchify(torch.where(removed, painted, patches), size, grid)
+        return pictures
+
+    @torch.no_grad()
+    def extract_features(self, inputs: Tensor, pool: str = 'mean') -> Tensor:
+        """One vector an image from whole images ``[B, C, H, W]``: ``[B, D]``.
+
+        Args:
+            pool: ``'mean'`` of the patch tokens, or the class token ``'cls'``.
+        """
+        return pool_tokens(self.backbone(inputs), self.backbone.num_prefix_tokens, pool)
+
+
+def pool_tokens(tokens: Tensor, num_prefix_tokens: int, pool: str) -> Tensor:
+    """``[B, T, D] -> [B, D]`` by the mean of the patch tokens or by the class token."""
+    if pool == 'mean':
+        return tokens[:, num_prefix_tokens:].mean(dim=1)
+    if pool == 'cls' and num_prefix_tokens:
+        return tokens[:, 0]
+    raise ValueError(f"pool='{pool}': use 'mean', or 'cls' when the backbone has a class token")
+
+
+def sample_seeds(data_samples: Optional[List[DataSample]], device: torch.device) -> Optional[Tensor]:
+    """The seeds that travel with the samples, ``[B]`` int64 on the device, or None when there are none."""
+    if not data_samples or any('seed' not in sample for sample in data_samples):
+        return None
+    return torch.tensor([sample.seed for sample in data_samples], dtype=torch.int64).to(device, non_blocking=True)

@@ -1,0 +1,57 @@
+"""Building the parts of an algorithm from their configs."""
+import difflib
+import inspect
+from typing import Any, Optional
+
+from torch import nn
+
+from ..registry import MODELS
+
+
+def build_part(cfg: Optional[dict], name: str, **context: Any) -> Optional[nn.Module]:
+    """Build one part of a model, filling in what the rest of the model already says.
+
+    Args:
+        cfg: The part's config (``type`` and its keys), a built module, or None.
+        name: What the part is called in the algorithm's config, for messages.
+        **context: Values that are filled in where the part's class takes them and the config leaves them open, such
+            as ``grid_size``, which follows from the backbone.
+
+    Raises:
+        KeyError: The config has no ``type``, or nothing of this type is registered.
+        TypeError: A key that the part does not have; the message names the keys it has.
+    """
+    if cfg is None or isinstance(cfg, nn.Module):
+        return cfg
+    cfg = dict(cfg)
+    if 'type' not in cfg:
+        raise KeyError(f'model.{name} needs a `type`; it has {sorted(cfg)}')
+    cls = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+    if cls is None:
+        raise KeyError(f"model.{name}.type='{cfg['type']}' is not registered. Known here: "
+                       f'{", ".join(sorted(MODELS.module_dict))}; a part of another toolbox needs its scope, as in '
+                       "'mmpretrain.X', and that toolbox installed")
+    known = _keys_of(cls)
+    if known is not None:
+        _check_keys(cfg, known, name, cls.__name__)
+        for key, value in context.items():
+            if key in known:
+                cfg.setdefault(key, value)
+    return MODELS.build(cfg)
+
+
+def _keys_of(cls: type) -> Optional[set]:
+    """Names of the constructor's arguments; None when it takes any."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name for p in parameters} - {'self'}
+
+
+def _check_keys(cfg: dict, known: set, name: str, cls_name: str) -> None:
+    unknown = sorted(set(cfg) - known - {'type', '_scope_'})
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f' (did you mean `{close[0]}`?)' if close else ''
+        raise TypeError(f'model.{name}: {cls_name} has no key `{unknown[0]}`{hint}. Its keys: '
+                        f'{", ".join(sorted(known))}')

@@ -1,0 +1,66 @@
+"""From uint8 batches to normalised float batches, on the device."""
+from typing import Optional, Sequence
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+
+from ..registry import MODELS
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@MODELS.register_module()
+class MIMDataPreprocessor(BaseDataPreprocessor):
+    """Moves a batch to the device and normalises it there.
+
+    Images travel as uint8. The result is in torch's default dtype. Two views (a list of batches) stay a list.
+
+    Args:
+        mean: One value a channel, in units of 0..255 (default: ImageNet's, RGB).
+        std: The same.
+        non_blocking: Copy from pinned memory without waiting.
+
+    Raises:
+        ValueError: Different lengths of mean and std, a std that is not positive, or images with another number of
+            channels.
+    """
+
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD,
+                 non_blocking: bool = True) -> None:
+        super().__init__(non_blocking=non_blocking)
+        mean, std = tuple(map(float, mean)), tuple(map(float, std))
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError(f'mean={mean} and std={std} need one value a channel, and a std above 0')
+        self.mean, self.std = mean, std
+        self.register_buffer('_mean', torch.tensor(mean).reshape(1, -1, 1, 1), persistent=False)
+        self.register_buffer('_std', torch.tensor(std).reshape(1, -1, 1, 1), persistent=False)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """``dict(inputs=uint8 [B, C, H, W] or a list of such, data_samples=list)`` to the same with float inputs."""
+        inputs = data['inputs']
+        if isinstance(inputs, (list, tuple)) and inputs and inputs[0].ndim == 3:
+            inputs = torch.stack(list(inputs))
+        if isinstance(inputs, (list, tuple)):
+            inputs = [self.normalize(view) for view in inputs]
+        else:
+            inputs = self.normalize(inputs)
+        return dict(inputs=inputs, data_samples=self.cast_data(data.get('data_samples')))
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` in 0..255 to zero mean and unit variance, on the device."""
+        if images.shape[1] != len(self.mean):
+            raise ValueError(f'images have {images.shape[1]} channels, but data_preprocessor.mean has {len(self.mean)} '
+                             'values. Let `channels` of the loading transform, `in_chans` of the backbone and the '
+                             'length of mean and std agree')
+        images = images.to(self.device, non_blocking=self._non_blocking).to(torch.get_default_dtype())
+        return (images - self._mean) / self._std
+
+    def denormalize(self, images: Tensor) -> Tensor:
+        """Inverse of :meth:`normalize`, for pictures: ``[B, C, H, W]`` in 0..255, float."""
+        return images * self._std + self._mean
+
+    def cast_data(self, data: Optional[list]):
+        """Labels stay on the host: pre-training does not need them on the device."""
+        return data

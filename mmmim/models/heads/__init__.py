@@ -1,0 +1,3 @@
+from .reconstruction import PatchLossHead, ReconstructionHead, TokenHead
+
+__all__ = ['PatchLossHead', 'ReconstructionHead', 'TokenHead']

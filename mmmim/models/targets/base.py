@@ -1,0 +1,43 @@
+"""What every reconstruction target has in common."""
+from typing import Iterable, Optional, Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor
+
+
+class BaseTarget(BaseModule):
+    """A function of the images that a method predicts: ``target(images) -> Tensor``, without gradient.
+
+    Attributes:
+        out_dim: Values (or classes) that a patch's prediction must have.
+        needs_fit: Whether :meth:`fit` has to see images before training.
+        paints_pixels: Whether :meth:`to_pixels` gives patches that can be shown.
+        uses_original_statistics: Whether :meth:`to_pixels` takes the mean and variance of the original patch.
+    """
+    out_dim: int
+    paints_pixels = False
+    uses_original_statistics = False
+
+    @property
+    def needs_fit(self) -> bool:
+        return False
+
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Learn what the target needs from normalised images ``[B, C, H, W]``; most targets need nothing."""
+
+    def to_pixels(self, prediction: Tensor, images: Tensor) -> Optional[Tensor]:
+        """Prediction ``[B, L, out_dim]`` as normalised pixels ``[B, L, P*P*C]``, or None."""
+        return None
+
+    def set_image_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Told once by the algorithm: how the images were normalised, in units of 0..255."""
+
+    def compute(self, images: Tensor) -> Tensor:
+        raise TypeError(f'{type(self).__name__} does not define compute')
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        # a target is exact: in full precision also where the model computes in bf16
+        with torch.autocast(images.device.type, enabled=False):
+            return self.compute(images)

@@ -1,0 +1,99 @@
+"""Pixel targets: raw or normalised pixels, and their principal components."""
+from typing import Iterable, Optional
+
+import torch
+from torch import Tensor
+
+from ...registry import MODELS
+from ..patches import Size, denormalize_patches, normalize_patches, patchify, to_2tuple
+from .base import BaseTarget
+
+
+@MODELS.register_module()
+class PixelTarget(BaseTarget):
+    """The patches themselves, ``[B, L, P*P*C]``.
+
+    Args:
+        patch_size: P (filled in by the algorithm).
+        in_chans: C (filled in by the algorithm).
+        norm_pix: Normalise each patch by its own mean and variance (MAE, Table 1d "pixel (w/ norm)").
+    """
+    paints_pixels = True
+
+    def __init__(self, patch_size: Size = 16, in_chans: int = 3, norm_pix: bool = True,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.patch_size, self.norm_pix = to_2tuple(patch_size), norm_pix
+        self.out_dim = self.patch_size[0] * self.patch_size[1] * in_chans
+        self.uses_original_statistics = norm_pix
+
+    def compute(self, images: Tensor) -> Tensor:
+        patches = patchify(images, self.patch_size)
+        return normalize_patches(patches) if self.norm_pix else patches
+
+    def to_pixels(self, prediction: Tensor, images: Tensor) -> Tensor:
+        prediction = prediction.to(images.dtype)
+        if not self.norm_pix:
+            return prediction
+        return denormalize_patches(prediction, patchify(images, self.patch_size))
+
+
+@MODELS.register_module()
+class PCATarget(BaseTarget):
+    """The largest principal components of patches (MAE, Table 1d "PCA"), ``[B, L, num_components]``.
+
+    The basis is fitted once, before training, on patches of the training images; it is a buffer, so that checkpoints
+    carry it and a resumed run does not fit again. The components are not whitened.
+
+    Args:
+        patch_size: P (filled in by the algorithm).
+        in_chans: C (filled in by the algorithm).
+        num_components: How many are predicted. The slides do not say; 96 of 768 by default.
+    """
+    paints_pixels = True
+
+    def __init__(self, patch_size: Size = 16, in_chans: int = 3, num_components: int = 96,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.patch_size = to_2tuple(patch_size)
+        dim = self.patch_size[0] * self.patch_size[1] * in_chans
+        if not 0 < num_components <= dim:
+            raise ValueError(f'num_components={num_components} must lie between 1 and the {dim} values of a patch')
+        self.out_dim = num_components
+        self.register_buffer('mean', torch.zeros(dim))
+        self.register_buffer('basis', torch.zeros(dim, num_components))
+        self.register_buffer('fitted', torch.zeros((), dtype=torch.bool))
+
+    @property
+    def needs_fit(self) -> bool:
+        return not bool(self.fitted)
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Fit mean and basis on all patches of the batches ``[B, C, H, W]``.
+
+        Raises:
+            ValueError: Fewer patches than components.
+        """
+        total, outer, count = None, None, 0
+        for images in batches:
+            patches = patchify(images, self.patch_size).flatten(0, 1).double()
+            total = patches.sum(0) if total is None else total + patches.sum(0)
+            outer = patches.T @ patches if outer is None else outer + patches.T @ patches
+            count += len(patches)
+        if count < self.out_dim:
+            raise ValueError(f'{count} patches are too few to fit {self.out_dim} principal components')
+        mean = total / count
+        _, vectors = torch.linalg.eigh(outer / count - mean[:, None] * mean)  # ascending
+        basis = vectors.flip(1)[:, :self.out_dim]
+        # an eigenvector's sign is arbitrary: the largest entry is made positive, the same on every machine
+        sign = basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
+        self.mean.copy_(mean)
+        self.basis.copy_(basis * sign)
+        self.fitted.fill_(True)
+
+    def compute(self, images: Tensor) -> Tensor:
+        return (patchify(images, self.patch_size) - self.mean) @ self.basis
+
+    def to_pixels(self, prediction: Tensor, images: Tensor) -> Tensor:
+        return prediction.to(self.basis.dtype) @ self.basis.T + self.mean

@@ -1,0 +1,247 @@
+"""Reads a checkpoint file without ever running what it contains.
+
+``torch.load(weights_only=True)`` interprets a pickle with a list of names that it may use. The list here is torch's own
+(tensors, ``OrderedDict``), ``argparse.Namespace`` (original training checkpoints hold one), and plain numpy numbers and
+arrays. It has no ``getattr`` and nothing else that reaches a function by name: a file that needs more is refused.
+"""
+import argparse
+import json
+import os
+import os.path as osp
+import pickle
+import pickletools
+import re
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import torch
+
+try:  # only used to leave out of an error message the names that torch itself accepts
+    from torch._weights_only_unpickler import _get_allowed_globals
+except ImportError:
+    _get_allowed_globals = dict
+
+
+class UnsafeCheckpointError(RuntimeError):
+    """The file asks for functions or classes that a set of weights does not need."""
+
+
+class CorruptCheckpointError(RuntimeError):
+    """The file is empty, cut off, damaged, or no checkpoint at all."""
+
+
+class _PlainDtype:
+    """Stands in for ``numpy.dtype`` while a file is read: accepts numbers, booleans and fixed-length text only.
+
+    numpy's own ``dtype.__setstate__`` takes internal flags from the file, and with crafted ones the bytes of an array
+    are used as pointers. Here the file only says a name like ``f8`` and a byte order.
+    """
+
+    def __init__(self, name, align=False, copy=False):
+        self.name, self.order = name, '='
+
+    def __setstate__(self, state):
+        self.order = state[1]
+
+    def to_numpy(self) -> np.dtype:
+        """Returns a fresh dtype, or raises ``UnpicklingError`` for one that is not plain."""
+        plain = isinstance(self.name, str) and re.fullmatch(r'[biufcSU]\d+', self.name)
+        if not plain or self.order not in ('<', '>', '|', '='):
+            raise pickle.UnpicklingError(f'Unsupported global: GLOBAL numpy.dtype({self.name!r}) was not an allowed '
+                                         'global by default.')
+        return np.dtype(self.name).newbyteorder(self.order)
+
+
+class _PlainArray(np.ndarray):
+    """Stands in for ``numpy.ndarray`` while a file is read; afterwards it is an array like any other."""
+
+    def __new__(cls, *_):
+        return super().__new__(cls, (0,), np.uint8)
+
+    def __setstate__(self, state):
+        _, shape, dtype, fortran, raw = state
+        dtype = _as_plain(dtype)
+        shape = np.frombuffer(raw, dtype).reshape(shape).shape  # raises where the bytes do not fill the shape
+        super().__setstate__((1, shape, dtype, bool(fortran), bytes(raw)))
+
+    def __reduce_ex__(self, protocol):
+        return self.view(np.ndarray).__reduce_ex__(protocol)  # never written to a file under this class's name
+
+
+def _as_plain(dtype) -> np.dtype:
+    if type(dtype) is not _PlainDtype:
+        raise pickle.UnpicklingError('Can only build arrays of plain numbers or text')
+    return dtype.to_numpy()
+
+
+def _reconstruct(*_):
+    return _PlainArray()
+
+
+def _scalar(dtype, raw):
+    return np.frombuffer(raw, _as_plain(dtype))[0]
+
+
+def _empty_bytes():
+    return b''  # what protocol 2 writes for the data of an empty array; bytes(10**12) would fill the memory
+
+
+# (what is used, the name that a file may say). Before numpy 2 files say numpy.core, since then numpy._core.
+ALLOWED = [
+    (argparse.Namespace, 'argparse.Namespace'),
+    (_PlainArray, 'numpy.ndarray'),
+    (_PlainDtype, 'numpy.dtype'),
+    (_reconstruct, 'numpy.core.multiarray._reconstruct'),
+    (_reconstruct, 'numpy._core.multiarray._reconstruct'),
+    (_scalar, 'numpy.core.multiarray.scalar'),
+    (_scalar, 'numpy._core.multiarray.scalar'),
+    (_empty_bytes, 'builtins.bytes'),
+]
+
+
+def load_file(path, map_location='cpu'):
+    """Reads a checkpoint file as data.
+
+    Args:
+        path (str or os.PathLike): A ``.safetensors`` file, or any file written by ``torch.save`` (zip or the older
+            format).
+        map_location: Where tensors go, as in ``torch.load``. None means the CPU.
+
+    Returns:
+        What the file holds. For ``.safetensors``: ``dict(state_dict=..., meta=dict(config=...))`` with the config that
+        :func:`mmmim.checkpoint.export_encoder` stored, or the file's own metadata. A config text inside a training
+        checkpoint is under ``cfg_text`` (see :func:`disarm_config`).
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: With the path.
+        UnsafeCheckpointError: The file wants names outside :data:`ALLOWED`; nothing of it was run.
+        CorruptCheckpointError: The file is empty, cut off, damaged or something else than a checkpoint.
+    """
+    path = osp.expanduser(os.fspath(path))
+    map_location = 'cpu' if map_location is None else map_location
+    if osp.isdir(path):
+        raise IsADirectoryError(f'{path} is a folder: give the path of a checkpoint file in it.')
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'{path} can not be found: there is no checkpoint file at this path.')
+    if osp.getsize(path) == 0:
+        raise CorruptCheckpointError(_corrupt_message(path, 'it is empty'))
+    if path.endswith('.safetensors'):
+        return _load_safetensors(path, map_location)
+    return disarm_config(_load_torch(path, map_location))
+
+
+def disarm_config(checkpoint):
+    """Moves config texts to a name that nothing executes: ``cfg`` -> ``cfg_text``, ``config`` -> ``config_text``.
+
+    MMEngine's ``Runner.resume`` runs ``meta['config']`` as Python, its inferencer ``meta['cfg']`` or the message hub's
+    copy. Both accept that the entry is absent. The text stays for comparison.
+    """
+    if not isinstance(checkpoint, dict):
+        return checkpoint
+    meta = checkpoint['meta'] if 'meta' in checkpoint else None
+    hub = checkpoint['message_hub'] if 'message_hub' in checkpoint else None
+    info = hub['runtime_info'] if isinstance(hub, dict) and 'runtime_info' in hub else None
+    for holder in (meta, info):
+        for key in ('cfg', 'config'):
+            # plain item access: methods of an OrderedDict from a file can be shadowed by its attributes
+            if isinstance(holder, dict) and key in holder and isinstance(holder[key], (str, bytes)):
+                holder[f'{key}_text'] = holder[key]
+                del holder[key]
+    return checkpoint
+
+
+def _load_torch(path, map_location):
+    # Names that other code added to torch's process-wide list would widen ours, or replace the guarded numpy parts.
+    others = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(ALLOWED)
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if 'Attempting to deserialize object on' in str(error):  # a wish for a GPU that is not there
+            raise
+        raise _explain(path, error) from None
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(others)
+
+
+def _load_safetensors(path, map_location):
+    from safetensors import SafetensorError, safe_open
+    device = str(map_location) if isinstance(map_location, (str, torch.device)) else 'cpu'
+    try:
+        with safe_open(path, framework='pt', device=device) as file:
+            metadata = dict(file.metadata() or {})
+            state_dict = OrderedDict((name, file.get_tensor(name)) for name in file.keys())
+        if 'mmmim_config' in metadata:
+            metadata = dict(config=json.loads(metadata['mmmim_config']))
+    except (SafetensorError, ValueError) as error:
+        raise CorruptCheckpointError(_corrupt_message(path, str(error))) from None
+    return dict(state_dict=state_dict, meta=metadata)
+
+
+def _explain(path, error) -> RuntimeError:
+    """Turns torch's error into ours: unsafe when the file wanted something outside the list, corrupt otherwise."""
+    message = str(error)
+    if 'TorchScript' in message:
+        return UnsafeCheckpointError(f'{path} is a TorchScript archive, which holds code. It was not loaded. Save the '
+                                     "weights alone: torch.save(model.state_dict(), 'weights.pth').")
+    wanted = _globals_in(path) - set(_get_allowed_globals()) - {name for _, name in ALLOWED}
+    wanted.update(re.findall(r'GLOBAL (\S+) (?:was not|whose module)', message))
+    # builtins are shown by torch without their module: name each only once
+    wanted = {name for name in wanted if f'builtins.{name}' not in wanted}
+    if not wanted and re.search('unrecognized function|Can only', message):
+        wanted = {message.strip().splitlines()[-1]}
+    if not wanted:
+        reason = message.strip().splitlines()[0] if message.strip() else type(error).__name__
+        return CorruptCheckpointError(_corrupt_message(path, reason))
+    return UnsafeCheckpointError(
+        f'{path} was refused, and nothing in it was run: besides tensors and plain data it wants '
+        f'{", ".join(sorted(wanted))}. If a stranger made it, delete it. If you trust its author, save its weights '
+        'alone once, on a machine where running its code does no harm: '
+        "c = torch.load('IN', weights_only=False); torch.save({'state_dict': c.get('state_dict', c)}, 'OUT').")
+
+
+def _globals_in(path) -> set:
+    """Lists the names that the pickles of a file mention, by disassembling them: nothing is run."""
+    names = set()
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                for member in archive.namelist():
+                    if member.endswith('data.pkl'):
+                        with archive.open(member) as file:
+                            _disassemble(file, names)
+        else:
+            with open(path, 'rb') as file:
+                while True:  # the older format is a row of pickles, then raw storages
+                    _disassemble(file, names)
+    except Exception:  # the end of the pickles, or garbage: what was found until here is the answer
+        pass
+    return names
+
+
+def _disassemble(file, names):
+    strings = []
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name in ('GLOBAL', 'INST'):
+            name = argument.replace(' ', '.')
+            names.add(re.sub(r'^__builtin__\.', 'builtins.', name))  # Python 2's name, which protocol 2 still writes
+        elif opcode.name == 'STACK_GLOBAL' and len(strings) > 1:
+            names.add('.'.join(strings[-2:]))
+        elif isinstance(argument, str):
+            strings = strings[-1:] + [argument]
+
+
+def _corrupt_message(path, reason) -> str:
+    with open(path, 'rb') as file:
+        head = file.read(64).lstrip().lower()
+    if head.startswith((b'<!doctype', b'<html', b'<?xml')):
+        reason = 'it is a web page, probably an error page saved under this name'
+    elif head.startswith(b'version https://git-lfs'):
+        reason = 'it is a Git LFS pointer, not the file itself: run `git lfs pull`'
+    return (f'{path} ({osp.getsize(path)} bytes) is not a readable checkpoint: {reason}. It may be cut off or damaged: '
+            'copy or download it again, or resume from the checkpoint before it.')

@@ -1,0 +1,330 @@
+"""Lists of files, labels, replacement of bad images, and the errors a user meets."""
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmmim.datasets import ImageFolder, ImageReadError, LoadImage, PackImage, Resize, SampleIndex, file_list, list_images
+from mmmim.randomness import REPLACE, derive
+
+DATA = Path(os.environ.get('MMMIM_DATA', Path(__file__).parents[3] / 'shared/data'))
+PIPELINE = [LoadImage(), Resize(4), PackImage()]
+
+
+@pytest.fixture(autouse=True)
+def user_cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp('cache')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(folder))
+    return folder
+
+
+def fill(root, *names):
+    """Images whose first channel is their place in ``names``."""
+    for value, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (6, 5), (value, 0, 0)).save(root / name)
+
+
+def age(root, seconds=60):
+    """Make folders look as if nothing had changed for a while."""
+    then = time.time() - seconds
+    for folder, _, _ in os.walk(root):
+        os.utime(folder, (then, then))
+
+
+# -- the list of files ---------------------------------------------------------------------------------------------
+
+
+def test_list_is_sorted_and_skips_what_is_hidden_or_no_image(tmp_path):
+    fill(tmp_path, 'b/2.JPG', 'b/10.png', 'a/x y.jpeg', 'top.bmp', '.hidden.png', '.git/a.png')
+    (tmp_path / 'notes.txt').write_text('')
+    assert list_images(tmp_path) == ['a/x y.jpeg', 'b/10.png', 'b/2.JPG', 'top.bmp']
+    assert list_images(str(tmp_path), ['PNG', '.bmp']) == ['b/10.png', 'top.bmp']
+
+
+def test_links_are_followed_and_loops_cut(tmp_path):
+    root = tmp_path / 'root'
+    fill(root, 'a/1.png')
+    fill(tmp_path, 'elsewhere/2.png', 'elsewhere/deep/3.png')
+    (root / 'linked').symlink_to(tmp_path / 'elsewhere')
+    (root / 'file.png').symlink_to(root / 'a/1.png')
+    (root / 'a/up').symlink_to(root)
+    (root / 'self').symlink_to(root / 'self')
+    (root / 'broken.png').symlink_to(root / 'nothing.png')
+    (tmp_path / 'elsewhere/back').symlink_to(root / 'a')
+    assert list_images(root) == ['a/1.png', 'file.png', 'linked/2.png', 'linked/back/1.png', 'linked/deep/3.png']
+
+
+def cached_twice(root, monkeypatch):
+    """Whether a second look at the folder uses the cache."""
+    list_images(root, cache_from=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(file_list, 'walk', lambda *args: pytest.fail('the folder was listed again'))
+        try:
+            list_images(root, cache_from=2)
+        except pytest.fail.Exception:
+            return False
+        return True
+
+
+def test_cache_beside_the_folder(tmp_path, monkeypatch, user_cache):
+    root = tmp_path / 'photos'
+    fill(root, 'a/1.png', 'a/2.png', 'b/3.png')
+    age(root)
+    assert list_images(root, cache_from=4) == ['a/1.png', 'a/2.png', 'b/3.png']
+    assert os.listdir(tmp_path) == ['photos']  # a small folder is not cached
+    assert cached_twice(root, monkeypatch)
+    assert sorted(os.listdir(tmp_path)) == ['.photos.mmmim-files.json', 'photos']  # and no temporary file
+    assert not any(user_cache.iterdir())
+    assert list_images(root, ['jpg'], cache_from=2) == []  # other extensions are another list
+    assert list_images(root, cache_from=2) == ['a/1.png', 'a/2.png', 'b/3.png']
+
+
+@pytest.mark.parametrize('change', ['add', 'remove', 'rename', 'new folder', 'relink'])
+def test_cache_is_refreshed_when_the_folder_changes(tmp_path, monkeypatch, change):
+    root = tmp_path / 'photos'
+    fill(root, 'a/1.png', 'a/2.png', 'b/deep/3.png')
+    fill(tmp_path, 'one/4.png', 'two/5.png')
+    (root / 'b/link').symlink_to(tmp_path / 'one')
+    age(tmp_path)
+    assert cached_twice(root, monkeypatch)
+    expected = {'a/1.png', 'a/2.png', 'b/deep/3.png', 'b/link/4.png'}
+    if change == 'add':
+        fill(root, 'b/deep/9.png')
+        expected |= {'b/deep/9.png'}
+    elif change == 'remove':
+        (root / 'a/2.png').unlink()
+        expected -= {'a/2.png'}
+    elif change == 'rename':
+        (root / 'b/deep/3.png').rename(root / 'b/deep/8.png')
+        expected = expected - {'b/deep/3.png'} | {'b/deep/8.png'}
+    elif change == 'new folder':
+        fill(root, 'c/7.png')
+        expected |= {'c/7.png'}
+    else:
+        (root / 'b/link').unlink()
+        (root / 'b/link').symlink_to(tmp_path / 'two')
+        expected = expected - {'b/link/4.png'} | {'b/link/5.png'}
+    assert list_images(root, cache_from=2) == sorted(expected)
+
+
+def test_a_folder_that_has_just_changed_is_not_trusted(tmp_path, monkeypatch):
+    root = tmp_path / 'photos'
+    fill(root, 'a/1.png', 'a/2.png')
+    age(root, seconds=1)
+    assert not cached_twice(root, monkeypatch)
+    age(root, seconds=60)
+    assert cached_twice(root, monkeypatch)
+
+
+@pytest.mark.parametrize('content', [b'', b'{"format": 1', b'[]', b'{"format": 1}', b'\x80\x04K\x01.', b'[' * 100_000])
+def test_a_damaged_cache_is_written_anew(tmp_path, monkeypatch, content):
+    root = tmp_path / 'photos'
+    fill(root, '1.png', '2.png')
+    age(root)
+    assert cached_twice(root, monkeypatch)
+    (tmp_path / '.photos.mmmim-files.json').write_bytes(content)
+    assert list_images(root, cache_from=2) == ['1.png', '2.png']
+    assert json.loads((tmp_path / '.photos.mmmim-files.json').read_text())['files'] == ['1.png', '2.png']
+
+
+@pytest.mark.parametrize('obstacle', ['mode', 'access', 'failing write'])
+def test_cache_goes_to_the_user_when_the_parent_is_read_only(tmp_path, monkeypatch, user_cache, obstacle):
+    parent = tmp_path / 'parent'
+    root = parent / 'photos'
+    fill(root, '1.png', '2.png')
+    age(root)
+    if obstacle == 'mode':
+        parent.chmod(0o555)
+    elif obstacle == 'access':
+        access = os.access
+        monkeypatch.setattr(os, 'access', lambda path, mode: access(path, mode) and Path(path) != parent)
+    else:
+        replace = os.replace
+
+        def failing(source, target):
+            if Path(target).parent == parent:
+                raise OSError('no space left')
+            replace(source, target)
+
+        monkeypatch.setattr(os, 'replace', failing)
+    assert cached_twice(root, monkeypatch)
+    assert os.listdir(parent) == ['photos']
+    cached, = (user_cache / 'mmmim').iterdir()
+    assert cached.name.startswith('photos-') and cached.suffix == '.json'
+    parent.chmod(0o755)
+
+
+def test_two_folders_of_one_name_do_not_share_a_user_cache(tmp_path):
+    first, second = (file_list.cache_places(tmp_path / name / 'photos', 'files.json')[1] for name in 'ab')
+    assert first != second and first.parent == second.parent
+
+
+def test_nowhere_to_write_is_no_error(tmp_path, monkeypatch):
+    fill(tmp_path / 'photos', '1.png', '2.png')
+    monkeypatch.setattr(os, 'replace', lambda *args: (_ for _ in ()).throw(PermissionError('read-only')))
+    assert list_images(tmp_path / 'photos', cache_from=1) == ['1.png', '2.png']
+    assert os.listdir(tmp_path) == ['photos']
+
+
+# -- labels ----------------------------------------------------------------------------------------------------------
+
+
+def test_class_folders(tmp_path):
+    fill(tmp_path, 'dog/1.png', 'cat/deep/2.png', 'cat/3.png')
+    dataset = ImageFolder(str(tmp_path), pipeline=PIPELINE)
+    assert dataset.metainfo['classes'] == ('cat', 'dog')
+    assert dataset.get_labels().tolist() == [0, 0, 1] and dataset.get_labels().dtype == np.int64
+    assert dataset.get_data_info(2) == dict(img_path=str(tmp_path / 'dog/1.png'), gt_label=1, sample_idx=2)
+    item = dataset[2]
+    assert item['inputs'].shape == (3, 4, 4) and (item['inputs'][0] == 0).all() and item['data_samples'].gt_label == 1
+    subset = ImageFolder(str(tmp_path), indices=[2, 0], pipeline=PIPELINE)
+    assert subset.get_labels().tolist() == [1, 0] and len(subset) == 2
+    assert dataset.get_subset([2]).get_labels().tolist() == [1]
+    given = ImageFolder(str(tmp_path), metainfo=dict(classes=['dog', 'bird', 'cat']))
+    assert given.get_labels().tolist() == [2, 2, 0]
+    with pytest.raises(ValueError, match="does not have the folders \\['dog'\\]"):
+        ImageFolder(str(tmp_path), metainfo=dict(classes=['cat']))
+
+
+@pytest.mark.parametrize('names', [('1.png', '2.png'), ('a/1.png', 'a/2.png'), ('a/1.png', 'b/2.png', '3.png')])
+def test_folders_without_classes(tmp_path, names):
+    fill(tmp_path, *names)
+    dataset = ImageFolder(str(tmp_path), pipeline=PIPELINE)
+    assert len(dataset) == len(names) and 'gt_label' not in dataset[0]['data_samples']
+    with pytest.raises(ValueError, match='has no labels'):
+        dataset.get_labels()
+    if not all('/' in name for name in names):
+        with pytest.raises(ValueError, match='lies directly in'):
+            ImageFolder(str(tmp_path), with_label=True)
+    else:
+        assert ImageFolder(str(tmp_path), with_label=True).get_labels().tolist() == [0, 0]
+
+
+def test_labels_can_be_left_out(tmp_path):
+    fill(tmp_path, 'a/1.png', 'b/2.png')
+    assert 'gt_label' not in ImageFolder(str(tmp_path), with_label=False).get_data_info(0)
+
+
+def test_annotation_file(tmp_path):
+    fill(tmp_path, 'my photo 7.png', 'b/2.png', 'c.png')
+    (tmp_path / 'list.txt').write_text('my photo 7.png 3\n\nb/2.png 0\r\n', encoding='utf-8-sig')
+    dataset = ImageFolder(str(tmp_path), ann_file='list.txt', pipeline=PIPELINE)
+    assert [dataset.get_data_info(i)['img_path'] for i in range(2)] == [f'{tmp_path}/my photo 7.png', f'{tmp_path}/b/2.png']
+    assert dataset.get_labels().tolist() == [3, 0]
+    (tmp_path / 'plain.txt').write_text('c.png\nmy photo 7.png\n')
+    plain = ImageFolder(str(tmp_path), ann_file=str(tmp_path / 'plain.txt'), pipeline=PIPELINE)
+    assert plain[1]['data_samples'].img_path == f'{tmp_path}/my photo 7.png' and 'gt_label' not in plain[1]['data_samples']
+    (tmp_path / 'mixed.txt').write_text('c.png 1\nb/2.png\n')
+    with pytest.raises(ValueError, match="line 2: 'b/2.png' has no label"):
+        ImageFolder(str(tmp_path), ann_file='mixed.txt')
+    assert len(ImageFolder(str(tmp_path), ann_file='mixed.txt', with_label=False)) == 2
+
+
+@pytest.mark.parametrize('cache_from', [1, 10_000])
+def test_annotation_file_with_missing_images(tmp_path, cache_from):
+    fill(tmp_path, 'a.png')
+    (tmp_path / 'list.txt').write_text('a.png\n' + ''.join(f'no/{i}.png\n' for i in range(8)))
+    with pytest.raises(FileNotFoundError, match='(?s)8 of the 9 images.*line 2: no/0.png') as caught:
+        ImageFolder(str(tmp_path), ann_file='list.txt', cache_from=cache_from)
+    assert 'no/4.png' in str(caught.value) and 'no/5.png' not in str(caught.value)
+
+
+# -- errors before training --------------------------------------------------------------------------------------------
+
+
+def test_missing_paths(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere.*data_root'):
+        ImageFolder(str(tmp_path / 'nowhere'), lazy_init=True)
+    with pytest.raises(FileNotFoundError, match='data_root'):
+        ImageFolder('')
+    fill(tmp_path, 'a.png')
+    with pytest.raises(NotADirectoryError, match='is a file'):
+        ImageFolder(str(tmp_path / 'a.png'))
+    with pytest.raises(FileNotFoundError, match='ann_file'):
+        ImageFolder(str(tmp_path), ann_file='no.txt')
+    with pytest.raises(ValueError, match='with_label'):
+        ImageFolder(str(tmp_path), with_label='yes')
+
+
+def test_folder_without_images(tmp_path):
+    with pytest.raises(ValueError, match='no files at all'):
+        ImageFolder(str(tmp_path))
+    for name in ('a.heic', 'b.HEIC', 'c.txt', '.hidden.png', 'README'):
+        (tmp_path / name).write_text('')
+    with pytest.raises(ValueError) as caught:
+        ImageFolder(str(tmp_path))
+    for part in (str(tmp_path), '2 x .heic', '1 x .txt', '1 x no extension', 'jpg, jpeg, png'):
+        assert part in str(caught.value)
+    assert 'x .png' not in str(caught.value)
+
+
+# -- replacement of bad images -------------------------------------------------------------------------------------------
+
+
+def with_bad_images(root, bad, total=30):
+    fill(root, *(f'{i:02d}.png' for i in range(total)))
+    for i in bad:
+        (root / f'{i:02d}.png').write_bytes(b'')
+    return ImageFolder(str(root), pipeline=PIPELINE)
+
+
+def test_a_bad_image_is_replaced_by_its_seed_alone(tmp_path):
+    bad = {3, 4, 5}
+    dataset = with_bad_images(tmp_path, bad)
+    stands_in = set()
+    for seed in range(40):
+        item = dataset[SampleIndex(4, seed)]
+        expected, missed = 4, []
+        for attempt in range(20):
+            if expected not in bad:
+                break
+            missed.append((f'{tmp_path}/{expected:02d}.png', 'the file is empty'))
+            expected = derive(seed, REPLACE, attempt) % 30
+        sample = item['data_samples']
+        assert (item['inputs'][0] == expected).all() and sample.img_path == f'{tmp_path}/{expected:02d}.png'
+        assert sample.sample_idx == 4 and sample.seed == seed and sample.replaced == missed
+        stands_in.add(expected)
+    assert len(stands_in) > 10
+    again = ImageFolder(str(tmp_path), pipeline=PIPELINE)[SampleIndex(4, 39)]  # nothing read before
+    assert again['data_samples'].img_path == sample.img_path
+
+
+def test_an_index_without_a_seed(tmp_path):
+    dataset = with_bad_images(tmp_path, {0})
+    assert dataset[7]['data_samples'].seed == derive(0, 0, 7) and dataset[7]['data_samples'].replaced == []
+    assert dataset[-1]['data_samples'].sample_idx == 29
+    first = dataset[0]['data_samples']
+    assert first.img_path == f'{tmp_path}/{derive(derive(0, 0, 0), REPLACE, 0) % 30:02d}.png'
+    assert len(first.replaced) == 1
+    for index in (30, -31):
+        with pytest.raises(IndexError, match='30 images'):
+            dataset[index]
+
+
+def test_nothing_readable_ends_in_an_error(tmp_path):
+    dataset = with_bad_images(tmp_path, range(30))
+    with pytest.raises(RuntimeError, match='none of 20 images could be read(?s:.*)04.png: the file is empty') as caught:
+        dataset[4]
+    assert not isinstance(caught.value, ImageReadError)
+
+
+def test_other_errors_are_not_hidden(tmp_path):
+    fill(tmp_path, 'a.png')
+    dataset = ImageFolder(str(tmp_path), pipeline=[LoadImage(), lambda results: 1 / 0])
+    with pytest.raises(ZeroDivisionError):
+        dataset[0]
+
+
+def test_photographs_with_classes():
+    root = DATA / 'clothing/val'
+    if not root.is_dir():
+        pytest.skip(f'needs the photographs of clothing/ under {DATA} (MMMIM_DATA)')
+    dataset = ImageFolder(str(root), pipeline=[LoadImage(), Resize(16), PackImage()])
+    assert len(dataset) == 341 and len(dataset.metainfo['classes']) == 10
+    assert np.bincount(dataset.get_labels()).min() > 0
+    assert dataset[100]['inputs'].float().std() > 5 and dataset[100]['data_samples'].replaced == []

@@ -1,0 +1,338 @@
+"""Every kind of file becomes the pixels that the table in image_io promises."""
+import io
+import os
+import pickle
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmmim.datasets import image_io
+from mmmim.datasets.image_io import ImageReadError, ImageSource
+
+DATA = Path(os.environ.get('MMMIM_DATA', Path(__file__).parents[3] / 'shared/data'))
+
+
+def save(path, image, **options):
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    image.save(path, **options)
+    return str(path)
+
+
+def smooth(height, width):
+    """A colour picture without sharp edges, [height, width, 3]."""
+    y, x = np.mgrid[0:height, 0:width].astype(float)
+    waves = [127 + 100 * np.sin(x / 23 + y / 31 + phase) for phase in (0, 2, 4)]
+    return np.stack(waves, axis=2).astype(np.uint8)
+
+
+def exif_with(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+# What each orientation does to the pixels that are stored, [H, W, C], written down independently of Pillow.
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a),
+}
+
+
+@pytest.mark.parametrize('orientation', UPRIGHT)
+@pytest.mark.parametrize('suffix', ['png', 'tif', 'webp'])
+def test_orientation_is_applied(tmp_path, orientation, suffix):
+    stored = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    options = dict(lossless=True) if suffix == 'webp' else {}
+    source = ImageSource(save(tmp_path / f'a.{suffix}', stored, exif=exif_with(orientation), **options))
+    expected = UPRIGHT[orientation](stored)
+    assert source.size == expected.shape[1::-1]
+    assert np.array_equal(source.read(), expected)
+    assert np.array_equal(source.crop((1, 2, 4, 3), (3, 4)), expected[2:5, 1:5])
+
+
+def test_orientation_6_puts_the_lower_left_corner_up(tmp_path):
+    stored = np.full((32, 48, 3), 128, np.uint8)
+    stored[16:, :16] = (255, 0, 0)  # lower left as stored; upright after a quarter turn clockwise: upper left
+    image = ImageSource(save(tmp_path / 'a.jpg', stored, exif=exif_with(6), quality=95, subsampling=0)).read()
+    assert image.shape == (48, 32, 3)
+    assert np.abs(image[4, 4].astype(int) - (255, 0, 0)).max() < 8
+    assert np.abs(image[40, 4].astype(int) - 128).max() < 8
+
+
+@pytest.mark.parametrize('orientation', UPRIGHT)
+def test_resized_crop_of_a_turned_jpeg(tmp_path, orientation):
+    stored = smooth(240, 320)
+    turned = ImageSource(save(tmp_path / 'a.jpg', stored, exif=exif_with(orientation), quality=95))
+    upright = ImageSource(np.ascontiguousarray(UPRIGHT[orientation](stored)))
+    box = (30.5, 50.25, 150, 120.5)
+    difference = turned.crop(box, (28, 36)).astype(int) - upright.crop(box, (28, 36))
+    assert np.abs(difference).mean() < 2
+
+
+def test_orientation_of_a_png_behind_its_pixels(tmp_path):
+    stored = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    path = save(tmp_path / 'a.png', stored)
+    content = Path(path).read_bytes()
+    exif = exif_with(6).tobytes()[6:]  # without 'Exif\0\0'
+    chunk = struct.pack('>I', len(exif)) + b'eXIf' + exif + struct.pack('>I', zlib.crc32(b'eXIf' + exif))
+    Path(path).write_bytes(content[:-12] + chunk + content[-12:])  # before IEND
+    source = ImageSource(path, channels=1)
+    assert source.size == (4, 6)
+    assert np.array_equal(source.read()[:, :, 0], np.rot90(stored, -1))
+
+
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
+    k = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    for suffix in ('png', 'tif'):
+        path = save(tmp_path / f'a.{suffix}', k * 257)
+        assert np.array_equal(ImageSource(path, channels=1).read()[:, :, 0], k)
+        assert np.array_equal(ImageSource(path).read(), np.repeat(k[:, :, None], 3, axis=2))
+    big_endian = Image.frombytes('I;16B', (16, 16), (k * 257).astype('>u2').tobytes())
+    integers = Image.fromarray((k * 257).astype(np.int32))  # mode I
+    for name, image in (('b.tif', big_endian), ('i.tif', integers)):
+        assert np.array_equal(ImageSource(save(tmp_path / name, image), channels=1).read()[:, :, 0], k)
+
+
+def test_float_grey(tmp_path):
+    unit = np.array([[0, 0.5, 1]], np.float32)
+    assert ImageSource(save(tmp_path / 'unit.tif', unit), 1).read().ravel().tolist() == [0, 128, 255]
+    wide = np.array([[-5, 100.2, 300, np.nan]], np.float32)
+    assert ImageSource(save(tmp_path / 'wide.tif', wide), 1).read().ravel().tolist() == [0, 100, 255, 0]
+
+
+def test_alpha_is_laid_over_white(tmp_path):
+    rgba = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 128]]], np.uint8)
+    path = save(tmp_path / 'a.png', rgba)
+    assert ImageSource(path).read().tolist() == [[[255, 0, 0], [255, 255, 255], [127, 127, 127]]]
+    assert ImageSource(path, 1).read().ravel().tolist() == [76, 255, 127]
+    assert np.array_equal(ImageSource(path, 4).read(), rgba)
+    grey_alpha = save(tmp_path / 'la.png', np.array([[[10, 255], [10, 0]]], np.uint8))
+    assert ImageSource(grey_alpha, 1).read().ravel().tolist() == [10, 255]
+
+
+def test_transparent_palette_and_key_colour(tmp_path):
+    palette = Image.new('P', (2, 1))
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    palette.putpixel((1, 0), 1)
+    path = save(tmp_path / 'p.png', palette, transparency=1)
+    assert ImageSource(path).read().tolist() == [[[255, 0, 0], [255, 255, 255]]]
+    assert ImageSource(path, 4).read()[0, :, 3].tolist() == [255, 0]
+    key = save(tmp_path / 'k.png', np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8), transparency=(4, 5, 6))
+    assert ImageSource(key).read().tolist() == [[[1, 2, 3], [255, 255, 255]]]
+    grey_key = save(tmp_path / 'g.png', np.array([[7, 9]], np.uint8), transparency=9)
+    assert ImageSource(grey_key, 1).read().ravel().tolist() == [7, 255]
+
+
+@pytest.mark.parametrize('name, mode, colour', [('a.jpg', 'CMYK', (0, 255, 255, 0)), ('a.tif', 'CMYK', (0, 255, 255, 0)),
+                                                ('b.tif', 'LAB', (136, 208, 195)), ('c.tif', 'YCbCr', (76, 85, 255))])
+def test_other_colour_spaces_show_red(tmp_path, name, mode, colour):
+    path = save(tmp_path / name, Image.new(mode, (16, 16), colour))
+    assert Image.open(path).mode == mode
+    assert np.abs(ImageSource(path).read().astype(int) - (255, 0, 0)).max() < 12
+    assert abs(int(ImageSource(path, 1).read()[8, 8, 0]) - 76) < 8
+    assert ImageSource(path, 4).read()[8, 8, 3] == 255
+
+
+def test_one_bit_and_palette_and_grey(tmp_path):
+    bits = Image.new('1', (2, 1))
+    bits.putpixel((1, 0), 1)
+    assert ImageSource(save(tmp_path / 'a.png', bits)).read().tolist() == [[[0, 0, 0], [255, 255, 255]]]
+    grey = save(tmp_path / 'g.png', np.array([[3, 200]], np.uint8))
+    assert ImageSource(grey).read().tolist() == [[[3] * 3, [200] * 3]]
+    assert ImageSource(grey, 4).read().tolist() == [[[3] * 3 + [255], [200] * 3 + [255]]]
+
+
+@pytest.mark.parametrize('suffix', ['gif', 'webp', 'png', 'tif'])
+def test_first_frame_of_several(tmp_path, suffix):
+    frames = [Image.new('RGB', (8, 8), colour) for colour in ('red', 'blue')]
+    options = dict(lossless=True) if suffix == 'webp' else {}
+    path = save(tmp_path / f'a.{suffix}', frames[0], save_all=True, append_images=frames[1:], **options)
+    assert Image.open(path).n_frames == 2
+    assert (ImageSource(path).read() == (255, 0, 0)).all()
+
+
+def test_photo_with_a_second_picture_in_it(tmp_path):
+    frames = [Image.new('RGB', (64, 64), colour) for colour in ('red', 'blue')]
+    path = save(tmp_path / 'a.jpg', frames[0], format='MPO', save_all=True, append_images=frames[1:])
+    assert Image.open(path).format == 'MPO'
+    assert np.abs(ImageSource(path).crop((0, 0, 64, 64), (8, 8)).astype(int) - (255, 0, 0)).max() < 5
+
+
+def test_tiff_pages_are_channels(tmp_path):
+    pages = np.random.default_rng(0).integers(0, 256, (5, 4, 6), dtype=np.uint8)
+    images = [Image.fromarray(page) for page in pages]
+    path = save(tmp_path / 'a.tif', images[0], save_all=True, append_images=images[1:])
+    assert np.array_equal(ImageSource(path, 5).read(), pages.transpose(1, 2, 0))
+    with pytest.raises(ImageReadError, match=r'has 5 page\(s\) of 1 channel\(s\), but 6 channels were asked'):
+        ImageSource(path, 6).read()
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4, 7])
+def test_npy(tmp_path, channels):
+    array = np.random.default_rng(0).integers(0, 256, (40, 50, channels), dtype=np.uint8)
+    np.save(tmp_path / 'a.npy', array)
+    np.save(tmp_path / 'b.npy', array.astype(np.uint16) * 257)
+    for name in ('a.npy', 'b.npy'):
+        source = ImageSource(tmp_path / name, channels)
+        assert source.size == (50, 40)
+        assert np.array_equal(source.read(), array)
+        assert np.array_equal(source.crop((5, 10, 20, 16), (16, 20)), array[10:26, 5:25])
+    # a region is read, not the whole: the same pixels as resizing in the whole plane
+    part = ImageSource(tmp_path / 'a.npy', channels).crop((10.5, 12, 20, 16), (6, 5))
+    whole = Image.fromarray(array[:, :, 0]).resize((5, 6), Image.Resampling.BICUBIC, (10.5, 12, 30.5, 28))
+    assert np.abs(part[:, :, 0].astype(int) - np.asarray(whole)).max() <= 1
+    with pytest.raises(ImageReadError, match=f'has {channels} channels, but 9'):
+        ImageSource(tmp_path / 'a.npy', 9).read()
+
+
+def test_npy_is_never_unpickled(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'executed'),)
+
+    np.save(tmp_path / 'a.npy', np.array([[[Evil()]]], dtype=object), allow_pickle=True)
+    (tmp_path / 'b.npy').write_bytes(pickle.dumps(Evil()))
+    for name in ('a.npy', 'b.npy'):
+        with pytest.raises(ImageReadError):
+            ImageSource(tmp_path / name, 1).read()
+    assert not (tmp_path / 'executed').exists()
+    np.save(tmp_path / 'c.npy', np.zeros((2, 2, 3), np.float32))
+    with pytest.raises(ImageReadError, match='float32'):
+        ImageSource(tmp_path / 'c.npy').size
+
+
+def test_array_in_memory_is_converted():
+    red = np.full((4, 4, 3), (255, 0, 0), np.uint8)
+    assert np.array_equal(ImageSource(red).read(), red)
+    assert (ImageSource(red, 1).read() == 76).all()
+    assert ImageSource(red, 4).read()[0, 0].tolist() == [255, 0, 0, 255]
+    assert ImageSource(red[:, :, :1], 3).read()[0, 0].tolist() == [255, 255, 255]
+
+
+def test_jpeg_is_decoded_at_the_scale_that_suffices(tmp_path, monkeypatch):
+    path = save(tmp_path / 'a.jpg', smooth(803, 1201), quality=95)
+    decoded = []
+    to_planes = image_io.to_planes
+
+    def recorded(*args):
+        planes = to_planes(*args)
+        decoded.append(planes[0].size)
+        return planes
+
+    monkeypatch.setattr(image_io, 'to_planes', recorded)
+    source = ImageSource(path)
+    small = {shrink: source.crop((101.5, 50, 64 * shrink, 64 * shrink), (64, 64)) for shrink in (8, 4, 2, 1)}
+    assert decoded == [(151, 101), (301, 201), (601, 402), (1201, 803)]
+    source.crop((0, 0, 100, 512), (64, 64))  # the tighter direction decides
+    source.crop((0, 0, 127, 127), (64, 64))
+    assert decoded[-2:] == [(1201, 803), (1201, 803)]
+    monkeypatch.setattr(image_io, '_draft', lambda *args: 1)
+    for shrink, image in small.items():
+        difference = np.abs(image.astype(int) - source.crop((101.5, 50, 64 * shrink, 64 * shrink), (64, 64)))
+        assert difference.mean() < 1.5, shrink
+        assert shrink == 1 or difference.max() > 0
+
+
+def test_size_reads_the_header_only(tmp_path, monkeypatch):
+    path = save(tmp_path / 'a.jpg', smooth(600, 900), exif=exif_with(8))
+    Path(path).write_bytes(Path(path).read_bytes()[:2000])  # headers are whole, pixels are not
+    assert ImageSource(path).size == (600, 900)
+    with pytest.raises(ImageReadError, match='truncated'):
+        ImageSource(path).read()
+    png = save(tmp_path / 'a.png', smooth(60, 90))
+    monkeypatch.setattr(image_io.ImageFile.ImageFile, 'load', lambda self: pytest.fail('pixels were decoded'))
+    assert ImageSource(png).size == (90, 60)
+
+
+def truncated(path):
+    save(path, smooth(64, 64))
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+BAD_FILES = {
+    'missing.jpg': (lambda path: None, 'FileNotFoundError'),
+    'empty.jpg': (lambda path: path.write_bytes(b''), 'empty'),
+    'text.jpg': (lambda path: path.write_text('not an image\n' * 50), 'not an image of a known format'),
+    'script.jpg': (lambda path: path.write_text('%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'), 'not an image'),
+    'cut.jpg': (truncated, 'truncated'),
+    'cut.png': (truncated, 'truncated'),
+    'cut.webp': (truncated, ''),
+    'cut.tif': (truncated, ''),
+    'folder.jpg': (lambda path: path.mkdir(), 'IsADirectoryError'),
+}
+
+
+@pytest.mark.parametrize('name', BAD_FILES)
+def test_bad_files_name_path_and_reason(tmp_path, name):
+    make, reason = BAD_FILES[name]
+    make(tmp_path / name)
+    before = len(os.listdir('/proc/self/fd')) if os.path.isdir('/proc/self/fd') else 0
+    for _ in range(5):
+        with pytest.raises(ImageReadError) as caught:
+            ImageSource(tmp_path / name).read()
+    assert caught.value.path == str(tmp_path / name)
+    assert reason in caught.value.reason and caught.value.reason
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (copy.path, copy.reason) == (caught.value.path, caught.value.reason)
+    del caught
+    if before:
+        assert len(os.listdir('/proc/self/fd')) <= before + 1  # + 1: the last error may hold its own file
+
+
+def test_decompression_bomb(tmp_path):
+    header = struct.pack('>IIBBBBB', 60000, 60000, 8, 2, 0, 0, 0)
+    chunks = b''.join(struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+                      for kind, data in ((b'IHDR', header), (b'IDAT', zlib.compress(b'\0' * 1000)), (b'IEND', b'')))
+    (tmp_path / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + chunks)
+    with pytest.raises(ImageReadError, match='decompression bomb'):
+        ImageSource(tmp_path / 'a.png').size
+
+
+def test_files_are_closed_and_remarks_on_metadata_stay_away(tmp_path):
+    content = io.BytesIO()
+    Image.fromarray(smooth(32, 32)).save(content, 'JPEG', exif=b'Exif\0\0II*\0\x08\0\0\0\xff\xff' + b'\x12\x01' * 20)
+    (tmp_path / 'a.jpg').write_bytes(content.getvalue())
+    np.save(tmp_path / 'a.npy', smooth(32, 32))
+    before = len(os.listdir('/proc/self/fd')) if os.path.isdir('/proc/self/fd') else 0
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')  # a file that is not closed warns as well
+        sources = [ImageSource(tmp_path / name) for name in ('a.jpg', 'a.npy')]
+        for source in sources:
+            assert source.size == (32, 32)
+            assert source.read().shape == source.crop((0, 0, 32, 32), (32, 32)).shape == (32, 32, 3)
+    if before:
+        assert len(os.listdir('/proc/self/fd')) == before
+
+
+@pytest.mark.parametrize('box', [(-1, 0, 4, 4), (0, 0, 11, 4), (0, 5, 4, 4), (0, 0, 0, 4)])
+def test_a_box_outside_is_the_callers_error(box):
+    with pytest.raises(ValueError, match='does not lie in the image of 10 x 8') as caught:
+        ImageSource(np.zeros((8, 10, 3), np.uint8)).crop(box, (2, 2))
+    assert not isinstance(caught.value, ImageReadError)
+
+
+def test_crop_of_a_photograph_equals_pillow():
+    photos = sorted((DATA / 'clothing').glob('val/*/*.jpg'))[:5]
+    if not photos:
+        pytest.skip(f'needs the photographs of clothing/ under {DATA} (MMMIM_DATA)')
+    for photo in photos:
+        with Image.open(photo) as image:
+            image = image.convert('RGB')
+        full = np.asarray(image.resize((96, 96), Image.Resampling.BICUBIC, (10, 20, 130, 140)))
+        assert np.array_equal(ImageSource(photo).crop((10, 20, 120, 120), (96, 96)), full)  # nothing to save: exact
+        small = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC, (0, 0, 160, 160))).astype(int)
+        drafted = ImageSource(photo).crop((0, 0, 160, 160), (32, 32))  # decoded at 1/4
+        error = np.abs(drafted - small).mean()
+        assert 0 < error < min(6, 0.6 * np.abs(drafted[:, 1:] - small[:, :-1]).mean())

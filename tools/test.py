@@ -1,0 +1,70 @@
+"""Measure a pre-trained checkpoint: loss on held-out images, and k-NN and a linear probe where there are labels.
+
+    python tools/test.py CONFIG [CHECKPOINT] [--work-dir DIR] [--cfg-options key=value ...] [--out RESULT.json]
+
+Without CHECKPOINT the model is measured at its random initialisation. CHECKPOINT may have any naming scheme that mmmim
+knows. A config of another toolbox is tested by that toolbox's own evaluators.
+"""
+import argparse
+import json
+import os
+import os.path as osp
+import sys
+
+from mmengine.config import DictAction
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('checkpoint', nargs='?', help='path of the checkpoint (none: random initialisation)')
+    parser.add_argument('--work-dir', help='where the log goes (default: work_dirs/NAME_OF_THE_CONFIG)')
+    parser.add_argument('--out', help='write the numbers to this JSON file')
+    parser.add_argument('--linear', action='store_true', help='also fit a linear probe on the frozen features')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def measure(args: argparse.Namespace) -> dict:
+    from mmmim.engine.launch import build_runner, load_config
+    from mmmim.evaluation import FeatureEvaluator
+    cfg = load_config(args.config, args.cfg_options, args.work_dir)
+    if args.checkpoint and '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
+        raise FileNotFoundError(f'there is no checkpoint {args.checkpoint!r}')
+    cfg.resume, cfg.load_from = False, args.checkpoint
+    feature_eval = cfg.get('feature_eval')
+    runner = build_runner(cfg, args.launcher)
+    result = dict(checkpoint=args.checkpoint or 'random initialisation')
+    result.update(runner.test())  # this also loads the checkpoint
+    if feature_eval:
+        evaluator = FeatureEvaluator(**{**feature_eval, 'linear': args.linear or feature_eval.get('linear', False)})
+        try:
+            result.update(evaluator(runner.model))
+        except (ValueError, FileNotFoundError) as error:  # images without labels are a normal case
+            runner.logger.info(f'no k-NN: {error}')
+    if runner.rank == 0:
+        print(json.dumps(result, indent=1))
+        if args.out:
+            os.makedirs(osp.dirname(osp.abspath(args.out)), exist_ok=True)
+            with open(args.out, 'w') as file:
+                json.dump(result, file, indent=1)
+    return result
+
+
+def main() -> None:
+    args = parse_args()
+    from mmmim.engine.launch import USER_ERRORS
+    try:
+        measure(args)
+    except USER_ERRORS as error:
+        if os.environ.get('MMMIM_TRACEBACK'):
+            raise
+        sys.exit(f'{type(error).__name__}: {error}\n(MMMIM_TRACEBACK=1 shows where)')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,49 @@
+"""Train anything that a config describes: pre-training here; classification, segmentation, detection by their scopes.
+
+    python tools/train.py CONFIG [--resume [CHECKPOINT]] [--work-dir DIR] [--cfg-options key=value ...]
+
+Several processes: tools/dist_train.sh, tools/slurm_train.sh. Ends with 75 when it was asked to stop (SIGTERM) and has
+saved: run it again with --resume.
+"""
+import argparse
+import os
+import sys
+
+from mmengine.config import DictAction
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('--work-dir', help='where checkpoints and logs go (default: work_dirs/NAME_OF_THE_CONFIG)')
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+                        help="continue from CHECKPOINT, or from the newest one in the work dir")
+    parser.add_argument('--no-validate', action='store_true', help='leave out validation during training')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='override entries of the config, e.g. total_batch_size=512 model.neck.depth=4')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    from mmmim.engine.launch import USER_ERRORS, build_runner, load_config
+    try:
+        cfg = load_config(args.config, args.cfg_options, args.work_dir)
+        if args.resume:
+            cfg.resume, cfg.load_from = True, None if args.resume == 'auto' else args.resume
+        if args.no_validate:
+            cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        runner = build_runner(cfg, args.launcher)
+        runner.train()
+    except USER_ERRORS as error:
+        if os.environ.get('MMMIM_TRACEBACK'):
+            raise
+        sys.exit(f'{type(error).__name__}: {error}\n(MMMIM_TRACEBACK=1 shows where)')
+
+
+if __name__ == '__main__':
+    main()
