@@ -15,7 +15,7 @@ default_hooks = dict(
     checkpoint=dict(type='AtomicCheckpointHook', interval=20, interval_minutes=30, max_keep_ckpts=2),
     export_encoder=dict(type='ExportEncoderHook'))
 
-model_wrapper_cfg = dict(type='MIMDistributedDataParallel')
+model_wrapper_cfg = dict(type='mmmim.MIMDistributedDataParallel')
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),

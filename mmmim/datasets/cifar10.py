@@ -166,7 +166,7 @@ def _members(source: Path) -> Iterator[_Member]:
         return
     endings = tuple(f'.{extension}' for extension in IMAGE_EXTENSIONS)
     try:
-        with tarfile.open(source, 'r|*') as archive:  # as a stream: going back would decompress from the start
+        with tarfile.open(source) as archive:
             for member in archive:
                 parts = member.name.split('/')
                 if (not member.isreg() or len(parts) < 3 or parts[-3] not in SPLITS or '..' in parts
@@ -175,6 +175,12 @@ def _members(source: Path) -> Iterator[_Member]:
                     continue
                 content = archive.extractfile(member).read() if member.size <= _MOST_BYTES else b''
                 yield _Member(parts[-3], parts[-2], member.name, content)
+            # tarfile takes an archive that breaks off between two members for a shorter one
+            rest = 0
+            while chunk := archive.fileobj.read(1 << 20):  # this also compares the checksums of .gz and .xz
+                rest += len(chunk)
+            if rest < tarfile.BLOCKSIZE:  # two empty blocks end an archive; the first one was read
+                raise EOFError('its end is missing')
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(f'the archive {source} is damaged or incomplete ({error}); fetch it again') from error
 

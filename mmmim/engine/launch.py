@@ -178,6 +178,13 @@ def set_schedule(cfg: Config) -> None:
     cfg.param_scheduler = cfg.param_scheduler if warmup else rest
 
 
+def drop_disabled_hooks(cfg: Config) -> None:
+    """Let ``default_hooks.NAME=None`` turn off our hooks as it does MMEngine's own (the runner asserts otherwise)."""
+    own = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
+    for name in [name for name, hook in (cfg.get('default_hooks') or {}).items() if hook is None and name not in own]:
+        cfg.default_hooks.pop(name)
+
+
 def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     """Everything between a config and ``runner.train()`` or ``runner.test()``."""
     cfg.launcher = launcher
@@ -187,6 +194,7 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     world_size = dist.get_world_size() if dist.is_initialized() else 1
     set_batch_and_lr(cfg, world_size)
     set_schedule(cfg)
+    drop_disabled_hooks(cfg)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)

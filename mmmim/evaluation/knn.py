@@ -30,7 +30,8 @@ def knn_predict(bank: Tensor, bank_labels: Tensor, queries: Tensor, num_classes:
     predictions: Dict[int, list] = {k: [] for k in ks}
     for part in queries.split(chunk):
         similarity, index = (F.normalize(part, dim=1) @ bank.T).topk(largest, dim=1)
-        weights, classes = (similarity / temperature).exp(), bank_labels[index]
+        # relative to the nearest one, whose vote is then 1: exp(1 / temperature) overflows when it is cold
+        weights, classes = ((similarity - similarity[:, :1]) / temperature).exp(), bank_labels[index]
         for k in ks:
             votes = torch.zeros(len(part), num_classes, dtype=weights.dtype, device=weights.device)
             votes.scatter_add_(1, classes[:, :k], weights[:, :k])

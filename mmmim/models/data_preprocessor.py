@@ -31,7 +31,7 @@ class MIMDataPreprocessor(BaseDataPreprocessor):
                  non_blocking: bool = True) -> None:
         super().__init__(non_blocking=non_blocking)
         mean, std = tuple(map(float, mean)), tuple(map(float, std))
-        if len(mean) != len(std) or min(std) <= 0:
+        if len(mean) != len(std) or min(std, default=0) <= 0:
             raise ValueError(f'mean={mean} and std={std} need one value a channel, and a std above 0')
         self.mean, self.std = mean, std
         self.register_buffer('_mean', torch.tensor(mean).reshape(1, -1, 1, 1), persistent=False)

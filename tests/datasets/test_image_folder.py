@@ -1,14 +1,12 @@
-"""Lists of files, labels, replacement of bad images, and the errors a user meets."""
-import json
+"""Labels, replacement of bad images, and the errors a user meets."""
 import os
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mmmim.datasets import ImageFolder, ImageReadError, LoadImage, PackImage, Resize, SampleIndex, file_list, list_images
+from mmmim.datasets import ImageFolder, ImageReadError, LoadImage, PackImage, Resize, SampleIndex
 from mmmim.randomness import REPLACE, derive
 
 DATA = Path(os.environ.get('MMMIM_DATA', Path(__file__).parents[3] / 'shared/data'))
@@ -19,7 +17,6 @@ PIPELINE = [LoadImage(), Resize(4), PackImage()]
 def user_cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp('cache')
     monkeypatch.setenv('XDG_CACHE_HOME', str(folder))
-    return folder
 
 
 def fill(root, *names):
@@ -29,149 +26,7 @@ def fill(root, *names):
         Image.new('RGB', (6, 5), (value, 0, 0)).save(root / name)
 
 
-def age(root, seconds=60):
-    """Make folders look as if nothing had changed for a while."""
-    then = time.time() - seconds
-    for folder, _, _ in os.walk(root):
-        os.utime(folder, (then, then))
-
-
-# -- the list of files ---------------------------------------------------------------------------------------------
-
-
-def test_list_is_sorted_and_skips_what_is_hidden_or_no_image(tmp_path):
-    fill(tmp_path, 'b/2.JPG', 'b/10.png', 'a/x y.jpeg', 'top.bmp', '.hidden.png', '.git/a.png')
-    (tmp_path / 'notes.txt').write_text('')
-    assert list_images(tmp_path) == ['a/x y.jpeg', 'b/10.png', 'b/2.JPG', 'top.bmp']
-    assert list_images(str(tmp_path), ['PNG', '.bmp']) == ['b/10.png', 'top.bmp']
-
-
-def test_links_are_followed_and_loops_cut(tmp_path):
-    root = tmp_path / 'root'
-    fill(root, 'a/1.png')
-    fill(tmp_path, 'elsewhere/2.png', 'elsewhere/deep/3.png')
-    (root / 'linked').symlink_to(tmp_path / 'elsewhere')
-    (root / 'file.png').symlink_to(root / 'a/1.png')
-    (root / 'a/up').symlink_to(root)
-    (root / 'self').symlink_to(root / 'self')
-    (root / 'broken.png').symlink_to(root / 'nothing.png')
-    (tmp_path / 'elsewhere/back').symlink_to(root / 'a')
-    assert list_images(root) == ['a/1.png', 'file.png', 'linked/2.png', 'linked/back/1.png', 'linked/deep/3.png']
-
-
-def cached_twice(root, monkeypatch):
-    """Whether a second look at the folder uses the cache."""
-    list_images(root, cache_from=2)
-    with monkeypatch.context() as patch:
-        patch.setattr(file_list, 'walk', lambda *args: pytest.fail('the folder was listed again'))
-        try:
-            list_images(root, cache_from=2)
-        except pytest.fail.Exception:
-            return False
-        return True
-
-
-def test_cache_beside_the_folder(tmp_path, monkeypatch, user_cache):
-    root = tmp_path / 'photos'
-    fill(root, 'a/1.png', 'a/2.png', 'b/3.png')
-    age(root)
-    assert list_images(root, cache_from=4) == ['a/1.png', 'a/2.png', 'b/3.png']
-    assert os.listdir(tmp_path) == ['photos']  # a small folder is not cached
-    assert cached_twice(root, monkeypatch)
-    assert sorted(os.listdir(tmp_path)) == ['.photos.mmmim-files.json', 'photos']  # and no temporary file
-    assert not any(user_cache.iterdir())
-    assert list_images(root, ['jpg'], cache_from=2) == []  # other extensions are another list
-    assert list_images(root, cache_from=2) == ['a/1.png', 'a/2.png', 'b/3.png']
-
-
-@pytest.mark.parametrize('change', ['add', 'remove', 'rename', 'new folder', 'relink'])
-def test_cache_is_refreshed_when_the_folder_changes(tmp_path, monkeypatch, change):
-    root = tmp_path / 'photos'
-    fill(root, 'a/1.png', 'a/2.png', 'b/deep/3.png')
-    fill(tmp_path, 'one/4.png', 'two/5.png')
-    (root / 'b/link').symlink_to(tmp_path / 'one')
-    age(tmp_path)
-    assert cached_twice(root, monkeypatch)
-    expected = {'a/1.png', 'a/2.png', 'b/deep/3.png', 'b/link/4.png'}
-    if change == 'add':
-        fill(root, 'b/deep/9.png')
-        expected |= {'b/deep/9.png'}
-    elif change == 'remove':
-        (root / 'a/2.png').unlink()
-        expected -= {'a/2.png'}
-    elif change == 'rename':
-        (root / 'b/deep/3.png').rename(root / 'b/deep/8.png')
-        expected = expected - {'b/deep/3.png'} | {'b/deep/8.png'}
-    elif change == 'new folder':
-        fill(root, 'c/7.png')
-        expected |= {'c/7.png'}
-    else:
-        (root / 'b/link').unlink()
-        (root / 'b/link').symlink_to(tmp_path / 'two')
-        expected = expected - {'b/link/4.png'} | {'b/link/5.png'}
-    assert list_images(root, cache_from=2) == sorted(expected)
-
-
-def test_a_folder_that_has_just_changed_is_not_trusted(tmp_path, monkeypatch):
-    root = tmp_path / 'photos'
-    fill(root, 'a/1.png', 'a/2.png')
-    age(root, seconds=1)
-    assert not cached_twice(root, monkeypatch)
-    age(root, seconds=60)
-    assert cached_twice(root, monkeypatch)
-
-
-@pytest.mark.parametrize('content', [b'', b'{"format": 1', b'[]', b'{"format": 1}', b'\x80\x04K\x01.', b'[' * 100_000])
-def test_a_damaged_cache_is_written_anew(tmp_path, monkeypatch, content):
-    root = tmp_path / 'photos'
-    fill(root, '1.png', '2.png')
-    age(root)
-    assert cached_twice(root, monkeypatch)
-    (tmp_path / '.photos.mmmim-files.json').write_bytes(content)
-    assert list_images(root, cache_from=2) == ['1.png', '2.png']
-    assert json.loads((tmp_path / '.photos.mmmim-files.json').read_text())['files'] == ['1.png', '2.png']
-
-
-@pytest.mark.parametrize('obstacle', ['mode', 'access', 'failing write'])
-def test_cache_goes_to_the_user_when_the_parent_is_read_only(tmp_path, monkeypatch, user_cache, obstacle):
-    parent = tmp_path / 'parent'
-    root = parent / 'photos'
-    fill(root, '1.png', '2.png')
-    age(root)
-    if obstacle == 'mode':
-        parent.chmod(0o555)
-    elif obstacle == 'access':
-        access = os.access
-        monkeypatch.setattr(os, 'access', lambda path, mode: access(path, mode) and Path(path) != parent)
-    else:
-        replace = os.replace
-
-        def failing(source, target):
-            if Path(target).parent == parent:
-                raise OSError('no space left')
-            replace(source, target)
-
-        monkeypatch.setattr(os, 'replace', failing)
-    assert cached_twice(root, monkeypatch)
-    assert os.listdir(parent) == ['photos']
-    cached, = (user_cache / 'mmmim').iterdir()
-    assert cached.name.startswith('photos-') and cached.suffix == '.json'
-    parent.chmod(0o755)
-
-
-def test_two_folders_of_one_name_do_not_share_a_user_cache(tmp_path):
-    first, second = (file_list.cache_places(tmp_path / name / 'photos', 'files.json')[1] for name in 'ab')
-    assert first != second and first.parent == second.parent
-
-
-def test_nowhere_to_write_is_no_error(tmp_path, monkeypatch):
-    fill(tmp_path / 'photos', '1.png', '2.png')
-    monkeypatch.setattr(os, 'replace', lambda *args: (_ for _ in ()).throw(PermissionError('read-only')))
-    assert list_images(tmp_path / 'photos', cache_from=1) == ['1.png', '2.png']
-    assert os.listdir(tmp_path) == ['photos']
-
-
-# -- labels ----------------------------------------------------------------------------------------------------------
+# -- labels ----------------------------------------
 
 
 def test_class_folders(tmp_path):
@@ -214,11 +69,13 @@ def test_annotation_file(tmp_path):
     fill(tmp_path, 'my photo 7.png', 'b/2.png', 'c.png')
     (tmp_path / 'list.txt').write_text('my photo 7.png 3\n\nb/2.png 0\r\n', encoding='utf-8-sig')
     dataset = ImageFolder(str(tmp_path), ann_file='list.txt', pipeline=PIPELINE)
-    assert [dataset.get_data_info(i)['img_path'] for i in range(2)] == [f'{tmp_path}/my photo 7.png', f'{tmp_path}/b/2.png']
+    paths = [dataset.get_data_info(i)['img_path'] for i in range(2)]
+    assert paths == [f'{tmp_path}/my photo 7.png', f'{tmp_path}/b/2.png']
     assert dataset.get_labels().tolist() == [3, 0]
     (tmp_path / 'plain.txt').write_text('c.png\nmy photo 7.png\n')
     plain = ImageFolder(str(tmp_path), ann_file=str(tmp_path / 'plain.txt'), pipeline=PIPELINE)
-    assert plain[1]['data_samples'].img_path == f'{tmp_path}/my photo 7.png' and 'gt_label' not in plain[1]['data_samples']
+    assert plain[1]['data_samples'].img_path == f'{tmp_path}/my photo 7.png'
+    assert 'gt_label' not in plain[1]['data_samples']
     (tmp_path / 'mixed.txt').write_text('c.png 1\nb/2.png\n')
     with pytest.raises(ValueError, match="line 2: 'b/2.png' has no label"):
         ImageFolder(str(tmp_path), ann_file='mixed.txt')
@@ -234,7 +91,7 @@ def test_annotation_file_with_missing_images(tmp_path, cache_from):
     assert 'no/4.png' in str(caught.value) and 'no/5.png' not in str(caught.value)
 
 
-# -- errors before training --------------------------------------------------------------------------------------------
+# -- errors before training ----------------------------------------
 
 
 def test_missing_paths(tmp_path):
@@ -263,7 +120,7 @@ def test_folder_without_images(tmp_path):
     assert 'x .png' not in str(caught.value)
 
 
-# -- replacement of bad images -------------------------------------------------------------------------------------------
+# -- replacement of bad images ----------------------------------------
 
 
 def with_bad_images(root, bad, total=30):

@@ -1,9 +1,6 @@
 """Every kind of file becomes the pixels that the table in image_io promises."""
-import io
 import os
-import pickle
 import struct
-import warnings
 import zlib
 from pathlib import Path
 
@@ -99,6 +96,8 @@ def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
         path = save(tmp_path / f'a.{suffix}', k * 257)
         assert np.array_equal(ImageSource(path, channels=1).read()[:, :, 0], k)
         assert np.array_equal(ImageSource(path).read(), np.repeat(k[:, :, None], 3, axis=2))
+    between = save(tmp_path / 'between.png', np.array([[128, 129, 257 + 128, 257 + 129, 65535]], np.uint16))
+    assert ImageSource(between, channels=1).read().ravel().tolist() == [0, 1, 1, 2, 255]  # rounded
     big_endian = Image.frombytes('I;16B', (16, 16), (k * 257).astype('>u2').tobytes())
     integers = Image.fromarray((k * 257).astype(np.int32))  # mode I
     for name, image in (('b.tif', big_endian), ('i.tif', integers)):
@@ -135,8 +134,9 @@ def test_transparent_palette_and_key_colour(tmp_path):
     assert ImageSource(grey_key, 1).read().ravel().tolist() == [7, 255]
 
 
-@pytest.mark.parametrize('name, mode, colour', [('a.jpg', 'CMYK', (0, 255, 255, 0)), ('a.tif', 'CMYK', (0, 255, 255, 0)),
-                                                ('b.tif', 'LAB', (136, 208, 195)), ('c.tif', 'YCbCr', (76, 85, 255))])
+@pytest.mark.parametrize('name, mode, colour', [
+    ('a.jpg', 'CMYK', (0, 255, 255, 0)), ('a.tif', 'CMYK', (0, 255, 255, 0)), ('b.tif', 'LAB', (136, 208, 195)),
+    ('c.tif', 'YCbCr', (76, 85, 255))])
 def test_other_colour_spaces_show_red(tmp_path, name, mode, colour):
     path = save(tmp_path / name, Image.new(mode, (16, 16), colour))
     assert Image.open(path).mode == mode
@@ -197,28 +197,14 @@ def test_npy(tmp_path, channels):
         ImageSource(tmp_path / 'a.npy', 9).read()
 
 
-def test_npy_is_never_unpickled(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / 'executed'),)
-
-    np.save(tmp_path / 'a.npy', np.array([[[Evil()]]], dtype=object), allow_pickle=True)
-    (tmp_path / 'b.npy').write_bytes(pickle.dumps(Evil()))
-    for name in ('a.npy', 'b.npy'):
-        with pytest.raises(ImageReadError):
-            ImageSource(tmp_path / name, 1).read()
-    assert not (tmp_path / 'executed').exists()
-    np.save(tmp_path / 'c.npy', np.zeros((2, 2, 3), np.float32))
-    with pytest.raises(ImageReadError, match='float32'):
-        ImageSource(tmp_path / 'c.npy').size
-
-
 def test_array_in_memory_is_converted():
     red = np.full((4, 4, 3), (255, 0, 0), np.uint8)
     assert np.array_equal(ImageSource(red).read(), red)
     assert (ImageSource(red, 1).read() == 76).all()
     assert ImageSource(red, 4).read()[0, 0].tolist() == [255, 0, 0, 255]
     assert ImageSource(red[:, :, :1], 3).read()[0, 0].tolist() == [255, 255, 255]
+    with pytest.raises(ImageReadError, match='has 5 channels, but 3'):
+        ImageSource(np.zeros((4, 4, 5), np.uint8)).size
 
 
 def test_jpeg_is_decoded_at_the_scale_that_suffices(tmp_path, monkeypatch):
@@ -243,77 +229,6 @@ def test_jpeg_is_decoded_at_the_scale_that_suffices(tmp_path, monkeypatch):
         difference = np.abs(image.astype(int) - source.crop((101.5, 50, 64 * shrink, 64 * shrink), (64, 64)))
         assert difference.mean() < 1.5, shrink
         assert shrink == 1 or difference.max() > 0
-
-
-def test_size_reads_the_header_only(tmp_path, monkeypatch):
-    path = save(tmp_path / 'a.jpg', smooth(600, 900), exif=exif_with(8))
-    Path(path).write_bytes(Path(path).read_bytes()[:2000])  # headers are whole, pixels are not
-    assert ImageSource(path).size == (600, 900)
-    with pytest.raises(ImageReadError, match='truncated'):
-        ImageSource(path).read()
-    png = save(tmp_path / 'a.png', smooth(60, 90))
-    monkeypatch.setattr(image_io.ImageFile.ImageFile, 'load', lambda self: pytest.fail('pixels were decoded'))
-    assert ImageSource(png).size == (90, 60)
-
-
-def truncated(path):
-    save(path, smooth(64, 64))
-    path.write_bytes(path.read_bytes()[:-40])
-
-
-BAD_FILES = {
-    'missing.jpg': (lambda path: None, 'FileNotFoundError'),
-    'empty.jpg': (lambda path: path.write_bytes(b''), 'empty'),
-    'text.jpg': (lambda path: path.write_text('not an image\n' * 50), 'not an image of a known format'),
-    'script.jpg': (lambda path: path.write_text('%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'), 'not an image'),
-    'cut.jpg': (truncated, 'truncated'),
-    'cut.png': (truncated, 'truncated'),
-    'cut.webp': (truncated, ''),
-    'cut.tif': (truncated, ''),
-    'folder.jpg': (lambda path: path.mkdir(), 'IsADirectoryError'),
-}
-
-
-@pytest.mark.parametrize('name', BAD_FILES)
-def test_bad_files_name_path_and_reason(tmp_path, name):
-    make, reason = BAD_FILES[name]
-    make(tmp_path / name)
-    before = len(os.listdir('/proc/self/fd')) if os.path.isdir('/proc/self/fd') else 0
-    for _ in range(5):
-        with pytest.raises(ImageReadError) as caught:
-            ImageSource(tmp_path / name).read()
-    assert caught.value.path == str(tmp_path / name)
-    assert reason in caught.value.reason and caught.value.reason
-    copy = pickle.loads(pickle.dumps(caught.value))
-    assert (copy.path, copy.reason) == (caught.value.path, caught.value.reason)
-    del caught
-    if before:
-        assert len(os.listdir('/proc/self/fd')) <= before + 1  # + 1: the last error may hold its own file
-
-
-def test_decompression_bomb(tmp_path):
-    header = struct.pack('>IIBBBBB', 60000, 60000, 8, 2, 0, 0, 0)
-    chunks = b''.join(struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
-                      for kind, data in ((b'IHDR', header), (b'IDAT', zlib.compress(b'\0' * 1000)), (b'IEND', b'')))
-    (tmp_path / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + chunks)
-    with pytest.raises(ImageReadError, match='decompression bomb'):
-        ImageSource(tmp_path / 'a.png').size
-
-
-def test_files_are_closed_and_remarks_on_metadata_stay_away(tmp_path):
-    content = io.BytesIO()
-    Image.fromarray(smooth(32, 32)).save(content, 'JPEG', exif=b'Exif\0\0II*\0\x08\0\0\0\xff\xff' + b'\x12\x01' * 20)
-    (tmp_path / 'a.jpg').write_bytes(content.getvalue())
-    np.save(tmp_path / 'a.npy', smooth(32, 32))
-    before = len(os.listdir('/proc/self/fd')) if os.path.isdir('/proc/self/fd') else 0
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')  # a file that is not closed warns as well
-        sources = [ImageSource(tmp_path / name) for name in ('a.jpg', 'a.npy')]
-        for source in sources:
-            assert source.size == (32, 32)
-            assert source.read().shape == source.crop((0, 0, 32, 32), (32, 32)).shape == (32, 32, 3)
-    if before:
-        assert len(os.listdir('/proc/self/fd')) == before
 
 
 @pytest.mark.parametrize('box', [(-1, 0, 4, 4), (0, 0, 11, 4), (0, 5, 4, 4), (0, 0, 0, 4)])

@@ -9,7 +9,8 @@ from mmmim.datasets import (CenterCrop, ColorJitter, FixedSizeCrop, LoadImage, P
 from mmmim.registry import FUNCTIONS, TRANSFORMS
 from mmmim.structures import DataSample
 
-RAMP = np.stack(np.broadcast_arrays(np.arange(200)[None], np.arange(100)[:, None], np.uint8(7)), axis=2).astype(np.uint8)
+# pixel (row, column) is (column, row, 7)
+RAMP = np.stack(np.broadcast_arrays(np.arange(200)[None], np.arange(100)[:, None], 7), axis=2).astype(np.uint8)
 
 
 def run(*transforms, image=RAMP, channels=3, **results):
@@ -156,7 +157,8 @@ def test_a_crop_without_load_image_says_so():
 
 def test_pack_image(tmp_path):
     Image.fromarray(RAMP).save(tmp_path / 'a.png')
-    results = dict(img_path=str(tmp_path / 'a.png'), gt_label=np.int64(3), sample_idx=5, seed=2**62, replaced=[('b', 'bad')])
+    results = dict(img_path=str(tmp_path / 'a.png'), gt_label=np.int64(3), sample_idx=5, seed=2**62,
+                   replaced=[('b', 'bad')])
     for config in (dict(type='LoadImage'), dict(type='Resize', size=(100, 200)), dict(type='RandomFlip', prob=1.0),
                    dict(type='PackImage')):
         results = TRANSFORMS.build(config)(results)

@@ -2,6 +2,7 @@
 import difflib
 from typing import Any, Dict, List
 
+import numpy as np
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
@@ -37,6 +38,7 @@ class RunStateHook(Hook):
         hub = checkpoint['message_hub']
         hub['log_scalars'] = {name: _plain(buffer) for name, buffer in hub['log_scalars'].items()}
         hub['resumed_keys'] = dict(hub['resumed_keys'])
+        hub['runtime_info'] = {k: v.item() if isinstance(v, np.generic) else v for k, v in hub['runtime_info'].items()}
         checkpoint['mmmim'] = run_facts(runner)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:

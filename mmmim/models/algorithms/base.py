@@ -20,8 +20,9 @@ class BaseAlgorithm(BaseModel):
     """A masked-image-modelling method: backbone, neck, target, head and a masking strategy.
 
     Sizes that follow from one part are filled in for the others where their configs leave them open: ``in_dim``,
-    ``grid_size``, ``num_prefix_tokens``, ``patch_size`` and ``in_chans`` from the backbone, ``out_dim`` from the
-    target. A subclass writes :meth:`loss`, and :meth:`train_step` when a step has several phases.
+    ``grid_size``, ``num_prefix_tokens``, ``patch_size``, ``in_chans`` and ``fill_in`` (False when it sees mask tokens
+    itself) from the backbone, ``out_dim`` from the target. A subclass writes :meth:`loss`, and :meth:`train_step` when
+    a step has several phases.
 
     Args:
         backbone, neck, target, head: Configs of the parts.
@@ -46,7 +47,7 @@ class BaseAlgorithm(BaseModel):
         self.backbone = build_part(backbone, 'backbone')
         sizes = dict(in_dim=self.backbone.embed_dim, grid_size=self.backbone.grid_size,
                      num_prefix_tokens=self.backbone.num_prefix_tokens, patch_size=self.backbone.patch_size,
-                     in_chans=self.backbone.in_chans)
+                     in_chans=self.backbone.in_chans, fill_in=getattr(self.backbone, 'mask_token', None) is None)
         self.masking = Masking(masking, mask_ratio, self.backbone.grid_size, **(mask_options or {}))
         self.target = build_part(target, 'target', **sizes)
         if self.target is not None:

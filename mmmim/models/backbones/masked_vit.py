@@ -71,7 +71,7 @@ class MaskedViT(BaseModule):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim)) if mask_tokens else None
         self.pos_embed = nn.Parameter(
             sincos_positions(self.embed_dim, self.grid_size, self.num_prefix_tokens), requires_grad=False)
-        rates = torch.linspace(0, drop_path_rate, depth).tolist()
+        rates = torch.linspace(0, drop_path_rate, depth, device='cpu').tolist()  # also when built on the meta device
         self.blocks = build_blocks(self.embed_dim, depth, num_heads, mlp_ratio, rates, compiled)
         self.norm = LayerNorm(self.embed_dim) if final_norm else nn.Identity()
         self._reset_parameters()

@@ -24,6 +24,8 @@ class MAEDecoder(BaseModule):
         depth: Blocks (MAE, Table 1a: 8).
         num_heads: Attention heads.
         mlp_ratio: Hidden width of the MLP over ``embed_dim``.
+        fill_in: Whether mask tokens take the place of removed patches; not when the encoder saw mask tokens itself
+            (filled in by the algorithm), and then there is no ``mask_token``, which would get no gradient.
         compiled: Compile the blocks in place.
     """
 
@@ -36,20 +38,22 @@ class MAEDecoder(BaseModule):
                  depth: int = 8,
                  num_heads: int = 16,
                  mlp_ratio: float = 4.0,
+                 fill_in: bool = True,
                  compiled: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
         self.num_prefix_tokens = num_prefix_tokens
         self.num_patches = grid_size[0] * grid_size[1]
         self.decoder_embed = nn.Linear(in_dim, embed_dim)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim)) if fill_in else None
         self.decoder_pos_embed = nn.Parameter(
             sincos_positions(embed_dim, grid_size, num_prefix_tokens), requires_grad=False)
         self.decoder_blocks = build_blocks(embed_dim, depth, num_heads, mlp_ratio, compiled=compiled)
         self.decoder_norm = LayerNorm(embed_dim)
         self.decoder_pred = nn.Linear(embed_dim, out_dim)
         self.apply(init_weights)
-        nn.init.normal_(self.mask_token, std=0.02)
+        if self.mask_token is not None:
+            nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(self, tokens: Tensor, mask: PatchMask) -> Tensor:
         """Predict every patch.

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...safe_load import load_file
+from ...naming import unwrap
 from ...registry import MODELS
+from ...safe_load import load_file
 from .base import BaseTarget
 
 
@@ -38,8 +39,10 @@ class DALLETarget(BaseTarget):
         from mmpretrain.models.selfsup import DALLEEncoder  # slow to import, and rarely wanted
         self.grid_size = tuple(grid_size)
         self.encoder = DALLEEncoder()
-        checkpoint = load_file(weights)
-        state = checkpoint.get('state_dict', checkpoint)
+        try:
+            state = unwrap(load_file(weights))
+        except ValueError as error:
+            raise RuntimeError(f'{weights} is not a DALL-E encoder. {error}') from error
         keys = self.encoder.load_state_dict(state, strict=False)
         if keys.missing_keys or keys.unexpected_keys:
             raise RuntimeError(f'{weights} is not a DALL-E encoder: {len(keys.missing_keys)} keys are missing (first: '

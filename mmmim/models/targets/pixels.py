@@ -49,6 +49,9 @@ class PCATarget(BaseTarget):
         patch_size: P (filled in by the algorithm).
         in_chans: C (filled in by the algorithm).
         num_components: How many are predicted. The slides do not say; 96 of 768 by default.
+
+    Raises:
+        RuntimeError: Used before :meth:`fit`, or before a fitted one was loaded.
     """
     paints_pixels = True
 
@@ -63,10 +66,16 @@ class PCATarget(BaseTarget):
         self.register_buffer('mean', torch.zeros(dim))
         self.register_buffer('basis', torch.zeros(dim, num_components))
         self.register_buffer('fitted', torch.zeros((), dtype=torch.bool))
+        self._is_fitted = False  # the buffer's value, to be read without waiting for the device
 
     @property
     def needs_fit(self) -> bool:
-        return not bool(self.fitted)
+        return not self._is_fitted
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        # not a hook of `load_state_dict`: MMEngine calls this method directly
+        super()._load_from_state_dict(*args, **kwargs)
+        self._is_fitted = not self.fitted.is_meta and bool(self.fitted)
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Tensor]) -> None:
@@ -91,8 +100,12 @@ class PCATarget(BaseTarget):
         self.mean.copy_(mean)
         self.basis.copy_(basis * sign)
         self.fitted.fill_(True)
+        self._is_fitted = True
 
     def compute(self, images: Tensor) -> Tensor:
+        if self.needs_fit:
+            raise RuntimeError('PCATarget has no basis yet: call `fit` with training images (in a config, FitTargetHook '
+                               'among custom_hooks does it), or load a checkpoint that carries one')
         return (patchify(images, self.patch_size) - self.mean) @ self.basis
 
     def to_pixels(self, prediction: Tensor, images: Tensor) -> Tensor:

@@ -1,0 +1,39 @@
+"""Data that tests share. Nothing is downloaded; photographs are used where MMMIM_DATA has them."""
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def make_images(root: Path, per_class: int = 32, classes: int = 2, size: int = 40) -> Path:
+    """Class folders of smooth random pictures: a colour gradient each, steeper in one class than in the next."""
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(-1, 1, size)
+    for c in range(classes):
+        folder = root / f'class{c}'
+        folder.mkdir(parents=True)
+        for i in range(per_class):
+            angle, base = rng.uniform(0, 2 * np.pi), rng.uniform(80, 170, 3)
+            wave = np.sin((c + 1) * 2.5 * (np.cos(angle) * ramp[:, None] + np.sin(angle) * ramp[None, :]))
+            pixels = base + 60 * wave[..., None] * rng.uniform(0.3, 1, 3)
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f'{i:03d}.jpg', quality=95)
+    return root
+
+
+@pytest.fixture(scope='session')
+def image_root(tmp_path_factory) -> Path:
+    """64 images in two class folders."""
+    return make_images(tmp_path_factory.mktemp('images') / 'photos')
+
+
+@pytest.fixture(scope='session')
+def photographs() -> Path:
+    """Real photographs, where there are any."""
+    folder = Path(os.environ.get('MMMIM_DATA', ROOT / '../shared/data'))
+    if not folder.is_dir():
+        pytest.skip(f'no photographs at {folder}; set MMMIM_DATA')
+    return folder

@@ -1,0 +1,101 @@
+"""Several processes compute what one does."""
+import pytest
+from harness import METHODS, largest_difference, load_weights, make_config, read_curve, save_config, train
+
+TOY = dict(
+    type='TwoPhaseToy',
+    backbone=dict(type='MaskedViT', arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=4),
+    neck=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2),
+    target=dict(type='PixelTarget', norm_pix=False), head=dict(type='ReconstructionHead'))
+
+
+def _config(folder, image_root, method, limit=None, **overrides):
+    options = {'model.backbone.drop_path_rate': 0.0, 'max_batch_per_device': limit,
+               'custom_hooks': [dict(type='DieHook')], 'default_hooks.export_encoder': None, **overrides}
+    cfg = make_config(folder / 'run', image_root, 'mae' if method == 'toy' else method, epochs=5, workers=1, **options)
+    if method == 'toy':
+        adamw = dict(type='AdamW', lr=1e-3, fused=True)
+        wrapper = dict(type='AutocastOptimWrapper', dtype='float32', optimizer=adamw)
+        wrapper.update(overrides.get('wrapper', {}))
+        cfg.merge_from_dict(dict(model=dict(_delete_=True, **TOY), optim_wrapper=dict(
+            _delete_=True, constructor='ToyConstructor', generator=wrapper, judge=wrapper)))
+        cfg.param_scheduler = None
+        cfg.base_lr = 1e-3  # AdamW turns float32 round-off into differences of the size of the rate
+        cfg.pop('warmup_epochs')
+        # the judge's phase leaves the decoder out
+        cfg.model_wrapper_cfg.find_unused_parameters = True
+    return save_config(cfg, folder / 'config.py')
+
+
+@pytest.fixture(scope='module', params=[*sorted(METHODS), 'toy'])
+def alone(request, tmp_path_factory, image_root):
+    """Weights and losses of one process with the whole batch, in both precisions."""
+    result = {}
+    for dtype in ('float64', 'float32'):
+        folder = tmp_path_factory.mktemp(f'alone_{request.param}_{dtype}')
+        train(_config(folder, image_root, request.param), TEST_DTYPE=dtype)
+        result[dtype] = load_weights(folder / 'run'), read_curve(folder / 'run')
+    return request.param, result
+
+
+@pytest.mark.parametrize('dtype, processes, limit', [
+    ('float64', 2, None), ('float64', 2, 4), ('float32', 2, None)], ids=['two', 'two-accumulating', 'two-float32'])
+def test_two_processes_equal_one(alone, tmp_path, image_root, dtype, processes, limit):
+    method, expected = alone
+    if method == 'toy' and limit:
+        pytest.skip('batch statistics do not cross accumulated batches')
+    train(_config(tmp_path, image_root, method, limit), processes=processes, TEST_DTYPE=dtype)
+    weights, curve = expected[dtype]
+    assert len(curve) == 20
+    for ours, theirs in zip(read_curve(tmp_path / 'run'), curve):
+        for key in theirs:
+            assert ours[key] == pytest.approx(theirs[key], abs=1e-5), (key, theirs['iter'])
+    if dtype == 'float64':
+        assert largest_difference(weights, load_weights(tmp_path / 'run')) < 1e-9
+
+
+def test_accumulation_equals_the_whole_batch(alone, tmp_path, image_root):
+    method, expected = alone
+    if method == 'toy':
+        pytest.skip('batch statistics do not cross accumulated batches')
+    train(_config(tmp_path, image_root, method, limit=4), TEST_DTYPE='float64')
+    assert largest_difference(expected['float64'][0], load_weights(tmp_path / 'run')) < 1e-9
+    assert [line['loss'] for line in read_curve(tmp_path / 'run')] == pytest.approx(
+        [line['loss'] for line in expected['float64'][1]], abs=1e-9)
+
+
+def test_phases_see_what_the_earlier_one_changed(alone):
+    """Both losses of the toy are in its curve, and both fall."""
+    method, expected = alone
+    if method != 'toy':
+        pytest.skip('only the toy has two phases')
+    curve = expected['float64'][1]
+    assert {'loss_recon', 'loss_judge'} <= set(curve[0])
+    assert sum(line['loss_recon'] for line in curve[-4:]) < sum(line['loss_recon'] for line in curve[:4])
+    assert sum(line['loss_judge'] for line in curve[-4:]) < sum(line['loss_judge'] for line in curve[:4])
+
+
+@pytest.mark.parametrize('method', [*sorted(METHODS), 'toy'])
+def test_bf16_with_accumulation_in_two_processes(method, tmp_path, image_root):
+    """The mixed precision wrapper, accumulation and synchronisation work together: losses stay near float32's."""
+    accumulate = None if method == 'toy' else 4
+    curves = []
+    for dtype in ('float32', 'bfloat16'):
+        overrides = {'wrapper': dict(dtype=dtype)} if method == 'toy' else {'optim_wrapper.dtype': dtype}
+        train(_config(tmp_path / dtype, image_root, method, accumulate, **overrides), processes=2)
+        curves.append([line['loss'] for line in read_curve(tmp_path / dtype / 'run')])
+    assert curves[0] != curves[1]
+    assert curves[1] == pytest.approx(curves[0], rel=0.05)
+
+
+def test_sigterm_to_two_processes_saves_once_and_resumes(tmp_path, image_root):
+    config = _config(tmp_path, image_root, 'mae')
+    whole = ['--work-dir', str(tmp_path / 'whole')]
+    train(config, *whole, processes=2)
+    args = ['--work-dir', str(tmp_path / 'stopped'), '--resume']
+    done = train(config, *args, processes=2, check=False, TEST_KILL_AT='6', TEST_SIGNAL='SIGTERM')
+    assert done.returncode != 0
+    assert (tmp_path / 'stopped/last_checkpoint').read_text().endswith('iter_7.pth')
+    train(config, *args, processes=2)
+    assert largest_difference(load_weights(tmp_path / 'whole'), load_weights(tmp_path / 'stopped')) == 0
+    assert read_curve(tmp_path / 'stopped') == read_curve(tmp_path / 'whole')

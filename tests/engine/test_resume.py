@@ -1,0 +1,82 @@
+"""A run that is killed anywhere and resumed equals one that was not."""
+import os
+import random
+import signal
+
+import pytest
+from harness import METHODS, largest_difference, load_weights, make_config, read_curve, save_config, train
+
+EPOCHS, STEPS = 5, 4  # 64 images in batches of 16
+SAVE_OFTEN = {'default_hooks.checkpoint.interval_iters': 3, 'custom_hooks': [dict(type='DieHook')]}
+
+
+@pytest.fixture(scope='module', params=sorted(METHODS))
+def undisturbed(request, tmp_path_factory, image_root):
+    """(method, config path, weights, curve) of a run that nobody killed."""
+    folder = tmp_path_factory.mktemp(f'undisturbed_{request.param}')
+    cfg = make_config(folder / 'run', image_root, request.param, epochs=EPOCHS, **SAVE_OFTEN)
+    config = save_config(cfg, folder / 'config.py')
+    train(config)
+    return request.param, config, load_weights(folder / 'run'), read_curve(folder / 'run')
+
+
+@pytest.mark.parametrize('workers', [0, 1, 3])
+def test_killed_five_times_and_resumed_is_bit_identical(undisturbed, tmp_path, workers):
+    method, config, weights, curve = undisturbed
+    moments = sorted(random.Random(workers).sample([i for i in range(2, EPOCHS * STEPS) if i % STEPS], 4))
+    kills = [dict(TEST_KILL_AT=str(m)) for m in moments]
+    kills.insert(2, dict(TEST_KILL_IN_WRITE='1'))  # the first checkpoint that this attempt writes
+    args = ['--work-dir', str(tmp_path / 'run'), '--resume', '--cfg-options',
+            f'train_dataloader.num_workers={workers}', f'train_dataloader.persistent_workers={workers > 0}']
+    for kill in kills:
+        done = train(config, *args, check=False, **kill)
+        assert done.returncode == -signal.SIGKILL, f'{kill}: {done.stderr[-2000:]}'
+    train(config, *args)
+    assert largest_difference(weights, load_weights(tmp_path / 'run')) == 0
+    assert read_curve(tmp_path / 'run') == curve
+
+
+def test_curve_has_each_iteration_once(undisturbed):
+    curve = undisturbed[3]
+    assert [line['iter'] for line in curve] == list(range(1, EPOCHS * STEPS + 1))
+
+
+def test_finished_run_resumes_to_nothing(undisturbed, tmp_path):
+    _, config, weights, curve = undisturbed
+    run = config.parent / 'run'
+    train(config, '--resume')
+    assert largest_difference(weights, load_weights(run)) == 0
+    assert read_curve(run) == curve
+
+
+@pytest.mark.parametrize('group, workers', [(False, 0), (True, 1)], ids=['process', 'whole-group'])
+def test_sigterm_saves_and_ends_with_its_own_code(undisturbed, tmp_path, group, workers):
+    _, config, weights, curve = undisturbed
+    args = ['--work-dir', str(tmp_path / 'run'), '--resume', '--cfg-options',
+            f'train_dataloader.num_workers={workers}']
+    done = train(config, *args, check=False, TEST_KILL_AT='6', TEST_SIGNAL='SIGTERM',
+                 TEST_KILL_GROUP=str(int(group)))
+    assert done.returncode == 75, done.stderr[-2000:]
+    # the process group's signal also ends the loading worker, maybe before the step that was running is over
+    last = (tmp_path / 'run/last_checkpoint').read_text()
+    assert last.endswith(('iter_7.pth', 'iter_6.pth')) if group else last.endswith('iter_7.pth')
+    train(config, *args)
+    assert largest_difference(weights, load_weights(tmp_path / 'run')) == 0
+    assert read_curve(tmp_path / 'run') == curve
+
+
+def test_old_checkpoints_go_after_the_pointer_moves(undisturbed):
+    run = undisturbed[1].parent / 'run'
+    kept = sorted(name for name in os.listdir(run) if name.endswith('.pth'))
+    assert kept == ['epoch_5.pth', 'iter_18.pth']
+    assert (run / 'last_checkpoint').read_text() == str(run / 'epoch_5.pth')
+
+
+def test_run_can_end_in_mid_epoch_and_go_on(undisturbed, tmp_path):
+    _, config, weights, curve = undisturbed
+    args = ['--work-dir', str(tmp_path / 'run'), '--resume']
+    train(config, *args, '--cfg-options', 'train_cfg.max_iters=10')
+    assert (tmp_path / 'run/last_checkpoint').read_text().endswith('iter_10.pth')
+    train(config, *args)
+    assert largest_difference(weights, load_weights(tmp_path / 'run')) == 0
+    assert read_curve(tmp_path / 'run') == curve

@@ -1,0 +1,101 @@
+"""Training runs for tests: a tiny model of each method, as configs and as commands."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import torch
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+PLUGIN = str(Path(__file__).resolve().parent)
+
+# a two-block model of each method; the harness's tests run over all of them
+METHODS: Dict[str, dict] = {
+    'mae': dict(
+        type='MAE',
+        backbone=dict(type='MaskedViT', arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=4,
+                      drop_path_rate=0.1),
+        neck=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2),
+        target=dict(type='PixelTarget'),
+        head=dict(type='ReconstructionHead')),
+}
+
+
+def make_config(work_dir: Path, images: Path, method: str = 'mae', epochs: int = 3, batch: int = 16, workers: int = 0,
+                **overrides: Any) -> Config:
+    """A whole training config: 64 images in batches of 16 make 4 iterations an epoch."""
+    pipeline = [dict(type='LoadImage'), dict(type='RandomResizedCrop', size=16), dict(type='RandomFlip'),
+                dict(type='PackImage')]
+    runtime = Config.fromfile(str(ROOT / 'configs/_base_/default_runtime.py'))
+    cfg = Config(dict(runtime._cfg_dict.to_dict()))
+    cfg.merge_from_dict(dict(
+        model=METHODS[method],
+        work_dir=str(work_dir),
+        experiment_name=f'{work_dir.parent.name}_{work_dir.name}',
+        total_batch_size=batch, base_lr=1e-2, max_epochs=epochs, warmup_epochs=1,
+        train_dataloader=dict(
+            num_workers=workers, sampler=dict(type='EpochSampler', shuffle=True),
+            collate_fn=dict(type='mmmim.mim_collate'),
+            dataset=dict(type='ImageFolder', data_root=str(images), pipeline=pipeline)),
+        optim_wrapper=dict(
+            type='AutocastOptimWrapper', dtype='float32', constructor='GroupedOptimWrapperConstructor',
+            optimizer=dict(type='AdamW', lr=0.0, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
+            paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0)),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
+            dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, begin=1, end=epochs, T_max=epochs - 1,
+                 convert_to_iter_based=True)],
+        train_cfg=dict(type='ResumableEpochLoop', max_epochs=epochs)))
+    cfg.merge_from_dict({'default_hooks.logger.interval': 3, 'default_hooks.checkpoint.interval': 1,
+                         'default_hooks.checkpoint.interval_minutes': -1,
+                         'custom_imports.imports': ['mmmim', 'run_plugin']})
+    cfg.merge_from_dict(overrides)
+    return cfg
+
+
+def save_config(cfg: Config, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cfg.dump(str(path))
+    return path
+
+
+def environment(**variables: str) -> Dict[str, str]:
+    return {**os.environ, 'PYTHONPATH': PLUGIN, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **variables}
+
+
+def train(config: Path, *args: str, processes: int = 1, check: bool = True, timeout: int = 300,
+          **variables: str) -> subprocess.CompletedProcess:
+    """Run tools/train.py, or tools/dist_train.sh with several processes."""
+    command: List[str] = ([sys.executable, str(ROOT / 'tools/train.py'), str(config)] if processes == 1 else
+                          ['bash', str(ROOT / 'tools/dist_train.sh'), str(config), str(processes)])
+    done = subprocess.run([*command, *args], env=environment(**variables), capture_output=True, text=True,
+                          timeout=timeout, cwd=config.parent, start_new_session=True)
+    if check and done.returncode:
+        raise AssertionError(f'{command} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}')
+    return done
+
+
+def train_here(cfg: Config):
+    """Train in this process and return the runner."""
+    from mmmim.engine.launch import build_runner
+    runner = build_runner(cfg.copy())
+    runner.train()
+    return runner
+
+
+def read_curve(work_dir: Path) -> List[dict]:
+    return [json.loads(line) for line in (work_dir / 'curve.jsonl').read_text().splitlines()]
+
+
+def load_weights(work_dir: Path, name: Optional[str] = None) -> Dict[str, torch.Tensor]:
+    """The weights of the newest checkpoint (or of a named one)."""
+    path = work_dir / name if name else Path((work_dir / 'last_checkpoint').read_text().strip())
+    return torch.load(path, weights_only=True)['state_dict']
+
+
+def largest_difference(a: Dict[str, torch.Tensor], b: Dict[str, torch.Tensor]) -> float:
+    assert a.keys() == b.keys()
+    return max((a[k].double() - b[k].double()).abs().max().item() for k in a)

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Set up what is missing, then run the whole test suite: bash tools/run_tests.sh [arguments of pytest]
+set -euo pipefail
+unset PYTHONHOME PYTHONPATH
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+bash "$root/tools/setup_env.sh" tests
+cd "$root"
+cores=$(nproc 2>/dev/null || echo 2)
+# tiny models gain nothing from many threads, and threads that spin while they wait starve whatever else runs here
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((cores < 4 ? cores : 4))}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
+exec .venv/bin/python -m pytest -q "$@"
