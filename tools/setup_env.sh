@@ -183,14 +183,16 @@ pip_install() { # WHAT_IT_IS ARGUMENTS...
 
 install() {
     local pinned=(-c constraints.txt)
-    pip_install "1/3 torch and torchvision: about 900 MB, and 2 GB of CUDA libraries with the default build" \
+    pip_install "1/4 torch and torchvision: about 900 MB, and 2 GB of CUDA libraries with the default build" \
         "${pinned[@]}" torch torchvision
-    pip_install "2/3 the OpenMMLab toolboxes, timm, scikit-learn ...: about 200 MB" \
+    # from source, without compiled ops; a wheel in pip's cache may be one with ops, built for another torch
+    pip_install "2/4 mmcv without compiled ops: some MB" "${pinned[@]}" --no-cache-dir --no-deps onedl-mmcv
+    pip_install "3/4 the OpenMMLab toolboxes, timm, scikit-learn ...: about 200 MB" \
         "${pinned[@]}" -r runtime.txt -r openmmlab.txt
     if [ "$MODE" = tests ]; then
         pip_install "what the tests need besides: about 50 MB" "${pinned[@]}" -r tests.txt
     fi
-    pip_install "3/3 mmmim itself, from $ROOT" --no-deps --no-build-isolation -e "$ROOT"
+    pip_install "4/4 mmmim itself, from $ROOT" --no-deps --no-build-isolation -e "$ROOT"
 }
 
 main() {
