@@ -9,7 +9,9 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, init_dist
 from mmengine.registry import RUNNERS, init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from ..safe_load import load_file
 
 # what a user can mend: the tools print these without a traceback
 USER_ERRORS = (FileNotFoundError, NotADirectoryError, KeyError, ValueError, TypeError, RuntimeError, ImportError)
@@ -41,7 +43,9 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
+        # with the folder's name: configs of several methods are called alike
+        folder, name = osp.split(osp.abspath(path))
+        cfg.work_dir = osp.join('work_dirs', osp.basename(folder), osp.splitext(name)[0])
     return cfg
 
 
@@ -107,12 +111,19 @@ def _slurm_environment() -> None:
 
 
 def fix_seed(cfg: Config) -> int:
-    """Make sure that the run has a seed before anything is built; ``randomness.seed=None`` draws one for all ranks."""
+    """Make sure that the run has a seed before anything is built.
+
+    ``randomness.seed=None`` draws one for all ranks; a resumed run takes the one in its checkpoint.
+    """
     randomness = dict(cfg.get('randomness') or {})
     if randomness.get('seed') is None:
-        drawn = [int.from_bytes(os.urandom(4), 'little')]
-        broadcast_object_list(drawn)
-        randomness['seed'] = drawn[0]
+        path = (cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)) if cfg.get('resume') else None
+        if path:
+            randomness['seed'] = load_file(path)['meta']['seed']
+        else:
+            drawn = [int.from_bytes(os.urandom(4), 'little')]
+            broadcast_object_list(drawn)
+            randomness['seed'] = drawn[0]
     cfg.randomness = randomness
     return randomness['seed']
 

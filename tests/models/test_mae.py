@@ -28,7 +28,7 @@ def build(**changes):
     """The tiny MAE; ``backbone=dict(...)`` changes keys of that part, ``target=dict(type=...)`` replaces it."""
     cfg = copy.deepcopy(TINY)
     for key, value in changes.items():
-        cfg[key] = {**cfg[key], **value} if isinstance(value, dict) and 'type' not in value else value
+        cfg[key] = {**cfg.get(key, {}), **value} if isinstance(value, dict) and 'type' not in value else value
     torch.manual_seed(0)
     return MODELS.build(cfg)
 

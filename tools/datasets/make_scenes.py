@@ -50,7 +50,7 @@ SHAPES: Dict[str, Tuple[Polygon, Polygon, str]] = {
     'crescent': (_regular(64), [(x + .45, y) for x, y in _regular(64, .8)], 'waves'),
     'cross': (_cross(), [], 'checks'),
     'disc': (_regular(64, .9), [], 'rings'),
-    'heart': (_heart(), [], 'clouds'),
+    'heart': (_heart(), [], 'blobs'),
     'ring': (_regular(64), _regular(64, .5), 'fine_stripes'),
     'square': (_regular(4, 1.15, -45), [], 'grid'),
     'star': (_star(), [], 'fine_dots'),
@@ -78,9 +78,14 @@ PATTERNS: Dict[str, Callable] = {
     'checks': lambda u, v, s, rng: (np.sin(2 * math.pi * 5 * s * u) * np.sin(2 * math.pi * 5 * s * v)) > 0,
     'rings': lambda u, v, s, rng: _wave(9 * s * np.hypot(u, v)),
     'grid': lambda u, v, s, rng: np.maximum(_wave(8 * s * u), _wave(8 * s * v)) > .92,
-    'clouds': lambda u, v, s, rng: _clouds(rng, len(u), round(7 * s)),
+    'blobs': lambda u, v, s, rng: _clouds(rng, len(u), round(14 * s)) > .5,
     'grain': lambda u, v, s, rng: _clouds(rng, len(u), round(34 * s)),
+    # of backgrounds
+    'clouds': lambda u, v, s, rng: _clouds(rng, len(u), round(6 * s)),
+    'hills': lambda u, v, s, rng: _wave(2 * s * u + .2 * np.sin(2 * math.pi * 2 * s * v)),
+    'slope': lambda u, v, s, rng: np.clip(.5 + (u - u.mean()) * s, 0, 1),
 }
+BACKGROUNDS = ('clouds', 'hills', 'slope')
 
 
 def _pattern(name: str, rng: np.random.Generator, size: int, center: Tuple[float, float] = (.5, .5)) -> np.ndarray:
@@ -106,7 +111,7 @@ def draw_scene(name: str, size: int, rng: np.random.Generator) -> Image.Image:
     outline, hole, inside = SHAPES[name]
     light, dark = rng.uniform(.58, .75), rng.uniform(.25, .42)
     front, back = (light, dark) if rng.random() < .5 else (dark, light)
-    radius, angle = rng.uniform(.27, .4), math.radians(rng.uniform(-30, 30))
+    radius, angle = rng.uniform(.32, .46), math.radians(rng.uniform(-30, 30))
     center = tuple(rng.uniform(radius * .9, 1 - radius * .9, 2))
 
     big = size * OVERSAMPLING
@@ -119,7 +124,7 @@ def draw_scene(name: str, size: int, rng: np.random.Generator) -> Image.Image:
     alpha = np.asarray(mask.resize((size, size), Image.Resampling.BOX), np.float32)[..., None] / 255
 
     layers = []
-    for pattern, luminance in ((str(rng.choice(sorted(PATTERNS))), back), (inside, front)):
+    for pattern, luminance in ((BACKGROUNDS[rng.integers(len(BACKGROUNDS))], back), (inside, front)):
         low, high = _two_colours(rng, luminance)
         blend = _pattern(pattern, rng, size, center)[..., None]
         layers.append(low + (high - low) * blend)

@@ -1,0 +1,245 @@
+"""The set-up script, with a PATH that holds only imitations of Python, pip, apt-get, ldconfig and df."""
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL_TOOLS = ('awk basename bash cat cksum cp cut dirname du find flock grep head id mkdir mv rm sed sort tail touch tr '
+              'uname').split()
+
+PYTHON = r'''#!{bash}
+echo "$(basename "$0") $*" >> '{log}'
+case "$*" in
+    *version_info*) echo '{version}';;
+    *ensurepip*) {ensurepip};;
+    *ctypes*) exit 1;;
+    '-m venv'*)
+        for target; do :; done
+        case "$*" in *--clear*) rm -rf "$target";; esac
+        mkdir -p "$target/bin"
+        cp "$0" "$target/bin/python"
+        echo 'version = {version}.1' > "$target/pyvenv.cfg"
+        echo "VIRTUAL_ENV=\"$target\"" > "$target/bin/activate";;
+    '-m pip install'*) if [ -e '{offline}' ]; then echo 'no such host' >&2; exit 1; fi;;
+esac
+'''
+
+
+class Machine:
+    """A checkout and a PATH in a temporary folder."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.bin = folder, folder / 'bin'
+        self.checkout = folder / 'a checkout'
+        self.log, self.offline = folder / 'calls.log', folder / 'offline'
+        self.bin.mkdir()
+        for tool in REAL_TOOLS:
+            found = shutil.which(tool)
+            if found:
+                (self.bin / tool).symlink_to(found)
+        for part in ('tools', 'requirements'):
+            (self.checkout / part).mkdir(parents=True)
+        for file in ('setup.py', 'pyproject.toml', 'tools/setup_env.sh', 'tools/quickstart.sh'):
+            shutil.copy(ROOT / file, self.checkout / file)
+        for file in (ROOT / 'requirements').glob('*.txt'):
+            shutil.copy(file, self.checkout / 'requirements')
+        self.libraries()
+        self.disk(100_000)
+
+    def write(self, name: str, text: str) -> None:
+        path = self.bin / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def python(self, name: str = 'python3.11', version: str = '3.11', ensurepip: bool = True) -> None:
+        self.write(name, PYTHON.format(bash=shutil.which('bash'), log=self.log, version=version, offline=self.offline,
+                                       ensurepip='exit 0' if ensurepip else 'exit 1'))
+
+    def libraries(self, *names: str) -> None:
+        names = names or ('libGL.so.1', 'libgthread-2.0.so.0')
+        self.write('ldconfig', f'#!{shutil.which("bash")}\nprintf "%s\\n" {" ".join(names)}\n')
+
+    def disk(self, megabytes: int) -> None:
+        self.write('df', f'#!{shutil.which("bash")}\necho title\necho /dev/x 1 1 {megabytes} 1% /\n')
+
+    def run(self, *arguments: str, script: str = 'setup_env.sh', **variables: str) -> subprocess.CompletedProcess:
+        return subprocess.run([shutil.which('bash'), str(self.checkout / 'tools' / script), *arguments], text=True,
+                              capture_output=True, timeout=60, cwd=self.folder,
+                              env=dict(PATH=str(self.bin), HOME=str(self.folder), **variables))
+
+    def calls(self, containing: str = '-m pip install') -> list:
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [line for line in lines if containing in line]
+
+    def forget(self) -> None:
+        self.log.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+def test_scripts_are_valid_bash():
+    for script in sorted((ROOT / 'tools').glob('*.sh')) + [ROOT / '.ci/run']:
+        subprocess.run(['bash', '-n', str(script)], check=True)
+
+
+def test_only_an_old_python(machine):
+    machine.python('python3', '3.8')
+    result = machine.run()
+    assert result.returncode == 1
+    assert 'Python 3.10, 3.11 or 3.12 (python3 is 3.8)' in result.stderr
+    assert 'apt-get install -y python3 python3-venv' in result.stderr
+    assert not machine.calls() and not (machine.checkout / '.venv').exists()
+
+
+def test_no_python_at_all(machine):
+    result = machine.run()
+    assert result.returncode == 1 and 'no Python was found' in result.stderr
+
+
+def test_a_shim_without_its_version_is_passed_over(machine):
+    machine.write('python3.11', f'#!{shutil.which("bash")}\necho "command not found" >&2\nexit 127\n')
+    machine.python('python3', '3.10')
+    result = machine.run()
+    assert result.returncode == 0, result.stderr
+    assert 'with python3 (Python 3.10)' in result.stdout
+
+
+def test_a_python_that_can_make_environments_is_preferred(machine):
+    machine.python('python3.11', '3.11', ensurepip=False)
+    machine.python('python3.12', '3.12')
+    assert 'with python3.12' in machine.run().stdout
+
+
+def test_PYTHON_decides(machine):
+    machine.python('python3.11')
+    machine.python('other', '3.13')
+    result = machine.run(PYTHON='other')
+    assert result.returncode == 1 and 'other is 3.13' in result.stderr
+    machine.python('other', '3.12')
+    assert 'with other (Python 3.12)' in machine.run(PYTHON='other').stdout
+
+
+def test_all_lacks_are_reported_at_once_before_any_download(machine):
+    machine.python('python3', '3.12', ensurepip=False)
+    machine.libraries('libc.so.6')
+    machine.disk(900)
+    result = machine.run('tests')
+    assert result.returncode == 1
+    for text in ('ensurepip of python3 (Python 3.12)', 'libGL.so.1', 'libgthread-2.0.so.0', '900 MB are free',
+                 'apt-get install -y python3.12-venv libgl1 libglib2.0-0'):
+        assert text in result.stderr
+    assert not machine.calls() and not (machine.checkout / '.venv').exists()
+
+
+@pytest.mark.parametrize('allowed', [True, False])
+def test_apt_get_runs_only_where_it_was_allowed(machine, allowed):
+    machine.python()
+    machine.libraries('libc.so.6')
+    bash = shutil.which('bash')
+    machine.write('sudo', f'#!{bash}\nexec "$@"\n')
+    machine.write('apt-get', f'#!{bash}\necho "apt-get $*" >> "{machine.log}"\n[ "$1" != install ] || '
+                             f'printf "#!{bash}\\necho libGL.so.1 libgthread-2.0.so.0\\n" > "{machine.bin}/ldconfig"\n')
+    result = machine.run(**(dict(MMMIM_APT='1') if allowed else {}))
+    assert result.returncode == (0 if allowed else 1), result.stderr
+    assert len(machine.calls('apt-get install')) == int(allowed)
+
+
+def test_stages_stamp_and_what_makes_it_void(machine):
+    machine.python()
+    result = machine.run()
+    assert result.returncode == 0, result.stderr
+    calls = machine.calls()
+    assert 'torch torchvision' in calls[0] and '--no-deps' in calls[-1] and calls[-1].endswith(str(machine.checkout))
+    assert all('-c constraints.txt' in call for call in calls[:-1])
+    assert not any('index' in call or 'find-links' in call for call in calls), "pip's own configuration is the user's"
+
+    machine.forget()
+    assert machine.run().stdout == '' and not machine.calls('pip')  # the second call has nothing to do
+
+    assert machine.run('tests').returncode == 0
+    assert any('-r tests.txt' in call for call in machine.calls())
+    machine.forget()
+    assert machine.run('tests').returncode == machine.run('run').returncode == 0
+    assert not machine.calls('pip')
+
+    with open(machine.checkout / 'requirements/runtime.txt', 'a') as file:
+        file.write('another\n')
+    assert machine.run().returncode == 0 and machine.calls()
+
+
+def test_a_failed_installation_says_what_to_do_and_is_completed_by_the_next_call(machine):
+    machine.python()
+    machine.offline.touch()
+    result = machine.run()
+    assert result.returncode == 1
+    assert 'Without network' in result.stderr and 'Then run the same' in result.stderr
+    assert len(machine.calls()) == 1
+    torn = machine.checkout / '.venv/lib/python3.11/site-packages/torn-1.0.dist-info'
+    torn.mkdir(parents=True)  # what pip leaves when it is killed
+    machine.offline.unlink()
+    machine.forget()
+    assert machine.run().returncode == 0
+    assert not machine.calls('-m venv') and machine.calls() and not torn.exists()
+
+
+def test_a_moved_checkout_is_noticed(machine):
+    machine.python()
+    machine.run()
+    machine.checkout = machine.checkout.rename(machine.folder / 'elsewhere')
+    machine.forget()
+    result = machine.run()
+    assert result.returncode == 0 and 'made in another place' in result.stdout
+    assert machine.calls('-m venv --clear') and machine.calls()
+
+
+def test_a_removed_python_is_noticed(machine):
+    machine.python()
+    machine.run()
+    (machine.checkout / '.venv/bin/python').unlink()
+    (machine.checkout / '.venv/bin/python').symlink_to('/nowhere/python3.11')
+    machine.forget()
+    result = machine.run()
+    assert result.returncode == 0 and 'does not run any more' in result.stdout
+    assert machine.calls('-m venv --clear')
+
+
+def test_a_half_made_environment_is_completed(machine):
+    machine.python()
+    (machine.checkout / '.venv/lib').mkdir(parents=True)
+    result = machine.run()
+    assert result.returncode == 0 and 'is incomplete' in result.stdout
+    assert machine.calls('-m venv') and not machine.calls('--clear')
+
+
+@pytest.mark.parametrize('argument, message', [
+    ('no/such/folder', 'there is no folder'), ('calls.log', 'is a file'), ('bin', 'no images under'),
+    ('', 'name is empty'), ('--epochs=3', 'unknown option')])
+def test_quickstart_checks_its_arguments_before_it_installs(machine, argument, message):
+    machine.python()
+    machine.log.touch()
+    result = machine.run(argument, script='quickstart.sh')
+    assert result.returncode == 2 and message in result.stderr
+    assert not machine.calls('')
+
+
+def test_every_requirement_has_a_tested_version():
+    def names(path):
+        lines = [line.split('#')[0].strip() for line in path.read_text().splitlines()]
+        return {re.match(r'[\w.-]+', line)[0].lower().replace('_', '-') for line in lines if line and line[0] != '-'}
+
+    folder = ROOT / 'requirements'
+    tested = names(folder / 'constraints.txt')
+    for path in folder.glob('*.txt'):
+        assert names(path) <= tested, path
+
+
+def test_ci_runs_the_tests():
+    assert os.access(ROOT / '.ci/run', os.X_OK)
+    assert 'tools/run_tests.sh' in (ROOT / '.ci/run').read_text()
