@@ -36,9 +36,10 @@ class Split:
     """Which images are for training and which are held out."""
 
     def __init__(self, folder: str) -> None:
-        self.roots = [folder, folder]
-        if all(os.path.isdir(os.path.join(folder, part)) for part in ('train', 'val')):
-            self.roots = [os.path.join(folder, 'train'), os.path.join(folder, 'val')]
+        train, *held_out = [os.path.join(folder, part) for part in ('train', 'val', 'valid', 'validation', 'test')]
+        held_out = next(filter(os.path.isdir, held_out), None)
+        if os.path.isdir(train) and held_out:
+            self.roots = [train, held_out]
             self.files = [list_images(root) for root in self.roots]
             for root, files in zip(self.roots, self.files):
                 if not files:
@@ -47,8 +48,10 @@ class Split:
             classes = [{file.partition('/')[0] for file in files} for files in self.files]
             if None in self.labels or classes[0] != classes[1]:
                 self.labels = [None, None]
-            self.note = 'its train/ and val/ are used as they are'
+            self.note = f'its train/ and {os.path.basename(held_out)}/ are used as they are'
         else:
+            folder = train if os.path.isdir(train) else folder
+            self.roots = [folder, folder]
             self._hold_out(folder)
 
     def _hold_out(self, folder: str) -> None:
@@ -229,7 +232,8 @@ def report(state: State, config: str, work_dir: Path, checkpoint: str, batch: in
     timing = speed(work_dir)
     if timing:
         print(f'  pre-training {timing[0]:.1f} minutes, {batch / timing[1]:.0f} images a second')
-    print(f'''  checkpoint   {os.path.relpath(checkpoint, ROOT)}
+    checkpoint = os.path.relpath(checkpoint, ROOT)
+    print(f'''  checkpoint   {checkpoint}
   encoder      {here}/encoder.safetensors (timm's parameter names)
   curve        {here}/curve.jsonl, one line an iteration
 
@@ -237,11 +241,12 @@ def report(state: State, config: str, work_dir: Path, checkpoint: str, batch: in
     your own images      bash tools/quickstart.sh /path/to/images
     longer               .venv/bin/python tools/train.py {config} --work-dir work_dirs/longer --resume \\
                              --cfg-options max_epochs=1000
-    a linear probe too   .venv/bin/python tools/test.py {config} {os.path.relpath(checkpoint, ROOT)} --linear
     the real recipes     configs/mae/''')
+    if 'knn/top1_k20' in state.values['final']:
+        print(f'    a linear probe too   .venv/bin/python tools/test.py {config} {checkpoint} --linear')
     bad = work_dir / 'bad_images.txt'
     if bad.exists():
-        print(f'\n  {len(bad.read_text().splitlines())} files could not be read; they are listed in {here}/{bad.name}')
+        print(f'\n  files that could not be read: {len(bad.read_text().splitlines())}, listed in {here}/{bad.name}')
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ class Part(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def part():
+def registered():
     MODELS.register_module(name='PartForTests', module=Part)
     yield
     del MODELS._module_dict['PartForTests']

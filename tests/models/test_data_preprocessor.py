@@ -52,9 +52,10 @@ def test_other_channel_counts_need_their_own_mean(channels):
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 def test_the_result_has_the_default_dtype(dtype):
+    preprocessor = MIMDataPreprocessor()
     torch.set_default_dtype(dtype)
     try:
-        result = MIMDataPreprocessor()(dict(inputs=draw_images()))['inputs']
+        result = preprocessor(dict(inputs=draw_images()))['inputs']
     finally:
         torch.set_default_dtype(torch.float32)
     assert result.dtype == dtype
@@ -62,7 +63,8 @@ def test_the_result_has_the_default_dtype(dtype):
 
 def test_denormalising_undoes_normalising():
     preprocessor, images = MIMDataPreprocessor(), draw_images()
-    torch.testing.assert_close(preprocessor.denormalize(preprocessor.normalize(images)), images.float(), atol=1e-4, rtol=0)
+    restored = preprocessor.denormalize(preprocessor.normalize(images))
+    torch.testing.assert_close(restored, images.float(), atol=1e-4, rtol=0)
 
 
 def test_checkpoints_do_not_carry_mean_and_deviation():

@@ -261,7 +261,8 @@ def predicted(request):
 def test_visible_patches_of_a_reconstruction_are_the_originals(predicted):
     _, images, _, samples = predicted
     for image, sample in zip(images, samples):
-        original, painted, shown = (patchify(x[None], 8)[0] for x in (image, sample.reconstruction, sample.masked_image))
+        pictures = image, sample.reconstruction, sample.masked_image
+        original, painted, shown = (patchify(picture[None], 8)[0] for picture in pictures)
         visible = sample.mask == 0
         assert torch.equal(painted[visible], original[visible]) and torch.equal(shown[visible], original[visible])
         assert not (painted[~visible] == original[~visible]).all(-1).any() and not shown[~visible].any()
@@ -315,12 +316,12 @@ def test_class_features_need_a_class_token():
 
 
 def test_the_entry_point_names_its_modes():
-    mae = build()
+    mae, images = build(), draw_images()
     noise = draw_noise(mae)
-    assert torch.equal(mae(draw_images(), mode='loss', noise=noise)['loss'], mae.loss(draw_images(), noise=noise)['loss'])
-    assert mae(draw_images(), mode='predict', noise=noise)[0].mask.shape == (16, )
+    assert torch.equal(mae(images, mode='loss', noise=noise)['loss'], mae.loss(images, noise=noise)['loss'])
+    assert mae(images, mode='predict', noise=noise)[0].mask.shape == (16, )
     with pytest.raises(ValueError, match="mode='train' is not known"):
-        mae(draw_images(), mode='train')
+        mae(images, mode='train')
 
 
 def test_init_weights_keeps_a_loaded_encoder(tmp_path):

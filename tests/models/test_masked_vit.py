@@ -224,7 +224,8 @@ def test_compiled_blocks_keep_their_names():
     assert set(build(compiled=True).state_dict()) == set(build().state_dict())
 
 
-@pytest.mark.parametrize('arch, million', [('tiny', 5.5), ('small', 21.7), ('base', 85.8), ('large', 303.3), ('huge', 630.8)])
+@pytest.mark.parametrize('arch, million', [('tiny', 5.5), ('small', 21.7), ('base', 85.8), ('large', 303.3),
+                                           ('huge', 630.8)])
 def test_sizes_of_the_named_architectures(arch, million):
     with torch.device('meta'):
         vit = MaskedViT(arch=arch, patch_size=14 if arch == 'huge' else 16)

@@ -111,6 +111,16 @@ def test_block_reaches_every_patch_also_the_corners():
     assert 0.02 < often.min() and often.max() < 0.95
 
 
+@pytest.mark.parametrize('ratio, expected', [(0.25, ['1111', '1111', '1111', '1111']),
+                                             (0.2, ['0001', '1111', '1111', '1111'])])  # cut short, row by row
+def test_block_removes_the_rectangle_of_the_noise(ratio, expected):
+    noise = torch.zeros(1, 32, 4)
+    noise[:, 0] = torch.tensor([0.0, 0.5, 0.5, 0.99])  # smallest area, square, half way down, at the right
+    image = Masking('block', ratio, (8, 8))(noise).mask.reshape(8, 8)
+    assert image[2:6, 4:].int().tolist() == [[int(digit) for digit in row] for row in expected]
+    assert image.sum() == image[2:6, 4:].sum()
+
+
 @pytest.mark.parametrize('noise', [0.0, 1 - 2**-24])
 def test_block_keeps_its_count_with_extreme_noise(noise):
     masking = Masking('block', 0.75, (14, 14))
@@ -131,7 +141,8 @@ def test_grid_at_50_percent_is_a_checkerboard(grid):
     assert (image[:, 1:] != image[:, :-1]).all() and (image[:, :, 1:] != image[:, :, :-1]).all()
 
 
-@pytest.mark.parametrize('strategy, grid', [('random', (6, 10)), ('grid', (8, 8)), ('grid', (16, 8)), ('unit', (6, 10))])
+@pytest.mark.parametrize('strategy, grid', [('random', (6, 10)), ('grid', (8, 8)), ('grid', (16, 8)),
+                                            ('unit', (6, 10))])
 @pytest.mark.parametrize('ratio', [0.3, 0.75, 0.9])
 def test_every_patch_is_seen_equally_often(strategy, grid, ratio):
     masking = Masking(strategy, ratio, grid)
@@ -150,7 +161,8 @@ def test_a_ratio_outside_of_zero_and_one_is_refused(strategy, ratio):
 
 @pytest.mark.parametrize('strategy, count, limit', [('random', '16 patches', 0.9375), ('unit', '4 units', 0.75)])
 def test_a_ratio_that_leaves_no_patch_names_the_limit(strategy, count, limit):
-    with pytest.raises(ValueError, match=f'leaves no visible patch: the 4x4 grid has {count}. Use a ratio below {limit}'):
+    message = f'leaves no visible patch: the 4x4 grid has {count}. Use a ratio below {limit}'
+    with pytest.raises(ValueError, match=message):
         Masking(strategy, 0.95, (4, 4))
 
 

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 
 Polygon = List[Tuple[float, float]]
 OVERSAMPLING = 4  # for smooth edges
+SATURATION = .35  # loud colours would drown the patterns in the mean of a few minutes' features
 RECIPE = 1  # to be raised when what is drawn changes
 
 
@@ -100,10 +101,10 @@ def _pattern(name: str, rng: np.random.Generator, size: int, center: Tuple[float
 
 def _two_colours(rng: np.random.Generator, luminance: float) -> np.ndarray:
     """Two colours ``[2, 3]`` in [0, 1], a darker and a lighter one around a luminance."""
-    colours = rng.random((2, 3))
+    tints = SATURATION * rng.random((2, 3))
     weights = np.array([.299, .587, .114])
     target = luminance + np.array([[-.13], [.13]]) * rng.choice([-1, 1])
-    return np.clip(colours + target - (colours @ weights)[:, None], 0, 1)
+    return np.clip(tints + target - (tints @ weights)[:, None], 0, 1)
 
 
 def draw_scene(name: str, size: int, rng: np.random.Generator) -> Image.Image:
@@ -111,8 +112,8 @@ def draw_scene(name: str, size: int, rng: np.random.Generator) -> Image.Image:
     outline, hole, inside = SHAPES[name]
     light, dark = rng.uniform(.58, .75), rng.uniform(.25, .42)
     front, back = (light, dark) if rng.random() < .5 else (dark, light)
-    radius, angle = rng.uniform(.32, .46), math.radians(rng.uniform(-30, 30))
-    center = tuple(rng.uniform(radius * .9, 1 - radius * .9, 2))
+    radius, angle = rng.uniform(.42, .56), math.radians(rng.uniform(-30, 30))
+    center = tuple(rng.uniform(.38, .62, 2))
 
     big = size * OVERSAMPLING
     mask = Image.new('L', (big, big))

@@ -141,5 +141,6 @@ def _resolve_architecture(arch: Union[str, dict]) -> Tuple[int, int, int, float]
         return (*ARCHITECTURES[arch], 4.0)
     wanted, known = {'embed_dim', 'depth', 'num_heads'}, {'embed_dim', 'depth', 'num_heads', 'mlp_ratio'}
     if not wanted <= set(arch) <= known:
-        raise ValueError(f'arch={dict(arch)} needs exactly the keys embed_dim, depth, num_heads (and may have mlp_ratio)')
+        raise ValueError(f'arch={dict(arch)} needs exactly the keys embed_dim, depth, num_heads (and may have '
+                         'mlp_ratio)')
     return arch['embed_dim'], arch['depth'], arch['num_heads'], arch.get('mlp_ratio', 4.0)

@@ -104,8 +104,8 @@ class PCATarget(BaseTarget):
 
     def compute(self, images: Tensor) -> Tensor:
         if self.needs_fit:
-            raise RuntimeError('PCATarget has no basis yet: call `fit` with training images (in a config, FitTargetHook '
-                               'among custom_hooks does it), or load a checkpoint that carries one')
+            raise RuntimeError('PCATarget has no basis yet: call `fit` with training images (in a config, '
+                               'FitTargetHook among custom_hooks does it), or load a checkpoint that carries one')
         return (patchify(images, self.patch_size) - self.mean) @ self.basis
 
     def to_pixels(self, prediction: Tensor, images: Tensor) -> Tensor:

@@ -1,0 +1,83 @@
+"""The order of an epoch, and the seeds of its samples."""
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from mmmim.datasets.samplers import EpochSampler
+from mmmim.datasets.seeded import SampleIndex, SeededDataset
+
+
+def _sampler(monkeypatch, rank=0, world_size=1, length=100, **kwargs):
+    monkeypatch.setattr('mmmim.datasets.samplers.get_dist_info', lambda: (rank, world_size))
+    return EpochSampler(range(length), **{'seed': 3, **kwargs})
+
+
+def test_order_depends_on_seed_and_epoch_only(monkeypatch):
+    first, again, other = (_sampler(monkeypatch, seed=seed) for seed in (3, 3, 4))
+    for sampler in (first, again, other):
+        sampler.set_epoch(2)
+    assert list(first) == list(again) != list(other)
+    assert [i.seed for i in first] == [i.seed for i in again]
+    before = list(first)
+    first.set_epoch(3)
+    assert sorted(before) == sorted(first) == list(range(100)) and before != list(first)
+
+
+def test_a_start_skips_without_changing_the_rest(monkeypatch):
+    sampler = _sampler(monkeypatch)
+    sampler.set_epoch(1)
+    whole = list(sampler)
+    sampler.set_epoch(1, start=37)
+    rest = list(sampler)
+    assert rest == whole[37:] and [i.seed for i in rest] == [i.seed for i in whole[37:]]
+
+
+@pytest.mark.parametrize('world_size', [2, 4])
+def test_ranks_share_the_same_global_batches(monkeypatch, world_size):
+    """Batch k of all ranks together is batch k of one process, with the same seeds."""
+    alone = [(int(i), i.seed) for i in _sampler(monkeypatch, round_to=20)]
+    ranks = [[(int(i), i.seed) for i in _sampler(monkeypatch, rank, world_size, round_to=20)]
+             for rank in range(world_size)]
+    share = 20 // world_size
+    for k in range(5):
+        together = sorted(sample for rank in ranks for sample in rank[k * share:(k + 1) * share])
+        assert together == sorted(alone[k * 20:(k + 1) * 20])
+
+
+def test_an_epoch_is_whole_steps(monkeypatch):
+    assert len(list(_sampler(monkeypatch, round_to=32))) == 96
+    with pytest.raises(ValueError, match='100 images.*128'):
+        _sampler(monkeypatch, round_to=128)
+
+
+def test_evaluation_sees_all_in_order_with_fixed_seeds(monkeypatch):
+    parts = [list(_sampler(monkeypatch, rank, 3, shuffle=False, pad=True)) for rank in range(3)]
+    assert [len(part) for part in parts] == [34, 34, 34]
+    joined = [i for group in zip(*parts) for i in group]
+    assert joined[:100] == list(range(100)) and joined[100:] == [0, 1]
+    sampler = _sampler(monkeypatch, shuffle=False)
+    seeds = [i.seed for i in sampler]
+    sampler.set_epoch(7)
+    assert [i.seed for i in sampler] == seeds
+
+
+def test_indices_keep_their_seed_on_the_way_to_a_worker():
+    index = pickle.loads(pickle.dumps(SampleIndex(5, 123)))
+    assert index == 5 and index.seed == 123
+
+
+def test_a_sample_depends_on_its_own_seed_alone():
+    class Drawing:
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, index):
+            return int(index), np.random.rand(), torch.rand(()).item()
+
+    dataset = SeededDataset(Drawing())
+    first = dataset[SampleIndex(3, 11)]
+    np.random.rand(17), torch.rand(5), dataset[SampleIndex(4, 12)]
+    assert dataset[SampleIndex(3, 11)] == first != dataset[SampleIndex(3, 12)]
+    assert len(dataset) == 10

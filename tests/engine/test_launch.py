@@ -1,0 +1,104 @@
+"""From a config to what the runner gets."""
+import pytest
+import torch
+from harness import ROOT
+from mmengine.config import Config
+
+from mmmim.engine.launch import load_config, set_batch_and_lr, set_schedule, split_batch
+from mmmim.engine.optim.autocast import AutocastOptimWrapper
+
+
+@pytest.mark.parametrize('total, world, limit, expected', [
+    (4096, 8, 256, [256, 2]), (4096, 8, 512, [512, 1]), (4096, 1, 100, [64, 64]), (256, 2, None, [128, 1]),
+    (24, 2, 5, [4, 3]), (7, 1, 3, [1, 7])])
+def test_total_batch_is_shared_with_the_fewest_accumulations(total, world, limit, expected):
+    batch, accumulation = split_batch(total, world, limit)
+    assert [batch, accumulation] == expected and batch * accumulation * world == total
+
+
+def test_a_batch_that_cannot_be_shared_is_an_error():
+    with pytest.raises(ValueError, match='total_batch_size=100 cannot be shared by 8'):
+        split_batch(100, 8)
+
+
+def test_linear_rule_and_total_batch_reach_every_optimizer():
+    wrapper = dict(optimizer=dict(type='AdamW', lr=0.0))
+    cfg = Config(dict(total_batch_size=512, base_lr=1e-3, max_batch_per_device=64,
+                      train_dataloader=dict(sampler=dict(type='EpochSampler')),
+                      optim_wrapper=dict(constructor='C', one=wrapper, two=dict(wrapper, base_lr=4e-3))))
+    set_batch_and_lr(cfg, world_size=2)
+    assert cfg.train_dataloader.batch_size == 64 and cfg.train_dataloader.sampler.round_to == 512
+    assert cfg.optim_wrapper.one.optimizer.lr == 2e-3 and cfg.optim_wrapper.two.optimizer.lr == 8e-3
+    assert cfg.optim_wrapper.one.accumulative_counts == cfg.optim_wrapper.two.accumulative_counts == 4
+
+
+def test_epochs_and_warmup_govern_the_schedule():
+    cfg = load_config(str(ROOT / 'configs/mae/vit-b_800e.py'), dict(max_epochs=100, warmup_epochs=0.5))
+    set_schedule(cfg)
+    warmup, cosine = cfg.param_scheduler
+    assert (warmup.begin, warmup.end) == (0, 0.5)
+    assert (cosine.begin, cosine.end, cosine.T_max) == (0.5, 100, 99.5)
+    assert cfg.train_cfg.max_epochs == 100
+
+
+def test_no_warmup_leaves_the_cosine_alone():
+    cfg = load_config(str(ROOT / 'configs/mae/vit-b_800e.py'), dict(warmup_epochs=0))
+    set_schedule(cfg)
+    assert [s.type for s in cfg.param_scheduler] == ['CosineAnnealingLR']
+    assert (cfg.param_scheduler[0].begin, cfg.param_scheduler[0].T_max) == (0, 800)
+
+
+def test_data_root_moves_every_path_but_those_given():
+    cfg = load_config(str(ROOT / 'configs/mae/vit-b_800e.py'), {
+        'data_root': '/mine', 'feature_eval.query.data_root': 'elsewhere'})
+    assert cfg.train_dataloader.dataset.data_root == '/mine/train'
+    assert cfg.test_dataloader.dataset.data_root == '/mine/val'
+    assert cfg.feature_eval.bank.data_root == '/mine/train'
+    assert cfg.feature_eval.query.data_root == 'elsewhere'
+
+
+def test_work_dirs_of_two_methods_do_not_meet():
+    cfg = load_config(str(ROOT / 'configs/mae/vit-b_800e.py'))
+    assert cfg.work_dir == 'work_dirs/mae/vit-b_800e'
+
+
+def _wrapper(dtype, **kwargs):
+    layer = torch.nn.Linear(4, 4)
+    return layer, AutocastOptimWrapper(dtype, optimizer=torch.optim.SGD(layer.parameters(), lr=0.1), **kwargs)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_autocast_runs_in_the_type_that_is_asked(dtype):
+    layer, wrapper = _wrapper(dtype)
+    with wrapper.optim_context(layer):
+        assert layer(torch.ones(2, 4)).dtype == getattr(torch, dtype)
+    assert wrapper.scaler is None
+
+
+def test_float16_scales_its_loss_and_carries_the_scale():
+    layer, wrapper = _wrapper('float16')
+    before = layer.weight.detach().clone()
+    with wrapper.optim_context(layer):
+        loss = layer(torch.ones(2, 4)).float().mean()
+    wrapper.update_params(loss)
+    expected = before - 0.1 * torch.full((4, 4), 0.25)  # as without scaling
+    assert torch.allclose(layer.weight, expected, atol=1e-3)
+    state = wrapper.state_dict()
+    assert state['loss_scaler']['scale'] > 1
+    state['loss_scaler']['scale'] = 128.0
+    _, other = _wrapper('float16')
+    other.load_state_dict(state)
+    assert other.scaler.get_scale() == 128.0
+
+
+def test_unknown_dtype_is_an_error():
+    with pytest.raises(ValueError, match='bf16.*auto'):
+        _wrapper('bf16')
+
+
+def test_clipping_does_not_read_the_device(monkeypatch):
+    layer, wrapper = _wrapper('float32', clip_grad=dict(max_norm=0.01))
+    monkeypatch.setattr(torch.Tensor, '__float__', lambda self: pytest.fail('read'))
+    wrapper.update_params(layer(torch.ones(2, 4)).mean())
+    assert torch.linalg.vector_norm(torch.cat([p.grad.flatten() for p in layer.parameters()
+                                               if p.grad is not None] or [torch.zeros(1)])) <= 0.0101
