@@ -119,7 +119,7 @@ def write_config(folder: str) -> Tuple[str, Path]:
                     f'    bank_share={min(1.0, LARGEST_BANK / count):.6f})')
     text = f'''"""Written by tools/quickstart.sh for a folder: {split.note}.
 
-    python tools/train.py work_dirs/{name}.py --resume
+    python tools/train.py work_dirs/{name}.py --work-dir work_dirs/{name} --resume
 """
 _base_ = '../{CONFIG}'
 data_root = {folder!r}
@@ -181,8 +181,8 @@ class State:
         self.path = work_dir / 'quickstart.json'
         self.values: Dict = json.loads(self.path.read_text()) if self.path.exists() else {}
         if self.values.setdefault('settings', settings) != settings:
-            sys.exit(f'quickstart: {work_dir.relative_to(ROOT)} holds a run with other settings or other images. Keep it '
-                     f'under another name, or remove it (rm -r {work_dir}), then run this again')
+            sys.exit(f'quickstart: {work_dir.relative_to(ROOT)} holds a run with other settings or other images. '
+                     f'Keep it under another name, or remove it (rm -r {work_dir}), then run this again')
 
     def put(self, key: str, value: object) -> None:
         self.values[key] = value
@@ -220,7 +220,8 @@ def speed(work_dir: Path) -> Optional[Tuple[float, float]]:
 def table(before: Dict, after: Dict) -> str:
     rows = [('', 'random initialisation', 'after pre-training')]
     for key, label, form in (('held_out/recon_loss', 'reconstruction loss, held out', '{:.4f}'),
-                             ('knn/top1_k20', 'k-NN accuracy (k = 20), held out', '{:.1f}%')):
+                             ('knn/top1_k20', 'k-NN accuracy (k = 20), held out', '{:.1f}%'),
+                             ('linear/top1', 'linear probe, held out', '{:.1f}%')):
         if key in before and key in after:
             rows.append((label, form.format(before[key]), form.format(after[key])))
     return '\n'.join(f'  {label:34s}{first:>22s}{second:>22s}' for label, first, second in rows)
@@ -240,10 +241,8 @@ def report(state: State, config: str, work_dir: Path, checkpoint: str, batch: in
   What next:
     your own images      bash tools/quickstart.sh /path/to/images
     longer               .venv/bin/python tools/train.py {config} --work-dir work_dirs/longer --resume \\
-                             --cfg-options max_epochs=1000
+                             --cfg-options max_epochs={10 * Config.fromfile(str(ROOT / config)).max_epochs}
     the real recipes     configs/mae/''')
-    if 'knn/top1_k20' in state.values['final']:
-        print(f'    a linear probe too   .venv/bin/python tools/test.py {config} {checkpoint} --linear')
     bad = work_dir / 'bad_images.txt'
     if bad.exists():
         print(f'\n  files that could not be read: {len(bad.read_text().splitlines())}, listed in {here}/{bad.name}')
@@ -257,7 +256,8 @@ def main() -> None:
     config, work_dir = write_config(args.folder) if args.folder else (CONFIG, ROOT / 'work_dirs/quickstart')
     options = ['--cfg-options', *args.options] if args.options else []
     content = Config.fromfile(str(ROOT / config)).pretty_text + '\n'.join(sorted(args.options))
-    content += ''.join(path.read_text() for path in sorted(work_dir.glob('*.txt')) if path.stem in ('train', 'held_out'))
+    lists = [work_dir / 'train.txt', work_dir / 'held_out.txt']
+    content += ''.join(path.read_text() for path in lists if path.exists())
     state = State(work_dir, hashlib.sha256(content.encode()).hexdigest())
 
     measure(state, 'init', config, None, work_dir, options)

@@ -3,10 +3,10 @@
 #
 #     bash tools/quickstart.sh [FOLDER_OF_IMAGES] [key=value ...]
 #
-# Sets up .venv, measures a small MAE at its random initialisation, pre-trains it for some minutes, and measures it again.
-# Without a folder, a small set is drawn in data/scenes. A folder may be flat or nested, with or without classes, with or
-# without train/ and val/. key=value overrides the config, as in tools/train.py --cfg-options. The same command continues
-# an interrupted run (Ctrl-C saves first), and shows a finished one.
+# Sets up .venv, measures a small MAE at its random initialisation, pre-trains it for some minutes, and measures it
+# again. Without a folder, a small set is drawn in data/scenes. A folder may be flat or nested, with or without classes,
+# with or without train/ and val/. key=value overrides the config, as in tools/train.py --cfg-options. The same command
+# continues an interrupted run (Ctrl-C saves first), and shows a finished one.
 set -euo pipefail
 unset PYTHONHOME PYTHONPATH
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)

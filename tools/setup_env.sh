@@ -37,7 +37,8 @@ venv_state() { # missing, half-made, moved, broken or good
     if ! "$VENV/bin/python" -c '' 2>/dev/null; then echo broken; return; fi
     if [ ! -e "$VENV/bin/activate" ]; then echo half-made; return; fi
     local made_in # scripts in .venv/bin and the editable installation hold the path
-    made_in=$(sed -n "s/^ *\(export  *\)\{0,1\}VIRTUAL_ENV=[\"']\{0,1\}\(\/[^\"']*\).*/\2/p" "$VENV/bin/activate" | tail -n 1)
+    local pattern="s/^ *\(export  *\)\{0,1\}VIRTUAL_ENV=[\"']\{0,1\}\(\/[^\"']*\).*/\2/p"
+    made_in=$(sed -n "$pattern" "$VENV/bin/activate" | tail -n 1)
     if [ -n "$made_in" ] && ! [ "$made_in" -ef "$VENV" ]; then echo moved; return; fi
     echo good
 }
@@ -78,7 +79,7 @@ check_disk() {
     if [ "$(disk_of "$ROOT")" = "$(disk_of "$temporary")" ]; then
         need=$((need + DOWNLOAD_MB))
     elif [ -n "$there" ] && [ "$there" -lt "$DOWNLOAD_MB" ]; then
-        LACKS+=("disk: $there MB are free for temporary files in $temporary, about $DOWNLOAD_MB MB are needed while installing")
+        LACKS+=("disk: $there MB are free for temporary files in $temporary, about $DOWNLOAD_MB MB are needed")
         COMMANDS+=("export TMPDIR=/a/folder/with/more/space")
     fi
     if [ -n "$here" ] && [ "$here" -lt "$need" ]; then
@@ -155,7 +156,8 @@ make_venv() { # STATE
             "$BASE" -m venv "$VENV";;
         broken|moved) "$BASE" -m venv --clear "$VENV";;
         good) # made by an interrupted call, perhaps before pip was in it
-            "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || "$VENV/bin/python" -m ensurepip --upgrade >/dev/null;;
+            "$VENV/bin/python" -m pip --version >/dev/null 2>&1 ||
+                "$VENV/bin/python" -m ensurepip --upgrade >/dev/null;;
     esac
 }
 
@@ -171,11 +173,12 @@ pip_install() { # WHAT_IT_IS ARGUMENTS...
     shift
     local quiet=()
     [ -t 1 ] || quiet=(-q)
-    if ! PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$VENV/bin/python" -m pip install --no-input "${quiet[@]}" "$@"; then
+    export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
+    if ! "$VENV/bin/python" -m pip install --no-input ${quiet[0]+"${quiet[@]}"} "$@"; then
         {
             say "pip could not install that; its own message stands above."
-            say "Without network: connect, or point pip to a mirror (pip config set global.index-url ...). Then run the same"
-            say "command again: it continues, and downloads that are complete are kept in pip's cache."
+            say "Without network: connect, or point pip to a mirror (pip config set global.index-url ...). Then run the"
+            say "same command again: it continues, and downloads that are complete are kept in pip's cache."
         } >&2
         exit 1
     fi

@@ -11,7 +11,10 @@ import os
 import os.path as osp
 import sys
 
-from mmengine.config import DictAction
+# On a CPU, threads that spin while they wait starve the loading workers. Read when torch is imported, so it stands first.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+from mmengine.config import DictAction  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

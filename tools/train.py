@@ -9,7 +9,10 @@ import argparse
 import os
 import sys
 
-from mmengine.config import DictAction
+# On a CPU, threads that spin while they wait starve the loading workers. Read when torch is imported, so it stands first.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+from mmengine.config import DictAction  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -12,8 +12,8 @@ model = dict(
     backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
     neck=dict(embed_dim=128, depth=2, num_heads=4))
 total_batch_size = 64
-max_epochs = 100
-warmup_epochs = 5
+max_epochs = 60
+warmup_epochs = 4
 base_lr = 3e-3
 
 data_root = 'data/scenes'
@@ -42,9 +42,9 @@ test_evaluator = dict(type='ReconstructionMetric')
 feature_eval = dict(
     bank=dict(type='ImageFolder', data_root='data/scenes/train', pipeline=test_pipeline),
     query=dict(type='ImageFolder', data_root='data/scenes/val', pipeline=test_pipeline),
-    ks=(20, ), batch_size=100, num_workers=2)
+    linear=True, ks=(20, ), batch_size=100, num_workers=2)
 
 default_hooks = dict(
     bad_images=dict(max_share=1.0),  # a first look at a folder should not end at broken files; they are listed
     logger=dict(interval=15),
-    checkpoint=dict(interval=25, interval_minutes=1))
+    checkpoint=dict(interval=15, interval_minutes=1))

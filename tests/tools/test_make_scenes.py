@@ -61,9 +61,9 @@ def test_mean_colour_does_not_tell_the_class():
     names = sorted(make_scenes.SHAPES)
 
     def means(place, count):
-        rows = [np.asarray(make_scenes.draw_scene(name, 32, np.random.default_rng([7, place, k, i])), float).mean((0, 1))
-                for i in range(count) for k, name in enumerate(names)]
-        return np.array(rows).reshape(count, len(names), 3)
+        images = [make_scenes.draw_scene(name, 32, np.random.default_rng([7, place, k, i]))
+                  for i in range(count) for k, name in enumerate(names)]
+        return np.array([np.asarray(image, float).mean((0, 1)) for image in images]).reshape(count, len(names), 3)
 
     centers = means(0, 40).mean(axis=0)  # [10, 3]
     held_out = means(1, 30).reshape(-1, 3)

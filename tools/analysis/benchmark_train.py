@@ -8,13 +8,17 @@ matrix product measured in the same run; FLOPs are torch's count of a forward an
 """
 import argparse
 import json
+import os
 import statistics
 import time
 from typing import Callable, Dict
 
-import torch
-from mmengine.config import DictAction
-from torch import nn
+# threads that spin while they wait starve the loading workers; read when torch is imported
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+import torch  # noqa: E402
+from mmengine.config import DictAction  # noqa: E402
+from torch import nn  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

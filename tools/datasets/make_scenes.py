@@ -2,9 +2,9 @@
 
     python tools/datasets/make_scenes.py data/scenes [--train 1000] [--val 300] [--size 96] [--seed 0]
 
-makes ``train/<class>/*.jpg`` and ``val/<class>/*.jpg``. A class is a shape (ten of them) with a pattern of its own. Both
-pairs of colours, the background's pattern, place, size, angle, light and grain are drawn for each image without looking
-at its class: colour alone does not tell it. The same seed gives the same files.
+makes ``train/<class>/*.jpg`` and ``val/<class>/*.jpg``. A class is a shape (ten of them) with a pattern of its own.
+Both pairs of colours, the background's pattern, place, size, angles, light and grain are drawn for each image without
+looking at its class: colour alone does not tell it. The same seed gives the same files.
 """
 import argparse
 import json
@@ -18,7 +18,10 @@ from PIL import Image, ImageDraw
 
 Polygon = List[Tuple[float, float]]
 OVERSAMPLING = 4  # for smooth edges
-SATURATION = .35  # loud colours would drown the patterns in the mean of a few minutes' features
+# colours, turns and backgrounds are no louder than what a few minutes of training can learn to look past
+SATURATION = .2
+LARGEST_TURN = .45  # of a pattern, in radians
+BACKGROUND_CONTRAST, CONTRAST = .06, .15
 RECIPE = 1  # to be raised when what is drawn changes
 
 
@@ -90,7 +93,7 @@ BACKGROUNDS = ('clouds', 'hills', 'slope')
 
 
 def _pattern(name: str, rng: np.random.Generator, size: int, center: Tuple[float, float] = (.5, .5)) -> np.ndarray:
-    angle, scale = rng.uniform(0, math.pi), rng.uniform(.8, 1.25)
+    angle, scale = rng.uniform(-LARGEST_TURN, LARGEST_TURN), rng.uniform(.85, 1.2)
     shift = rng.random(2) if name != 'rings' else np.zeros(2)
     y, x = np.mgrid[:size, :size] / size
     x, y = x - center[0], y - center[1]
@@ -99,11 +102,11 @@ def _pattern(name: str, rng: np.random.Generator, size: int, center: Tuple[float
     return np.asarray(PATTERNS[name](u, v, scale, rng), np.float32)
 
 
-def _two_colours(rng: np.random.Generator, luminance: float) -> np.ndarray:
+def _two_colours(rng: np.random.Generator, luminance: float, contrast: float) -> np.ndarray:
     """Two colours ``[2, 3]`` in [0, 1], a darker and a lighter one around a luminance."""
     tints = SATURATION * rng.random((2, 3))
     weights = np.array([.299, .587, .114])
-    target = luminance + np.array([[-.13], [.13]]) * rng.choice([-1, 1])
+    target = luminance + np.array([[-contrast], [contrast]]) * rng.choice([-1, 1])
     return np.clip(tints + target - (tints @ weights)[:, None], 0, 1)
 
 
@@ -125,8 +128,9 @@ def draw_scene(name: str, size: int, rng: np.random.Generator) -> Image.Image:
     alpha = np.asarray(mask.resize((size, size), Image.Resampling.BOX), np.float32)[..., None] / 255
 
     layers = []
-    for pattern, luminance in ((BACKGROUNDS[rng.integers(len(BACKGROUNDS))], back), (inside, front)):
-        low, high = _two_colours(rng, luminance)
+    background = BACKGROUNDS[rng.integers(len(BACKGROUNDS))]
+    for pattern, luminance, contrast in ((background, back, BACKGROUND_CONTRAST), (inside, front, CONTRAST)):
+        low, high = _two_colours(rng, luminance, contrast)
         blend = _pattern(pattern, rng, size, center)[..., None]
         layers.append(low + (high - low) * blend)
     image = layers[0] * (1 - alpha) + layers[1] * alpha
