@@ -14,8 +14,16 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from mmmim.checkpoint import (CheckpointWriteError, CorruptCheckpointError, UnsafeCheckpointError, atomic_save,
-                              atomic_write_text, export_encoder, load_file, remove_stale_temporaries)
+from mmmim.checkpoint import (
+    CheckpointWriteError,
+    CorruptCheckpointError,
+    UnsafeCheckpointError,
+    atomic_save,
+    atomic_write_text,
+    export_encoder,
+    load_file,
+    remove_stale_temporaries,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 

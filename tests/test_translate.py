@@ -10,8 +10,16 @@ from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from mmmim.checkpoint import export_encoder, load_file
-from mmmim.translate import (EncoderMismatchError, detect_scheme, encoder_state_dict, from_mmmim, load_encoder,
-                             resize_pos_embed, to_mmmim, unwrap)
+from mmmim.translate import (
+    EncoderMismatchError,
+    detect_scheme,
+    encoder_state_dict,
+    from_mmmim,
+    load_encoder,
+    resize_pos_embed,
+    to_mmmim,
+    unwrap,
+)
 
 FIXTURE = Path(__file__).parent / 'data' / 'mae_official.npz'
 

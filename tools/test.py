@@ -11,7 +11,7 @@ import os
 import os.path as osp
 import sys
 
-# On a CPU, threads that spin while they wait starve the loading workers. Read when torch is imported, so it stands first.
+# On a CPU, threads that spin while they wait starve the loading workers; read when torch is imported
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from mmengine.config import DictAction  # noqa: E402
@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='path of the config')
     parser.add_argument('checkpoint', nargs='?', help='path of the checkpoint (none: random initialisation)')
-    parser.add_argument('--work-dir', help='where the log goes (default: work_dirs/FOLDER/NAME of the config)')
+    parser.add_argument('--work-dir', help='where the log goes (default: work_dirs/FOLDER/NAME)')
     parser.add_argument('--out', help='write the numbers to this JSON file')
     parser.add_argument('--linear', action='store_true', help='also fit a linear probe on the frozen features')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')

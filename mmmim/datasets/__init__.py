@@ -7,8 +7,16 @@ from .image_io import ImageReadError, ImageSource
 from .retrying import RetryingDataset
 from .samplers import EpochSampler
 from .seeded import SampleIndex, SeededDataset
-from .transforms import (CenterCrop, ColorJitter, FixedSizeCrop, LoadImage, PackImage, RandomFlip, RandomResizedCrop,
-                         Resize)
+from .transforms import (
+                         CenterCrop,
+                         ColorJitter,
+                         FixedSizeCrop,
+                         LoadImage,
+                         PackImage,
+                         RandomFlip,
+                         RandomResizedCrop,
+                         Resize,
+)
 
 __all__ = [
     'CIFAR10', 'CenterCrop', 'ColorJitter', 'EpochSampler', 'FixedSizeCrop', 'IMAGE_EXTENSIONS', 'ImageFolder',

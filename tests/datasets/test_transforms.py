@@ -4,8 +4,17 @@ import pytest
 import torch
 from PIL import Image
 
-from mmmim.datasets import (CenterCrop, ColorJitter, FixedSizeCrop, LoadImage, PackImage, RandomFlip, RandomResizedCrop,
-                            Resize, mim_collate)
+from mmmim.datasets import (
+    CenterCrop,
+    ColorJitter,
+    FixedSizeCrop,
+    LoadImage,
+    PackImage,
+    RandomFlip,
+    RandomResizedCrop,
+    Resize,
+    mim_collate,
+)
 from mmmim.registry import FUNCTIONS, TRANSFORMS
 from mmmim.structures import DataSample
 

@@ -3,8 +3,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mmmim.models.patches import (denormalize_patches, gather_patches, grid_size, normalize_patches, patchify,
-                                  to_2tuple, unpatchify)
+from mmmim.models.patches import (
+    denormalize_patches,
+    gather_patches,
+    grid_size,
+    normalize_patches,
+    patchify,
+    to_2tuple,
+    unpatchify,
+)
 
 SHAPES = [((32, 32), 8), ((32, 48), 8), ((48, 32), 16), ((24, 40), (4, 10)), ((16, 12), (8, 3))]
 

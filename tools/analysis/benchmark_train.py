@@ -149,7 +149,8 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in times.items()}
     peak, flops = matmul_peak(device, dtype), count_flops(cfg, images)
     result = dict(config=args.config, batch=args.batch, dtype=args.dtype, torch=torch.__version__,
-                  device=torch.cuda.get_device_name() if device.type == 'cuda' else f'{torch.get_num_threads()} threads',
+                  device=(torch.cuda.get_device_name() if device.type == 'cuda' else
+                          f'{torch.get_num_threads()} threads'),
                   matmul_tflops=peak / 1e12, gflop_per_image=flops / 1e9, contenders={})
     for name, median in medians.items():
         rate = args.batch / median

@@ -1,5 +1,5 @@
 """What every pre-training method has in common."""
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Union
 
 import torch
 from mmengine.model import BaseModel
