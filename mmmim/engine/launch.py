@@ -110,14 +110,28 @@ def _slurm_environment() -> None:
                       LOCAL_WORLD_SIZE=os.environ.get('SLURM_NTASKS_PER_NODE', '1'))
 
 
+def find_resume(cfg: Config) -> Optional[str]:
+    """The checkpoint that ``--resume`` means: the one that is named, or the newest of the work dir, wherever that is.
+
+    The pointer holds the path of the time of writing; a work dir that has moved since is looked into by name.
+    """
+    if not cfg.get('resume'):
+        return None
+    path = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
+    beside = osp.join(cfg.work_dir, osp.basename(path)) if path else ''
+    if path and not osp.exists(path) and osp.isfile(beside):
+        cfg.load_from = path = beside
+    return path
+
+
 def fix_seed(cfg: Config) -> int:
     """Make sure that the run has a seed before anything is built.
 
     ``randomness.seed=None`` draws one for all ranks; a resumed run takes the one in its checkpoint.
     """
+    path = find_resume(cfg)
     randomness = dict(cfg.get('randomness') or {})
     if randomness.get('seed') is None:
-        path = (cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)) if cfg.get('resume') else None
         if path:
             randomness['seed'] = load_file(path)['meta']['seed']
         else:

@@ -1,0 +1,83 @@
+"""When checkpoints are written, which stay, and what happens when the disk is full."""
+import errno
+import os
+
+import pytest
+import torch
+from harness import make_config, train_here
+
+from mmmim.checkpoint import CheckpointWriteError
+from mmmim.engine.curve import CurveFile
+
+
+def _config(work_dir, images, **hook):
+    options = {f'default_hooks.checkpoint.{key}': value for key, value in hook.items()}
+    return make_config(work_dir, images, epochs=3, **{
+        'custom_imports.imports': ['mmmim'], 'experiment_name': f'{work_dir}', **options})
+
+
+def _files(work_dir):
+    return sorted(name for name in os.listdir(work_dir) if name.endswith('.pth'))
+
+
+@pytest.mark.parametrize('hook, expected', [
+    (dict(interval=1, max_keep_ckpts=-1), ['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']),
+    (dict(interval=2, max_keep_ckpts=-1), ['epoch_2.pth', 'epoch_3.pth']),
+    (dict(interval=1, max_keep_ckpts=1), ['epoch_3.pth']),
+    (dict(interval=5, by_epoch=False, max_keep_ckpts=-1), ['iter_10.pth', 'iter_12.pth', 'iter_5.pth']),
+    (dict(interval=-1, interval_minutes=1e-9, max_keep_ckpts=2), ['epoch_3.pth', 'iter_12.pth']),
+], ids=['epochs', 'every-second', 'keep-one', 'iterations', 'minutes'])
+def test_intervals_and_pruning(tmp_path, image_root, hook, expected):
+    train_here(_config(tmp_path / 'run', image_root, **hook))
+    assert _files(tmp_path / 'run') == expected
+
+
+def test_time_interval_saves_in_mid_epoch(tmp_path, image_root, monkeypatch):
+    """With a clock that moves 20 seconds at each look, a minute passes every few iterations."""
+    now = [0.0]
+
+    def clock():
+        now[0] += 20
+        return now[0]
+
+    monkeypatch.setattr('mmmim.engine.hooks.checkpoint.time.monotonic', clock)
+    train_here(_config(tmp_path / 'run', image_root, interval=-1, interval_minutes=1, save_last=False,
+                       max_keep_ckpts=-1))
+    assert _files(tmp_path / 'run') == ['iter_12.pth', 'iter_3.pth', 'iter_6.pth', 'iter_9.pth']
+
+
+def test_full_disk_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path, image_root, monkeypatch):
+    flush, calls = os.fsync, []
+
+    def fsync(handle):
+        calls.append(handle)
+        if len(calls) > 8:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        flush(handle)
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+    with pytest.raises(CheckpointWriteError, match='No space left.*bytes are free'):
+        train_here(_config(tmp_path / 'run', image_root, interval=1))
+    pointer = (tmp_path / 'run/last_checkpoint').read_text()
+    assert torch.load(pointer, weights_only=True)['meta']['iter'] >= 4
+    assert not [name for name in os.listdir(tmp_path / 'run') if name.endswith('.tmp')]
+
+
+def test_a_checkpoint_is_moved_with_its_work_dir(tmp_path, image_root):
+    """``--resume`` follows the pointer; a work dir may have been moved to another machine in between."""
+    train_here(_config(tmp_path / 'run', image_root, interval=1))
+    os.rename(tmp_path / 'run', tmp_path / 'moved')
+    cfg = _config(tmp_path / 'moved', image_root, interval=1)
+    cfg.resume = True
+    assert train_here(cfg).iter == 12
+
+
+def test_curve_survives_a_torn_line(tmp_path):
+    curve = CurveFile(str(tmp_path / 'curve.jsonl'))
+    curve.append([dict(iter=i, loss=1.0 / i) for i in (1, 2, 3)])
+    with open(curve.path, 'a') as file:
+        file.write('{"iter": 4, "lo')
+    assert [record['iter'] for record in curve.read()] == [1, 2, 3]
+    curve.cut_after(2)
+    curve.append([dict(iter=3, loss=0.3)])
+    assert [record['iter'] for record in curve.read()] == [1, 2, 3]
