@@ -24,11 +24,12 @@ class DieHook(Hook):
         self.at = int(os.environ.get('TEST_KILL_AT', -1))
         self.signal = getattr(signal, os.environ.get('TEST_SIGNAL', 'SIGKILL'))
         self.group = os.environ.get('TEST_KILL_GROUP') == '1'
+        self.rank = int(os.environ.get('TEST_KILL_RANK', 0))
         if os.environ.get('TEST_KILL_IN_WRITE'):
             _kill_in_write(int(os.environ['TEST_KILL_IN_WRITE']))
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        if runner.iter == self.at:
+        if runner.iter == self.at and runner.rank == self.rank:
             (os.killpg(0, self.signal) if self.group else os.kill(os.getpid(), self.signal))
 
 

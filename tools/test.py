@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import os.path as osp
-import sys
 
 # On a CPU, threads that spin while they wait starve the loading workers; read when torch is imported
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -39,6 +38,8 @@ def measure(args: argparse.Namespace) -> dict:
     if args.checkpoint and '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
         raise FileNotFoundError(f'there is no checkpoint {args.checkpoint!r}')
     cfg.resume, cfg.load_from = False, args.checkpoint
+    for key in ('total_batch_size', 'max_epochs'):  # of training: any number of processes may test
+        cfg.pop(key, None)
     feature_eval = cfg.get('feature_eval')
     runner = build_runner(cfg, args.launcher)
     result = dict(checkpoint=args.checkpoint or 'random initialisation')
@@ -60,13 +61,11 @@ def measure(args: argparse.Namespace) -> dict:
 
 def main() -> None:
     args = parse_args()
-    from mmmim.engine.launch import USER_ERRORS
+    from mmmim.engine.launch import USER_ERRORS, end_with
     try:
         measure(args)
     except USER_ERRORS as error:
-        if os.environ.get('MMMIM_TRACEBACK'):
-            raise
-        sys.exit(f'{type(error).__name__}: {error}\n(MMMIM_TRACEBACK=1 shows where)')
+        end_with(error, None)
 
 
 if __name__ == '__main__':

@@ -7,7 +7,6 @@ saved: run it again with --resume.
 """
 import argparse
 import os
-import sys
 
 # On a CPU, threads that spin while they wait starve the loading workers; read when torch is imported
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -33,7 +32,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from mmmim.engine.launch import USER_ERRORS, build_runner, load_config
+    from mmmim.engine.launch import USER_ERRORS, build_runner, end_with, load_config
+    runner = None
     try:
         cfg = load_config(args.config, args.cfg_options, args.work_dir)
         if args.resume:
@@ -43,9 +43,7 @@ def main() -> None:
         runner = build_runner(cfg, args.launcher)
         runner.train()
     except USER_ERRORS as error:
-        if os.environ.get('MMMIM_TRACEBACK'):
-            raise
-        sys.exit(f'{type(error).__name__}: {error}\n(MMMIM_TRACEBACK=1 shows where)')
+        end_with(error, runner)
 
 
 if __name__ == '__main__':

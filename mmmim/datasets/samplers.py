@@ -38,7 +38,7 @@ class EpochSampler(Sampler):
         if pad:
             self.total = -(-total // self.world_size) * self.world_size
         else:
-            step = max(round_to, self.world_size)
+            step = -(-round_to // self.world_size) * self.world_size  # the ranks must have equally many
             self.total = total // step * step
             if self.total == 0:
                 raise ValueError(f'the data set has {total} images, fewer than one batch of {step}: lower '

@@ -1,10 +1,11 @@
 """What is drawn for a sample depends on its own seed and on nothing else."""
+import signal
 from typing import Any, Union
 
 from mmengine.dataset import BaseDataset
 
 from .. import randomness
-from ..registry import DATASETS
+from ..registry import DATASETS, FUNCTIONS
 
 
 class SampleIndex(int):
@@ -47,6 +48,20 @@ class SeededDataset:
 
     def __getitem__(self, index: int) -> Any:
         seed = getattr(index, 'seed', None)
-        if seed is not None:
-            randomness.seed_generators(randomness.derive(seed, randomness.AUGMENT))
-        return self.dataset[index]
+        if seed is None:
+            return self.dataset[index]
+        randomness.seed_generators(randomness.derive(seed, randomness.AUGMENT), devices=False)
+        sample = self.dataset[index]
+        if isinstance(sample, dict) and hasattr(sample.get('data_samples'), 'set_metainfo'):
+            # wrappers such as ConcatDataset pass a plain index on, and the seed would be lost with it
+            sample['data_samples'].set_metainfo(dict(seed=seed))
+        return sample
+
+
+@FUNCTIONS.register_module()
+def outlive_first_sigterm(worker_id: int) -> None:
+    """Start-up of a loading worker: let it survive the signal that asks the whole process group to stop.
+
+    The main process still needs it to finish its step and save; a second signal, such as the loader's own, ends it.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -282,6 +282,8 @@ class PackImage(BaseTransform):
         """Without a crop before it, the whole image is packed at its own size."""
         image = np.ascontiguousarray(_image(results).transpose(2, 0, 1))
         metainfo = dict(img_path=results.get('img_path', ''), sample_idx=results.get('sample_idx', -1),
-                        seed=results.get('seed', 0), replaced=results.get('replaced', []))
+                        replaced=results.get('replaced', []))
+        if 'seed' in results:
+            metainfo['seed'] = results['seed']
         label = {'gt_label': int(results['gt_label'])} if 'gt_label' in results else {}
         return dict(inputs=torch.from_numpy(image), data_samples=DataSample(metainfo=metainfo, **label))

@@ -31,6 +31,15 @@ class CurveFile:
             kept = [record for record in self.read() if record['iter'] <= last_iter]
             atomic_write_text(self.path, ''.join(json.dumps(record) + '\n' for record in kept))
 
+    def replace(self, record: Dict[str, Any]) -> None:
+        """Append a measurement; an earlier one of the same values at the same iteration goes (a run that resumed)."""
+        values = set(record) - {'iter', 'epoch'}
+        records = self.read()
+        kept = [old for old in records if old['iter'] != record['iter'] or not values & set(old)]
+        if len(kept) < len(records):
+            atomic_write_text(self.path, ''.join(json.dumps(old) + '\n' for old in kept))
+        self.append([record])
+
     def append(self, records: List[Dict[str, Any]]) -> None:
         if records:
             with open(self.path, 'a') as file:

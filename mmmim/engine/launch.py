@@ -2,6 +2,7 @@
 import importlib
 import os
 import os.path as osp
+import sys
 from typing import Any, List, Optional
 
 import torch
@@ -11,6 +12,7 @@ from mmengine.dist import broadcast_object_list, init_dist
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from ..models.build import check_model
 from ..safe_load import load_file
 
 # what a user can mend: the tools print these without a traceback
@@ -22,7 +24,8 @@ HOST_TOOLBOXES = ('mmpretrain', 'mmseg', 'mmdet')
 def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[str] = None) -> Config:
     """Read a config and apply the command line's ``--cfg-options``.
 
-    ``data_root`` at the top of a config stands for all paths below it: overriding it moves them all.
+    ``data_root`` at the top of a config stands for all paths below it: overriding it on the command line moves them
+    all. (A config that inherits sets the paths of its data sets.)
 
     Raises:
         FileNotFoundError: No such config.
@@ -53,7 +56,8 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
 _RUNNER_KEYS = {'work_dir', 'resume', 'load_from', 'randomness', 'launcher', 'env_cfg', 'custom_hooks', 'val_cfg',
                 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator', 'visualizer',
                 'log_level', 'experiment_name', 'feature_eval', 'max_batch_per_device', 'find_unused_parameters',
-                'model_wrapper_cfg'}
+                'model_wrapper_cfg', 'auto_scale_lr', 'sync_bn', 'activation_checkpointing', 'compile', 'log_processor',
+                'runner_type', 'default_hooks', 'default_scope', 'custom_imports'}
 
 
 def _move_paths(node: Any, old: str, new: str, given: set, name: str = '') -> None:
@@ -133,7 +137,7 @@ def fix_seed(cfg: Config) -> int:
     randomness = dict(cfg.get('randomness') or {})
     if randomness.get('seed') is None:
         if path:
-            randomness['seed'] = load_file(path)['meta']['seed']
+            randomness['seed'] = load_file(path).get('meta', {}).get('seed', 0)  # weights alone are refused later
         else:
             drawn = [int.from_bytes(os.urandom(4), 'little')]
             broadcast_object_list(drawn)
@@ -220,6 +224,18 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     set_batch_and_lr(cfg, world_size)
     set_schedule(cfg)
     drop_disabled_hooks(cfg)
+    check_model(cfg.model)
+    if 'run_state' not in (cfg.get('default_hooks') or {}):  # a config of another toolbox
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmmim.RunStateHook', guard=False)]
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
+
+
+def end_with(error: Exception, runner: Optional[Runner]) -> None:
+    """End a tool: one line for what a user can mend, the whole traceback for what broke while training."""
+    training = runner is not None and getattr(runner._train_loop, '_iter', 0) > 0
+    expected = type(error).__module__.startswith('mmmim.')
+    if os.environ.get('MMMIM_TRACEBACK') or (training and not expected):
+        raise error
+    sys.exit(f'{type(error).__name__}: {error}\n(MMMIM_TRACEBACK=1 shows where)')

@@ -52,6 +52,11 @@ class FeatureEvaluator:
                 dataset=dataset, batch_size=self.batch_size, num_workers=self.num_workers,
                 sampler=dict(type='mmmim.EpochSampler', shuffle=False, pad=True),
                 collate_fn=dict(type='mmmim.mim_collate'))))
+        bank, query = (loader.dataset.metainfo.get('classes') for loader in loaders)
+        if bank and query and tuple(bank) != tuple(query):
+            # each folder numbers its own classes: the same number would mean two things
+            raise ValueError(f'bank and query have different classes ({sorted(set(bank) ^ set(query))[:5]} in one of '
+                             "them only); give both the same metainfo=dict(classes=[...]), or the same class folders")
         return loaders
 
     def __call__(self, model: nn.Module, optim_wrapper: Optional[OptimWrapper] = None) -> Dict[str, float]:

@@ -1,4 +1,5 @@
 """Frozen features of whole data sets, in one process or several."""
+from contextlib import nullcontext
 from typing import Optional, Tuple
 
 import torch
@@ -29,16 +30,15 @@ def extract_features(model: nn.Module, loader: DataLoader, pool: str = 'mean',
     training = model.training
     model.eval()
     features, labels = [], []
-    for data in loader:
-        batch = model.data_preprocessor(data, False)
-        if optim_wrapper is None:
-            feature = model.extract_features(batch['inputs'], pool)
-        else:
-            with optim_wrapper.optim_context(model):
+    try:
+        for data in loader:
+            batch = model.data_preprocessor(data, False)
+            with optim_wrapper.optim_context(model) if optim_wrapper else nullcontext():
                 feature = model.extract_features(batch['inputs'], pool)
-        features.append(feature.float().cpu())
-        labels += [int(sample.get('gt_label', -1)) for sample in batch['data_samples']]
-    model.train(training)
+            features.append(feature.float().cpu())
+            labels += [int(sample.get('gt_label', -1)) for sample in batch['data_samples']]
+    finally:
+        model.train(training)
     gathered = _gather(torch.cat(features)), _gather(torch.tensor(labels))
     length = len(loader.dataset)
     return gathered[0][:length], gathered[1][:length]

@@ -40,6 +40,19 @@ def build_part(cfg: Optional[dict], name: str, **context: Any) -> Optional[nn.Mo
     return MODELS.build(cfg)
 
 
+def check_model(cfg: dict) -> None:
+    """Check the keys of a whole model's config, where it is one of ours, before it is built.
+
+    Raises:
+        TypeError: A key that the algorithm does not have; the message names the keys it has.
+    """
+    cls = MODELS.get(cfg['type']) if isinstance(cfg.get('type'), str) else None
+    if cls is not None and cls.__module__.startswith('mmmim.'):
+        known = _keys_of(cls)
+        if known is not None:
+            _check_keys(cfg, known, '', cls.__name__)
+
+
 def _keys_of(cls: type) -> Optional[set]:
     """Names of the constructor's arguments; None when it takes any."""
     parameters = inspect.signature(cls.__init__).parameters.values()
@@ -53,5 +66,5 @@ def _check_keys(cfg: dict, known: set, name: str, cls_name: str) -> None:
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f' (did you mean `{close[0]}`?)' if close else ''
-        raise TypeError(f'model.{name}: {cls_name} has no key `{unknown[0]}`{hint}. Its keys: '
+        raise TypeError(f'model{"." if name else ""}{name}: {cls_name} has no key `{unknown[0]}`{hint}. Its keys: '
                         f'{", ".join(sorted(known))}')

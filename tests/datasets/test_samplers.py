@@ -81,3 +81,16 @@ def test_a_sample_depends_on_its_own_seed_alone():
     np.random.rand(17), torch.rand(5), dataset[SampleIndex(4, 12)]
     assert dataset[SampleIndex(3, 11)] == first != dataset[SampleIndex(3, 12)]
     assert len(dataset) == 10
+
+
+def test_the_seed_survives_wrappers_that_pass_plain_indices(tmp_path):
+    """Two epochs give two masks, also through MMEngine's ConcatDataset."""
+    from mmengine.dataset import ConcatDataset
+    from PIL import Image
+
+    from mmmim.datasets import ImageFolder
+    Image.new('RGB', (16, 16)).save(tmp_path / 'a.png')
+    pipeline = [dict(type='mmmim.LoadImage'), dict(type='mmmim.Resize', size=8), dict(type='mmmim.PackImage')]
+    parts = [ImageFolder(str(tmp_path), pipeline=pipeline) for _ in range(2)]
+    dataset = SeededDataset(ConcatDataset(parts))
+    assert [dataset[SampleIndex(i, seed)]['data_samples'].seed for i, seed in ((0, 5), (1, 6), (1, 7))] == [5, 6, 7]

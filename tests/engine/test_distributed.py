@@ -64,8 +64,7 @@ def test_accumulation_equals_the_whole_batch(alone, tmp_path, image_root):
         [line['loss'] for line in expected['float64'][1]], abs=1e-9)
 
 
-def test_phases_see_what_the_earlier_one_changed(alone):
-    """Both losses of the toy are in its curve, and both fall."""
+def test_both_phases_learn(alone):
     method, expected = alone
     if method != 'toy':
         pytest.skip('only the toy has two phases')
@@ -88,14 +87,17 @@ def test_bf16_with_accumulation_in_two_processes(method, tmp_path, image_root):
     assert curves[1] == pytest.approx(curves[0], rel=0.05)
 
 
-def test_sigterm_to_two_processes_saves_once_and_resumes(tmp_path, image_root):
+def test_sigterm_saves_once_and_resumes(tmp_path, image_root):
+    """Whether the signal reaches one rank or the whole group with the loading workers, all save and stop together."""
     config = _config(tmp_path, image_root, 'mae')
-    whole = ['--work-dir', str(tmp_path / 'whole')]
-    train(config, *whole, processes=2)
-    args = ['--work-dir', str(tmp_path / 'stopped'), '--resume']
-    done = train(config, *args, processes=2, check=False, TEST_KILL_AT='6', TEST_SIGNAL='SIGTERM')
-    assert done.returncode != 0
-    assert (tmp_path / 'stopped/last_checkpoint').read_text().endswith('iter_7.pth')
-    train(config, *args, processes=2)
-    assert largest_difference(load_weights(tmp_path / 'whole'), load_weights(tmp_path / 'stopped')) == 0
-    assert read_curve(tmp_path / 'stopped') == read_curve(tmp_path / 'whole')
+    train(config, '--work-dir', str(tmp_path / 'whole'), processes=2)
+    for name in ('one', 'group'):
+        args = ['--work-dir', str(tmp_path / name), '--resume']
+        done = train(config, *args, processes=2, check=False, TEST_KILL_AT='6', TEST_SIGNAL='SIGTERM',
+                     TEST_KILL_RANK='1', TEST_KILL_GROUP=str(int(name == 'group')))
+        assert done.returncode != 0
+        pointer = (tmp_path / name / 'last_checkpoint').read_text()
+        assert pointer.endswith(('iter_7.pth', 'iter_8.pth') if name == 'group' else 'iter_7.pth'), done.stderr[-2000:]
+        train(config, *args, processes=2)
+        assert largest_difference(load_weights(tmp_path / 'whole'), load_weights(tmp_path / name)) == 0
+        assert read_curve(tmp_path / name) == read_curve(tmp_path / 'whole')

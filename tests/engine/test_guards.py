@@ -7,6 +7,7 @@ import torch
 from harness import largest_difference, make_config, read_curve, train_here
 from mmengine.hooks import Hook
 
+from mmmim.engine.hooks import StepSeedHook
 from mmmim.engine.hooks.run_state import ResumeError
 from mmmim.engine.hooks.runtime_info import NonFiniteLossError
 from mmmim.registry import HOOKS
@@ -91,14 +92,24 @@ def test_load_from_with_another_encoder_is_refused(finished, tmp_path, image_roo
 
 @HOOKS.register_module(force=True)
 class PoisonHook(Hook):
-    """Makes the weights NaN before one iteration."""
+    """Makes the weights NaN before one iteration, or after it."""
 
-    def __init__(self, at: int) -> None:
-        self.at = at
+    priority = 'VERY_HIGH'
 
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
+    def __init__(self, at: int, after: bool = False) -> None:
+        self.at, self.after = at, after
+
+    def _poison(self, runner):
         if runner.iter == self.at:
             next(runner.model.neck.parameters()).data.fill_(float('nan'))
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if not self.after:
+            self._poison(runner)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if self.after:
+            self._poison(runner)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_files(tmp_path, image_root):
@@ -116,16 +127,74 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_files(tmp_path, i
     assert read_curve(tmp_path / 'run')[-1]['iter'] == 5
 
 
-def test_losses_are_read_at_the_log_interval_only(tmp_path, image_root, monkeypatch):
-    """One transfer for each interval, whatever the number of iterations."""
-    from mmmim.engine.hooks import DeferredRuntimeInfoHook
+def test_nothing_is_read_from_the_device_between_two_logs(tmp_path, image_root, monkeypatch):
+    """No float(), bool() or .item() of a tensor in a step; .tolist() once for each interval."""
     reads = []
-    flush = DeferredRuntimeInfoHook.flush
-    monkeypatch.setattr(DeferredRuntimeInfoHook, 'flush',
-                        lambda self, runner: (reads.append(len(self.pending)), flush(self, runner))[1])
-    train_here(_config(tmp_path / 'run', image_root, **{'default_hooks.checkpoint.save_last': False,
-                                                        'default_hooks.checkpoint.interval': -1}))
-    assert [n for n in reads if n] == [3, 1, 3, 1]  # interval 3 in epochs of 4
+
+    def watch(name):
+        original = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda self, *a: (
+            reads.append(name) if self.is_floating_point() else None, original(self, *a))[1])
+
+    for name in ('item', '__float__', '__bool__', 'tolist'):
+        watch(name)
+    reads_before = []
+    monkeypatch.setattr(StepSeedHook, 'before_train', lambda self, runner: reads_before.extend(reads), raising=False)
+    train_here(_config(tmp_path / 'run', image_root, **{
+        'default_hooks.checkpoint.save_last': False, 'default_hooks.checkpoint.interval': -1,
+        'default_hooks.export_encoder': None}))
+    # interval 3 in epochs of 4: iterations 1-3, 4, 5-7 and 8; the mean over ranks and the own values each time
+    assert reads[len(reads_before):] == ['tolist'] * 4 * 2
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, image_root):
+    """The loss of the last iteration was finite, its step was not."""
+    cfg = _config(tmp_path / 'run', image_root, custom_hooks=[dict(type='PoisonHook', at=7, after=True)])
+    with pytest.raises(NonFiniteLossError, match='weights are not finite'):
+        train_here(cfg)
+    assert (tmp_path / 'run/last_checkpoint').read_text().endswith('epoch_1.pth')
+
+
+def test_a_run_that_goes_on_elsewhere_leaves_the_old_checkpoints_alone(finished, tmp_path, image_root):
+    before = sorted(path.name for path in finished.glob('*.pth'))
+    train_here(_config(tmp_path / 'run', image_root, **{
+        'resume': True, 'load_from': str(finished / 'epoch_1.pth'), 'default_hooks.checkpoint.max_keep_ckpts': 1,
+        'default_hooks.checkpoint.interval_iters': 1}))
+    assert sorted(path.name for path in finished.glob('*.pth')) == before
+    assert [path.name for path in (tmp_path / 'run').glob('*.pth')] == ['epoch_2.pth']
+
+
+def test_a_resumed_run_keeps_its_seed(finished, tmp_path, image_root):
+    runner = _resume(finished, tmp_path, image_root, **{'randomness.seed': 5})
+    saved = torch.load(finished / 'epoch_2.pth', weights_only=True)['state_dict']
+    assert largest_difference(saved, runner.model.state_dict()) == 0
+
+
+def test_save_best_moves_the_pointer_and_prunes_like_any_other(tmp_path, image_root):
+    pipeline = [dict(type='LoadImage'), dict(type='Resize', size=16), dict(type='PackImage')]
+    loader = dict(batch_size=16, sampler=dict(type='EpochSampler', shuffle=False, pad=True),
+                  collate_fn=dict(type='mmmim.mim_collate'),
+                  dataset=dict(type='ImageFolder', data_root=str(image_root), pipeline=pipeline))
+    cfg = _config(tmp_path / 'run', image_root, **{
+        'default_hooks.checkpoint.save_best': 'held_out/recon_loss', 'default_hooks.checkpoint.rule': 'less',
+        'default_hooks.checkpoint.max_keep_ckpts': 1})
+    cfg.merge_from_dict(dict(val_dataloader=loader, val_cfg=dict(), val_evaluator=dict(type='ReconstructionMetric')))
+    train_here(cfg)
+    names = sorted(path.name for path in (tmp_path / 'run').glob('*.pth'))
+    assert names == ['best_held_out_recon_loss_epoch_2.pth', 'epoch_2.pth']
+    assert (tmp_path / 'run/last_checkpoint').read_text().endswith('/epoch_2.pth')
+    measured = [line for line in read_curve(tmp_path / 'run') if 'held_out/recon_loss' in line]
+    assert [(line['iter'], line['epoch']) for line in measured] == [(4, 1), (8, 2)]
+
+
+@pytest.mark.parametrize('overrides, words', [
+    ({'default_hooks.checkpoint.interval_iter': 5}, 'interval_iter'),
+    ({'warmup_epochs': 0.25}, 'warmup_epochs=0.25 is 1 iterations at 4'),
+    ({'model.mask_ratoi': 0.5}, 'did you mean `mask_ratio`'),
+])
+def test_settings_that_would_go_wrong_later_are_refused_at_once(tmp_path, image_root, overrides, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        train_here(_config(tmp_path / 'run', image_root, **overrides))
 
 
 def test_checkpoints_need_nothing_but_plain_types(finished):

@@ -27,3 +27,15 @@ def test_images_without_labels_are_an_error(tmp_path, image_root):
         'custom_imports.imports': ['mmmim'], 'experiment_name': f'{tmp_path}'})
     with pytest.raises(ValueError, match='label'):
         train_here(cfg)
+
+
+def test_bank_and_query_of_other_classes_are_an_error(tmp_path, image_root):
+    """Class folders number themselves: with one missing, every label would mean something else."""
+    import shutil
+    shutil.copytree(image_root / 'class1', tmp_path / 'val/class1')
+    shutil.copytree(image_root / 'class1', tmp_path / 'val/class2')
+    from mmmim.evaluation import FeatureEvaluator
+    bank, query = (dict(type='mmmim.ImageFolder', data_root=str(root), pipeline=[])
+                   for root in (image_root, tmp_path / 'val'))
+    with pytest.raises(ValueError, match="different classes.*class0.*class2"):
+        FeatureEvaluator(bank, query, num_workers=0)(None)

@@ -1,4 +1,5 @@
 """Unreadable images: replaced by the data set, counted and reported here."""
+import os
 import os.path as osp
 from typing import Any, Dict, Optional
 
@@ -19,8 +20,8 @@ class BadImagesHook(Hook):
     """Collects what the data set replaced, lists it in ``bad_images.txt``, and stops a run that loses too much.
 
     Args:
-        max_share: Largest share of the data set that may be unreadable. All ranks stop together, at the check after
-            it is exceeded.
+        max_share: Largest share of the data set that may be unreadable; counted are the unreadable images met since
+            the run began. All ranks stop together, at the check after it is exceeded.
         interval: Iterations between checks.
     """
 
@@ -33,6 +34,18 @@ class BadImagesHook(Hook):
 
     def before_train(self, runner) -> None:
         self.channel = HostChannel()
+        path = self._list(runner)
+        if runner.iter and osp.exists(path):  # resumed: what was found before still counts
+            with open(path) as file:
+                self.bad = dict(line.rstrip('\n').split('\t', 1) for line in file if '\t' in line)
+            self.reported = len(self.bad)
+        self.channel.sum([0])  # all have read it before rank 0 may write
+        if not runner.iter and runner.rank == 0 and osp.exists(path):
+            os.remove(path)  # of another run in this work dir
+
+    @staticmethod
+    def _list(runner) -> str:
+        return osp.join(runner.work_dir, 'bad_images.txt')
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:
         for batch in data_batch if isinstance(data_batch, (list, tuple)) else [data_batch]:
@@ -51,12 +64,12 @@ class BadImagesHook(Hook):
         length = len(runner.train_dataloader.dataset)
         if runner.rank == 0:
             lines = [f'{path}\t{reason}\n' for path, reason in sorted(self.bad.items())]
-            atomic_write_text(osp.join(runner.work_dir, 'bad_images.txt'), ''.join(lines))
+            atomic_write_text(self._list(runner), ''.join(lines))
         if len(self.bad) > self.max_share * length:
             first = ', '.join(sorted(self.bad)[:3])
             raise TooManyBadImagesError(
                 f'{len(self.bad)} of {length} images are unreadable, more than the {self.max_share:.1%} allowed '
-                f'(first: {first}). All are listed in {osp.join(runner.work_dir, "bad_images.txt")}. Repair or remove '
+                f'(first: {first}). All are listed in {self._list(runner)}. Repair or remove '
                 'them, or allow more with default_hooks.bad_images.max_share')
 
     def _merge(self) -> None:
@@ -69,4 +82,4 @@ class BadImagesHook(Hook):
     def after_train_epoch(self, runner) -> None:
         if self.bad:
             runner.logger.warning(f'{len(self.bad)} unreadable images were replaced so far; see '
-                                  f'{osp.join(runner.work_dir, "bad_images.txt")}')
+                                  f'{self._list(runner)}')

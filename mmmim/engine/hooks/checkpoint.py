@@ -6,14 +6,16 @@ import sys
 import time
 from typing import Any, List, Optional
 
+import torch
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
+from torch import nn
 
 from ...checkpoint import atomic_write_bytes, atomic_write_text, remove_stale_temporaries
 from ...registry import HOOKS
 from ..host_channel import HostChannel
-from .runtime_info import DeferredRuntimeInfoHook
+from .runtime_info import DeferredRuntimeInfoHook, NonFiniteLossError
 
 # the process was asked to stop, and can be started again with --resume (EX_TEMPFAIL of sysexits.h)
 EXIT_ASKED_TO_STOP = 75
@@ -51,6 +53,8 @@ class AtomicCheckpointHook(CheckpointHook):
                  interval_minutes: float = -1, max_keep_ckpts: int = 2, **kwargs: Any) -> None:
         kwargs.setdefault('backend_args', dict(backend='mmmim_atomic'))
         super().__init__(interval=interval, by_epoch=by_epoch, max_keep_ckpts=max_keep_ckpts, **kwargs)
+        if self.args:  # MMEngine would pass them on when it saves, hours later
+            raise TypeError(f'AtomicCheckpointHook has no key {", ".join(map(repr, sorted(self.args)))}')
         self.interval_iters = interval_iters if by_epoch else interval
         self.interval_minutes = interval_minutes
         self.stop_requested = False
@@ -58,20 +62,22 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
-        self.kept: List[str] = list(runner.message_hub.runtime_info.get('kept_checkpoints', []))
+        # names only, and only what lies here: a run that is continued in another folder leaves the old one alone
+        names = runner.message_hub.runtime_info.get('kept_checkpoints', [])
+        self.kept: List[str] = [name for name in names if osp.isfile(osp.join(self.out_dir, name))
+                                ] if self._continues_here(runner) else []
         self.last_time, self.saved_iter = time.monotonic(), runner.iter
         self.channel = HostChannel()
         self._listen()
         if runner.rank == 0:
-            remove_stale_temporaries(runner.work_dir)
+            remove_stale_temporaries(self.out_dir)
+
+    def _continues_here(self, runner) -> bool:
+        last = runner.message_hub.runtime_info.get('last_ckpt')
+        return bool(last) and osp.isfile(osp.join(self.out_dir, osp.basename(last)))
 
     def _listen(self) -> None:
-        owner = os.getpid()
-
         def request_stop(signum: int, frame: Any) -> None:
-            if os.getpid() != owner:  # a data loading worker, which inherited this handler
-                signal.signal(signum, signal.SIG_DFL)
-                os.kill(os.getpid(), signum)
             self.stop_requested = True
 
         try:
@@ -82,11 +88,11 @@ class AtomicCheckpointHook(CheckpointHook):
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:
         done = runner.iter + 1
         late = 0 < self.interval_minutes * 60 <= time.monotonic() - self.last_time
-        # clocks and signals differ between ranks: what one wants, all do
+        # clocks and signals differ between ranks: what one wants, all do (through the hosts, no device is waited for)
         stop, save = self.channel.sum([int(self.stop_requested), int(late and runner.rank == 0)])
         if stop:
-            self.save_and_exit(runner, done)
-        if save or (self.interval_iters > 0 and done % self.interval_iters == 0 and done >= self.save_begin):
+            self._save_and_exit(runner, done)
+        if save or (self.interval_iters > 0 and done % self.interval_iters == 0):
             self._save(runner, f'iter_{done}.pth', runner.epoch, done)
 
     def after_train_epoch(self, runner) -> None:
@@ -101,25 +107,36 @@ class AtomicCheckpointHook(CheckpointHook):
         if self.save_last and self.saved_iter != runner.iter:  # a run that ends in mid-epoch
             self._save(runner, f'iter_{runner.iter}.pth', runner.epoch, runner.iter)
         super().after_train(runner)
-        if self._old_handler is not None:
-            signal.signal(signal.SIGTERM, self._old_handler)
+        self.stop_listening()
 
-    def save_and_exit(self, runner, done: int) -> None:
+    def stop_listening(self) -> None:
+        """Give SIGTERM back its meaning; the loop calls it too, however training ends."""
+        if getattr(self, '_old_handler', None) is not None:
+            signal.signal(signal.SIGTERM, self._old_handler)
+            self._old_handler = None
+
+    def _save_and_exit(self, runner, done: int) -> None:
         """Save the state after ``done`` iterations, and end the process with its own exit code."""
         if self.saved_iter != done:
             self._save(runner, f'iter_{done}.pth', runner.epoch, done)
+        self.channel.sum([0])  # a launcher ends all ranks as soon as one has left: rank 0 has to have saved by then
         print_log(f'Asked to stop: saved after iteration {done}. Continue with --resume.', 'current')
         sys.stdout.flush()
         raise SystemExit(EXIT_ASKED_TO_STOP)
+
+    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        self._save(runner, self.filename_tmpl.format(step), meta['epoch'], meta['iter'])  # MMEngine's ``save_best``
 
     def _save(self, runner, name: str, epoch: int, done: int) -> None:
         """Write, then move the pointer, then remove what is too old."""
         for hook in runner.hooks:
             if isinstance(hook, DeferredRuntimeInfoHook):
                 hook.flush(runner)  # a loss that is not finite ends the run here, before it is saved
+        _check_weights(runner.model)
         path = osp.join(self.out_dir, name)
-        self.kept = [old for old in self.kept if old != path] + [path]
+        self.kept = [old for old in self.kept if old != name] + [name]
         runner.message_hub.update_info('kept_checkpoints', list(self.kept))
+        runner.message_hub.update_info('last_ckpt', path)
         self.last_ckpt = path
         runner.logger.info(f'Saving checkpoint {name}')
         runner.save_checkpoint(
@@ -128,7 +145,19 @@ class AtomicCheckpointHook(CheckpointHook):
         if runner.rank == 0:
             atomic_write_text(osp.join(runner.work_dir, 'last_checkpoint'), path)
         while 0 < self.max_keep_ckpts < len(self.kept):
-            old = self.kept.pop(0)
+            old = osp.join(self.out_dir, self.kept.pop(0))
             if runner.rank == 0 and osp.isfile(old):
                 os.remove(old)
         self.last_time, self.saved_iter = time.monotonic(), done
+
+
+def _check_weights(model: nn.Module) -> None:
+    """A finite loss can have a gradient that is not: weights are looked at before they replace good ones.
+
+    All ranks hold the same weights and stop together.
+    """
+    finite = torch.stack([p.detach().isfinite().all() for p in model.parameters()])
+    if not bool(finite.all()):
+        raise NonFiniteLossError('some weights are not finite though the losses were: nothing was saved after the last '
+                                 'good checkpoint. A lower learning rate or gradient clipping '
+                                 '(optim_wrapper.clip_grad) may help')

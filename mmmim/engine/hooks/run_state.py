@@ -30,23 +30,32 @@ class RunStateHook(Hook):
       stored config is compared as text and never executed.
     - With ``load_from``: other naming schemes (original MAE, timm, Hugging Face ViTMAE) are translated, and a
       checkpoint whose encoder does not fit is refused.
+
+    Args:
+        guard: Without it only the plain histories remain: for models and loops of other toolboxes, which resume as
+            those do.
     """
 
     priority = 'VERY_HIGH'
+
+    def __init__(self, guard: bool = True) -> None:
+        self.guard = guard
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         hub = checkpoint['message_hub']
         hub['log_scalars'] = {name: _plain(buffer) for name, buffer in hub['log_scalars'].items()}
         hub['resumed_keys'] = dict(hub['resumed_keys'])
         hub['runtime_info'] = {k: v.item() if isinstance(v, np.generic) else v for k, v in hub['runtime_info'].items()}
-        checkpoint['mmmim'] = run_facts(runner)
+        if self.guard:
+            checkpoint['mmmim'] = run_facts(runner)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if getattr(runner, '_resume', False) and runner._train_loop is not None:
-            self._check(runner, checkpoint)
+            if self.guard:
+                self._check(runner, checkpoint)
             hub = checkpoint['message_hub']
             hub['log_scalars'] = {name: HistoryBuffer(**plain) for name, plain in hub['log_scalars'].items()}
-        else:
+        elif self.guard:
             self._translate(runner, checkpoint)
 
     def _check(self, runner, checkpoint: dict) -> None:
@@ -70,8 +79,9 @@ class RunStateHook(Hook):
                    if line[:1] in '+-' and line[:3] not in ('+++', '---')
                    and not line[1:].startswith(('resume', 'load_from', 'work_dir'))]
         if old and changes:
-            runner.logger.warning('The config differs from the one in the checkpoint (- then, + now):\n' +
-                                  '\n'.join(changes[:60]))
+            runner.logger.warning('The config differs from the one in the checkpoint (- then, + now). The learning '
+                                  'rate, its schedule, the weight decay and the seed are those of the checkpoint; to '
+                                  'change them, start anew with load_from=PATH.\n' + '\n'.join(changes[:60]))
 
     def _translate(self, runner, checkpoint: dict) -> None:
         model = _module(runner)

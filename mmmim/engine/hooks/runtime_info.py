@@ -73,6 +73,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             raise RuntimeError('values of some iterations were not read before a checkpoint: call flush() first')
 
     def after_train(self, runner) -> None:
+        super().after_train(runner)
         self.flush(runner)
 
     def flush(self, runner) -> None:
@@ -110,7 +111,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         """Add measured values (an accuracy, a held-out loss) to the curve at the current iteration."""
         numbers = {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, (int, float))}
         if numbers and self.curve is not None:
-            self.curve.append([dict(iter=runner.iter, epoch=runner.epoch, **numbers)])
+            epoch = -(-runner.iter // len(runner.train_dataloader))  # the one that iteration belongs to, from 1
+            self.curve.replace(dict(iter=runner.iter, epoch=epoch, **numbers))
 
     def _write_curve(self, records: List[dict]) -> None:
         if self.curve is not None:

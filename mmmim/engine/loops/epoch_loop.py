@@ -32,6 +32,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         if isinstance(dataloader, dict):
             dataloader = dict(dataloader)
             dataloader['dataset'] = dict(type='mmmim.SeededDataset', dataset=dataloader['dataset'])
+            dataloader.setdefault('worker_init_fn', dict(type='mmmim.outlive_first_sigterm'))
+            if not dataloader.get('num_workers'):
+                dataloader['persistent_workers'] = False  # torch refuses it without workers
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval)
         if not hasattr(self.dataloader.sampler, 'start'):
             raise TypeError(f'ResumableEpochLoop needs train_dataloader.sampler.type=EpochSampler, not '
@@ -44,6 +47,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         if len(self.dataloader) == 0:
             raise ValueError(f'an epoch of {len(self.dataloader.sampler)} images a process is shorter than one step of '
                              f'{self.samples_per_step}')
+        warmup = runner.cfg.get('warmup_epochs')
+        if warmup and int(warmup * len(self.dataloader)) < 2:
+            # a warm-up of one step would leave the rate at its first, tiny value for the whole run
+            raise ValueError(f'warmup_epochs={warmup} is {warmup * len(self.dataloader):g} iterations at '
+                             f'{len(self.dataloader)} an epoch: use at least 2, or warmup_epochs=0')
         self._max_iters = self.max_epochs * len(self.dataloader)
         self.stop_at = min(max_iters or self._max_iters, self._max_iters)
 
@@ -53,18 +61,17 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             # the runner has counted iterations; the wrappers count batches
             wrapper.initialize_count_status(self.runner.model, self._iter * self.accumulation,
                                             self._max_iters * self.accumulation)
-        self.runner.call_hook('before_train')
+        self.dataloader.sampler.seed = self.runner.seed  # a resumed run keeps the seed of its checkpoint
         try:
+            self.runner.call_hook('before_train')
             while self._epoch < self._max_epochs and self._iter < self.stop_at and not self.stop_training:
                 if self.run_epoch():
                     self._maybe_validate()
-        except RuntimeError:
-            # a SIGTERM to the whole process group also ends the loading workers, before the hooks can answer it
+            self.runner.call_hook('after_train')
+        finally:
             for hook in self.runner.hooks:
-                if getattr(hook, 'stop_requested', False):
-                    hook.save_and_exit(self.runner, self._iter)
-            raise
-        self.runner.call_hook('after_train')
+                if hasattr(hook, 'stop_listening'):
+                    hook.stop_listening()
         return self.runner.model
 
     def _maybe_validate(self) -> None:

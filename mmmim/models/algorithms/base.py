@@ -123,11 +123,11 @@ class BaseAlgorithm(BaseModel):
         losses = self.head.loss_per_image(prediction, self.target(inputs), mask)
         samples = data_samples or [DataSample() for _ in inputs]
         pictures = self._paint(inputs, prediction, mask)
+        fields = {name: value.cpu() for name, value in
+                  dict(recon_loss=losses, mask=mask.mask, **pictures).items()}  # one transfer each, not one an image
         for i, sample in enumerate(samples):
-            sample.set_field(losses[i].cpu(), 'recon_loss')
-            sample.set_field(mask.mask[i].cpu(), 'mask')
-            for name, images in pictures.items():
-                sample.set_field(images[i].cpu(), name)
+            for name, value in fields.items():
+                sample.set_field(value[i], name)
             sample.set_metainfo(dict(uses_original_statistics=self.target.uses_original_statistics))
         return samples
 
