@@ -62,6 +62,11 @@ class SeededDataset:
 def outlive_first_sigterm(worker_id: int) -> None:
     """Start-up of a loading worker: let it survive the signal that asks the whole process group to stop.
 
-    The main process still needs it to finish its step and save; a second signal, such as the loader's own, ends it.
+    A worker that dies would interrupt the step that the main process is about to finish and save. It lives on for 20
+    seconds at most, or until a second signal.
     """
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    def give_time(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.alarm(20)
+
+    signal.signal(signal.SIGTERM, give_time)

@@ -71,9 +71,11 @@ def test_old_checkpoints_go_after_the_pointer_moves(undisturbed):
 
 
 def test_run_can_end_in_mid_epoch_and_go_on(undisturbed, tmp_path):
+    """Also with persistent workers, whose process must end: a worker that waits for more would keep it for ever."""
     _, config, weights, curve = undisturbed
     args = ['--work-dir', str(tmp_path / 'run'), '--resume']
-    train(config, *args, '--cfg-options', 'train_cfg.max_iters=10')
+    train(config, *args, '--cfg-options', 'train_cfg.max_iters=10', 'train_dataloader.num_workers=2',
+          'train_dataloader.persistent_workers=True', timeout=60)
     assert (tmp_path / 'run/last_checkpoint').read_text().endswith('iter_10.pth')
     train(config, *args)
     assert largest_difference(weights, load_weights(tmp_path / 'run')) == 0

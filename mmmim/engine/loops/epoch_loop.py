@@ -69,6 +69,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                     self._maybe_validate()
             self.runner.call_hook('after_train')
         finally:
+            self.dataloader._iterator = None  # persistent workers end now, in order, not killed when the process ends
             for hook in self.runner.hooks:
                 if hasattr(hook, 'stop_listening'):
                     hook.stop_listening()
@@ -116,6 +117,12 @@ class StepLoader:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == '_iterator':
+            self.loader._iterator = value
+        else:
+            super().__setattr__(name, value)
 
     def __len__(self) -> int:
         return len(self.loader) // self.batches_per_step
