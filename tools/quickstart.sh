@@ -41,7 +41,7 @@ done
 bash "$root/tools/setup_env.sh" run
 cd "$root"
 # threads that spin while they wait starve whatever else runs on this machine, and are starved by it
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
+export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-20000}"
 if [ -z "$folder" ]; then
     .venv/bin/python tools/datasets/make_scenes.py data/scenes
 fi

@@ -10,8 +10,8 @@ import json
 import os
 import os.path as osp
 
-# On a CPU, threads that spin while they wait starve the loading workers; read when torch is imported
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+# On a CPU, threads that spin for long while they wait starve the loading workers; read when torch is imported
+os.environ.setdefault('GOMP_SPINCOUNT', '20000')
 
 from mmengine.config import DictAction  # noqa: E402
 

@@ -8,8 +8,8 @@ saved: run it again with --resume.
 import argparse
 import os
 
-# On a CPU, threads that spin while they wait starve the loading workers; read when torch is imported
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+# On a CPU, threads that spin for long while they wait starve the loading workers; read when torch is imported
+os.environ.setdefault('GOMP_SPINCOUNT', '20000')
 
 from mmengine.config import DictAction  # noqa: E402
 

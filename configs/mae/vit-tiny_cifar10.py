@@ -2,8 +2,8 @@
 
     python tools/train.py configs/mae/vit-tiny_cifar10.py --cfg-options data_root=PATH/TO/cifar10
 
-PATH/TO/cifar10 holds `train/<class>/*` and `val/<class>/*`, or an archive of these. Published: nothing; the size is small
-and the schedule short, so small batches, which make more steps of the same images, pay. Measured: see the README.
+PATH/TO/cifar10 holds `train/<class>/*` and `val/<class>/*`, or an archive of these. Published: nothing; the schedule is
+short, so small batches, which make more steps of the same images, pay. Measured: see the README.
 """
 _base_ = [
     '../_base_/models/mae_vit.py', '../_base_/datasets/cifar10.py', '../_base_/schedules/mae_adamw.py',

@@ -13,8 +13,8 @@ import statistics
 import time
 from typing import Callable, Dict
 
-# threads that spin while they wait starve the loading workers; read when torch is imported
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+# On a CPU, threads that spin for long while they wait starve the loading workers; read when torch is imported
+os.environ.setdefault('GOMP_SPINCOUNT', '20000')
 
 import torch  # noqa: E402
 from mmengine.config import DictAction  # noqa: E402
