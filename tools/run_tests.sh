@@ -6,6 +6,6 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 bash "$root/tools/setup_env.sh" tests
 cd "$root"
 cores=$(nproc 2>/dev/null || echo 2)
-# tiny models gain nothing from many threads, and threads that spin while they wait starve whatever else runs here
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((cores < 4 ? cores : 4))}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
-exec .venv/bin/python -m pytest -q "$@"
+# tiny models gain nothing from threads, so several test files run at once; threads that spin would starve each other
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
+exec .venv/bin/python -m pytest -q -n "$((cores < 4 ? cores : 4))" --dist loadfile --timeout 900 --durations 10 "$@"
