@@ -4,7 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.registry import DefaultScope
 from PIL import Image
+
+import mmmim  # noqa: F401  (its registries)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,6 +25,12 @@ def make_images(root: Path, per_class: int = 32, classes: int = 2, size: int = 4
             pixels = base + 60 * wave[..., None] * rng.uniform(0.3, 1, 3)
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f'{i:03d}.jpg', quality=95)
     return root
+
+
+@pytest.fixture(autouse=True)
+def mmmim_scope(request):
+    """MMEngine keeps the scope of the last runner for the whole process: each test starts in ours."""
+    DefaultScope.get_instance(request.node.nodeid, scope_name='mmmim')
 
 
 @pytest.fixture(scope='session')
