@@ -22,7 +22,7 @@ model = dict(
     backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
     neck=dict(embed_dim=128, depth=2, num_heads=4))
 total_batch_size = 64
-max_epochs = 30
+max_epochs = 20
 warmup_epochs = 2
 base_lr = 2e-3
 default_hooks = dict(checkpoint=dict(interval=5))
