@@ -2,13 +2,16 @@
 
     python tools/test.py CONFIG [CHECKPOINT] [--work-dir DIR] [--cfg-options key=value ...] [--out RESULT.json]
 
-Without CHECKPOINT the model is measured at its random initialisation. CHECKPOINT may have any naming scheme that mmmim
-knows. A config of another toolbox is tested by that toolbox's own evaluators.
+Without CHECKPOINT the model is measured at its random initialisation. CHECKPOINT may have any naming scheme that
+mmmim knows. The numbers also go to evaluations/ in the work dir, where the report page finds them. A config of another
+toolbox is tested by that toolbox's own evaluators.
 """
 import argparse
+import datetime
 import json
 import os
 import os.path as osp
+import sys
 
 # On a CPU, threads that spin for long while they wait starve the loading workers; read when torch is imported
 os.environ.setdefault('GOMP_SPINCOUNT', '20000')
@@ -40,6 +43,7 @@ def measure(args: argparse.Namespace) -> dict:
     cfg.resume, cfg.load_from = False, args.checkpoint
     for key in ('total_batch_size', 'max_epochs'):  # of training: any number of processes may test
         cfg.pop(key, None)
+    work_dir, cfg.work_dir = cfg.work_dir, osp.join(cfg.work_dir, 'test')  # apart from the logs of training
     feature_eval = cfg.get('feature_eval')
     runner = build_runner(cfg, args.launcher)
     result = dict(checkpoint=args.checkpoint or 'random initialisation')
@@ -52,11 +56,25 @@ def measure(args: argparse.Namespace) -> dict:
             runner.logger.info(f'no k-NN: {error}')
     if runner.rank == 0:
         print(json.dumps(result, indent=1))
-        if args.out:
-            os.makedirs(osp.dirname(osp.abspath(args.out)), exist_ok=True)
-            with open(args.out, 'w') as file:
-                json.dump(result, file, indent=1)
+        keep(result, args, work_dir)
     return result
+
+
+def keep(result: dict, args: argparse.Namespace, work_dir: str) -> None:
+    """Write the numbers to the work dir, where the report finds them, and to where ``--out`` says."""
+    from mmmim.checkpoint import atomic_write_text
+    from mmmim.safe_load import load_file
+    meta = {}
+    if args.checkpoint and osp.isfile(args.checkpoint):
+        loaded = load_file(args.checkpoint)
+        meta = loaded.get('meta') if isinstance(loaded.get('meta'), dict) else {}
+    result = dict(result, iter=meta.get('iter') if args.checkpoint else 0,
+                  epoch=meta.get('epoch') if args.checkpoint else 0, config=args.config,
+                  when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'))
+    name = osp.splitext(osp.basename(args.checkpoint))[0] if args.checkpoint else 'random_initialisation'
+    for path in filter(None, (osp.join(work_dir, 'evaluations', f'{name}.json'), args.out)):
+        os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
+        atomic_write_text(path, json.dumps(result, indent=1))
 
 
 def main() -> None:
@@ -66,6 +84,8 @@ def main() -> None:
         measure(args)
     except USER_ERRORS as error:
         end_with(error, None)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == '__main__':

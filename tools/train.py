@@ -7,6 +7,7 @@ saved: run it again with --resume.
 """
 import argparse
 import os
+import sys
 
 # On a CPU, threads that spin for long while they wait starve the loading workers; read when torch is imported
 os.environ.setdefault('GOMP_SPINCOUNT', '20000')
@@ -44,6 +45,8 @@ def main() -> None:
         runner.train()
     except USER_ERRORS as error:
         end_with(error, runner)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == '__main__':

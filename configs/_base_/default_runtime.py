@@ -8,6 +8,8 @@ default_hooks = dict(
     run_state=dict(type='RunStateHook'),
     fit_target=dict(type='FitTargetHook'),
     timer=dict(type='IterTimerHook'),
+    progress=dict(type='ProgressHook'),
+    run_record=dict(type='RunRecordHook'),
     sampler_seed=None,  # the loop tells the sampler its epoch, and where in it to start
     bad_images=dict(type='BadImagesHook', max_share=0.01),
     logger=dict(type='LoggerHook', interval=50, ignore_last=False),

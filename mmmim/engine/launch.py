@@ -49,6 +49,11 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
         # with the folder's name: configs of several methods are called alike
         folder, name = osp.split(osp.abspath(path))
         cfg.work_dir = osp.join('work_dirs', osp.basename(folder), osp.splitext(name)[0])
+    cfg.source = path
+    if osp.dirname(osp.abspath(path)) == osp.abspath(cfg.work_dir):
+        # the runner writes the config it runs, all values filled in, to the work dir: not over the one that was read
+        # (plain assignment would make it a key of the config)
+        object.__setattr__(cfg, '_filename', osp.join(cfg.work_dir, f'as_run_{osp.basename(path)}'))
     return cfg
 
 
@@ -198,8 +203,12 @@ def set_schedule(cfg: Config) -> None:
         return
     if warmup >= cfg.max_epochs:
         raise ValueError(f'warmup_epochs={warmup} must be below max_epochs={cfg.max_epochs}: set both')
-    first, *rest = cfg.param_scheduler
-    first.end = warmup
+    *first, last = cfg.param_scheduler
+    if warmup and not first:
+        raise ValueError(f'warmup_epochs={warmup}, but param_scheduler has one entry and no warm-up before it')
+    rest = [*first[1:], last]
+    if first:
+        first[0].end = warmup
     for scheduler in rest:
         scheduler.update(begin=warmup, end=cfg.max_epochs)
         if 'T_max' in scheduler:

@@ -1,19 +1,20 @@
 """Frozen features of whole data sets, in one process or several."""
-from contextlib import nullcontext
-from typing import Optional, Tuple
+from typing import Tuple, Union
 
 import torch
 import torch.distributed as dist
 from mmengine.dist import get_world_size
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..progress import track
+from .mode import evaluating
 
-@torch.no_grad()
+
 def extract_features(model: nn.Module, loader: DataLoader, pool: str = 'mean',
-                     optim_wrapper: Optional[OptimWrapper] = None) -> Tuple[Tensor, Tensor]:
+                     optim_wrapper: Union[OptimWrapper, OptimWrapperDict, None] = None) -> Tuple[Tensor, Tensor]:
     """Features and labels of a data set, in its order, the same on all ranks.
 
     Args:
@@ -27,18 +28,12 @@ def extract_features(model: nn.Module, loader: DataLoader, pool: str = 'mean',
         ``[N, D]`` float32 features on the host and ``[N]`` int64 labels (-1 where an image has none).
     """
     model = model.module if is_model_wrapper(model) else model
-    training = model.training
-    model.eval()
     features, labels = [], []
-    try:
-        for data in loader:
+    with evaluating(model, optim_wrapper):
+        for data in track(loader, 'features', total=len(loader.dataset), step=loader.batch_size * get_world_size()):
             batch = model.data_preprocessor(data, False)
-            with optim_wrapper.optim_context(model) if optim_wrapper else nullcontext():
-                feature = model.extract_features(batch['inputs'], pool)
-            features.append(feature.float().cpu())
+            features.append(model.extract_features(batch['inputs'], pool).float().cpu())
             labels += [int(sample.get('gt_label', -1)) for sample in batch['data_samples']]
-    finally:
-        model.train(training)
     gathered = _gather(torch.cat(features)), _gather(torch.tensor(labels))
     length = len(loader.dataset)
     return gathered[0][:length], gathered[1][:length]

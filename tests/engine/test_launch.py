@@ -62,6 +62,18 @@ def test_work_dirs_of_two_methods_do_not_meet():
     assert cfg.work_dir == 'work_dirs/mae/vit-b_800e'
 
 
+def test_a_schedule_that_lost_its_warmup_can_be_set_again():
+    """The config that a run without warm-up writes down has the cosine alone."""
+    cfg = load_config(str(ROOT / 'configs/mae/vit-b_800e.py'), dict(max_epochs=10, warmup_epochs=0))
+    set_schedule(cfg)
+    once = [dict(scheduler) for scheduler in cfg.param_scheduler]
+    set_schedule(cfg)
+    assert [dict(scheduler) for scheduler in cfg.param_scheduler] == once and once[0]['T_max'] == 10
+    cfg.warmup_epochs = 2
+    with pytest.raises(ValueError, match='no warm-up before it'):
+        set_schedule(cfg)
+
+
 def _wrapper(dtype, **kwargs):
     layer = torch.nn.Linear(4, 4)
     return layer, AutocastOptimWrapper(dtype, optimizer=torch.optim.SGD(layer.parameters(), lr=0.1), **kwargs)

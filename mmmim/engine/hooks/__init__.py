@@ -3,9 +3,12 @@ from .checkpoint import AtomicCheckpointHook
 from .export_encoder import ExportEncoderHook
 from .fit_target import FitTargetHook
 from .knn import KNNHook
+from .progress import ProgressHook
+from .reconstruction import ReconstructionHook
+from .run_record import RunRecordHook
 from .run_state import RunStateHook
 from .runtime_info import DeferredRuntimeInfoHook
 from .step_seed import StepSeedHook
 
 __all__ = ['AtomicCheckpointHook', 'BadImagesHook', 'DeferredRuntimeInfoHook', 'ExportEncoderHook', 'FitTargetHook',
-           'KNNHook', 'RunStateHook', 'StepSeedHook']
+           'KNNHook', 'ProgressHook', 'ReconstructionHook', 'RunRecordHook', 'RunStateHook', 'StepSeedHook']

@@ -34,10 +34,10 @@ register_backend('mmmim_atomic', AtomicBackend, force=True)
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """MMEngine's checkpoint hook, safe against crashes, with iteration and time intervals and an answer to SIGTERM.
+    """MMEngine's checkpoint hook, safe against crashes, with more intervals and an answer to SIGTERM and Ctrl-C.
 
     A checkpoint is written to a temporary file and renamed; then the pointer ``last_checkpoint`` moves in the same
-    way; then old checkpoints are removed. On SIGTERM the run saves after the current iteration, on all ranks
+    way; then old checkpoints are removed. On SIGTERM or Ctrl-C the run saves after the current iteration, on all ranks
     together, and ends with exit code 75. ``save_best`` works as in MMEngine.
 
     Args:
@@ -78,12 +78,18 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _listen(self) -> None:
         def request_stop(signum: int, frame: Any) -> None:
+            if signum == signal.SIGINT:
+                if self.stop_requested:
+                    raise KeyboardInterrupt
+                print('\nStopping after this iteration; it is saved first (Ctrl-C again: at once, unsaved)', flush=True)
             self.stop_requested = True
 
+        self._old_handlers = {}
         try:
-            self._old_handler = signal.signal(signal.SIGTERM, request_stop)
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                self._old_handlers[signum] = signal.signal(signum, request_stop)
         except ValueError:  # not in the main thread: the program around it answers signals
-            self._old_handler = None
+            pass
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:
         done = runner.iter + 1
@@ -107,13 +113,14 @@ class AtomicCheckpointHook(CheckpointHook):
         if self.save_last and self.saved_iter != runner.iter:  # a run that ends in mid-epoch
             self._save(runner, f'iter_{runner.iter}.pth', runner.epoch, runner.iter)
         super().after_train(runner)
-        self.stop_listening()
+        self.release(runner)
 
-    def stop_listening(self) -> None:
-        """Give SIGTERM back its meaning; the loop calls it too, however training ends."""
-        if getattr(self, '_old_handler', None) is not None:
-            signal.signal(signal.SIGTERM, self._old_handler)
-            self._old_handler = None
+    def release(self, runner) -> None:
+        """Give the signals back their meaning; the loop calls it too, however training ends."""
+        for signum, handler in getattr(self, '_old_handlers', {}).items():
+            if handler is not None:
+                signal.signal(signum, handler)
+        self._old_handlers = {}
 
     def _save_and_exit(self, runner, done: int) -> None:
         """Save the state after ``done`` iterations, and end the process with its own exit code."""

@@ -77,7 +77,7 @@ class RunStateHook(Hook):
         old = str(meta.get('cfg_text', '')).splitlines()
         changes = [line for line in difflib.unified_diff(old, runner.cfg.pretty_text.splitlines(), n=0, lineterm='')
                    if line[:1] in '+-' and line[:3] not in ('+++', '---')
-                   and not line[1:].startswith(('resume', 'load_from', 'work_dir'))]
+                   and not line[1:].startswith(('resume', 'load_from', 'work_dir', 'source'))]
         if old and changes:
             runner.logger.warning('The config differs from the one in the checkpoint (- then, + now). The learning '
                                   'rate, its schedule, the weight decay and the seed are those of the checkpoint; to '

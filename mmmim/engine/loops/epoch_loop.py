@@ -71,8 +71,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         finally:
             self.dataloader._iterator = None  # persistent workers end now, in order, not killed when the process ends
             for hook in self.runner.hooks:
-                if hasattr(hook, 'stop_listening'):
-                    hook.stop_listening()
+                if hasattr(hook, 'release'):
+                    hook.release(self.runner)
         return self.runner.model
 
     def _maybe_validate(self) -> None:

@@ -1,7 +1,7 @@
 """MAE at 96 px for a first run on two CPU cores; `bash tools/quickstart.sh [FOLDER]` runs it with everything around it.
 
     python tools/datasets/make_scenes.py data/scenes
-    python tools/train.py configs/quickstart/vit-tiny.py
+    python tools/train.py configs/quickstart/mae.py
 
 The width, depth and decoder are a ViT-Tiny's of half its depth. A few minutes are enough to see features become better
 than a random initialisation's; they are no published result.
@@ -12,8 +12,8 @@ model = dict(
     backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
     neck=dict(embed_dim=128, depth=2, num_heads=4))
 total_batch_size = 64
-max_epochs = 60
-warmup_epochs = 4
+max_epochs = 30
+warmup_epochs = 2
 base_lr = 3e-3
 
 data_root = 'data/scenes'
@@ -43,6 +43,10 @@ feature_eval = dict(
     bank=dict(type='ImageFolder', data_root='data/scenes/train', pipeline=test_pipeline),
     query=dict(type='ImageFolder', data_root='data/scenes/val', pipeline=test_pipeline),
     linear=True, ks=(20, ), batch_size=100, num_workers=2)
+custom_hooks = [
+    dict(type='KNNHook', interval=6, bank=feature_eval['bank'], query=feature_eval['query'], batch_size=100),
+    dict(type='ReconstructionHook', interval=6, visible_statistics=True),
+]
 
 default_hooks = dict(
     bad_images=dict(max_share=1.0),  # a first look at a folder should not end at broken files; they are listed

@@ -1,0 +1,119 @@
+"""Pictures of what the model reconstructs, while it trains."""
+import os.path as osp
+import random
+from contextlib import contextmanager
+from typing import Any, Iterator, Optional
+
+import numpy as np
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from ... import randomness
+from ...datasets.collate import mim_collate
+from ...datasets.seeded import SampleIndex, SeededDataset
+from ...registry import DATASETS, HOOKS
+from ...visualization.reconstruction import reconstruction_panel
+
+
+@HOOKS.register_module()
+class ReconstructionHook(Hook):
+    """Writes ``reconstructions/epoch_0010.png`` to the work dir, and gives the picture to the visualizer's backends.
+
+    The images and their masks are the same each time. Rank 0 alone works, in evaluation mode and in the precision of
+    training; training is bit-identical with and without the hook. The files are
+    :class:`~mmmim.visualization.panel.Panel`.
+
+    Args:
+        interval: Epochs between pictures; the last epoch always counts.
+        dataset: Config of the data set. None: the one of the config's ``test_dataloader``, or, where there is none or
+            its images are not there, the training images, augmented by a fixed seed.
+        num_images: Taken at equal distances from the whole data set.
+        at_start: Also before training.
+        seed: Of the masks.
+        visible_statistics: Where the reconstruction uses the original patch's mean and variance, add one that takes
+            them from the nearest visible patches.
+    """
+
+    # after the hooks that fit the target before training, or load weights
+    priority = 'LOW'
+
+    def __init__(self, interval: int = 10, dataset: Optional[dict] = None, num_images: int = 8, at_start: bool = False,
+                 seed: int = 0, visible_statistics: bool = False) -> None:
+        if num_images < 1:
+            raise ValueError(f'num_images={num_images} must be at least 1')
+        self.interval, self.dataset, self.num_images, self.at_start = interval, dataset, num_images, at_start
+        self.seed, self.visible_statistics = seed, visible_statistics
+        self.batch: Optional[dict] = None
+
+    @master_only
+    def before_train(self, runner) -> None:
+        with own_generators(self.seed):
+            self.batch = self._read(runner)
+        if self.batch is None:
+            return
+        panel = self._panel(runner, 0)  # now, so that a model that cannot do it fails before it has trained for hours
+        if self.at_start and runner.iter == 0:
+            self._write(runner, panel, 0)
+
+    @master_only
+    def after_train_epoch(self, runner) -> None:
+        due = self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)
+        if due and self.batch is not None:
+            epoch = runner.epoch + 1
+            self._write(runner, self._panel(runner, epoch), epoch)
+
+    def _read(self, runner) -> Optional[dict]:
+        """The images, once: what becomes of the files later does not matter."""
+        dataset = self._build(runner)
+        samples, count = [], min(self.num_images, len(dataset))
+        for index in [(2 * k + 1) * len(dataset) // (2 * count) for k in range(count)]:
+            try:
+                samples.append(dataset[SampleIndex(index, randomness.derive(self.seed, index))])
+            except (OSError, RuntimeError, ValueError) as error:  # replacing it failed many times, too
+                runner.logger.warning(f'ReconstructionHook leaves out image {index}: {error}')
+        if not samples:
+            runner.logger.warning('ReconstructionHook: no image could be read; there will be no pictures')
+            return None
+        return mim_collate(samples)
+
+    def _build(self, runner) -> Any:
+        if self.dataset is not None:
+            return SeededDataset(self.dataset)
+        loader = runner.cfg.get('test_dataloader') or {}
+        try:
+            return SeededDataset(DATASETS.build(loader['dataset']))
+        except (KeyError, FileNotFoundError, NotADirectoryError, ValueError) as error:
+            if loader:
+                runner.logger.info(f'ReconstructionHook shows training images: {error}')
+            return runner.train_dataloader.dataset
+
+    def _panel(self, runner, epoch: int) -> Any:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        notes = dict(epoch=epoch, iter=runner.iter, seed=self.seed,
+                     caption=f'{type(model).__name__}, epoch {epoch}, iteration {runner.iter}')
+        with own_generators(self.seed):
+            return reconstruction_panel(model, self.batch, runner.optim_wrapper, self.visible_statistics, notes)
+
+    @staticmethod
+    def _write(runner, panel: Any, epoch: int) -> None:
+        path = osp.join(runner.work_dir, 'reconstructions', f'epoch_{epoch:04d}.png')
+        try:
+            panel.save(path)
+        except OSError as error:
+            runner.logger.warning(f'{error}')  # a picture is not worth a run
+        runner.visualizer.add_image('reconstruction', np.asarray(panel.draw()), step=runner.iter)
+
+
+@contextmanager
+def own_generators(seed: int) -> Iterator[None]:
+    """Seed Python's, NumPy's and torch's generators inside; outside they go on as if nothing had been drawn."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        randomness.seed_generators(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])

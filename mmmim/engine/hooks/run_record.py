@@ -1,0 +1,132 @@
+"""The facts of a run, for whoever reads its work dir later."""
+import datetime
+import json
+import os
+import os.path as osp
+import shlex
+import sys
+from contextlib import suppress
+from typing import Any, Dict, List, Optional
+
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
+
+from ...checkpoint import CheckpointWriteError, atomic_write_text
+from ...registry import HOOKS
+from ..hardware import hardware, versions
+
+
+@HOOKS.register_module()
+class RunRecordHook(Hook):
+    """Writes ``run.json`` to the work dir: command, sizes, data, hardware, versions, and the speed of each session.
+
+    A session is what ran from one start to its end; a resumed run adds one. The file is brought up to date at the end
+    of every epoch and whenever training ends.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self) -> None:
+        self.record: Dict[str, Any] = {}
+        self.seconds = self.data_seconds = 0.0
+
+    def before_train(self, runner) -> None:
+        self.seconds = self.data_seconds = 0.0
+        if runner.rank != 0:
+            return
+        self.path = osp.join(runner.work_dir, 'run.json')
+        self.session = dict(started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+                            from_iter=runner.iter, to_iter=runner.iter, seconds=0.0, images_per_second=None,
+                            data_share=None)
+        self.record = dict(run_facts(runner), sessions=[*self._earlier(runner.iter), self.session], finished=False)
+        self._write()
+
+    def _earlier(self, resumed_at: int) -> List[dict]:
+        """Sessions that this run continues; what they did after the checkpoint is done again and not counted."""
+        if not resumed_at or not osp.exists(self.path):
+            return []
+        try:
+            with open(self.path) as file:
+                sessions = json.load(file)['sessions']
+            return [self._cut(session, resumed_at) for session in sessions if session['from_iter'] < resumed_at]
+        except (ValueError, KeyError, TypeError):  # torn or not ours: a record is no reason to stop
+            return []
+
+    @staticmethod
+    def _cut(session: dict, resumed_at: int) -> dict:
+        done = session['to_iter'] - session['from_iter']
+        kept = min(session['to_iter'], resumed_at) - session['from_iter']
+        return dict(session, to_iter=session['from_iter'] + kept,
+                    seconds=session['seconds'] * kept / done if done else 0.0)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:
+        self.seconds += runner.message_hub.get_scalar('train/time').current()
+        self.data_seconds += runner.message_hub.get_scalar('train/data_time').current()
+
+    def after_train_epoch(self, runner) -> None:
+        self._update(runner)
+
+    def after_train(self, runner) -> None:
+        self.record['finished'] = runner.iter >= runner.max_iters
+        self._update(runner)
+
+    def release(self, runner) -> None:
+        """The loop calls it however training ends."""
+        with suppress(CheckpointWriteError):  # a full disk is what ended the run: that error is the one to show
+            self._update(runner)
+
+    def _update(self, runner) -> None:
+        if not self.record or runner.rank != 0:
+            return
+        steps = runner.iter - self.session['from_iter']
+        images = steps * self.record['batch'] * self.record['accumulation'] * self.record['processes']
+        self.session.update(to_iter=runner.iter, seconds=round(self.seconds, 2))
+        if self.seconds:
+            self.session.update(images_per_second=round(images / self.seconds, 2),
+                                data_share=round(self.data_seconds / self.seconds, 4))
+        self._write()
+
+    def _write(self) -> None:
+        atomic_write_text(self.path, json.dumps(self.record, indent=1))
+
+
+def run_facts(runner) -> Dict[str, Any]:
+    """What does not change while a run lasts. ``batch`` is one process's, without accumulation."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    loader = runner.train_dataloader
+    parameters = {name: sum(p.numel() for p in part.parameters() if p.requires_grad)
+                  for name, part in model.named_children()}
+    source = getattr(runner.cfg, 'source', None) or runner.cfg.filename
+    return dict(
+        config=osp.basename(runner.cfg.filename) if runner.cfg.filename else None,
+        source=_short(source) if source else None,
+        command=' '.join(shlex.quote(_short(word)) for word in sys.argv),
+        method=type(model).__name__,
+        parameters={name: count for name, count in parameters.items() if count},
+        seed=runner.seed,
+        images=len(loader.dataset),
+        batch=getattr(loader, 'batch_size', None),
+        accumulation=getattr(loader, 'batches_per_step', 1),
+        processes=get_world_size(),
+        steps_per_epoch=len(loader),
+        max_epochs=runner.max_epochs,
+        max_iters=runner.max_iters,
+        dtype=_dtype(runner.optim_wrapper),
+        hardware=hardware(),
+        versions=versions())
+
+
+def _dtype(optim_wrapper: Any) -> str:
+    """The precision that forward passes run in."""
+    first = next(iter(optim_wrapper.values())) if isinstance(optim_wrapper, OptimWrapperDict) else optim_wrapper
+    return str(getattr(first, 'dtype', 'torch.float32')).replace('torch.', '')
+
+
+def _short(path: str) -> str:
+    """A path as seen from the current folder when it lies below it."""
+    if not osp.isabs(path):
+        return path
+    relative = osp.relpath(path)
+    return path if relative.startswith(os.pardir) else relative
