@@ -1,165 +1,216 @@
-"""Training speed of a config, and of the same MAE in other libraries, in turns in one process.
+"""Speed, memory and utilisation of a pre-training step, and of the same MAE in other libraries.
 
+    python tools/analysis/benchmark_train.py CONFIG [--data] [--out FILE.json]
     python tools/analysis/benchmark_train.py configs/mae/vit-b_800e.py --peers mmpretrain,hf --batch 8 --steps 5
 
-A step is forward, backward and AdamW on random images that are already in memory. The contenders take turns, step by
-step, so that a noisy machine hits all of them; the ratios are ratios of medians. MFU is against the best bf16 (float32)
-matrix product measured in the same run; FLOPs are torch's count of a forward and backward pass.
+A step is the algorithm's own, with the config's optimizers, on a batch of uint8 images in main memory, without
+accumulation and without the hooks of a run. `forward` is all of it that is neither backward pass nor optimizer:
+normalisation, mask, losses, momentum updates.
+
+Contenders take turns in one process, in alternating order, so that a noisy machine hits all of them; ratios are ratios
+of medians. `--data` adds steps on the config's real loader, workers and all: `data` is the time in which the device
+waits for a batch. MFU is the FLOPs of the model (tools/analysis/get_flops.py) at the measured rate, over the best
+matrix product in the same precision in the same run. Memory is measured apart: on a GPU what its allocator handed out
+at most, without one the growth of the resident memory of a process of its own above its imports.
 """
 import argparse
+import itertools
 import json
 import os
-import statistics
-import time
-from typing import Callable, Dict
+import shlex
+import sys
+from typing import Any, Callable, Dict, List, Optional
 
 # On a CPU, threads that spin for long while they wait starve the loading workers; read when torch is imported
 os.environ.setdefault('GOMP_SPINCOUNT', '20000')
 
 import torch  # noqa: E402
-from mmengine.config import DictAction  # noqa: E402
-from torch import nn  # noqa: E402
+from mmengine.config import Config, DictAction  # noqa: E402
+
+PHASES = ('data', 'forward', 'backward', 'optimizer')
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
-    parser.add_argument('--peers', default='', help='comma-separated: mmpretrain, hf (for MAE configs)')
-    parser.add_argument('--batch', type=int, default=8)
-    parser.add_argument('--steps', type=int, default=5, help='timed steps of each contender')
+    parser.add_argument('--peers', default='', help='comma-separated: mmpretrain, hf (for plain MAE)')
+    parser.add_argument('--batch', type=int, help="images a step (default: the config's for one device; 8 on a CPU)")
+    parser.add_argument('--steps', type=int, default=10, help='timed turns of each contender')
+    parser.add_argument('--warmup', type=int, default=2, help='turns before them that are not counted')
+    parser.add_argument('--turn', type=int, help='steps in a row that make a turn (default: 10 on a GPU, 1 on a CPU)')
     parser.add_argument('--dtype', default='bfloat16', choices=['bfloat16', 'float32'])
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--out', help='write the numbers to this JSON file')
+    parser.add_argument('--device', choices=['cuda', 'cpu'], default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--data', action='store_true', help="also train on the config's own data")
+    parser.add_argument('--no-memory', action='store_true', help='leave out the measurement of memory')
+    parser.add_argument('--out', help='write everything that was measured to this JSON file')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
-    return parser.parse_args()
+    parser.add_argument('--memory-of', help=argparse.SUPPRESS)  # what a process for one contender's memory is told
+    args = parser.parse_args()
+    if min(args.steps, args.warmup + 1, args.turn or 1) < 1:
+        parser.error('--steps and --turn must be at least 1, --warmup at least 0')
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        parser.error('--device cuda: torch finds no GPU here')
+    return args
 
 
-def ours(cfg) -> nn.Module:
-    from mmmim.registry import MODELS
-    return MODELS.build(cfg.model)
+def take_turns(steps: Dict[str, Callable], data: dict, args: argparse.Namespace, timers: Dict[str, Any]
+               ) -> Dict[str, Dict[str, List[float]]]:
+    """Seconds of one step for each contender, phase and timed turn."""
+    from mmmim.analysis.timing import run_steps
+    from mmmim.progress import track
+    seconds: Dict[str, Dict[str, List[float]]] = {name: {} for name in steps}
+    for turn in track(range(args.warmup + args.steps), 'Taking turns', unit='turn'):
+        for name in list(steps)[::-1 if turn % 2 else 1]:
+            spent = run_steps(steps[name], itertools.repeat(data), args.turn, timers[name])
+            spent['forward'] += spent.pop('data')  # nothing is loaded: that is the cost of the loop
+            if turn >= args.warmup:
+                for phase, value in spent.items():
+                    seconds[name].setdefault(phase, []).append(value)
+    return seconds
 
 
-def mmpretrain_mae(cfg) -> nn.Module:
-    """mmpretrain's MAE of the same size."""
-    from mmpretrain.models import MAE, build_neck  # noqa: F401
-    from mmpretrain.registry import MODELS
-    backbone, neck, grid = cfg.model.backbone, cfg.model.neck, _grid(cfg)
-    from mmmim.models.backbones.masked_vit import _resolve_architecture
-    width, depth, heads, ratio = _resolve_architecture(backbone.arch)
-    return MODELS.build(dict(
-        type='MAE',
-        backbone=dict(type='MAEViT', patch_size=backbone.patch_size, img_size=backbone.img_size,
-                      mask_ratio=cfg.model.mask_ratio,
-                      arch=dict(embed_dims=width, num_layers=depth, num_heads=heads,
-                                feedforward_channels=int(width * ratio))),
-        neck=dict(type='MAEPretrainDecoder', patch_size=backbone.patch_size, num_patches=grid[0] * grid[1],
-                  in_chans=3, embed_dim=width, decoder_embed_dim=neck.embed_dim, decoder_depth=neck.depth,
-                  decoder_num_heads=neck.num_heads, mlp_ratio=4.),
-        head=dict(type='MAEPretrainHead', norm_pix=True, patch_size=backbone.patch_size,
-                  loss=dict(type='PixelReconstructionLoss', criterion='L2'))))
+def on_real_data(cfg: Config, step: Callable, timer: Any, args: argparse.Namespace) -> Dict[str, List[float]]:
+    """The same for ours alone, on the config's loader, from when the batches that were loaded ahead are used up."""
+    from mmmim.analysis.timing import run_steps
+    from mmmim.analysis.workload import queue_length, real_batches
+    batches = real_batches(cfg)
+    try:
+        run_steps(step, batches, args.warmup + queue_length(cfg) + 1, timer)
+        turns = [run_steps(step, batches, args.turn, timer) for _ in range(args.steps)]
+    finally:
+        batches.close()
+    return {phase: [turn[phase] for turn in turns] for phase in ('step', *PHASES)}
 
 
-def hf_mae(cfg) -> nn.Module:
-    """Hugging Face's ViTMAE of the same size."""
-    from transformers import ViTMAEConfig, ViTMAEForPreTraining
-
-    from mmmim.models.backbones.masked_vit import _resolve_architecture
-    backbone, neck = cfg.model.backbone, cfg.model.neck
-    width, depth, heads, ratio = _resolve_architecture(backbone.arch)
-    return ViTMAEForPreTraining(ViTMAEConfig(
-        hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads, intermediate_size=int(width * ratio),
-        image_size=backbone.img_size, patch_size=backbone.patch_size, decoder_hidden_size=neck.embed_dim,
-        decoder_num_hidden_layers=neck.depth, decoder_num_attention_heads=neck.num_heads,
-        decoder_intermediate_size=4 * neck.embed_dim, mask_ratio=cfg.model.mask_ratio, norm_pix_loss=True,
-        layer_norm_eps=1e-6))
+def count_flops(cfg: Config, device: torch.device) -> float:
+    """FLOPs of a step for one image."""
+    from mmmim.analysis.flops import count_step
+    from mmmim.analysis.workload import build, fit_target, synthetic_batch, uncompiled
+    algorithm, optim_wrapper = build(uncompiled(cfg), device)
+    data = synthetic_batch(cfg, batch=2)
+    fit_target(algorithm, data)
+    return count_step(algorithm, optim_wrapper, data, batch=2).total()
 
 
-def _grid(cfg):
-    from mmmim.models.patches import grid_size
-    return grid_size(cfg.model.backbone.img_size, cfg.model.backbone.patch_size)
+def memory_of(name: str, cfg: Config, data: dict, args: argparse.Namespace, own_process: bool = False) -> int:
+    """Bytes that one contender needs at most."""
+    from mmmim.analysis.contenders import make_step
+    from mmmim.analysis.memory import device_peak, in_own_process, resident_peak
+    from mmmim.analysis.timing import PhaseTimer
+    device = torch.device(args.device)
+    if device.type == 'cpu' and not own_process:
+        return in_own_process([os.path.abspath(__file__), *sys.argv[1:], '--memory-of', name])
+
+    def make() -> Callable[[], None]:
+        step = make_step(name, cfg, data, getattr(torch, args.dtype), PhaseTimer(device))
+        return lambda: step(data)
+
+    return device_peak(make, device) if device.type == 'cuda' else resident_peak(make)
 
 
-# how each model turns images into a loss
-LOSSES: Dict[str, Callable] = dict(
-    mmmim=lambda model, images: model(images, mode='loss')['loss'],
-    mmpretrain=lambda model, images: model(images, data_samples=None, mode='loss')['loss'],
-    hf=lambda model, images: model(images).loss)
-BUILDERS = dict(mmmim=ours, mmpretrain=mmpretrain_mae, hf=hf_mae)
+def measure(cfg: Config, args: argparse.Namespace, names: List[str], data: dict) -> Dict[str, Any]:
+    """Everything about every contender, as the JSON file has it."""
+    from mmmim.analysis.contenders import OURS, make_step
+    from mmmim.analysis.timing import PhaseTimer, matmul_peak, summarize
+    device, dtype = torch.device(args.device), getattr(torch, args.dtype)
+    flops = count_flops(cfg, device)
+    memory = {name: None if args.no_memory else memory_of(name, cfg, data, args) for name in names}
+    timers = {name: PhaseTimer(device) for name in names}
+    steps = {name: make_step(name, cfg, data, dtype, timers[name]) for name in names}
+    peak = matmul_peak(device, dtype)
+    seconds = take_turns(steps, data, args, timers)
+    loaded = on_real_data(cfg, steps[OURS], timers[OURS], args) if args.data else None
+    peak = max(peak, matmul_peak(device, dtype))
+
+    def rates(phases: Dict[str, List[float]]) -> Dict[str, Any]:
+        summaries = {phase: summarize(values) for phase, values in phases.items()}
+        rate = args.batch / summaries['step']['median']
+        return dict(images_per_second=rate, mfu=rate * flops / peak, seconds=summaries, turns=phases)
+
+    contenders = {name: dict(rates(seconds[name]), peak_memory_bytes=memory[name]) for name in names}
+    medians = {name: result['seconds']['step']['median'] for name, result in contenders.items()}
+    for name, result in contenders.items():
+        result['step_time_over_ours'] = medians[name] / medians[OURS]
+    return dict(matmul_tflops=peak / 1e12, flops_per_image=flops, contenders=contenders,
+                real_data=rates(loaded) if loaded else None)
 
 
-def make_step(name: str, cfg, images: torch.Tensor, dtype: torch.dtype) -> Callable[[], None]:
-    device = images.device
-    model = BUILDERS[name](cfg).to(device).train()
-    params = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(params, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
-
-    def step() -> None:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = LOSSES[name](model, images)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+def facts(args: argparse.Namespace) -> Dict[str, Any]:
+    """What was measured, and on what."""
+    from mmmim.engine.hardware import hardware, versions
+    on_gpu, installed = args.device == 'cuda', versions()
+    if 'transformers' in sys.modules:
+        installed['transformers'] = sys.modules['transformers'].__version__
+    memory = 'peak of the GPU allocator' if on_gpu else 'growth of the resident memory of a process of its own'
+    return dict(
+        command=' '.join(map(shlex.quote, ['python', *sys.argv])), config=args.config, batch=args.batch,
+        dtype=args.dtype, device=args.device, steps=args.steps, steps_per_turn=args.turn, warmup=args.warmup,
+        threads=torch.get_num_threads(), hardware=hardware(), versions=installed,
+        images='synthetic uint8 in main memory', memory=None if args.no_memory else memory)
 
 
-def timed(function: Callable[[], None], device: torch.device) -> float:
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    function()
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+def show(result: Dict[str, Any]) -> None:
+    """The table."""
+    machine = result['hardware']
+    where = machine['gpu'] if result['device'] == 'cuda' else f'{machine["cpu"]}, {result["threads"]} threads'
+    print(f'{result["config"]}: batch {result["batch"]}, {result["dtype"]}, {where}')
+    print(f'{result["flops_per_image"] / 1e9:.1f} GFLOP an image; best matrix product '
+          f'{result["matmul_tflops"]:.2f} TFLOP/s\n')
+    print(f'{"":12s} {"images/s":>9s} {"step":>8s}  {"quartiles":>15s} {"min":>8s} {"max":>8s}  '
+          + ' '.join(f'{phase:>9s}' for phase in PHASES) + f' {"MFU":>6s} {"memory":>9s} {"time/ours":>9s}')
+    for name, contender in result['contenders'].items():
+        print(_row(name, contender))
+    if result['real_data']:
+        print(_row('real data', result['real_data']))
+    memory = f' Memory: {result["memory"]}.' if result['memory'] else ''
+    print(f'\nTimes in milliseconds, medians of {result["steps"]} turns.{memory}\n'
+          'Synthetic images, uint8 in main memory' + (', except for real data.' if result['real_data'] else '.'))
 
 
-def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the best of some square matrix products."""
-    n = 8192 if device.type == 'cuda' else 2048
-    a, b = torch.randn(n, n, device=device, dtype=dtype), torch.randn(n, n, device=device, dtype=dtype)
-    return 2 * n**3 / min(timed(lambda: a @ b, device) for _ in range(6))
+def _row(name: str, numbers: Dict[str, Any]) -> str:
+    seconds, memory = numbers['seconds'], numbers.get('peak_memory_bytes')
+    step = {key: f'{1000 * value:.1f}' for key, value in seconds['step'].items()}
+    parts = [f'{1000 * seconds[phase]["median"]:.1f}' if phase in seconds else '-' for phase in PHASES]
+    gib = f'{memory / 2**30:.2f} GiB' if memory is not None else '-'
+    ratio = f'{numbers["step_time_over_ours"]:.2f}' if 'step_time_over_ours' in numbers else '-'
+    quartiles = f'{step["q1"]}-{step["q3"]}'
+    return (f'{name:12s} {numbers["images_per_second"]:9.2f} {step["median"]:>8s}  {quartiles:>15s} {step["min"]:>8s} '
+            f'{step["max"]:>8s}  ' + ' '.join(f'{part:>9s}' for part in parts)
+            + f' {numbers["mfu"]:6.1%} {gib:>9s} {ratio:>9s}')
 
 
-def count_flops(cfg, images: torch.Tensor) -> float:
-    """FLOPs of one step for one image; multiply-adds count twice."""
-    from torch.utils.flop_counter import FlopCounterMode
-    model = ours(cfg).to(images.device)
-    with FlopCounterMode(display=False) as counter:
-        LOSSES['mmmim'](model, images[:1]).backward()
-    return counter.get_total_flops()
+def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
+    """Measure and print; a process for one contender's memory prints only that."""
+    from mmmim.analysis.contenders import OURS, check_peers
+    from mmmim.analysis.workload import default_batch, settle, synthetic_batch
+    from mmmim.engine.launch import load_config
+    cfg = load_config(args.config, args.cfg_options)
+    device = torch.device(args.device)
+    args.batch = default_batch(cfg, device) if args.batch is None else args.batch
+    args.turn = args.turn or (10 if device.type == 'cuda' else 1)
+    settle(cfg, args.batch, args.dtype)
+    peers = [name.strip() for name in args.peers.split(',') if name.strip()]
+    check_peers(peers if args.memory_of in (None, *peers) else [], cfg)
+    torch.manual_seed(0)
+    data = synthetic_batch(cfg, args.batch)
+    if args.memory_of:
+        print(json.dumps(dict(peak_bytes=memory_of(args.memory_of, cfg, data, args, own_process=True))))
+        return None
+    result = dict(facts(args), **measure(cfg, args, [OURS, *peers], data))
+    show(result)
+    return result
 
 
 def main() -> None:
     args = parse_args()
-    from mmmim.engine.launch import load_config
-    cfg = load_config(args.config, args.cfg_options)
-    device, dtype = torch.device(args.device), getattr(torch, args.dtype)
-    backbone = cfg.model.backbone
-    height, width = (backbone.img_size, ) * 2 if isinstance(backbone.img_size, int) else backbone.img_size
-    torch.manual_seed(0)
-    images = torch.randn(args.batch, backbone.get('in_chans', 3), height, width, device=device)
-    names = ['mmmim', *filter(None, args.peers.split(','))]
-    steps = {name: make_step(name, cfg, images, dtype) for name in names}
-    times: Dict[str, list] = {name: [] for name in names}
-    for turn in range(args.steps + 2):
-        for name, step in steps.items():
-            seconds = timed(step, device)
-            if turn >= 2:  # two turns of warm-up
-                times[name].append(seconds)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    peak, flops = matmul_peak(device, dtype), count_flops(cfg, images)
-    result = dict(config=args.config, batch=args.batch, dtype=args.dtype, torch=torch.__version__,
-                  device=(torch.cuda.get_device_name() if device.type == 'cuda' else
-                          f'{torch.get_num_threads()} threads'),
-                  matmul_tflops=peak / 1e12, gflop_per_image=flops / 1e9, contenders={})
-    for name, median in medians.items():
-        rate = args.batch / median
-        result['contenders'][name] = dict(
-            images_per_second=rate, step_seconds=dict(min=min(times[name]), median=median, max=max(times[name])),
-            mfu=rate * flops / peak, mmmim_is_faster_by=median / medians['mmmim'])
-        print(f'{name:12s} {rate:8.2f} images/s   MFU {rate * flops / peak:6.1%}   '
-              f'mmmim is {median / medians["mmmim"]:.2f} times as fast')
-    if args.out:
+    from mmmim.engine.launch import USER_ERRORS, end_with
+    try:
+        if args.out:
+            os.makedirs(os.path.dirname(os.path.abspath(args.out)), exist_ok=True)
+        result = run(args)
+    except USER_ERRORS as error:
+        end_with(error, None)
+    if args.out and result:
         with open(args.out, 'w') as file:
             json.dump(result, file, indent=1)
 
