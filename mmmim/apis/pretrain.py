@@ -1,0 +1,141 @@
+"""Pre-training by one call, for people who have never seen a config."""
+import json
+import os.path as osp
+import shlex
+from typing import Any, Dict, NamedTuple, Optional
+
+from ..engine.launch import build_runner, load_config
+from .config_file import config_text, merge_overrides, relative_to_here
+from .folder_split import FolderSplit, write_if_changed
+from .plan import Choice, plan
+
+CONFIG_NAME = 'pretrain.py'
+
+
+class Pretrained(NamedTuple):
+    """What a pre-training leaves behind, as paths.
+
+    ``encoder`` has timm's parameter names; ``report`` is a page for a browser.
+    """
+    work_dir: str
+    config: str
+    checkpoint: str
+    encoder: Optional[str]
+    report: Optional[str]
+
+
+def pretrain(data: str, out: str, method: str = 'mae', model: str = 'vit-tiny', image_size: Optional[int] = None,
+             epochs: Optional[int] = None, **overrides: Any) -> Pretrained:
+    """Pre-train on a folder of images; labels are not needed.
+
+    Builds a config file, ``out/pretrain.py``, says what it chose and why, and runs that config as ``tools/train.py``
+    does. The file can be edited and run again. The same call continues a run that was stopped, and does nothing for
+    one that is finished.
+
+    Args:
+        data: A folder of images: flat, nested, with class folders, with ``train/`` and ``val/``.
+        out: Work dir for the config, checkpoints, logs, pictures and ``report.html``.
+        method: Name of a method, such as ``'mae'``.
+        model: ``'vit-tiny'``, ``'vit-small'``, ``'vit-base'`` or ``'vit-large'``.
+        image_size: Pixels; None: chosen from the images and the machine.
+        epochs: None: chosen from the number of images and the machine.
+        **overrides: Any other setting of the config: ``total_batch_size=128``, ``model__mask_ratio=0.6`` or
+            ``**{'model.mask_ratio': 0.6}``.
+
+    Returns:
+        Paths of what was written.
+
+    Raises:
+        FileNotFoundError: No such folder, or no images in it.
+        ValueError: A setting that cannot be, or a work dir with another run.
+        KeyboardInterrupt: Ctrl-C; the run was saved first, and the same call continues it.
+    """
+    config = write_config(data, out, method, model, image_size, epochs, overrides)
+    if not is_finished(out):
+        try:
+            _train(config, out)
+        except SystemExit as stopped:  # asked to stop, and saved
+            raise KeyboardInterrupt(f'stopped and saved in {out}; the same call continues') from stopped
+    else:
+        print(f'{relative_to_here(out)} holds this run, finished: nothing is done again')
+    return _result(config, out)
+
+
+def write_config(data: str, out: str, method: str = 'mae', model: str = 'vit-tiny', image_size: Optional[int] = None,
+                 epochs: Optional[int] = None, overrides: Optional[Dict[str, Any]] = None) -> str:
+    """Write ``out/pretrain.py``, print its choices with their reasons, and return its path.
+
+    Raises:
+        ValueError: ``out`` holds a config that says something else.
+    """
+    out = osp.abspath(out)
+    path = osp.join(out, CONFIG_NAME)
+    split = FolderSplit(data)
+    overrides = dict(overrides or {})
+    # other choices follow from these two
+    epochs, batch = overrides.pop('max_epochs', epochs), overrides.pop('total_batch_size', None)
+    choices = merge_overrides(plan(split, out, method, model, image_size, epochs, batch), overrides, method)
+    command = train_command(path, out)
+    text = config_text(choices, method, command, f'Pre-training ({method}, {model}) on {split.folder}.')
+    if osp.exists(path) and open(path, encoding='utf-8').read() != text:
+        raise ValueError(f'{path} says something else than this call would write: other settings, other images, or it '
+                         f'was edited. To run it as it is: {command}. To start anew: another folder for the results, '
+                         'or remove this one')
+    write_if_changed(path, text)
+    for line in describe(choices):
+        print(line)
+    print(f'The config is {relative_to_here(path)}: edit it if you like, and run it again with\n  {command}')
+    return path
+
+
+def train_command(path: str, out: str) -> str:
+    """What runs the config without this function."""
+    tool = relative_to_here(osp.join(osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))), 'tools/train.py'))
+    words = ['python', tool, relative_to_here(path), '--work-dir', relative_to_here(out), '--resume']
+    return ' '.join(shlex.quote(word) for word in words)
+
+
+def describe(choices: Dict[str, Choice]) -> list:
+    """The choices that have a reason, one a line; architecture and decoder in one."""
+    left_out = ('model.neck.', 'test_dataloader.', 'default_hooks.', 'data_root')
+    lines = [f'{choices["data_root"].value}: {choices["data_root"].reason}']
+    for key, (value, reason) in choices.items():
+        if reason and not key.startswith(left_out):
+            name = key.split('.')[-1]
+            shown = reason if name == 'arch' else f'{value} ({reason})' if not isinstance(value, dict) else reason
+            lines.append(f'  {name:18s}{shown}')
+    return lines
+
+
+def is_finished(work_dir: str) -> bool:
+    """Whether the run in a work dir reached its end."""
+    try:
+        with open(osp.join(work_dir, 'run.json')) as file:
+            return bool(json.load(file)['finished'])
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def newest_checkpoint(work_dir: str) -> Optional[str]:
+    """What ``last_checkpoint`` points to, wherever the work dir was moved; None when there is none."""
+    pointer = osp.join(work_dir, 'last_checkpoint')
+    if not osp.exists(pointer):
+        return None
+    with open(pointer) as file:
+        path = file.read().strip()
+    beside = osp.join(work_dir, osp.basename(path))
+    return path if osp.exists(path) else beside if osp.exists(beside) else None
+
+
+def _train(config: str, out: str) -> None:
+    cfg = load_config(config, work_dir=out)
+    cfg.resume = newest_checkpoint(out) is not None
+    build_runner(cfg).train()
+
+
+def _result(config: str, out: str) -> Pretrained:
+    from ..visualization.report_page import write_report
+    encoder = osp.join(out, 'encoder.safetensors')
+    report = write_report([out], osp.join(out, 'report.html'))
+    print(f'report: {relative_to_here(report)}')
+    return Pretrained(out, config, newest_checkpoint(out), encoder if osp.exists(encoder) else None, report)

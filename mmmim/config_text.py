@@ -1,0 +1,106 @@
+"""Reads a config that came inside a checkpoint, without running anything of it.
+
+MMEngine stores a run's config as Python text and reads it by executing it. A checkpoint may come from a stranger: here
+the text is only parsed, and only literals and ``dict(...)`` pass. That alone is not enough: a registry imports and
+calls whatever a ``type`` names, also ``'os.system'``. :func:`check_types` lets only this project's own parts through.
+"""
+import ast
+from typing import Any, Dict
+
+from mmengine.registry import Registry
+
+MOST_CHARACTERS = 1_000_000  # Python's parser is not made for hostile texts of any length
+
+
+class ConfigTextError(ValueError):
+    """The text is more than a config of plain values, or names parts that are not known here."""
+
+
+def parse_config_text(text: str) -> Dict[str, Any]:
+    """``name = value`` lines, as MMEngine's ``Config.pretty_text`` writes them, to a dict.
+
+    Args:
+        text: Values are numbers, strings, booleans, None, lists, tuples, dicts and ``dict(name=value, ...)``.
+
+    Raises:
+        ConfigTextError: Anything else, with the line.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise ConfigTextError(f'a config of {len(text)} characters is not read: {MOST_CHARACTERS} are the most')
+    try:
+        statements = ast.parse(text).body
+        return {_target(statement): _value(statement.value) for statement in statements if not _is_comment(statement)}
+    except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
+        if isinstance(error, ConfigTextError):
+            raise
+        raise ConfigTextError(f'not a config: {type(error).__name__}: {error}') from None
+
+
+def _is_comment(statement: ast.stmt) -> bool:
+    """A docstring."""
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _target(statement: ast.stmt) -> str:
+    if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1
+            and isinstance(statement.targets[0], ast.Name)):
+        raise _refusal(statement)
+    return statement.targets[0].id
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, (bool, int, float, str))):
+        return node.value
+    if (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant)
+            and type(node.operand.value) in (int, float)):
+        return -node.operand.value
+    if isinstance(node, (ast.List, ast.Tuple)):
+        values = [_value(element) for element in node.elts]
+        return values if isinstance(node, ast.List) else tuple(values)
+    if isinstance(node, ast.Dict) and None not in node.keys:  # None stands for **other
+        return {_key(key): _value(value) for key, value in zip(node.keys, node.values)}
+    if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict'
+            and all(keyword.arg for keyword in node.keywords)):
+        if not node.args:
+            return {keyword.arg: _value(keyword.value) for keyword in node.keywords}
+        if not node.keywords and len(node.args) == 1 and isinstance(node.args[0], ast.Dict):
+            return _value(node.args[0])  # MMEngine's way with keys that are no names
+    raise _refusal(node)
+
+
+def _key(node: ast.expr) -> Any:
+    if not isinstance(node, ast.Constant):
+        raise _refusal(node)
+    return node.value
+
+
+def _refusal(node: ast.AST) -> ConfigTextError:
+    return ConfigTextError(f'line {node.lineno} has more than plain values: {ast.unparse(node)[:80]!r}')
+
+
+def check_types(cfg: Any, *registries: Registry) -> None:
+    """Make sure that building from ``cfg`` calls nothing but classes that these registries themselves hold.
+
+    Args:
+        cfg: A config of any depth.
+        *registries: Their own entries count, not those of parents and siblings.
+
+    Raises:
+        ConfigTextError: A ``type`` that is something else, or a ``_scope_``, which would send the look-up elsewhere.
+    """
+    if isinstance(cfg, dict):
+        if '_scope_' in cfg:
+            raise ConfigTextError(f"_scope_={cfg['_scope_']!r} is not accepted from inside a checkpoint")
+        if 'type' in cfg:
+            _check_type(cfg['type'], registries)
+        cfg = list(cfg.values())
+    if isinstance(cfg, (list, tuple)):
+        for value in cfg:
+            check_types(value, *registries)
+
+
+def _check_type(name: Any, registries: tuple) -> None:
+    for registry in registries:
+        registry.import_from_location()
+    if not isinstance(name, str) or not any(name.removeprefix('mmmim.') in r.module_dict for r in registries):
+        raise ConfigTextError(f'the config inside the checkpoint names the type {name!r}, which is no part of mmmim')

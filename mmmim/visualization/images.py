@@ -1,0 +1,74 @@
+"""The images that a command line names."""
+import glob
+import os
+import sys
+from typing import Any, List, NamedTuple, Sequence, Tuple
+
+from .. import randomness
+from ..datasets.collate import mim_collate
+from ..datasets.file_list import list_images
+from ..datasets.image_io import ImageReadError
+
+
+class Images(NamedTuple):
+    """What could be read, and what could not."""
+    batch: dict  # inputs uint8 [B, C, H, W], data_samples
+    paths: List[str]
+    skipped: List[Tuple[str, str]]  # path, reason
+
+
+def find_images(names: Sequence[str], limit: int) -> Tuple[List[str], int]:
+    """Files, folders (with all below them) and patterns to a list of files.
+
+    Returns:
+        At most ``limit`` files, at equal distances from the whole list, and how many there were.
+
+    Raises:
+        FileNotFoundError: A name that stands for nothing.
+        ValueError: A limit below 1.
+    """
+    if limit < 1:
+        raise ValueError(f'at most {limit} images: give at least 1')
+    files: List[str] = []
+    for name in names:
+        places = [name] if os.path.exists(name) else sorted(glob.glob(os.path.expanduser(name), recursive=True))
+        # cache_from: looking at a folder is no reason to write beside it
+        found = [file for place in places for file in (
+            [os.path.join(place, below) for below in list_images(place, cache_from=sys.maxsize)]
+            if os.path.isdir(place) else [place])]
+        if not found:
+            raise FileNotFoundError(f'there are no images at {name!r}: give files, folders, or patterns such as '
+                                    "'photos/*.jpg'")
+        files += found
+    count = min(limit, len(files))
+    return [files[(2 * k + 1) * len(files) // (2 * count)] for k in range(count)], len(files)
+
+
+def read_images(paths: Sequence[str], pipeline: Sequence[Any], seed: int = 0) -> Images:
+    """Run a test pipeline over files.
+
+    Args:
+        paths: The files.
+        pipeline: Transforms, the last of which packs.
+        seed: With the place in ``paths`` it determines an image's mask.
+
+    Raises:
+        ValueError: None of the files is a readable image; names the first.
+    """
+    samples, read, skipped = [], [], []
+    for index, path in enumerate(paths):
+        sample_seed = randomness.derive(seed, index)
+        randomness.seed_generators(randomness.derive(sample_seed, randomness.AUGMENT))
+        results = dict(img_path=path, sample_idx=index, seed=sample_seed, replaced=[])
+        try:
+            for transform in pipeline:
+                results = transform(results)
+        except ImageReadError as error:
+            skipped.append((error.path, error.reason))
+            continue
+        samples.append(results)
+        read.append(path)
+    if not samples:
+        raise ValueError(f'none of the {len(skipped)} files is a readable image; the first: '
+                         f'{skipped[0][0]}: {skipped[0][1]}')
+    return Images(mim_collate(samples), read, skipped)

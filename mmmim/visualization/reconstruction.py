@@ -1,0 +1,105 @@
+"""What a model paints into the holes: original, masked, reconstruction."""
+import os
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..evaluation.mode import evaluating
+from ..models.patches import patch_statistics, patchify, unpatchify
+from ..structures import DataSample
+from .panel import Panel
+from .pixels import GREY, to_tile
+
+# a picture that was painted with statistics of the very pixels that were removed has to say so
+RECONSTRUCTION = 'reconstruction'
+FROM_ORIGINAL = "reconstruction (original patch's mean and variance)"
+FROM_VISIBLE = 'reconstruction (mean and variance of the nearest visible patches)'
+
+
+def reconstruction_panel(model: nn.Module, batch: dict, optim_wrapper: Optional[object] = None,
+                         visible_statistics: bool = False, notes: Optional[Dict[str, Any]] = None) -> Panel:
+    """A row for each image: original, masked, and the reconstruction where the target can paint one.
+
+    An algorithm adds columns of its own with the metainfo ``pictures`` of the samples that ``predict`` returns: a dict
+    from the name of a field ``[C, H, W]`` (normalised) to the title of its column.
+
+    Args:
+        model: A pre-training algorithm, not wrapped. It is left as it was.
+        batch: From a loader: ``inputs`` uint8 ``[B, C, H, W]`` (of several views the first is shown) and
+            ``data_samples``, whose seeds determine the masks.
+        optim_wrapper: Gives the precision to compute in; float32 without it.
+        visible_statistics: Where the reconstruction uses the mean and variance of the original patch, which the model
+            was not shown, add one that takes them from the nearest visible patches.
+        notes: What else the panel should carry.
+
+    Returns:
+        The panel; its notes have ``uses_original_statistics``, ``mask_ratio``, ``recon_loss`` and ``images`` (paths).
+    """
+    with evaluating(model, optim_wrapper):
+        data = model.data_preprocessor(batch, False)
+        inputs = data['inputs'][0] if isinstance(data['inputs'], (list, tuple)) else data['inputs']
+        samples = [sample.clone() for sample in data['data_samples'] or []]  # predict writes into them
+        samples = model.predict(inputs, samples or None)
+    inputs = inputs.cpu()
+    rows = [_row(model, image, sample, visible_statistics) for image, sample in zip(inputs, samples)]
+    losses = [float(sample.recon_loss) for sample in samples]
+    about = dict(uses_original_statistics=bool(samples[0].get('uses_original_statistics', False)),
+                 mask_ratio=float(samples[0].mask.float().mean()), recon_loss=losses,
+                 images=[str(sample.get('img_path', '')) for sample in samples], **(notes or {}))
+    names = [f'{short_name(path)}  loss {loss:.3f}'.strip() for path, loss in zip(about['images'], losses)]
+    return Panel([[tile for _, tile in row] for row in rows], [title for title, _ in rows[0]], names, about)
+
+
+def short_name(path: str) -> str:
+    """A file with its folder, which often is its class: ``'a/b/cat/1.jpg' -> 'cat/1.jpg'``."""
+    return '/'.join(os.path.normpath(path).split(os.sep)[-2:]) if path else ''
+
+
+def _row(model: nn.Module, image: Tensor, sample: DataSample, visible_statistics: bool
+         ) -> List[Tuple[str, np.ndarray]]:
+    size, grid = model.backbone.patch_size, model.backbone.grid_size
+    row = [('original', to_tile(image, model.data_preprocessor))]
+    if 'masked_image' in sample:
+        masked = to_tile(sample.masked_image, model.data_preprocessor)
+        removed = sample.mask.reshape(grid).bool().numpy().repeat(size[0], 0).repeat(size[1], 1)
+        masked[removed] = GREY
+        row.append(('masked', masked))
+    if RECONSTRUCTION in sample:
+        leaks = sample.get('uses_original_statistics', False)
+        title = FROM_ORIGINAL if leaks else RECONSTRUCTION
+        row.append((title, to_tile(sample.reconstruction, model.data_preprocessor)))
+        if leaks and visible_statistics:
+            honest = paint_from_visible(image[None], sample.reconstruction[None], sample.mask[None], size, grid)
+            row.append((FROM_VISIBLE, to_tile(honest[0], model.data_preprocessor)))
+    for name, title in sample.get('pictures', {}).items():
+        row.append((title, to_tile(sample.get(name), model.data_preprocessor)))
+    return row
+
+
+def paint_from_visible(images: Tensor, painted: Tensor, mask: Tensor, patch_size: Tuple[int, int],
+                       grid: Tuple[int, int], eps: float = 1e-6) -> Tensor:
+    """Give removed patches the mean and variance of the nearest visible ones, instead of the original's.
+
+    Args:
+        images: Originals ``[B, C, H, W]``.
+        painted: The same, removed patches painted with the original's statistics.
+        mask: ``[B, L]``, 1 = removed.
+        patch_size, grid: (height, width) in pixels and in patches.
+        eps: As in :func:`~mmmim.models.patches.normalize_patches`.
+
+    Returns:
+        ``[B, C, H, W]``; visible patches are as in ``images``.
+    """
+    original, patches = patchify(images.float(), patch_size), patchify(painted.float(), patch_size)
+    mean, var = patch_statistics(original)
+    prediction = (patches - mean) / (var + eps).sqrt()  # what the model said, before it was given the statistics
+    rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing='ij')
+    places = torch.stack([rows.flatten(), columns.flatten()], dim=1).float()
+    distance = torch.cdist(places, places).round(decimals=3)  # [L, L], in patches
+    distance = distance.masked_fill(mask[:, None].bool(), float('inf'))  # [B, L, L]: to visible ones only
+    nearest = (distance == distance.amin(dim=2, keepdim=True)).float()
+    nearest = nearest / nearest.sum(dim=2, keepdim=True)
+    honest = prediction * (nearest @ var + eps).sqrt() + nearest @ mean
+    return unpatchify(torch.where(mask[..., None].bool(), honest, original), patch_size, grid)

@@ -1,0 +1,148 @@
+"""How measured quantities are called and written, and what they say about a run."""
+import re
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+from .run_curve import is_loss, number
+from .run_data import RANDOM, Evaluation, RunData, text
+
+
+class Metric(NamedTuple):
+    """A quantity for people: its title, and whether it is a percentage, of which more is better."""
+    title: str
+    percent: bool = False
+
+    def write(self, value: float) -> str:
+        """With its unit."""
+        return f'{value:.1f}%' if self.percent else f'{value:.4g}'
+
+    def change(self, first: float, last: float) -> str:
+        """The difference, with its sign."""
+        return (f'{last - first:+.1f}' if self.percent else f'{last - first:+.3g}').replace('-', '\u2212')
+
+
+def describe(name: str) -> Metric:
+    """What a name in the log stands for; unknown names stand for themselves."""
+    knn = re.fullmatch(r'knn/top1_k(\d+)', name)
+    if knn:
+        return Metric(f'k-NN accuracy (k = {knn[1]})', True)
+    if name == 'linear/top1':
+        return Metric('linear probe accuracy', True)
+    if name == 'held_out/recon_loss':
+        return Metric('held-out loss')
+    if 'loss' in name:
+        return Metric('training loss' if name == 'loss' else name.replace('_', ' '))
+    # MMEngine's metrics of these names are percentages
+    percent = bool(re.search(r'(top[15]|accuracy|aAcc|mAcc|mIoU)\b', name))
+    return Metric('learning rate' if name == 'lr' else name, percent)
+
+
+def in_order(names: List[str]) -> List[str]:
+    """k-NN, linear probe, held-out loss, then the rest by name."""
+    places = ('knn/', 'linear/', 'held_out/')
+    return sorted(names, key=lambda name: (next((i for i, p in enumerate(places) if name.startswith(p)), 9), name))
+
+
+def metric_names(runs: List[RunData]) -> List[str]:
+    """All that was measured in any run."""
+    return in_order(list({name: None for run in runs for row in run.evaluations for name in row.metrics}))
+
+
+def first_and_last(run: RunData, name: str) -> Tuple[Optional[float], Optional[float]]:
+    """The value at the random initialisation and that of the furthest training; None where there is none."""
+    rows = [row for row in run.evaluations if name in row.metrics and row.iter is not None]
+    first = rows[0].metrics[name] if rows and rows[0].label == RANDOM else None
+    last = rows[-1].metrics[name] if rows and rows[-1].label != RANDOM else None
+    return first, last
+
+
+def result(run: RunData) -> str:
+    """What came of a run, in a sentence."""
+    found = []
+    for name in metric_names([run]):
+        first, last = first_and_last(run, name)
+        metric = describe(name)
+        if last is not None:
+            ends = [metric.write(value) for value in (first, last) if value is not None]
+            found.append(f'{metric.title} ' + ' → '.join(ends).replace('% →', ' →'))
+    if not found:
+        found = _training_loss(run)
+    effort = ' '.join(part for part in (_time(run), _where(run)) if part)
+    parts = [part for part in (', '.join(found[:4]), effort, _speed(run)) if part]
+    if not parts:
+        return 'Nothing was measured yet.'
+    sentence = ', '.join(parts)
+    return sentence[0].upper() + sentence[1:] + '.' if not sentence.startswith('k-NN') else sentence + '.'
+
+
+def state(run: RunData) -> str:
+    """How far the run is, where it has not ended: ``'not finished: 93 of 235 iterations'``."""
+    end = number(run.record.get('max_iters'))
+    if run.record.get('finished') is True or not run.record:
+        return ''
+    return f'not finished: {run.iters:,}' + (f' of {int(end):,}' if end else '') + ' iterations'
+
+
+def duration(seconds: float) -> str:
+    """``4 min 52 s``, ``3 h 12 min``, ``2 d 4 h``."""
+    seconds = round(seconds)
+    for unit, smaller, size, part in (('d', 'h', 86400, 3600), ('h', 'min', 3600, 60), ('min', 's', 60, 1)):
+        if seconds >= size:
+            rest = seconds % size // part
+            return f'{seconds // size} {unit}' + (f' {rest} {smaller}' if rest else '')
+    return f'{seconds} s'
+
+
+def seconds(run: RunData) -> float:
+    """Of training, all sessions together."""
+    return sum(session['seconds'] for session in run.sessions)
+
+
+def images_per_second(run: RunData) -> Optional[float]:
+    """Over all sessions that measured it."""
+    timed = [(s['seconds'], s['images_per_second']) for s in run.sessions
+             if number(s.get('images_per_second')) is not None and s['seconds'] > 0]
+    return sum(t * rate for t, rate in timed) / sum(t for t, _ in timed) if timed else None
+
+
+def hardware(run: RunData) -> str:
+    """``2 cores of AMD EPYC`` or ``8 x NVIDIA H200``."""
+    about = run.record.get('hardware')
+    about = about if isinstance(about, dict) else {}
+    gpu, cores, cpu = text(about.get('gpu')), number(about.get('cores')), text(about.get('cpu')) or 'an unknown CPU'
+    if gpu:
+        count = number(run.record.get('processes')) or 1
+        return f'{count:g} × {gpu}' if count > 1 else gpu
+    return f'{cores:g} core{"s" * (cores != 1)} of {cpu}' if cores else ''
+
+
+def rows_of(run: RunData, most: int = 12) -> List[Evaluation]:
+    """The probe table's rows; long lists of measurements are thinned, their ends stay."""
+    rows = run.evaluations
+    if len(rows) <= most:
+        return rows
+    kept = {round(i * (len(rows) - 1) / (most - 1)) for i in range(most)}
+    return [row for i, row in enumerate(rows) if i in kept]
+
+
+def _training_loss(run: RunData) -> List[str]:
+    """Means of the first and the last twentieth of the iterations, for each loss."""
+    found: Dict[str, str] = {}
+    for name, series in run.curve.training.items():
+        if is_loss(name):
+            part = max(1, len(series.values) // 20)
+            ends = series.values[:part].mean(), series.values[-part:].mean()
+            found[name] = f'{describe(name).title} {ends[0]:.4g} → {ends[1]:.4g}'
+    return [found['loss']] if 'loss' in found else list(found.values())
+
+
+def _time(run: RunData) -> str:
+    return f'in {duration(seconds(run))}' if seconds(run) else ''
+
+
+def _where(run: RunData) -> str:
+    return f'on {hardware(run)}' if hardware(run) else ''
+
+
+def _speed(run: RunData) -> str:
+    speed = images_per_second(run)
+    return f'{speed:,.0f} images/s' if speed else ''

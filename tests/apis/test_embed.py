@@ -1,0 +1,80 @@
+"""mmmim.embed: a feature vector for each image of a folder."""
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from harness import make_config, train_here
+
+from mmmim.apis import embed
+from mmmim.apis.from_checkpoint import build_pipeline, load_backbone, read_source
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory, image_root):
+    from mmengine.registry import DefaultScope
+    folder = tmp_path_factory.mktemp('embedded')
+    with DefaultScope.overwrite_default_scope('mmmim'):
+        train_here(make_config(folder / 'run', image_root, epochs=2, **{'custom_imports.imports': ['mmmim']}))
+    return folder / 'run'
+
+
+def test_rows_are_the_encoders_features_in_the_order_of_names(run, image_root, tmp_path):
+    out = str(tmp_path / 'sub/features.npy')
+    result = embed(str(run / 'epoch_2.pth'), str(image_root), out, num_workers=0, batch_size=7)
+    features = np.load(out)
+    names = (tmp_path / 'sub/features.txt').read_text().splitlines()
+    assert features.shape == (64, 32) and features.dtype == np.float32 and len(names) == 64
+    assert names == sorted(names) == result.names and result.unreadable == []
+
+    source = read_source(str(run / 'epoch_2.pth'))
+    backbone, preprocessor = load_backbone(source)
+    sample = dict(img_path=str(image_root / names[40]))
+    for transform in build_pipeline(source, backbone.img_size, 3):
+        sample = transform(sample)
+    with torch.no_grad():
+        tokens = backbone(preprocessor.normalize(sample['inputs'][None]))
+    np.testing.assert_allclose(features[40], tokens[0, 1:].mean(0).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_exported_encoder_and_workers_give_the_same(run, image_root, tmp_path):
+    first = embed(str(run / 'epoch_2.pth'), str(image_root), str(tmp_path / 'a.npy'), num_workers=0).features
+    second = embed(str(run / 'encoder.safetensors'), str(image_root), str(tmp_path / 'b.npy'), num_workers=2).features
+    np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
+
+
+def test_class_token_is_another_feature(run, image_root, tmp_path):
+    mean, cls = (embed(str(run / 'epoch_2.pth'), str(image_root), str(tmp_path / f'{pool}.npy'), pool=pool,
+                       num_workers=0).features for pool in ('mean', 'cls'))
+    assert np.abs(mean - cls).max() > 1e-3
+
+
+def test_unreadable_images_have_no_row_and_are_named(run, image_root, tmp_path):
+    shutil.copytree(image_root / 'class0', tmp_path / 'photos')
+    (tmp_path / 'photos/005.jpg').write_text('no image')
+    result = embed(str(run / 'epoch_2.pth'), str(tmp_path / 'photos'), str(tmp_path / 'f.npy'), num_workers=0,
+                   batch_size=1)
+    assert result.unreadable == ['005.jpg'] and len(result.names) == 31 and np.load(tmp_path / 'f.npy').shape[0] == 31
+    whole = embed(str(run / 'epoch_2.pth'), str(image_root / 'class0'), str(tmp_path / 'g.npy'), num_workers=0)
+    np.testing.assert_allclose(result.features[5], whole.features[6], rtol=1e-4, atol=1e-5)  # rows moved up by one
+
+
+@pytest.mark.parametrize('call, message', [
+    (dict(out='features.csv'), 'must end in .npy'),
+    (dict(data='nowhere'), 'there is no folder'),
+    (dict(data='empty'), 'there are no images'),
+    (dict(data='broken'), 'none of the 2 images'),
+    (dict(checkpoint='none.pth'), 'none.pth'),
+    (dict(pool='max'), "pool='max'"),
+    (dict(batch_size=0), 'at least 1'),
+], ids=str)
+def test_what_cannot_be_is_said_and_leaves_nothing_behind(run, image_root, tmp_path, monkeypatch, call, message):
+    monkeypatch.chdir(tmp_path)
+    for name, files in (('empty', 0), ('broken', 2)):
+        (tmp_path / name).mkdir()
+        for i in range(files):
+            (tmp_path / name / f'{i}.jpg').write_text('no image')
+    arguments = dict(dict(checkpoint=str(run / 'epoch_2.pth'), data=str(image_root), out='features.npy'), **call)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        embed(num_workers=0, **arguments)
+    assert {path.name for path in tmp_path.iterdir()} == {'empty', 'broken'}

@@ -1,0 +1,102 @@
+"""How to go on: the commands are accepted by the tools, the snippets run."""
+import runpy
+import shlex
+import sys
+
+import pytest
+import torch
+from harness import ROOT
+from mmengine.config import Config
+
+from mmmim.checkpoint import export_encoder
+from mmmim.models.backbones.masked_vit import MaskedViT
+from mmmim.registry import MODELS
+from mmmim.visualization.report_commands import newest_checkpoint, next_steps, timm_snippet, training_command
+from mmmim.visualization.run_data import RunData
+
+SMALL = dict(arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=4)
+COMMANDS = {
+    'tools/train.py configs/mae/a.py --resume': [
+        'python tools/train.py configs/mae/a.py --resume',
+        'python tools/train.py configs/mae/a.py --resume --cfg-options max_epochs=4'],
+    "tools/train.py --cfg-options data_root='my photos' max_epochs=2 --work-dir w --resume x.pth a.py": [
+        "python tools/train.py a.py --work-dir w --resume --cfg-options 'data_root=my photos' max_epochs=2",
+        "python tools/train.py a.py --work-dir w --resume --cfg-options 'data_root=my photos' max_epochs=4"],
+}
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_commands_continue_the_run(monkeypatch, command):
+    run = RunData('w', record=dict(command=command))
+    found = training_command(run)
+    assert [found.resumed(), found.resumed(epochs=4)] == COMMANDS[command]
+    monkeypatch.setattr(sys, 'argv', shlex.split(found.resumed(epochs=4))[1:])
+    args = runpy.run_path(str(ROOT / 'tools/train.py'))['parse_args']()
+    assert args.resume == 'auto' and args.config.endswith('a.py') and args.cfg_options['max_epochs'] == 4
+
+
+def test_several_processes_are_started_by_their_launcher():
+    run = RunData('w', record=dict(
+        command='tools/train.py a.py --launcher pytorch --local-rank=0 --work-dir w', processes=4))
+    assert training_command(run).resumed() == 'tools/dist_train.sh a.py 4 --work-dir w --resume'
+    run.record.update(command='tools/train.py a.py --launcher slurm')
+    assert training_command(run).resumed() == 'GPUS=4 tools/slurm_train.sh PARTITION JOB a.py --resume'
+
+
+@pytest.mark.parametrize('command', ['', 'mmmim pretrain --data photos', 'unbalanced "', None, 'tools/train.py'])
+def test_without_a_known_command_the_config_in_the_work_dir_continues(command):
+    run = RunData('w/my run', config_name='as_run.py', record=dict(command=command))
+    assert training_command(run).resumed() == (
+        "python tools/train.py 'w/my run/as_run.py' --work-dir 'w/my run' --resume")
+    assert training_command(RunData('w', record=dict(command=command))) is None
+
+
+def test_a_config_that_was_written_to_the_work_dir_goes_before_the_dumped_one(tmp_path):
+    (tmp_path / 'pretrain.py').touch()
+    run = RunData(str(tmp_path), config_name='as_run_pretrain.py', record=dict(source='w/pretrain.py'))
+    assert training_command(run).start[-1] == str(tmp_path / 'pretrain.py')
+
+
+def test_next_steps_follow_from_what_is_there(tmp_path):
+    run = RunData(str(tmp_path), record=dict(command='tools/train.py a.py', max_epochs=10))
+    assert [step.title for step in next_steps(run)] == ['Start again']
+    (tmp_path / 'epoch_3.pth').touch()
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/before/it/moved/epoch_3.pth')
+    assert newest_checkpoint(run) == str(tmp_path / 'epoch_3.pth')
+    assert [step.title for step in next_steps(run)] == ['Continue', 'Train longer, up to epoch 20']
+    run.record.update(finished=True, source='a.py')
+    steps = {step.title: step.lines for step in next_steps(run)}
+    assert list(steps) == ['Train longer, up to epoch 20', 'Measure it']
+    assert steps['Measure it'] == f'python tools/test.py a.py {tmp_path}/epoch_3.pth --work-dir {tmp_path} --linear'
+
+
+def test_the_config_for_fine_tuning_builds_the_encoder(tmp_path):
+    (tmp_path / 'epoch_3.pth').touch()
+    run = RunData(str(tmp_path), config=dict(model=dict(backbone=dict(type='MaskedViT', init_cfg=None, **SMALL))))
+    lines = next(step.lines for step in next_steps(run) if step.title.startswith('Fine-tune'))
+    config = Config.fromstring(lines, '.py')
+    assert config.custom_imports == dict(imports=['mmmim'])
+    assert config.backbone.init_cfg.checkpoint == str(tmp_path / 'epoch_3.pth')
+    assert MODELS.build(dict(config.backbone, init_cfg=None)).embed_dim == 32
+
+
+@pytest.mark.parametrize('backbone', [{}, dict(class_token=False), dict(final_norm=False), dict(in_chans=2), dict(
+    img_size=(16, 8), arch=dict(embed_dim=32, depth=2, num_heads=2, mlp_ratio=2))])
+def test_the_snippet_for_timm_gives_the_same_features(tmp_path, backbone):
+    backbone = {**SMALL, **backbone}
+    model = MaskedViT(**backbone).eval()
+    export_encoder(model, str(tmp_path / 'encoder.safetensors'), dict(
+        backbone=dict(type='MaskedViT', **backbone), mean=[100.0] * model.in_chans, std=[50.0] * model.in_chans))
+    snippet = timm_snippet(str(tmp_path / 'encoder.safetensors'))
+    names = {}
+    exec(snippet, names)
+    expected = model((names['images'] - 100) / 50)
+    torch.testing.assert_close(names['tokens'], expected, rtol=1e-5, atol=1e-5)
+    assert f'# tokens: {list(expected.shape)}' in snippet
+
+
+@pytest.mark.parametrize('config', [dict(), dict(backbone=3), dict(backbone=dict(type='Other')), dict(
+    backbone=dict(type='MaskedViT', mask_tokens=True)), dict(backbone=dict(type='MaskedViT', arch='none'))])
+def test_an_encoder_that_timm_has_not_gets_no_snippet(tmp_path, config):
+    export_encoder({'norm.weight': torch.ones(3)}, str(tmp_path / 'encoder.safetensors'), config)
+    assert timm_snippet(str(tmp_path / 'encoder.safetensors')) == ''
