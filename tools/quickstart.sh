@@ -3,10 +3,10 @@
 #
 #     bash tools/quickstart.sh [FOLDER_OF_IMAGES] [key=value ...]
 #
-# Sets up .venv, measures a small MAE at its random initialisation, pre-trains it for some minutes, and measures it
-# again. Without a folder, a small set is drawn in data/scenes. A folder may be flat or nested, with or without classes,
-# with or without train/ and val/. key=value overrides the config, as in tools/train.py --cfg-options. The same command
-# continues an interrupted run (Ctrl-C saves first), and shows a finished one.
+# Sets up .venv, measures a small MAE at its random initialisation, pre-trains it for some minutes, measures it again,
+# and writes a report page. Without a folder, a small set is drawn in data/scenes. A folder may be flat or nested, with
+# or without classes, with or without train/ and val/. key=value overrides the config, as in tools/train.py
+# --cfg-options. The same command continues an interrupted run (Ctrl-C saves first), and shows a finished one.
 set -euo pipefail
 unset PYTHONHOME PYTHONPATH
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -38,11 +38,10 @@ for option in "$@"; do
     esac
 done
 
+echo "[quickstart] 1/6 environment: $root/.venv"
 bash "$root/tools/setup_env.sh" run
 cd "$root"
 # threads that spin while they wait starve whatever else runs on this machine, and are starved by it
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-20000}"
-if [ -z "$folder" ]; then
-    .venv/bin/python tools/datasets/make_scenes.py data/scenes
-fi
-exec .venv/bin/python tools/quickstart.py ${folder:+--folder="$folder"} ${options[0]+"${options[@]}"}
+exec .venv/bin/python tools/quickstart.py ${folder:+--folder="$folder"} \
+    ${options[0]+--cfg-options} ${options[0]+"${options[@]}"}
