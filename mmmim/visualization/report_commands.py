@@ -27,12 +27,17 @@ class Command(NamedTuple):
     options: List[str]  # --name and their values, without --resume and --cfg-options
     overrides: List[str]  # key=value
 
-    def resumed(self, epochs: Optional[int] = None) -> str:
-        """The command that goes on, up to another epoch."""
-        overrides = self.overrides
-        if epochs:
-            overrides = [o for o in overrides if not o.startswith('max_epochs=')] + [f'max_epochs={epochs}']
-        return shlex.join([*self.start, *self.options, '--resume', *(['--cfg-options', *overrides] * bool(overrides))])
+    def resumed(self) -> str:
+        """The command that goes on."""
+        return self._join(self.options, ['--resume'], self.overrides)
+
+    def longer(self, epochs: int, work_dir: str) -> str:
+        """The command of a new run, in another work dir, that lasts so many epochs."""
+        return self._join(_without(self.options, '--work-dir'), ['--work-dir', work_dir],
+                          [*(o for o in self.overrides if not o.startswith('max_epochs=')), f'max_epochs={epochs}'])
+
+    def _join(self, options: List[str], more: List[str], overrides: List[str]) -> str:
+        return shlex.join([*self.start, *options, *more, *(['--cfg-options', *overrides] * bool(overrides))])
 
 
 def next_steps(run: RunData) -> List[Step]:
@@ -45,8 +50,8 @@ def next_steps(run: RunData) -> List[Step]:
     elif command and run.record.get('finished') is not True:
         steps.append(Step('Continue', command.resumed(), 'Bit-identical to a run that was not stopped.'))
     if command and checkpoint and epochs:
-        steps.append(Step(f'Train longer, up to epoch {2 * epochs:g}', command.resumed(epochs=int(2 * epochs)),
-                          'The learning rate goes on as the longer schedule has it.'))
+        steps.append(Step(f'Train longer: {4 * epochs:g} epochs', command.longer(int(4 * epochs), f'{run.path}_longer'),
+                          'A new run: the learning rate of a finished one has come down to nothing.'))
     if checkpoint:
         steps += [step for step in (_test(run, command, checkpoint), _fine_tune(run, checkpoint)) if step]
     encoder = run.file('encoder.safetensors')

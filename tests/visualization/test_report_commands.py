@@ -18,10 +18,10 @@ SMALL = dict(arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_s
 COMMANDS = {
     'tools/train.py configs/mae/a.py --resume': [
         'python tools/train.py configs/mae/a.py --resume',
-        'python tools/train.py configs/mae/a.py --resume --cfg-options max_epochs=4'],
+        'python tools/train.py configs/mae/a.py --work-dir w_longer --cfg-options max_epochs=4'],
     "tools/train.py --cfg-options data_root='my photos' max_epochs=2 --work-dir w --resume x.pth a.py": [
         "python tools/train.py a.py --work-dir w --resume --cfg-options 'data_root=my photos' max_epochs=2",
-        "python tools/train.py a.py --work-dir w --resume --cfg-options 'data_root=my photos' max_epochs=4"],
+        "python tools/train.py a.py --work-dir w_longer --cfg-options 'data_root=my photos' max_epochs=4"],
 }
 
 
@@ -29,10 +29,14 @@ COMMANDS = {
 def test_commands_continue_the_run(monkeypatch, command):
     run = RunData('w', record=dict(command=command))
     found = training_command(run)
-    assert [found.resumed(), found.resumed(epochs=4)] == COMMANDS[command]
-    monkeypatch.setattr(sys, 'argv', shlex.split(found.resumed(epochs=4))[1:])
-    args = runpy.run_path(str(ROOT / 'tools/train.py'))['parse_args']()
-    assert args.resume == 'auto' and args.config.endswith('a.py') and args.cfg_options['max_epochs'] == 4
+    assert [found.resumed(), found.longer(4, 'w_longer')] == COMMANDS[command]
+    parse_args = runpy.run_path(str(ROOT / 'tools/train.py'))['parse_args']
+    monkeypatch.setattr(sys, 'argv', shlex.split(found.resumed())[1:])
+    assert parse_args().resume == 'auto'
+    monkeypatch.setattr(sys, 'argv', shlex.split(found.longer(4, 'w_longer'))[1:])
+    args = parse_args()
+    assert args.resume is None and args.config.endswith('a.py') and args.cfg_options['max_epochs'] == 4
+    assert args.work_dir == 'w_longer'
 
 
 def test_several_processes_are_started_by_their_launcher():
@@ -63,10 +67,10 @@ def test_next_steps_follow_from_what_is_there(tmp_path):
     (tmp_path / 'epoch_3.pth').touch()
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/before/it/moved/epoch_3.pth')
     assert newest_checkpoint(run) == str(tmp_path / 'epoch_3.pth')
-    assert [step.title for step in next_steps(run)] == ['Continue', 'Train longer, up to epoch 20']
+    assert [step.title for step in next_steps(run)] == ['Continue', 'Train longer: 40 epochs']
     run.record.update(finished=True, source='a.py')
     steps = {step.title: step.lines for step in next_steps(run)}
-    assert list(steps) == ['Train longer, up to epoch 20', 'Measure it']
+    assert list(steps) == ['Train longer: 40 epochs', 'Measure it']
     assert steps['Measure it'] == f'python tools/test.py a.py {tmp_path}/epoch_3.pth --work-dir {tmp_path} --linear'
 
 
