@@ -174,14 +174,29 @@ pip_install() { # WHAT_IT_IS ARGUMENTS...
     local quiet=()
     [ -t 1 ] || quiet=(-q)
     export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
-    if ! "$VENV/bin/python" -m pip install --no-input ${quiet[0]+"${quiet[@]}"} "$@"; then
-        {
-            say "pip could not install that; its own message stands above."
-            say "Without network: connect, or point pip to a mirror (pip config set global.index-url ...). Then run the"
-            say "same command again: it continues, and downloads that are complete are kept in pip's cache."
-        } >&2
+    local errors=$VENV/.pip-errors # pip's stdout stays a terminal, with its progress bars
+    if ! { "$VENV/bin/python" -m pip install --no-input ${quiet[0]+"${quiet[@]}"} "$@" 2>&1 1>&3 | tee "$errors" >&2; } 3>&1
+    then
+        explain_failure "$errors" >&2
         exit 1
     fi
+    rm -f "$errors"
+}
+
+explain_failure() { # FILE_OF_ERRORS; pip's last line is often about something else than the cause
+    local temporary=${TMPDIR:-/tmp} here there
+    here=$(free_mb "$ROOT") there=$(free_mb "$temporary")
+    say "pip could not install that; its own message stands above."
+    if grep -q -i -E 'no space left|errno 28|disk quota' "$1" || [ "${here:-999}" -lt 50 ] || [ "${there:-999}" -lt 50 ]; then
+        say "The disk is full: $here MB are free in $ROOT, $there MB in $temporary."
+        say "Make room, move this checkout to a larger disk, or export TMPDIR=/a/folder/with/more/space. Then run the"
+    elif grep -q -i -E 'connection|name resolution|timed out|proxy|certificate' "$1"; then
+        say "The package index did not answer: there is no network, or a proxy or a certificate is missing. Connect, or"
+        say "point pip to a mirror (pip config set global.index-url ...). Then run the"
+    else
+        say "Without network: connect, or point pip to a mirror (pip config set global.index-url ...). Then run the"
+    fi
+    say "same command again: it continues, and downloads that are complete are kept in pip's cache."
 }
 
 install() {

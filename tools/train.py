@@ -12,6 +12,10 @@ import sys
 # On a CPU, threads that spin for long while they wait starve the loading workers; read when torch is imported
 os.environ.setdefault('GOMP_SPINCOUNT', '20000')
 
+try:
+    import mmmim  # noqa: F401  (says what is missing, where something is)
+except ImportError as error:
+    sys.exit(str(error))
 from mmengine.config import DictAction  # noqa: E402
 
 

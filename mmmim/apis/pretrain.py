@@ -7,6 +7,7 @@ from typing import Any, Dict, NamedTuple, Optional
 from ..engine.launch import build_runner, load_config
 from .config_file import config_text, merge_overrides, relative_to_here
 from .folder_split import FolderSplit, write_if_changed
+from .paths import tools_folder
 from .plan import Choice, plan
 
 CONFIG_NAME = 'pretrain.py'
@@ -90,7 +91,7 @@ def write_config(data: str, out: str, method: str = 'mae', model: str = 'vit-tin
 
 def train_command(path: str, out: str) -> str:
     """What runs the config without this function."""
-    tool = relative_to_here(osp.join(osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))), 'tools/train.py'))
+    tool = relative_to_here(str(tools_folder() / 'train.py'))
     words = ['python', tool, relative_to_here(path), '--work-dir', relative_to_here(out), '--resume']
     return ' '.join(shlex.quote(word) for word in words)
 

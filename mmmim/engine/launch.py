@@ -96,6 +96,8 @@ def set_up_processes(launcher: str, cfg: Config) -> None:
     if launcher == 'none':
         return
     dist_cfg = dict(cfg.get('env_cfg', {}).get('dist_cfg', {}))
+    if launcher == 'slurm':  # jobs that share a node need ports of their own
+        os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ.get('SLURM_JOB_ID', 0)) % 20000))
     if torch.cuda.is_available():
         dist_cfg.setdefault('backend', 'nccl')
         init_dist(launcher, **dist_cfg)
@@ -112,7 +114,6 @@ def set_up_processes(launcher: str, cfg: Config) -> None:
 def _slurm_environment() -> None:
     """Translate slurm's variables into those of torch.distributed."""
     nodes = os.environ['SLURM_NODELIST']
-    os.environ.setdefault('MASTER_PORT', '29500')
     os.environ.setdefault('MASTER_ADDR', os.popen(f"scontrol show hostname '{nodes}' | head -n1").read().strip())
     os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
                       LOCAL_RANK=os.environ.get('SLURM_LOCALID', '0'),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-REAL_TOOLS = ('awk basename bash cat cksum cp cut dirname du find flock grep head id mkdir mv rm sed sort tail touch '
-              'tr uname').split()
+REAL_TOOLS = ('awk basename bash cat cksum cp cut dirname du find flock grep head id mkdir mv rm sed sort tail tee '
+              'touch tr uname').split()
 
 PYTHON = r'''#!{bash}
 echo "$(basename "$0") $*" >> '{log}'
@@ -24,7 +24,7 @@ case "$*" in
         cp "$0" "$target/bin/python"
         echo 'version = {version}.1' > "$target/pyvenv.cfg"
         echo "VIRTUAL_ENV=\"$target\"" > "$target/bin/activate";;
-    '-m pip install'*) if [ -e '{offline}' ]; then echo 'no such host' >&2; exit 1; fi;;
+    '-m pip install'*) if [ -e '{offline}' ]; then cat '{offline}' >&2; exit 1; fi;;
 esac
 '''
 
@@ -177,9 +177,10 @@ def test_stages_stamp_and_what_makes_it_void(machine):
 
 def test_a_failed_installation_says_what_to_do_and_is_completed_by_the_next_call(machine):
     machine.python()
-    machine.offline.touch()
+    machine.offline.write_text('something else')
     result = machine.run()
     assert result.returncode == 1
+    assert 'something else' in result.stderr
     assert 'Without network' in result.stderr and 'same command again' in result.stderr
     assert len(machine.calls()) == 1
     torn = machine.checkout / '.venv/lib/python3.11/site-packages/torn-1.0.dist-info'
@@ -188,6 +189,29 @@ def test_a_failed_installation_says_what_to_do_and_is_completed_by_the_next_call
     machine.forget()
     assert machine.run().returncode == 0
     assert not machine.calls('-m venv') and machine.calls() and not torn.exists()
+
+
+@pytest.mark.parametrize('words, meaning', [
+    ('ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device',
+     'The disk is full: 100000'),
+    ("Retrying after connection broken by 'NewConnectionError: Failed to establish a new connection'",
+     'The package index did not answer')])
+def test_what_pip_says_is_explained(machine, words, meaning):
+    machine.python()
+    machine.offline.write_text(words + '\nERROR: ResolutionImpossible')
+    result = machine.run()
+    assert result.returncode == 1 and words in result.stderr
+    assert meaning in result.stderr and result.stderr.rstrip().endswith("kept in pip's cache.")
+
+
+def test_a_disk_that_fills_up_meanwhile_is_seen_without_pips_words(machine):
+    machine.python()
+    machine.offline.write_text('ERROR: an exception')
+    log = machine.log  # df answers 3 MB once pip was called
+    machine.write('df', f'#!{shutil.which("bash")}\necho title\ngrep -q "pip install" "{log}" 2>/dev/null && '
+                        'echo /dev/x 1 1 3 1% / || echo /dev/x 1 1 99999 1% /\n')
+    result = machine.run()
+    assert result.returncode == 1 and 'The disk is full: 3 MB' in result.stderr
 
 
 def test_a_moved_checkout_is_noticed(machine):

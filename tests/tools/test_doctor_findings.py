@@ -1,0 +1,135 @@
+"""What the doctor says of each kind of damage, given the answers of its probes."""
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / 'tools'))
+
+from doctor_parts.distributions import PARTS, pinned_versions  # noqa: E402
+from doctor_parts.findings import Findings  # noqa: E402
+from doctor_parts.machine import Driver, Gpu, Row  # noqa: E402
+from doctor_parts.remedies import Remedies  # noqa: E402
+
+WHOLE = {part.distributions[0]: pinned_versions().get(part.distributions[0], '0.1.0') for part in PARTS}
+
+
+def findings(installed=None, driver=None, device=False):
+    return Findings(Remedies(dict(WHOLE if installed is None else installed), pinned_versions()), Gpu(driver, device))
+
+
+def failed(error, trace='', **values):
+    return dict(ok=False, error=error, cause=error, kind='ImportError', trace=trace or error, **values)
+
+
+def judged(name, answer, **kwargs):
+    return findings(**kwargs).part(next(part for part in PARTS if part.name == name), answer)
+
+
+@pytest.mark.parametrize('name, error, reason, command', [
+    ('opencv', 'libgthread-2.0.so.0: cannot open shared object file', 'libgthread-2.0.so.0 is missing', 'libglib2.0-0'),
+    ('opencv', 'numpy.core.multiarray failed to import', 'another NumPy', 'uninstall -y opencv-python'),
+    ('torchvision', 'operator torchvision::nms does not exist', 'do not belong together',
+     'install --force-reinstall -c requirements/constraints.txt torch torchvision'),
+    ('torch', 'libcudart.so.13: cannot open shared object file', "torch's own", 'torch torchvision'),
+    ('mmcv', '/x/mmcv/_ext.cpython-311.so: undefined symbol: _ZN2at', 'another torch', 'MMCV_WITH_OPS=1'),
+    ('mmdetection', 'MMCV==2.2.0 is used but incompatible. Please install', 'mixed', 'onedl-mmcv'),
+    ('timm', "[Errno 28] No space left on device", 'disk is full', 'df -h'),
+    ('scikit-learn', "No module named 'pkg_resources'", 'setuptools', 'setuptools'),
+    ('timm', 'something never seen', 'something never seen', 'pip install --force-reinstall')])
+def test_known_damage_has_a_name_and_a_command(name, error, reason, command, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    row = judged(name, failed(error))
+    assert row.status == 'broken' and reason in row.detail
+    assert any(command in line for line in row.mend), row.mend
+
+
+def test_transformers_5_is_found_behind_the_failure_of_mmpretrain():
+    answer = failed('TypeError: NoneType takes no arguments', 'mmpretrain/models/multimodal/blip/language_model.py')
+    installed = dict(WHOLE, transformers='5.1.0')
+    assert 'transformers 5' in judged('mmpretrain', answer, installed=installed).detail
+    assert 'transformers' in judged('mmpretrain', answer, installed=installed).mend[0]
+    assert 'transformers' not in judged('mmpretrain', answer).detail
+    assert judged('transformers', dict(ok=True), installed=installed).status == 'note'
+
+
+def test_one_broken_part_is_blamed_once():
+    found = findings()
+    parts = {part.name: part for part in PARTS}
+    assert found.part(parts['opencv'], failed('libGL.so.1: cannot open shared object file')).mend
+    for name in ('mmcv', 'mmmim'):
+        row = found.part(parts[name], failed('libGL.so.1: cannot open', '  File "x/mmcv/image.py"\n    import cv2\n'))
+        assert row.detail == 'needs opencv' and not row.mend
+    row = found.work('pre-training', failed('libGL.so.1', 'import cv2'), {}, dict(ok=True))
+    assert row.detail == 'needs opencv' and row.status == 'broken'
+
+
+def test_two_families_in_one_environment(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    row = judged('mmengine', dict(ok=True), installed=dict(WHOLE, mmengine='0.10.7'))
+    assert row.status == 'broken' and 'onedl-mmengine and mmengine own the same folder' in row.detail
+    removed = row.mend[0].split(' -y ')[1].split()
+    assert {'mmengine', 'onedl-mmengine', 'onedl-mmcv'} <= set(removed)
+    assert row.mend[-1].split('constraints.txt ')[1].split() == [name for name in removed if name != 'mmengine']
+
+
+def test_an_upstream_family_is_not_mixed_with_the_other():
+    """With upstream's mmengine and mmcv installed, adding onedl's mmseg would bring onedl's mmengine over them."""
+    installed = {'torch': '2.11.0', 'mmengine': '0.10.7', 'mmcv': '2.2.0'}
+    assert judged('mmengine', dict(ok=True), installed=installed).status == 'note'
+    commands = Remedies(installed, pinned_versions()).toolboxes('mmseg')
+    assert 'uninstall -y mmengine mmcv' in commands[0]
+    assert commands[-1].endswith('onedl-mmengine onedl-mmcv onedl-mmsegmentation')
+
+
+def test_another_version_is_a_note_and_another_build_is_none():
+    assert judged('torch', dict(ok=True), installed=dict(WHOLE, torch='2.11.0+cu126')).status == 'ok'
+    row = judged('torch', dict(ok=True), installed=dict(WHOLE, torch='2.9.0'))
+    assert row.status == 'note' and (row.installed, row.tested) == ('2.9.0', WHOLE['torch']) and not row.mend
+
+
+def test_mmmim_from_another_checkout_is_noticed():
+    assert judged('mmmim', dict(ok=True, file=str(ROOT / 'mmmim/__init__.py'))).status == 'ok'
+    row = judged('mmmim', dict(ok=True, file='/elsewhere/mmmim/__init__.py'))
+    assert row.status == 'note' and '/elsewhere/mmmim' in row.detail and ' -e ' in row.mend[0]
+
+
+def test_pre_training_does_not_count_while_mmmim_is_not_installed():
+    found = findings()
+    absent = Row('installed', 'mmmim', 'absent')
+    row = found.work('pre-training', dict(ok=True, detail='trained'), {'mmmim': absent}, dict(ok=True))
+    assert row.status == 'broken' and 'does not find mmmim' in row.detail and ' -e ' in row.mend[0]
+
+
+H100 = Driver(('NVIDIA H100', ), '12.4')
+NO_GPU = dict(ok=True, available=False)
+
+
+@pytest.mark.parametrize('answer, torch, driver, device, status, words', [
+    (NO_GPU, dict(cuda='13.0'), None, False, 'absent', 'none here'),
+    (failed('Found no NVIDIA driver on your system'), dict(cuda='13.0'), None, False, 'absent', 'none here'),
+    (NO_GPU, dict(cuda=None), H100, True, 'broken', 'build for the CPU only'),
+    (failed('driver on your system is too old'), dict(cuda='13.0'), H100, True, 'broken', 'CUDA up to 12.4'),
+    (NO_GPU, dict(cuda='12.6'), None, True, 'broken', 'see the NVIDIA driver'),
+    (failed('no kernel image is available for execution'), dict(cuda='12.6'), H100, True, 'broken', 'generation'),
+    (dict(ok=True, available=True, detail='1 x H100'), dict(cuda='12.6'), H100, True, 'ok', 'H100')])
+def test_gpu(answer, torch, driver, device, status, words, monkeypatch):
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    row = findings(driver=driver, device=device).work('GPU', answer, {}, dict(torch, ok=True))
+    assert row.status == status and words in row.detail
+    assert bool(row.mend) == (status == 'broken' and driver is not None)
+
+
+def test_a_hidden_gpu_is_no_damage(monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
+    row = findings(driver=H100, device=True).work('GPU', failed('No CUDA GPUs are available'), {},
+                                                  dict(ok=True, cuda='12.4'))
+    assert row.status == 'note' and row.mend == ('unset CUDA_VISIBLE_DEVICES', )
+
+
+def test_detection_asks_for_compiled_ops_and_mmdet():
+    rows = {'mmdetection': Row('installed', 'mmdetection', 'absent')}
+    row = findings({}).work('detection', failed('x', missing='mmdet'), rows, dict(ok=True))
+    assert row.status == 'absent'
+    assert any('MMCV_WITH_OPS=1' in line for line in row.mend) and 'onedl-mmdetection' in row.mend[-1]
