@@ -2,7 +2,9 @@
 import json
 import os.path as osp
 import shlex
-from typing import Any, Dict, NamedTuple, Optional
+import shutil
+import sys
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 from ..engine.launch import build_runner, load_config
 from .config_file import config_text, merge_overrides, relative_to_here
@@ -76,8 +78,9 @@ def write_config(data: str, out: str, method: str = 'mae', model: str = 'vit-tin
     # other choices follow from these two
     epochs, batch = overrides.pop('max_epochs', epochs), overrides.pop('total_batch_size', None)
     choices = merge_overrides(plan(split, out, method, model, image_size, epochs, batch), overrides, method)
-    command = train_command(path, out)
-    text = config_text(choices, method, command, f'Pre-training ({method}, {model}) on {split.folder}.')
+    text = config_text(choices, method, train_command(path, out, _from_checkout),
+                       f'Pre-training ({method}, {model}) on {split.folder}.')
+    command = train_command(path, out, relative_to_here, _python())
     if osp.exists(path) and open(path, encoding='utf-8').read() != text:
         raise ValueError(f'{path} says something else than this call would write: other settings, other images, or it '
                          f'was edited. To run it as it is: {command}. To start anew: another folder for the results, '
@@ -89,11 +92,22 @@ def write_config(data: str, out: str, method: str = 'mae', model: str = 'vit-tin
     return path
 
 
-def train_command(path: str, out: str) -> str:
-    """What runs the config without this function."""
-    tool = relative_to_here(str(tools_folder() / 'train.py'))
-    words = ['python', tool, relative_to_here(path), '--work-dir', relative_to_here(out), '--resume']
+def train_command(path: str, out: str, shown: Callable[[str], str], python: str = 'python') -> str:
+    """What runs the config without this function; ``shown`` makes paths shorter."""
+    words = [python, shown(str(tools_folder() / 'train.py')), shown(path), '--work-dir', shown(out), '--resume']
     return ' '.join(shlex.quote(word) for word in words)
+
+
+def _from_checkout(path: str) -> str:
+    """As seen from the folder that holds tools/, for a text that does not depend on where one is."""
+    relative = osp.relpath(path, tools_folder().parent)
+    return osp.abspath(path) if relative.startswith(osp.pardir) else relative
+
+
+def _python() -> str:
+    """How this Python is started from here."""
+    found = shutil.which('python')
+    return 'python' if found and osp.abspath(found) == sys.executable else relative_to_here(sys.executable)
 
 
 def describe(choices: Dict[str, Choice]) -> list:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from harness import ROOT, environment
@@ -57,32 +56,35 @@ def test_whole_and_again_without_doing_anything_twice(checkout, image_root):
     assert first.split('random initialisation')[-1].split('pre-training ')[0] in again  # the same table
 
 
-@pytest.mark.parametrize('stage', ['3/6', '4/6'])
-def test_ctrl_c_in_a_stage_and_the_same_command_continues(checkout, image_root, stage):
-    process = _start(checkout, image_root, start_new_session=True)
+def _interrupt(checkout, folder, stage, ready):
+    """Ctrl-C as a terminal sends it, in a stage, as soon as ``ready()``; returns all output."""
+    process = _start(checkout, folder, start_new_session=True)
     output = ''
     for line in process.stdout:
         output += line
         if stage in line:
             break
     deadline = time.monotonic() + 100
-    if stage == '4/6':
-        curve = Path(checkout, 'work_dirs/quickstart_photos/run.json')
-        while not curve.exists():
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.05)
-    else:
-        time.sleep(2)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    while not ready():
+        assert time.monotonic() < deadline and process.poll() is None, output
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
     rest, _ = process.communicate(timeout=100)
     assert process.returncode == 130 and 'the same command continues' in rest, output + rest
     assert 'Traceback' not in rest
-    finished = _finish(checkout, image_root)
-    assert 'k-NN accuracy' in finished
-    record = json.loads(Path(checkout, 'work_dirs/quickstart_photos/run.json').read_text())
-    assert record['finished']
+    return output + rest
+
+
+def test_ctrl_c_in_each_stage_and_the_same_command_continues(checkout, image_root):
+    work_dir = checkout / 'work_dirs/quickstart_photos'
+    _interrupt(checkout, image_root, '3/6', (work_dir / 'quickstart.log').exists)
+    assert not (work_dir / 'evaluations').exists()
+    _interrupt(checkout, image_root, '4/6', (work_dir / 'run.json').exists)
+    assert 'k-NN accuracy' in _finish(checkout, image_root)
+    record = json.loads((work_dir / 'run.json').read_text())
     done = [(s['from_iter'], s['to_iter']) for s in record['sessions']]
     assert [end for _, end in done[:-1]] == [start for start, _ in done[1:]] and done[-1][1] == record['max_iters']
+    assert record['finished']
 
 
 def test_folder_without_labels_or_with_broken_files(checkout, image_root, tmp_path):

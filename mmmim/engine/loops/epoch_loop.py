@@ -46,7 +46,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self.dataloader = StepLoader(self.dataloader, self.accumulation)
         if len(self.dataloader) == 0:
             raise ValueError(f'an epoch of {len(self.dataloader.sampler)} images a process is shorter than one step of '
-                             f'{self.samples_per_step}')
+                             f'{self.samples_per_step}: use a smaller total_batch_size, or more images')
         warmup = runner.cfg.get('warmup_epochs')
         if warmup and int(warmup * len(self.dataloader)) < 2:
             # a warm-up of one step would leave the rate at its first, tiny value for the whole run
