@@ -6,6 +6,7 @@ output is a terminal, and nothing elsewhere (a log file has its own lines).
 import os
 import sys
 import time
+from collections import deque
 from typing import Any, Iterable, Iterator, Optional
 
 from tqdm import tqdm
@@ -39,6 +40,7 @@ class Progress:
         self.initial = self.done = initial
         self.mode = mode()
         self.started = self.last_line = time.monotonic()
+        self.marks = deque([(self.started, initial)], maxlen=4)  # when so many were done, at the last lines
         self.bar: Optional[tqdm] = None
         if self.mode == 'bar':
             self.bar = tqdm(total=total, desc=description, unit=unit, initial=initial, file=sys.stderr,
@@ -46,8 +48,9 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Units a second since the start."""
-        return (self.done - self.initial) / max(time.monotonic() - self.started, 1e-9)
+        """Units a second: over the last lines where there are lines, else since the start."""
+        then, done = self.marks[0]
+        return (self.done - done) / max(time.monotonic() - then, 1e-9)
 
     def update(self, count: int = 1, **values: Any) -> None:
         """Count; ``values`` are shown beside it (floats with four digits)."""
@@ -65,6 +68,7 @@ class Progress:
         left = (self.total - self.done) / max(self.rate, 1e-9)
         print(f'{self.description} {100 * self.done // max(self.total, 1):3d}%  {self.done}/{self.total} {self.unit}s, '
               f'{self.rate:.4g} {self.unit}s/s{shown}, {tqdm.format_interval(left)} left', file=sys.stderr, flush=True)
+        self.marks.append((self.last_line, self.done))
 
     def describe(self, description: str) -> None:
         """Change what is said to be done."""
