@@ -79,7 +79,11 @@ def embed(checkpoint: str, data: str, out: str = 'features.npy', pool: str = 'me
         if os.path.exists(temporary):
             os.remove(temporary)
     atomic_write_text(f'{out[:-4]}.txt', ''.join(f'{name}\n' for name in names))
-    return Embedded(np.load(out, mmap_mode='r'), names, unreadable)
+    features = np.load(out, mmap_mode='r')
+    print(f'{out}: {features.shape[0]} images x {features.shape[1]} values; names in {out[:-4]}.txt')
+    for name in unreadable:
+        print(f'not readable, left out: {name}')
+    return Embedded(features, names, unreadable)
 
 
 class _Files(Dataset):

@@ -1,18 +1,23 @@
 """Pre-training by one call, for people who have never seen a config."""
 import json
+import logging
+import os
 import os.path as osp
 import shlex
 import shutil
 import sys
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
 
 from ..engine.launch import build_runner, load_config
+from ..progress import mode
 from .config_file import config_text, merge_overrides, relative_to_here
 from .folder_split import FolderSplit, write_if_changed
 from .paths import tools_folder
 from .plan import Choice, plan
 
 CONFIG_NAME = 'pretrain.py'
+_NOWHERE = open(os.devnull, 'w')  # open for good: a logger keeps it
 
 
 class Pretrained(NamedTuple):
@@ -145,7 +150,30 @@ def newest_checkpoint(work_dir: str) -> Optional[str]:
 def _train(config: str, out: str) -> None:
     cfg = load_config(config, work_dir=out)
     cfg.resume = newest_checkpoint(out) is not None
-    build_runner(cfg).train()
+    with redirect_stdout(_NOWHERE):  # MMEngine prints the whole config and more; the log file has it too
+        runner = build_runner(cfg)
+    for handler in runner.logger.handlers:
+        if getattr(handler, 'stream', None) is _NOWHERE:
+            handler.setStream(sys.stderr)
+            handler.setLevel(logging.WARNING)
+            handler.addFilter(lambda record: 'deprecated' not in str(record.msg))  # MMEngine's, of itself
+    print(f'training for {runner.max_epochs} epochs; the log is in {relative_to_here(runner.log_dir)}', flush=True)
+    print('Ctrl-C saves and stops; the same call continues', flush=True)
+    with _visible_progress():
+        runner.train()
+
+
+@contextmanager
+def _visible_progress() -> Iterator[None]:
+    """Plain lines where there is no terminal: without the log, nothing else would show how far it is."""
+    chosen = os.environ.get('MMMIM_PROGRESS')
+    if mode() == 'off' and chosen is None:
+        os.environ['MMMIM_PROGRESS'] = 'lines'
+    try:
+        yield
+    finally:
+        if chosen is None:
+            os.environ.pop('MMMIM_PROGRESS', None)
 
 
 def _result(config: str, out: str) -> Pretrained:
