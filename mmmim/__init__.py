@@ -8,7 +8,7 @@ from .version import __version__
 # What pre-training imports, looked for before anything is imported: one message names all that is missing, and
 # MMEngine's registries, which turn a failed import into a warning, do not hide it.
 _NEEDED = ('torch', 'torchvision', 'numpy', 'PIL', 'cv2', 'mmengine', 'mmcv', 'timm', 'safetensors')
-_LAZY = ('embed', 'pretrain')
+_LAZY = ('embed', 'load_encoder', 'pretrain')
 
 __all__ = ['__version__', *_LAZY]
 
@@ -38,7 +38,7 @@ install_safe_loader()
 
 
 def __getattr__(name: str):
-    """``mmmim.pretrain`` and ``mmmim.embed``, imported when they are first asked for."""
+    """``mmmim.pretrain``, ``mmmim.embed`` and ``mmmim.load_encoder``, imported when they are first asked for."""
     if name in _LAZY:
         from . import apis
         return getattr(apis, name)

@@ -100,6 +100,12 @@ ALLOWED = [
 ]
 
 
+# the first bytes of files that are taken for checkpoints by mistake
+_MAGIC = {b'\xff\xd8\xff': 'a JPEG image', b'\x89PNG': 'a PNG image', b'GIF8': 'a GIF image', b'%PDF': 'a PDF document',
+          b'\x93NUMPY': 'a numpy array (.npy)', b'\x1f\x8b': 'gzip-compressed: unpack it first',
+          b'\x89HDF': 'an HDF5 file (Keras?)', b'GGUF': 'a GGUF file'}
+
+
 def load_file(path, map_location='cpu'):
     """Reads a checkpoint file as data.
 
@@ -243,5 +249,29 @@ def _corrupt_message(path, reason) -> str:
         reason = 'it is a web page, probably an error page saved under this name'
     elif head.startswith(b'version https://git-lfs'):
         reason = 'it is a Git LFS pointer, not the file itself: run `git lfs pull`'
+    elif kind := _other_kind(path):
+        return f'{path} ({osp.getsize(path)} bytes) is not a readable checkpoint: it is {kind}. Give the right file.'
+    elif head.startswith(b'pk\x03\x04') and not zipfile.is_zipfile(path):
+        reason = f'it is cut off: the table of contents at its end is missing ({reason})'
     return (f'{path} ({osp.getsize(path)} bytes) is not a readable checkpoint: {reason}. It may be cut off or damaged: '
             'copy or download it again, or resume from the checkpoint before it.')
+
+
+def _other_kind(path) -> str:
+    """What a file is that is no checkpoint, as far as its beginning tells; empty when it may be a damaged one."""
+    with open(path, 'rb') as file:
+        head = file.read(4096)
+    if zipfile.is_zipfile(path):  # whole: a checkpoint that is cut off has lost the table at its end
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if any(name.endswith('data.pkl') for name in names):
+            return 'written by torch.save: name it .pth' if path.endswith('.safetensors') else ''
+        return f'a zip archive of other files ({", ".join(names[:3])}{" ..." if len(names) > 3 else ""})'
+    if head[8:10] == b'{"' and not path.endswith('.safetensors'):
+        return 'a safetensors file: name it .safetensors'
+    for magic, kind in _MAGIC.items():
+        if head.startswith(magic):
+            return kind
+    if re.fullmatch(rb'[\t\n\r\x20-\x7e]{16,}', head):
+        return 'a text file'
+    return ''

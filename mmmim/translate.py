@@ -10,11 +10,15 @@ from os import PathLike
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
+from timm.layers.patch_embed import resample_patch_embed
 
-from .naming import SCHEMES, detect_scheme, first_names, from_mmmim, to_mmmim, unwrap
+from .naming import SCHEMES, consume, detect_scheme, first_names, from_mmmim, left_out, to_mmmim, unwrap
+from .naming.state import describe
+from .naming.swin import is_swin
 
-__all__ = ['SCHEMES', 'EncoderMismatchError', 'LoadReport', 'detect_scheme', 'encoder_state_dict', 'from_mmmim',
-           'load_encoder', 'resize_pos_embed', 'to_mmmim', 'unwrap']
+__all__ = ['SCHEMES', 'EncoderMismatchError', 'LoadReport', 'add_positions', 'detect_scheme', 'encoder_state_dict',
+           'fill_encoder', 'from_mmmim', 'left_out', 'rebuild_positions', 'resize_pos_embed', 'split_encoder',
+           'to_mmmim', 'unwrap']
 
 
 class EncoderMismatchError(RuntimeError):
@@ -23,7 +27,7 @@ class EncoderMismatchError(RuntimeError):
 
 @dataclass
 class LoadReport:
-    """What :func:`load_encoder` did: number of ``matched`` keys, ``unused`` file keys by first name, and ``notes``."""
+    """What :func:`fill_encoder` did: number of ``matched`` keys, ``unused`` file keys by first name, and ``notes``."""
     matched: int = 0
     unused: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)
@@ -47,51 +51,77 @@ def encoder_state_dict(checkpoint, prefix: str = 'backbone.') -> dict:
     Raises:
         EncoderMismatchError: There is no encoder under ``prefix`` nor under a known scheme's names.
     """
-    return _split(checkpoint, prefix)[0]
+    return split_encoder(checkpoint, prefix)[0]
 
 
-def _split(checkpoint, prefix):
-    """Returns the encoder's tensors and the names of all others."""
-    state = unwrap(checkpoint)
+def split_encoder(checkpoint, prefix: str = 'backbone.', owned: bool = False):
+    """As :func:`encoder_state_dict`, with what else there is.
+
+    Args:
+        owned (bool): Nobody needs ``checkpoint`` afterwards: it is emptied, so that its memory can be freed early.
+
+    Returns:
+        The encoder's tensors; all others in our names (``neck.``, ``head.``, ``fc_norm.``); the scheme that was
+        detected, None for names that are only known by their prefix.
+    """
+    state, meta = unwrap(checkpoint), checkpoint.get('meta')
     prefix = prefix and prefix.rstrip('.') + '.'
-    if prefix and any(key.startswith(prefix) for key in state):
-        encoder = {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}
-        return encoder, [key for key in state if not key.startswith(prefix)]
-    meta = checkpoint.get('meta')
-    if isinstance(meta, dict) and isinstance(meta.get('config'), dict):  # written by export_encoder: nothing else in it
-        return state, []
     scheme = detect_scheme(state)
-    if scheme in (None, 'mmmim'):
-        raise EncoderMismatchError(f'There is no encoder under {prefix!r} in this checkpoint: its names begin with '
-                                   f'{first_names(state)}. Set the prefix to the one that holds the encoder.')
-    ours = to_mmmim(state)
+    if owned:
+        checkpoint.clear()
+    if prefix != 'backbone.' or scheme in (None, 'mmmim'):
+        if prefix and any(key.startswith(prefix) for key in state):
+            encoder = {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}
+            others = {key: value for key, value in state.items() if not key.startswith(prefix)}
+            inner = detect_scheme(encoder)
+            return _encoder_of(encoder)[0] if inner else encoder, others, inner or scheme
+        if isinstance(meta, dict) and isinstance(meta.get('config'), dict):  # by export_encoder: nothing else in it
+            return state, {}, scheme
+        if scheme in (None, 'mmmim'):
+            kind = describe(state)
+            raise EncoderMismatchError(
+                f'There is no encoder under {prefix!r} in this checkpoint: its names begin with {first_names(state)}'
+                f'{" and are those of " + kind if kind else ""}. Set the prefix to the one that holds the encoder.')
+    return *_encoder_of(state), scheme
+
+
+def _encoder_of(state):
+    ours = consume(state)
     encoder = {key[len('backbone.'):]: value for key, value in ours.items() if key.startswith('backbone.')}
-    return encoder, [key.removeprefix('neck.') for key in ours if not key.startswith('backbone.')]
+    return encoder, {key: value for key, value in ours.items() if not key.startswith('backbone.')}
 
 
-def load_encoder(module, checkpoint, prefix: str = 'backbone.', logger=None) -> LoadReport:
-    """Loads an encoder completely or not at all, and says what it did.
+def fill_encoder(module, checkpoint, prefix: str = 'backbone.', resize_patches: bool = False,
+                 logger=None) -> LoadReport:
+    """Loads an encoder into a module of ours completely or not at all, and says what it did.
 
-    A position table of another grid is resized. A class token that the module does not have is dropped. A final norm
-    (mean-pooled or dense models) or a mask token that the module does not have stays unused.
+    A position table of another grid is resized; an absent one is rebuilt. A class token that the module does not have
+    is dropped. A final norm (mean-pooled or dense models) or a mask token that the module does not have stays unused.
+    A layer scale that the module does not have is multiplied into the layers before it, which computes the same.
 
     Args:
         module (nn.Module): A backbone with timm's names, ``grid_size`` (h, w) and ``num_prefix_tokens``.
         checkpoint (dict or str): What :func:`mmmim.safe_load.load_file` returned, or a path or address.
         prefix (str): Where the encoder is in a model of ours.
+        resize_patches (bool): Resample a patch projection of another patch size, by FlexiViT's pseudo-inverse
+            (Beyer et al., 2023, "PI-resize"), instead of refusing it.
         logger: As in MMEngine's ``print_log``.
 
     Raises:
         EncoderMismatchError: With the missing and unexpected names, and both shapes of those that differ.
     """
-    if isinstance(checkpoint, (str, PathLike)):
+    owned = isinstance(checkpoint, (str, PathLike))
+    if owned:
         from mmengine.runner.checkpoint import CheckpointLoader
         checkpoint = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu', logger=logger)
-    encoder, others = _split(checkpoint, prefix)
-    report = LoadReport()
+    encoder, others, scheme = split_encoder(checkpoint, prefix, owned)
+    report, others = LoadReport(), _file_names(others, scheme)
     wanted = module.state_dict()
+    _fold_layer_scale(encoder, wanted, report)
+    if resize_patches:
+        _fit_patch_projection(encoder, wanted, report)
     _drop_class_token(encoder, wanted, module, report)
-    _fit_position_table(encoder, wanted, module, report)
+    _fit_position_table(encoder, wanted, module, scheme, report)
     for key in [key for key in encoder if re.match(r'(fc_)?norm\.|mask_token$', key) and key not in wanted]:
         del encoder[key]
         others.append(key)
@@ -104,6 +134,33 @@ def load_encoder(module, checkpoint, prefix: str = 'backbone.', logger=None) -> 
     report.unused = dict(Counter(key.split('.')[0] for key in others))
     print_log(str(report), logger=logger)
     return report
+
+
+def _file_names(others, scheme) -> list:
+    """First names as the file has them: a decoder of the original MAE is not under ``neck.``"""
+    return [key.removeprefix('neck.') if scheme in ('mae', 'hf', 'simmim') else key for key in others]
+
+
+def _fold_layer_scale(encoder, wanted, report):
+    scales = [key for key in encoder if re.fullmatch(r'blocks\.\d+\.ls[12]\.gamma', key) and key not in wanted]
+    for key in scales:
+        gamma = encoder.pop(key)
+        layer = key.replace('ls1.gamma', 'attn.proj').replace('ls2.gamma', 'mlp.fc2')
+        for name in (f'{layer}.weight', f'{layer}.bias'):
+            if name in encoder:
+                encoder[name] = gamma.reshape(-1, *[1] * (encoder[name].ndim - 1)) * encoder[name]
+    if scales:
+        report.notes.append(f'{len(scales)} layer scales were multiplied into the layers before them.')
+
+
+def _fit_patch_projection(encoder, wanted, report):
+    key = 'patch_embed.proj.weight'
+    kernel, own = encoder.get(key), wanted.get(key)
+    if kernel is None or own is None or kernel.shape[2:] == own.shape[2:]:
+        return
+    encoder[key] = resample_patch_embed(kernel, list(own.shape[2:]))
+    report.notes.append('The patch projection was resampled from {} x {} to {} x {} pixels.'.format(
+        *kernel.shape[2:], *own.shape[2:]))
 
 
 def _drop_class_token(encoder, wanted, module, report):
@@ -119,8 +176,11 @@ def _drop_class_token(encoder, wanted, module, report):
     report.notes.append('The class token of the file was dropped: the module has none.')
 
 
-def _fit_position_table(encoder, wanted, module, report):
+def _fit_position_table(encoder, wanted, module, scheme, report):
     table, own = encoder.get('pos_embed'), wanted.get('pos_embed')
+    if table is None and own is not None and not any('relative_position' in key for key in encoder):
+        encoder['pos_embed'] = rebuild_positions(own.shape[-1], module.grid_size, module.num_prefix_tokens, scheme)
+        report.notes.append('The file has no position table: the fixed sine-cosine table was rebuilt.')
     if table is None or own is None or table.shape == own.shape or table.shape[-1] != own.shape[-1]:
         return
     h, w = module.grid_size
@@ -131,6 +191,40 @@ def _fit_position_table(encoder, wanted, module, report):
     side = int(patches ** 0.5 + 0.5)
     encoder['pos_embed'] = resize_pos_embed(table, (side, side), (h, w), rows)
     report.notes.append(f'The position table was resized from {side} x {side} to {h} x {w} patches (bicubic).')
+
+
+def rebuild_positions(embed_dim: int, grid, num_prefix_tokens: int, scheme=None):
+    """The fixed sine-cosine table that a code of this ``scheme`` would have built, ``[1, prefix + h * w, D]``.
+
+    mmpretrain's (and so the authors' CMAE's) has its rows in the first half of the channels, all others have their
+    columns there.
+    """
+    from .models.positions import sincos_positions  # the models import this module
+    table = sincos_positions(embed_dim, grid, num_prefix_tokens)
+    return table.roll(embed_dim // 2, -1) if scheme in ('mmpretrain', 'cmae') else table
+
+
+def add_positions(ours: dict, scheme) -> list:
+    """Adds the fixed tables that a file in our names should have and does not, in place; returns notes.
+
+    Args:
+        ours (dict): From :func:`to_mmmim`.
+        scheme (str): Of the file: see :func:`rebuild_positions`.
+    """
+    layers = {'backbone.pos_embed': 'backbone.patch_embed.proj', 'neck.decoder_pos_embed': 'neck.decoder_embed'}
+    widths = {table: len(ours[f'{layer}.weight']) for table, layer in layers.items() if f'{layer}.weight' in ours}
+    if is_swin(ours) or any('relative_position' in key for key in ours):
+        return []
+    absent = [table for table in widths if table not in ours]
+    rows = next((ours[table].shape[1] for table in widths if table in ours), None)
+    prefix = int('backbone.cls_token' in ours)
+    if absent and (rows is None or not _is_square(rows - prefix)):
+        return [f'{" and ".join(absent)} can not be rebuilt, as nothing in the file tells the grid']
+    side = round((rows - prefix)**0.5) if absent else 0
+    for table in absent:
+        ours[table] = rebuild_positions(widths[table], (side, side), prefix, scheme)
+    return [f'{table} was absent: the fixed sine-cosine table of {side} x {side} patches was rebuilt'
+            for table in absent]
 
 
 def _is_square(number) -> bool:
@@ -169,11 +263,24 @@ def _check(encoder, wanted):
               for key in wanted if key in encoder and encoder[key].shape != wanted[key].shape]
     if not (missing or unexpected or shapes):
         return
-    lines = ['The encoder of the checkpoint does not match the module; nothing was loaded.']
+    lines = [f'The encoder of the checkpoint does not match the module; nothing was loaded. The file holds '
+             f'{_architecture(encoder)}, the module is {_architecture(wanted)}.']
     for title, keys in (('Missing in the file', missing), ('Unexpected in the file', unexpected),
                         ('Different shapes', shapes)):
         if keys:
             more = f', and {len(keys) - 10} more' if len(keys) > 10 else ''
             lines.append(f'{title} ({len(keys)}): {"; ".join(keys[:10])}{more}')
-    lines.append('Build the module with the width, depth and patch size of the file, or name the right file or prefix.')
+    lines.append('Build the module with the width, depth and patch size of the file, or name the right file or prefix. '
+                 '(Another patch size can be resampled: resize_patches=True beside the checkpoint in init_cfg.)')
     raise EncoderMismatchError('\n'.join(lines))
+
+
+def _architecture(state) -> str:
+    """``a ViT of 12 blocks of width 768, patches of 16 x 16``, as far as names and shapes tell."""
+    depth = len({key.split('.')[1] for key in state if key.startswith('blocks.')})
+    kernel = state.get('patch_embed.proj.weight')
+    if not depth or kernel is None or kernel.ndim != 4:
+        return describe(state) or f'{len(state)} parameters of another kind'
+    relative = ', relative positions' if any('relative_position' in key for key in state) else ''
+    return (f'a ViT of {depth} blocks of width {kernel.shape[0]}, patches of {kernel.shape[2]} x {kernel.shape[3]}, '
+            f'{kernel.shape[1]} channels{relative}')

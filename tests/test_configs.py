@@ -98,7 +98,8 @@ def first_loss(model_cfg, pipeline, photo):
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_docstring_has_the_command_of_this_file(name):
-    commands = re.findall(r'tools/(?:dist_train\.sh|slurm_train\.sh|train\.py)\s+(configs/\S+\.py)', docstring(name))
+    tools = r'tools/(?:dist_train\.sh|slurm_train\.sh|train\.py|test\.py)'
+    commands = re.findall(rf'{tools}\s+(configs/\S+\.py)', docstring(name))
     assert commands and set(commands) == {name}
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
+import timm
 import torch
 
 from mmmim.checkpoint import load_file
+from mmmim.naming import to_mmmim
 
 ROOT = Path(__file__).resolve().parents[1]
 CONVERTER = ROOT / 'tools' / 'convert_checkpoint.py'
@@ -58,31 +61,101 @@ def test_hostile_file_is_refused_and_not_run(tmp_path, capsys, name, new_format)
     assert len(error.splitlines()) == 1 and name.replace('getattr', '__import__') in error
 
 
-def test_converter_there_and_back(tmp_path, capsys):
+@pytest.fixture(scope='module')
+def mae():
+    """The original code's state dict of a tiny MAE."""
     arrays = np.load(ROOT / 'tests' / 'data' / 'mae_official.npz')
+    return {key[3:]: torch.from_numpy(arrays[key]) for key in arrays if key.startswith('sd/')}
+
+
+@pytest.mark.parametrize('ending', ['pth', 'safetensors'])
+def test_a_chain_through_every_project_ends_bit_for_bit_where_it_began(mae, tmp_path, capsys, ending):
+    torch.save(dict(model=mae, args=argparse.Namespace(lr=1)), tmp_path / 'mae.pth')
+    source = tmp_path / 'mae.pth'
+    for came_from, to in (('mae', 'mmmim'), ('mmmim', 'hf'), ('hf', 'mmpretrain'), ('mmpretrain', 'mae')):
+        target = tmp_path / f'{to}.{ending}' if to != 'mae' else tmp_path / f'back.{ending}'
+        assert converter_main(source, target, '--to', to) == 0
+        out = capsys.readouterr().out
+        assert f'recognised as {came_from}' in out and 'left out: nothing' in out
+        source = target
+    back = load_file(source)
+    back = back['model'] if ending == 'pth' else back['state_dict']
+    assert set(back) == set(mae) and all(torch.equal(back[key], mae[key]) for key in mae)
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith('.tmp')]
+
+
+def test_timm_takes_the_encoder_and_knows_the_config(mae, tmp_path, capsys):
+    config = dict(backbone=dict(type='MaskedViT', arch=dict(embed_dim=48, depth=3, num_heads=3), img_size=32,
+                                patch_size=8), mean=[127.5] * 3, std=[127.5] * 3)
+    text = f'model = dict(type="MAE", backbone={config["backbone"]}, data_preprocessor=dict(mean={config["mean"]}, ' \
+           f'std={config["std"]}))'
+    torch.save(dict(state_dict=to_mmmim(mae), meta=dict(cfg=text)), tmp_path / 'ours.pth')
+    assert converter_main(tmp_path / 'ours.pth', tmp_path / 'timm.safetensors', '--to', 'timm') == 0
+    assert 'neck.decoder_blocks.#.attn.qkv.weight (2)' in capsys.readouterr().out  # listed, and expected
+    written = load_file(tmp_path / 'timm.safetensors')
+    assert written['meta'] == dict(config=config)
+    model = timm.models.VisionTransformer(32, 8, embed_dim=48, depth=3, num_heads=3, num_classes=0)
+    model.load_state_dict(written['state_dict'], strict=True)
+    assert torch.equal(written['state_dict']['blocks.0.attn.qkv.weight'], mae['blocks.0.attn.qkv.weight'])
+
+
+def test_what_the_other_side_cannot_hold_is_listed_and_fails_without_permission(tmp_path, capsys):
+    arrays = np.load(ROOT / 'tests' / 'data' / 'cmae_official.npz')
     state = {key[3:]: torch.from_numpy(arrays[key]) for key in arrays if key.startswith('sd/')}
-    torch.save(dict(model=state, args=argparse.Namespace(lr=1)), tmp_path / 'mae.pth')
-    assert converter_main(tmp_path / 'mae.pth', tmp_path / 'ours.pth') == 0
-    assert 'scheme mae, 74 keys' in capsys.readouterr().out
-    assert 'backbone.cls_token' in load_file(tmp_path / 'ours.pth')['state_dict']
-    assert converter_main(tmp_path / 'ours.pth', tmp_path / 'hf.safetensors', '--to', 'hf_vit_mae') == 0
-    assert converter_main(tmp_path / 'hf.safetensors', tmp_path / 'back.pth', '--to', 'mae') == 0
-    back = load_file(tmp_path / 'back.pth')['model']
-    assert set(back) == set(state) and all(torch.equal(back[key], state[key]) for key in state)
-    capsys.readouterr()
-    assert converter_main(tmp_path / 'ours.pth', tmp_path / 'timm.pth', '--to', 'timm') == 0
-    assert 'left out: neck (32)' in capsys.readouterr().out
-    assert converter_main(tmp_path / 'ours.pth', tmp_path / 'encoder.safetensors', '--to', 'safetensors') == 0
-    assert set(load_file(tmp_path / 'encoder.safetensors')['state_dict']) == set(load_file(tmp_path / 'timm.pth'))
+    torch.save(dict(state_dict=state), tmp_path / 'cmae.pth')
+    out = tmp_path / 'mae.pth'
+    assert converter_main(tmp_path / 'cmae.pth', out, '--to', 'mae') == 1
+    error = capsys.readouterr().err
+    assert 'target_backbone.blocks.#.attn.qkv.weight (2)' in error and 'head.predictor.fc#' not in error
+    assert 'head.predictor.fc0.weight' in error and '--allow-partial' in error and not out.exists()
+    assert converter_main(tmp_path / 'cmae.pth', out, '--to', 'mae', '--allow-partial') == 0
+    assert 'head.predictor.fc0.weight' in capsys.readouterr().out
+    assert {'decoder_pred.weight', 'blocks.1.mlp.fc2.bias', 'mask_token'} <= set(load_file(out)['model'])
+    fine_tuned = {f'backbone.blocks.0.{name}': torch.ones(4) for name in ('norm1.weight', 'ls1.gamma')}
+    torch.save(fine_tuned, tmp_path / 'scaled.pth')
+    assert converter_main(tmp_path / 'scaled.pth', tmp_path / 'hf.pth', '--to', 'hf') == 1
+    assert 'no place for 1 parameters of this checkpoint: backbone.blocks.#.ls1.gamma.' in capsys.readouterr().err
+
+
+def test_an_absent_table_is_written_where_it_follows(mae, tmp_path, capsys):
+    bare = {key: value for key, value in mae.items() if key != 'decoder_pos_embed'}
+    torch.save(dict(model=bare), tmp_path / 'bare.pth')
+    assert converter_main(tmp_path / 'bare.pth', tmp_path / 'hf.pth', '--to', 'hf') == 0
+    assert 'neck.decoder_pos_embed was absent' in capsys.readouterr().out
+    assert load_file(tmp_path / 'hf.pth')['decoder.decoder_pos_embed'].shape == (1, 17, 32)
+
+
+def test_files_of_another_kind_are_named(tmp_path, capsys):
+    import io
+    import zipfile
+
+    from PIL import Image
+    picture, archive, weights = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    Image.new('RGB', (8, 8)).save(picture, 'JPEG')
+    with zipfile.ZipFile(archive, 'w') as file:
+        file.writestr('photos/a.txt', 'a')
+    torch.save(dict(weight=torch.ones(64, 64)), weights)
+    tensors = safetensors.torch.save(dict(weight=torch.ones(64, 64)))
+    cases = {'picture.pth': (picture.getvalue(), 'a JPEG image'), 'archive.pth': (archive.getvalue(), 'photos/a.txt'),
+             'notes.pth': (b'These are the notes of last week.', 'a text file'),
+             'cut.pth': (weights.getvalue()[:9000], 'it is cut off'), 'st.pth': (tensors, 'name it .safetensors'),
+             'cut.safetensors': (tensors[:9000], 'cut off'), 'torch.safetensors': (weights.getvalue(), 'name it .pth'),
+             'array.pth': (b'\x93NUMPY\x01\x00' + bytes(200), 'a numpy array')}
+    for name, (content, words) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        assert converter_main(tmp_path / name, tmp_path / 'out.pth') == 1
+        error = capsys.readouterr().err
+        assert words in error and name in error and len(error.splitlines()) == 1
 
 
 def test_converter_errors_are_one_line(tmp_path, capsys):
     torch.save({'layers.0.weight': torch.ones(1)}, tmp_path / 'unknown.pth')
     torch.save({'backbone.blocks.0.a': torch.ones(1)}, tmp_path / 'ours.pth')
+    torch.save(timm.create_model('resnet18').state_dict(), tmp_path / 'resnet.pth')
     out = tmp_path / 'out.pth'
     for arguments, text in (((tmp_path / 'absent.pth', out), 'can not be found'), ((tmp_path, out), 'is a folder'),
                             ((tmp_path / 'unknown.pth', out), 'belong to none of'),
-                            ((tmp_path / 'ours.pth', out, '--to', 'safetensors'), '.safetensors file'),
+                            ((tmp_path / 'resnet.pth', out), 'those of a ResNet'),
                             ((tmp_path / 'ours.pth', tmp_path / 'unknown.pth'), '--force')):
         assert converter_main(*arguments) == 1
         error = capsys.readouterr().err

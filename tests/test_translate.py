@@ -6,16 +6,17 @@ import pytest
 import timm
 import torch
 import transformers
-from timm.layers import resample_abs_pos_embed
+from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import nn
 
 from mmmim.checkpoint import export_encoder, load_file
 from mmmim.translate import (
     EncoderMismatchError,
+    add_positions,
     detect_scheme,
     encoder_state_dict,
+    fill_encoder,
     from_mmmim,
-    load_encoder,
     resize_pos_embed,
     to_mmmim,
     unwrap,
@@ -83,7 +84,7 @@ def test_mae_names_and_round_trip(mae):
 
 
 def test_hf_names_and_round_trip(hf, hf_config, mae):
-    assert detect_scheme(hf) == 'hf_vit_mae'
+    assert detect_scheme(hf) == 'hf'
     ours = to_mmmim(hf)
     # the same architecture as the fixture: the same names and shapes
     assert {key: value.shape for key, value in ours.items()} == {
@@ -93,15 +94,15 @@ def test_hf_names_and_round_trip(hf, hf_config, mae):
     assert torch.equal(qkv[:48], hf[f'vit.{name}query.weight'])
     assert torch.equal(qkv[48:96], hf[f'vit.{name}key.weight'])
     assert torch.equal(qkv[96:], hf[f'vit.{name}value.weight'])
-    assert_same(from_mmmim(ours, 'hf_vit_mae'), hf)
+    assert_same(from_mmmim(ours, 'hf'), hf)
 
     encoder = transformers.ViTMAEModel(hf_config).state_dict()
-    assert_same(from_mmmim(to_mmmim(encoder), 'hf_vit_mae'), encoder)
+    assert_same(from_mmmim(to_mmmim(encoder), 'hf'), encoder)
 
 
 def test_mae_weights_load_strictly_into_hugging_face(mae, hf_config):
     model = transformers.ViTMAEForPreTraining(hf_config)
-    translated = from_mmmim(to_mmmim(mae), 'hf_vit_mae')
+    translated = from_mmmim(to_mmmim(mae), 'hf')
     model.load_state_dict(translated, strict=True)
     assert torch.equal(model.state_dict()['vit.embeddings.position_embeddings'], mae['pos_embed'])
     assert_same(from_mmmim(to_mmmim(model.state_dict()), 'mae'), mae)
@@ -118,8 +119,8 @@ def test_hf_classifier_keeps_its_prefix_and_head(hf_config):
                                     image_size=32, patch_size=8)
     state = transformers.ViTForImageClassification(config).state_dict()
     ours = to_mmmim(state)
-    assert 'classifier.weight' in ours and 'backbone.blocks.0.attn.qkv.weight' in ours
-    assert_same(from_mmmim(ours, 'hf_vit_mae'), state)
+    assert 'head.weight' in ours and 'backbone.blocks.0.attn.qkv.weight' in ours
+    assert_same(from_mmmim(ours, 'hf'), state)
 
 
 def test_timm_names_and_round_trip(timm_tiny, mae):
@@ -168,7 +169,7 @@ def test_encoder_from_any_file(mae, hf, tmp_path):
 @pytest.mark.parametrize('wrapped', [False, True])
 def test_load_encoder_reports_what_matched(mae, wrapped, capsys):
     module = Encoder()
-    report = load_encoder(module, {'model': mae} if wrapped else to_mmmim(mae))
+    report = fill_encoder(module, {'model': mae} if wrapped else to_mmmim(mae))
     assert_same(module.state_dict(), encoder_state_dict(mae))
     assert report.matched == 42
     if wrapped:
@@ -182,40 +183,40 @@ def test_load_encoder_names_every_difference(mae):
     module = Encoder(width=96, depth=4)
     before = {key: value.clone() for key, value in module.state_dict().items()}
     with pytest.raises(EncoderMismatchError) as caught:
-        load_encoder(module, mae)
+        fill_encoder(module, mae)
     message = str(caught.value)
     assert 'Missing in the file (12): blocks.3.' in message and 'and 2 more' in message
     assert 'patch_embed.proj.weight: file [48, 3, 8, 8], module [96, 3, 8, 8]' in message
     assert_same(module.state_dict(), before)
     with pytest.raises(EncoderMismatchError, match=r'Unexpected in the file \(12\): blocks.2.'):
-        load_encoder(Encoder(depth=2), mae)
+        fill_encoder(Encoder(depth=2), mae)
     headless = {key: value for key, value in mae.items() if not key.startswith('norm.')}
     with pytest.raises(EncoderMismatchError, match=r'Missing in the file \(2\): norm.weight; norm.bias'):
-        load_encoder(Encoder(), headless)
+        fill_encoder(Encoder(), headless)
 
 
 def test_load_encoder_without_final_norm(mae):
-    report = load_encoder(Encoder(final_norm=False), mae)
+    report = fill_encoder(Encoder(final_norm=False), mae)
     assert report.unused['norm'] == 2
 
 
 def test_mask_token_of_an_encoder_is_optional_on_both_sides(mae):
     ours = {**to_mmmim(mae), 'backbone.mask_token': torch.full((1, 1, 48), 5.)}
-    assert load_encoder(Encoder(), ours).unused == dict(neck=32, mask_token=1)
+    assert fill_encoder(Encoder(), ours).unused == dict(neck=32, mask_token=1)
     assert_same(from_mmmim(ours, 'mae'), mae)  # the decoder's, not the encoder's
     alone = {**encoder_state_dict(mae), 'mask_token': torch.ones(1, 1, 48)}
     assert detect_scheme(alone) == 'timm' and 'backbone.mask_token' in to_mmmim(alone)
     module = Encoder()
     module.mask_token = nn.Parameter(torch.ones(1, 1, 48))
-    report = load_encoder(module, mae)
+    report = fill_encoder(module, mae)
     assert report.matched == 42 and 'mask token' in report.notes[0] and torch.all(module.mask_token == 1)
-    load_encoder(module, ours)
+    fill_encoder(module, ours)
     assert torch.all(module.mask_token == 5)
 
 
 def test_load_encoder_resizes_the_position_table(mae):
     module = Encoder(grid=(4, 6))
-    report = load_encoder(module, mae)
+    report = fill_encoder(module, mae)
     expected = resample_abs_pos_embed(mae['pos_embed'], [4, 6], [4, 4], num_prefix_tokens=1)
     torch.testing.assert_close(module.pos_embed.detach(), expected)
     assert any('4 x 4 to 4 x 6' in note for note in report.notes)
@@ -224,7 +225,7 @@ def test_load_encoder_resizes_the_position_table(mae):
 @pytest.mark.parametrize('grid', [(4, 4), (2, 3)])
 def test_load_encoder_drops_the_class_token(mae, grid):
     module = Encoder(grid=grid, class_token=False)
-    report = load_encoder(module, mae)
+    report = fill_encoder(module, mae)
     assert any('class token' in note for note in report.notes)
     expected = resize_pos_embed(mae['pos_embed'][:, 1:], (4, 4), grid, 0)
     torch.testing.assert_close(module.pos_embed.detach(), expected)
@@ -242,3 +243,54 @@ def test_resize_pos_embed_equals_timm_and_its_own_extreme():
     assert resized[0, 0, 0] < 0.1 and resized[7, 0, 0] > 0.9
     with pytest.raises(ValueError, match='25 rows'):
         resize_pos_embed(table, (5, 5), (4, 4), 1)
+
+
+@pytest.mark.parametrize('scheme', ['mae', 'hf', 'mmpretrain'])
+def test_an_absent_table_is_rebuilt_in_the_layout_of_its_code(mae, scheme):
+    """Checked against the libraries' own functions: mmpretrain's halves stand the other way round."""
+    if scheme == 'hf':
+        from transformers.models.vit_mae.modeling_vit_mae import get_2d_sincos_pos_embed
+        expected = torch.from_numpy(get_2d_sincos_pos_embed(48, 4, add_cls_token=True))[None].float()
+    elif scheme == 'mmpretrain':
+        from mmpretrain.models.utils import build_2d_sincos_position_embedding
+        expected = build_2d_sincos_position_embedding(4, 48, cls_token=True)
+    else:
+        expected = mae['pos_embed'].float()
+    theirs = {key: value for key, value in from_mmmim(to_mmmim(mae), scheme).items() if 'pos' not in key}
+    module = Encoder()
+    report = fill_encoder(module, theirs)
+    assert any('was rebuilt' in note for note in report.notes)
+    torch.testing.assert_close(module.pos_embed.detach(), expected, rtol=0, atol=1e-5)
+
+
+def test_absent_tables_are_rebuilt_where_the_grid_is_known(mae):
+    ours = {key: value for key, value in to_mmmim(mae).items() if key != 'neck.decoder_pos_embed'}
+    assert 'neck.decoder_pos_embed was absent' in add_positions(ours, 'mae')[0]
+    torch.testing.assert_close(ours['neck.decoder_pos_embed'].double(), mae['decoder_pos_embed'].double(), rtol=0,
+                               atol=1e-5)
+    assert add_positions(ours, 'mae') == []
+    bare = {key: value for key, value in to_mmmim(mae).items() if 'pos_embed' not in key}
+    assert 'can not be rebuilt' in add_positions(bare, 'mae')[0] and 'backbone.pos_embed' not in bare
+
+
+def test_another_patch_size_is_resampled_when_asked(mae):
+    module = Encoder()
+    module.patch_embed.proj = nn.Conv2d(3, 48, 16, 16)
+    with pytest.raises(EncoderMismatchError, match='patches of 8 x 8.*patches of 16 x 16(?s:.*)resize_patches=True'):
+        fill_encoder(module, mae)
+    report = fill_encoder(module, mae, resize_patches=True)
+    assert any('resampled from 8 x 8 to 16 x 16' in note for note in report.notes)
+    expected = resample_patch_embed(mae['patch_embed.proj.weight'], [16, 16])
+    torch.testing.assert_close(module.patch_embed.proj.weight.detach(), expected.float())
+
+
+def test_a_layer_scale_is_multiplied_into_the_layers_before_it(mae):
+    scaled = {f'blocks.{i}.ls{k}.gamma': torch.rand(48) for i in range(3) for k in (1, 2)}
+    module, timm_vit = Encoder(), timm.models.VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=3, num_classes=0, init_values=1.0)
+    encoder = {key: value.float() for key, value in encoder_state_dict(mae).items()}
+    timm_vit.load_state_dict({**encoder, **scaled}, strict=True)
+    report = fill_encoder(module, {**encoder, **scaled})
+    assert any('6 layer scales' in note for note in report.notes)
+    tokens = torch.randn(2, 17, 48)
+    torch.testing.assert_close(module.blocks(tokens), timm_vit.eval().blocks(tokens), rtol=0, atol=1e-5)

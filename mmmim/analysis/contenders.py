@@ -1,4 +1,4 @@
-"""The same MAE from several libraries, as training steps that can be compared."""
+"""The same model from several libraries, as training steps that can be compared."""
 import importlib
 import warnings
 from typing import Any, Callable, Dict, NamedTuple
@@ -10,6 +10,7 @@ from torch import nn
 
 from ..registry import MODELS
 from .timing import PhaseTimer
+from .timm_classifier import is_classifier, timm_step
 from .workload import Workload, build, fit_target
 
 OURS = 'mmmim'
@@ -113,13 +114,18 @@ PEERS: Dict[str, _Peer] = dict(
 def check_peers(names: list, cfg: Config) -> None:
     """Import the libraries, and make sure that they have the config's model.
 
+    A classifier is compared with timm's, which is installed wherever mmmim is.
+
     Raises:
-        ValueError: An unknown name, or a model that is no plain MAE.
+        ValueError: An unknown name, or a model that is neither a plain MAE nor a plain classifier.
         ImportError: A library is missing; the message has the command that installs it.
     """
+    known = ('timm', ) if is_classifier(cfg) else tuple(PEERS)
     for name in names:
-        if name not in PEERS:
-            raise ValueError(f"--peers '{name}' is not known; use {', '.join(PEERS)}")
+        if name not in known:
+            raise ValueError(f"--peers '{name}' is not known for this model; use {', '.join(known)}")
+    if is_classifier(cfg):
+        return
     if names:
         mae_sizes(cfg)
     for name in names:
@@ -139,7 +145,7 @@ def make_step(name: str, cfg: Config, data: dict, dtype: torch.dtype, timer: Pha
     optimizer on all its parameters. Both begin with the same uint8 batch in main memory, normalised on the device.
 
     Args:
-        name: ``'mmmim'`` or one of ``PEERS``.
+        name: ``'mmmim'``, one of ``PEERS``, or ``'timm'`` for a classifier.
         cfg: A settled config.
         data: A batch, to fit a target that needs it.
     """
@@ -147,6 +153,8 @@ def make_step(name: str, cfg: Config, data: dict, dtype: torch.dtype, timer: Pha
         workload = build(cfg, timer.device)
         fit_target(workload.algorithm, data)
         return watched_step(workload, timer)
+    if name == 'timm':
+        return timm_step(cfg, dtype, timer)
     return _peer_step(PEERS[name], cfg, dtype, timer)
 
 

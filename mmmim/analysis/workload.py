@@ -1,4 +1,4 @@
-"""From a pre-training config to something to measure: the algorithm, its optimizer, and batches."""
+"""From a config of pre-training or classification to something to measure: model, optimizer and batches."""
 import copy
 import inspect
 import logging
@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from .. import randomness
+from ..engine.classifier import settle_classifier
 from ..engine.launch import set_batch_and_lr, set_up_scope
 from ..models.build import check_model
 from ..models.patches import to_2tuple
@@ -60,6 +61,7 @@ def settle(cfg: Config, batch: int, dtype: str) -> None:
     if batch < 1:
         raise ValueError(f'--batch {batch} must be at least 1')
     set_up_scope(cfg)
+    settle_classifier(cfg)
     check_model(cfg.model)
     cfg.total_batch_size, cfg.max_batch_per_device = batch, None
     set_batch_and_lr(cfg, world_size=1)
@@ -152,7 +154,7 @@ def synthetic_batch(cfg: Config, batch: int) -> Dict[str, Any]:
     image = rng.integers(0, 256, (2 * height, 2 * width, _backbone_option(cfg, 'in_chans')), dtype=np.uint8)
     randomness.seed_generators(0, devices=False)
     pipeline = Compose(_pipeline(cfg.train_dataloader.dataset))
-    form = pipeline(dict(img=image, sample_idx=0, seed=0))
+    form = pipeline(dict(img=image, sample_idx=0, seed=0, gt_label=0))
     samples = [_noise_like(form, (height, width), seed=i) for i in range(batch)]
     data = _collate_function(cfg)(samples)
     if torch.cuda.is_available():

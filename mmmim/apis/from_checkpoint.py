@@ -12,7 +12,7 @@ from ..models.patches import Size, to_2tuple
 from ..naming import detect_scheme, to_mmmim, unwrap
 from ..registry import MODELS, TRANSFORMS
 from ..safe_load import load_file
-from ..translate import load_encoder
+from ..translate import fill_encoder
 
 
 class Source(NamedTuple):
@@ -43,14 +43,14 @@ def read_source(path: str, config: Optional[str] = None) -> Source:
         return Source(path, checkpoint, cfg._cfg_dict.to_dict(), config, True)
     init_default_scope('mmmim')
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
-    stored = _stored_config(meta if isinstance(meta, dict) else {}, path)
+    stored = stored_config(meta if isinstance(meta, dict) else {}, path)
     if stored is not None:
         return Source(path, checkpoint, stored, 'the config inside the checkpoint', False)
     inferred = dict(model=infer_model(to_mmmim(checkpoint)))
     return Source(path, checkpoint, inferred, 'the shapes of the parameters', True)
 
 
-def _stored_config(meta: Dict[str, Any], path: str) -> Optional[Dict[str, Any]]:
+def stored_config(meta: Dict[str, Any], path: str) -> Optional[Dict[str, Any]]:
     """A training checkpoint's text, or what an exported encoder has in its metadata."""
     exported = meta.get('config')
     if isinstance(exported, dict) and isinstance(exported.get('backbone'), dict):
@@ -144,7 +144,7 @@ def load_algorithm(source: Source, **overrides: Any) -> nn.Module:
     model = MODELS.build(cfg)
     if not hasattr(model, 'predict') or not hasattr(model, 'masking'):
         raise ValueError(f'{type(model).__name__} ({source.origin}) is no pre-training method that masks patches')
-    load_encoder(model.backbone, source.checkpoint, logger='silent')
+    fill_encoder(model.backbone, source.checkpoint, logger='silent')
     _load_rest(model, state, source.path)
     return model.eval()
 
@@ -178,7 +178,7 @@ def load_backbone(source: Source, img_size: Optional[Size] = None) -> Tuple[nn.M
     if img_size is not None:
         cfg['img_size'] = img_size
     backbone = MODELS.build(cfg)
-    load_encoder(backbone, source.checkpoint, logger='silent')
+    fill_encoder(backbone, source.checkpoint, logger='silent')
     given = model.get('data_preprocessor') or source.cfg.get('data_preprocessor') or {}
     preprocessor = MODELS.build(dict(type='mmmim.MIMDataPreprocessor', mean=given.get('mean', IMAGENET_MEAN),
                                      std=given.get('std', IMAGENET_STD)))

@@ -1,9 +1,14 @@
 """Data sets, samplers and transforms; importing this registers them."""
+from .bgr import AsBGR
 from .cifar10 import CIFAR10
 from .collate import mim_collate
 from .file_list import IMAGE_EXTENSIONS, list_images
 from .image_folder import ImageFolder
 from .image_io import ImageReadError, ImageSource
+from .imagenet_variants import ImageNetC, ImageNetVariant
+from .inaturalist import INaturalist
+from .label_subset import ImageSubset, draw_per_class, label_share
+from .places import Places
 from .retrying import RetryingDataset
 from .samplers import EpochSampler
 from .seeded import SampleIndex, SeededDataset
@@ -19,7 +24,8 @@ from .transforms import (
 )
 
 __all__ = [
-    'CIFAR10', 'CenterCrop', 'ColorJitter', 'EpochSampler', 'FixedSizeCrop', 'IMAGE_EXTENSIONS', 'ImageFolder',
-    'ImageReadError', 'ImageSource', 'LoadImage', 'PackImage', 'RandomFlip', 'RandomResizedCrop', 'Resize',
-    'RetryingDataset', 'SampleIndex', 'SeededDataset', 'list_images', 'mim_collate'
+    'AsBGR', 'CIFAR10', 'CenterCrop', 'ColorJitter', 'EpochSampler', 'FixedSizeCrop', 'IMAGE_EXTENSIONS', 'INaturalist',
+    'ImageFolder', 'ImageNetC', 'ImageNetVariant', 'ImageReadError', 'ImageSource', 'ImageSubset', 'LoadImage',
+    'PackImage', 'Places', 'RandomFlip', 'RandomResizedCrop', 'Resize', 'RetryingDataset', 'SampleIndex',
+    'SeededDataset', 'draw_per_class', 'label_share', 'list_images', 'mim_collate'
 ]

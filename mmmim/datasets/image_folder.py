@@ -1,7 +1,7 @@
 """A folder of images, with or without classes."""
 import os
 from collections import Counter
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 from ..registry import DATASETS
 from .file_list import IMAGE_EXTENSIONS, list_images, walk
@@ -105,8 +105,8 @@ class ImageFolder(RetryingDataset):
             lines = [(number, *_parse_line(line)) for number, line in enumerate(stream, 1) if line.strip()]
         if not lines:
             raise ValueError(f'the annotation file {self.ann_file!r} is empty')
-        self._check_files(lines, root)
         files = [file for _, file, _ in lines]
+        self._check_files(files, root, lambda place: f'line {lines[place][0]}')
         labelled = sum(label is not None for _, _, label in lines)
         if self.with_label is False or (self.with_label == 'auto' and labelled == 0):
             return files, None
@@ -116,14 +116,15 @@ class ImageFolder(RetryingDataset):
                              'lines have one. Complete it, or set with_label=False')
         return files, [label for _, _, label in lines]
 
-    def _check_files(self, lines: List[tuple], root: str) -> None:
+    def _check_files(self, files: Sequence[str], root: str, where: Callable[[int], str]) -> None:
+        """Raise FileNotFoundError unless all exist; ``where`` says where the annotation file names the i-th."""
         # asking for a million files one by one takes minutes on a network file system; their list is cached
-        known = set(list_images(root, self.extensions, self.cache_from)) if len(lines) >= self.cache_from else set()
-        missing = [(number, file) for number, file, _ in lines
+        known = set(list_images(root, self.extensions, self.cache_from)) if len(files) >= self.cache_from else set()
+        missing = [place for place, file in enumerate(files)
                    if file not in known and not os.path.isfile(os.path.join(root, file))]
         if missing:
-            first = ''.join(f'\n  line {number}: {file}' for number, file in missing[:5])
-            raise FileNotFoundError(f'{len(missing)} of the {len(lines)} images named in {self.ann_file} do not exist '
+            first = ''.join(f'\n  {where(place)}: {files[place]}' for place in missing[:5])
+            raise FileNotFoundError(f'{len(missing)} of the {len(files)} images named in {self.ann_file} do not exist '
                                     f'under {root!r}:{first}')
 
 

@@ -14,6 +14,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from ..models.build import check_model
 from ..safe_load import load_file
+from .classifier import settle_classifier
 
 # what a user can mend: the tools print these without a traceback
 USER_ERRORS = (FileNotFoundError, NotADirectoryError, KeyError, ValueError, TypeError, RuntimeError, ImportError)
@@ -177,8 +178,9 @@ def set_batch_and_lr(cfg: Config, world_size: int) -> None:
         return
     batch, accumulation = split_batch(total, world_size, cfg.get('max_batch_per_device'))
     cfg.train_dataloader.batch_size = batch
-    if 'round_to' not in cfg.train_dataloader.sampler and cfg.train_dataloader.sampler.type == 'EpochSampler':
-        cfg.train_dataloader.sampler.round_to = total
+    sampler = cfg.train_dataloader.sampler
+    if 'round_to' not in sampler and sampler.type in ('EpochSampler', 'mmmim.EpochSampler'):
+        sampler.round_to = total
     wrappers = cfg.optim_wrapper
     for wrapper in ([wrappers] if 'optimizer' in wrappers else
                     [w for w in wrappers.values() if isinstance(w, dict) and 'optimizer' in w]):
@@ -234,6 +236,7 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     set_batch_and_lr(cfg, world_size)
     set_schedule(cfg)
     drop_disabled_hooks(cfg)
+    settle_classifier(cfg)
     check_model(cfg.model)
     if 'run_state' not in (cfg.get('default_hooks') or {}):  # a config of another toolbox
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmmim.RunStateHook', guard=False)]

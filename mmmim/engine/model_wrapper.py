@@ -1,4 +1,5 @@
 """Gradient synchronisation for methods whose step has several phases."""
+import inspect
 from typing import Any, Dict, Optional
 
 import torch
@@ -15,7 +16,8 @@ class MIMDistributedDataParallel(DistributedDataParallel):
 
     MMEngine's wrapper runs one forward pass of its own and so bypasses the algorithm's ``train_step``; its separate
     wrapper wants disjoint sub-modules, which a shared encoder is not. Here every phase calls
-    ``model(**data, mode=...)``, and each backward pass synchronises what that phase used.
+    ``model(**data, mode=...)``, and each backward pass synchronises what that phase used. A model of another toolbox,
+    whose step has one phase and takes no wrapper, is trained as MMEngine trains it.
 
     Args:
         module: The algorithm.
@@ -30,7 +32,13 @@ class MIMDistributedDataParallel(DistributedDataParallel):
                          find_unused_parameters=find_unused_parameters, **kwargs)
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> Dict[str, Tensor]:
-        return self.module.train_step(data, optim_wrapper, model=self)
+        if 'model' in inspect.signature(self.module.train_step).parameters:
+            return self.module.train_step(data, optim_wrapper, model=self)
+        with optim_wrapper.optim_context(self):
+            losses = self(**self.module.data_preprocessor(data, True), mode='loss')
+        loss, log_vars = self.module.parse_losses(losses)
+        optim_wrapper.update_params(loss)
+        return log_vars
 
     @torch.no_grad()
     def val_step(self, data: Any) -> list:

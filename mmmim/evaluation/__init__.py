@@ -2,5 +2,9 @@ from .evaluator import FeatureEvaluator
 from .knn import knn_accuracy, knn_predict
 from .linear_probe import linear_probe
 from .metrics import ReconstructionMetric
+from .robustness import MeanCorruptionError, SubsetAccuracy
 
-__all__ = ['FeatureEvaluator', 'ReconstructionMetric', 'knn_accuracy', 'knn_predict', 'linear_probe']
+__all__ = [
+    'FeatureEvaluator', 'MeanCorruptionError', 'ReconstructionMetric', 'SubsetAccuracy', 'knn_accuracy', 'knn_predict',
+    'linear_probe'
+]

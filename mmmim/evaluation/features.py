@@ -28,23 +28,30 @@ def extract_features(model: nn.Module, loader: DataLoader, pool: str = 'mean',
         ``[N, D]`` float32 features on the host and ``[N]`` int64 labels (-1 where an image has none).
     """
     model = model.module if is_model_wrapper(model) else model
-    features, labels = [], []
+    features, labels = None, torch.empty(len(loader.sampler), dtype=torch.int64)
+    row = 0
     with evaluating(model, optim_wrapper):
         for data in track(loader, 'features', total=len(loader.dataset), step=loader.batch_size * get_world_size()):
             batch = model.data_preprocessor(data, False)
-            features.append(model.extract_features(batch['inputs'], pool).float().cpu())
-            labels += [int(sample.get('gt_label', -1)) for sample in batch['data_samples']]
-    gathered = _gather(torch.cat(features)), _gather(torch.tensor(labels))
+            part = model.extract_features(batch['inputs'], pool).float().cpu()
+            if features is None:  # filled in place: joining a list at the end would take the memory twice
+                features = torch.empty(len(labels), part.shape[1])
+            features[row:row + len(part)] = part
+            labels[row:row + len(part)] = torch.tensor([int(s.get('gt_label', -1)) for s in batch['data_samples']])
+            row += len(part)
     length = len(loader.dataset)
-    return gathered[0][:length], gathered[1][:length]
+    return _gather(features)[:length], _gather(labels)[:length]
 
 
-def _gather(local: Tensor) -> Tensor:
-    """Interleave the ranks' rows into data set order: ``[N / W, ...] -> [N, ...]``."""
+def _gather(local: Tensor, rows: int = 8192) -> Tensor:
+    """Interleave the ranks' rows into data set order: ``[N / W, ...] -> [N, ...]``, so many rows of a rank at once."""
     world = get_world_size()
     if world == 1:
         return local
     device = 'cuda' if dist.get_backend() == 'nccl' else 'cpu'
-    parts = [torch.empty_like(local, device=device) for _ in range(world)]
-    dist.all_gather(parts, local.to(device))
-    return torch.stack(parts, dim=1).flatten(0, 1).cpu()
+    whole = local.new_empty(len(local), world, *local.shape[1:])
+    for mine, target in zip(local.split(rows), whole.split(rows)):
+        parts = [torch.empty_like(mine, device=device) for _ in range(world)]
+        dist.all_gather(parts, mine.to(device))
+        target.copy_(torch.stack(parts, dim=1))
+    return whole.flatten(0, 1)

@@ -1,6 +1,6 @@
 """Transformer blocks: timm's, with the initialisation of MAE and the attention backend chosen by measurement."""
 from functools import partial
-from typing import Sequence, Union
+from typing import Sequence, Tuple, Union
 
 import torch
 from timm.models.vision_transformer import Block
@@ -39,6 +39,27 @@ def init_weights(module: nn.Module) -> None:
     elif isinstance(module, nn.LayerNorm):
         nn.init.ones_(module.weight)
         nn.init.zeros_(module.bias)
+
+
+def layer_depth(param_name: str, prefix: str, num_blocks: int) -> Tuple[int, int]:
+    """The layer of a ViT that a parameter belongs to, for layer-wise learning rates (BEiT, MAE).
+
+    Args:
+        param_name: The parameter's name in the whole model.
+        prefix: Where the ViT is in the model, such as ``'backbone.'``.
+        num_blocks: Blocks of the ViT.
+
+    Returns:
+        ``(layer, number of layers)``: tokens, positions and patch projection are layer 0, block i is layer i + 1, and
+        everything after the blocks is the last one, ``num_blocks + 1``.
+    """
+    last = num_blocks + 1
+    if not param_name.startswith(prefix):
+        return last, last + 1
+    first, _, rest = param_name[len(prefix):].partition('.')
+    if first in ('cls_token', 'mask_token', 'pos_embed', 'patch_embed'):
+        return 0, last + 1
+    return (int(rest.partition('.')[0]) + 1 if first == 'blocks' else last), last + 1
 
 
 def prefers_fused_attention(device_type: str, dtype: torch.dtype) -> bool:

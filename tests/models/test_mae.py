@@ -94,7 +94,7 @@ def test_loss_and_logits_equal_hugging_faces(direction):
     if direction == 'from Hugging Face':
         ours.load_state_dict(to_mmmim(theirs.state_dict()))
     else:
-        theirs.load_state_dict(from_mmmim(ours.state_dict(), 'hf_vit_mae'))
+        theirs.load_state_dict(from_mmmim(ours.state_dict(), 'hf'))
     images, noise = draw_images(), draw_noise(ours)
     with torch.no_grad():
         expected = theirs(images, noise=noise)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from mmmim.models.backbones import MaskedViT
 from mmmim.models.masking import Masking
 from mmmim.models.patches import patchify, unpatchify
-from mmmim.translate import EncoderMismatchError, load_encoder
+from mmmim.translate import EncoderMismatchError, fill_encoder
 
 SMALL = dict(arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=32, patch_size=8)
 
@@ -46,7 +46,7 @@ def timm_vit():
 @torch.no_grad()
 def test_features_equal_timms_after_loading_its_state_dict(timm_vit):
     ours = MaskedViT(arch='tiny').eval()
-    load_encoder(ours, timm_vit.state_dict())
+    fill_encoder(ours, timm_vit.state_dict())
     images = torch.randn(2, 3, 224, 224)
     torch.testing.assert_close(ours(images), timm_vit.forward_features(images), atol=1e-5, rtol=0)
 

@@ -64,7 +64,7 @@ def published(tmp_path_factory):
     state = MODELS.build(KNOWN).state_dict()
     folder = tmp_path_factory.mktemp('published')
     files = {}
-    for scheme in ('mmmim', 'mae', 'hf_vit_mae', 'timm'):
+    for scheme in ('mmmim', 'mae', 'hf', 'timm'):
         named = from_mmmim(state, scheme)
         torch.save(dict(model=named) if scheme == 'mae' else named, folder / f'{scheme}.pth')
         files[scheme] = folder / f'{scheme}.pth'
@@ -101,7 +101,7 @@ def test_options_of_reconstruct(run, trained, image_root):
 
 def test_reconstruct_from_other_names_without_a_config(run, published, image_root):
     panels = [run('reconstruct', published[scheme], image_root, '--limit', 2)
-              for scheme in ('mmmim', 'mae', 'hf_vit_mae')]
+              for scheme in ('mmmim', 'mae', 'hf')]
     assert panels[0].columns[2] == FROM_ORIGINAL and panels[0].tiles[0][0].shape == (32, 32, 3)
     assert 'shapes' in panels[0].notes['config']
     assert all(_same(panels[0], other, column) for other in panels[1:] for column in range(3))
@@ -126,7 +126,7 @@ def test_options_of_features(run, trained, image_root):
 
 
 def test_features_of_other_names_without_a_config(run, published, image_root):
-    panels = [run('features', published[scheme], image_root, '--limit', 2) for scheme in ('mae', 'timm', 'hf_vit_mae')]
+    panels = [run('features', published[scheme], image_root, '--limit', 2) for scheme in ('mae', 'timm', 'hf')]
     assert all(_same(panels[0], other, column) for other in panels[1:] for column in range(3))
 
 

@@ -1,7 +1,8 @@
-"""Speed, memory and utilisation of a pre-training step, and of the same MAE in other libraries.
+"""Speed, memory and utilisation of a training step, and of the same model in other libraries.
 
     python tools/analysis/benchmark_train.py CONFIG [--data] [--out FILE.json]
     python tools/analysis/benchmark_train.py configs/mae/vit-b_800e.py --peers mmpretrain,hf --batch 8 --steps 5
+    python tools/analysis/benchmark_train.py configs/downstream/classification/vit-b_finetune_100e.py --peers timm
 
 A step is the algorithm's own, with the config's optimizers, on a batch of uint8 images in main memory, without
 accumulation and without the hooks of a run. `forward` is all of it that is neither backward pass nor optimizer:
@@ -33,7 +34,7 @@ PHASES = ('data', 'forward', 'backward', 'optimizer')
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
-    parser.add_argument('--peers', default='', help='comma-separated: mmpretrain, hf (for plain MAE)')
+    parser.add_argument('--peers', default='', help='comma-separated: mmpretrain, hf (plain MAE); timm (classifiers)')
     parser.add_argument('--batch', type=int, help="images a step (default: the config's for one device; 8 on a CPU)")
     parser.add_argument('--steps', type=int, default=10, help='timed turns of each contender')
     parser.add_argument('--warmup', type=int, default=2, help='turns before them that are not counted')

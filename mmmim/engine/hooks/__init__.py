@@ -1,5 +1,6 @@
 from .bad_images import BadImagesHook
 from .checkpoint import AtomicCheckpointHook
+from .classes import CheckClassesHook
 from .export_encoder import ExportEncoderHook
 from .fit_target import FitTargetHook
 from .knn import KNNHook
@@ -10,5 +11,6 @@ from .run_state import RunStateHook
 from .runtime_info import DeferredRuntimeInfoHook
 from .step_seed import StepSeedHook
 
-__all__ = ['AtomicCheckpointHook', 'BadImagesHook', 'DeferredRuntimeInfoHook', 'ExportEncoderHook', 'FitTargetHook',
-           'KNNHook', 'ProgressHook', 'ReconstructionHook', 'RunRecordHook', 'RunStateHook', 'StepSeedHook']
+__all__ = ['AtomicCheckpointHook', 'BadImagesHook', 'CheckClassesHook', 'DeferredRuntimeInfoHook', 'ExportEncoderHook',
+           'FitTargetHook', 'KNNHook', 'ProgressHook', 'ReconstructionHook', 'RunRecordHook', 'RunStateHook',
+           'StepSeedHook']

@@ -7,16 +7,26 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
+from mmengine.runner import BaseLoop
 
 from ...registry import HOOKS
-from ...translate import load_encoder, to_mmmim
+from ...translate import fill_encoder, to_mmmim
 
 # values of the smoothing window; the whole curve is in curve.jsonl
 HISTORY = 1000
 
 
+# where timm and the original MAE have the norm after pooling and the classifier, and where our classifiers have them
+_CLASSIFIER = {'fc_norm.weight': 'neck.norm.weight', 'fc_norm.bias': 'neck.norm.bias', 'head.weight': 'head.fc.weight',
+               'head.bias': 'head.fc.bias'}
+
+
 class ResumeError(RuntimeError):
     """The checkpoint belongs to another kind of run."""
+
+
+class IncompleteCheckpointError(RuntimeError):
+    """A checkpoint to be tested leaves parts of the model at random."""
 
 
 @HOOKS.register_module()
@@ -29,7 +39,8 @@ class RunStateHook(Hook):
       processes is an error that names both sides; other differences in the config are a warning that lists them. The
       stored config is compared as text and never executed.
     - With ``load_from``: other naming schemes (original MAE, timm, Hugging Face ViTMAE) are translated, and a
-      checkpoint whose encoder does not fit is refused.
+      checkpoint whose encoder does not fit is refused. So is, in testing, one that lacks the rest of a model of
+      another toolbox, such as a classifier's head.
 
     Args:
         guard: Without it only the plain histories remain: for models and loops of other toolboxes, which resume as
@@ -86,10 +97,10 @@ class RunStateHook(Hook):
     def _translate(self, runner, checkpoint: dict) -> None:
         model = _module(runner)
         backbone = getattr(model, 'backbone', None)
-        if not type(model).__module__.startswith('mmmim.') or backbone is None:
-            return  # another toolbox's model: its own business
-        state = to_mmmim(checkpoint)
-        load_encoder(backbone, checkpoint, logger=runner.logger)  # raises when the encoder does not fit
+        if not type(backbone).__module__.startswith('mmmim.'):
+            return  # another toolbox's backbone: its own business
+        state = {_CLASSIFIER.get(name, name): value for name, value in to_mmmim(checkpoint).items()}
+        fill_encoder(backbone, checkpoint, logger=runner.logger)  # raises when the encoder does not fit
         encoder = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
         own = model.state_dict()
         rest = {k: v for k, v in state.items() if not k.startswith('backbone.') and k in own
@@ -97,6 +108,11 @@ class RunStateHook(Hook):
         checkpoint.clear()
         checkpoint['state_dict'] = {**rest, **encoder}
         skipped = sorted(set(own) - set(rest) - set(encoder))
+        testing = not isinstance(runner._train_loop, BaseLoop)
+        if skipped and testing and not type(model).__module__.startswith('mmmim.'):
+            raise IncompleteCheckpointError(
+                f'the checkpoint has no {", ".join(skipped[:5])}{" ..." if len(skipped) > 5 else ""} of this size: it '
+                f'cannot be tested as {type(model).__name__}. Give one that this config has trained')
         if skipped:
             runner.logger.warning(f'load_from: {len(skipped)} parameters outside the encoder keep their '
                                   f'initialisation: {", ".join(skipped[:5])}{" ..." if len(skipped) > 5 else ""}')

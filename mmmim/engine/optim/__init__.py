@@ -1,4 +1,6 @@
 from .autocast import AutocastOptimWrapper
 from .constructor import GroupedOptimWrapperConstructor
+from .lars import LARS
+from .layer_decay import LayerDecayOptimWrapperConstructor
 
-__all__ = ['AutocastOptimWrapper', 'GroupedOptimWrapperConstructor']
+__all__ = ['AutocastOptimWrapper', 'GroupedOptimWrapperConstructor', 'LARS', 'LayerDecayOptimWrapperConstructor']

@@ -26,11 +26,16 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         with _quiet():  # the parent writes a line for each parameter
             super().add_params(params, module, prefix=prefix, is_dcn_module=is_dcn_module)
         params[:] = merge_groups(params)
-        for group in params:
-            settings = ', '.join(f'{key}={value}' for key, value in group.items() if key != 'params')
-            count = sum(p.numel() for p in group['params'])
-            print_log(f'Optimizer group: {len(group["params"])} parameters, {count:,} values; {settings or "defaults"}',
-                      'current')
+        log_groups(params)
+
+
+def log_groups(groups: List[dict]) -> None:
+    """A line for each group: how many parameters, and what is set for them."""
+    for group in groups:
+        settings = ', '.join(f'{key}={value}' for key, value in group.items() if key != 'params')
+        count = sum(p.numel() for p in group['params'])
+        print_log(f'Optimizer group: {len(group["params"])} parameters, {count:,} values; {settings or "defaults"}',
+                  'current')
 
 
 def merge_groups(groups: List[dict]) -> List[dict]:

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
-from ...translate import load_encoder
-from ..blocks import LayerNorm, build_blocks, init_weights, run_blocks
+from ...translate import fill_encoder
+from ..blocks import LayerNorm, build_blocks, init_weights, layer_depth, run_blocks
+from ..freezing import freeze_all_but_last
 from ..masking import PatchMask
 from ..patches import Size, gather_patches, grid_size, to_2tuple
 from ..positions import sincos_positions
@@ -39,9 +40,13 @@ class MaskedViT(BaseModule):
             "encoder w/ [M]"); the output then has all L tokens, in image order.
         drop_path_rate: Stochastic depth, growing linearly over the blocks.
         final_norm: Layer norm after the last block.
+        trainable_blocks: Train only so many of the last blocks, and the final norm with them; the rest gets no
+            gradient and stays in evaluation mode. 0: nothing is trained (linear probing). 0.5: the last block's MLP.
+            None: everything.
         compiled: Compile the blocks in place.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a checkpoint of any known
-            naming scheme and fails when the encoder does not match.
+            naming scheme and fails when the encoder does not match; with ``resize_patches=True`` also one of another
+            patch size.
 
     Attributes:
         embed_dim, grid_size (h, w), num_prefix_tokens, patch_size (h, w), in_chans.
@@ -56,10 +61,11 @@ class MaskedViT(BaseModule):
                  mask_tokens: bool = False,
                  drop_path_rate: float = 0.0,
                  final_norm: bool = True,
+                 trainable_blocks: Optional[float] = None,
                  compiled: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.embed_dim, depth, num_heads, mlp_ratio = _resolve_architecture(arch)
+        self.embed_dim, depth, num_heads, mlp_ratio = resolve_architecture(arch)
         self.img_size, self.patch_size = to_2tuple(img_size), to_2tuple(patch_size)
         self.grid_size = grid_size(img_size, patch_size)
         self.in_chans = in_chans
@@ -75,6 +81,19 @@ class MaskedViT(BaseModule):
         self.blocks = build_blocks(self.embed_dim, depth, num_heads, mlp_ratio, rates, compiled)
         self.norm = LayerNorm(self.embed_dim) if final_norm else nn.Identity()
         self._reset_parameters()
+        # a tuple: modules in it are not registered a second time
+        self.frozen = () if trainable_blocks is None else tuple(freeze_all_but_last(self, trainable_blocks))
+
+    def train(self, mode: bool = True) -> 'MaskedViT':
+        """Training mode for what is trained: frozen parts drop nothing."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
+        """``(layer, number of layers)`` of a parameter, for layer-wise learning rates."""
+        return layer_depth(param_name, prefix, len(self.blocks))
 
     def _reset_parameters(self) -> None:
         # In the constructor and nowhere else: `init_weights` runs after a checkpoint may have been loaded.
@@ -93,7 +112,8 @@ class MaskedViT(BaseModule):
         cfg = dict(self.init_cfg)
         if cfg.pop('type') != 'Pretrained':
             raise ValueError(f"MaskedViT initialises itself; init_cfg can only be of type 'Pretrained', not {cfg}")
-        load_encoder(self, cfg['checkpoint'], prefix=cfg.get('prefix', 'backbone.'))
+        cfg.pop('map_location', None)  # MMEngine's third key; weights are read to the CPU and copied
+        fill_encoder(self, **cfg)
         self._is_init = True
 
     def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
@@ -133,7 +153,7 @@ class MaskedViT(BaseModule):
                              'crop in the data pipeline and the `img_size` and `in_chans` of the backbone agree')
 
 
-def _resolve_architecture(arch: Union[str, dict]) -> Tuple[int, int, int, float]:
+def resolve_architecture(arch: Union[str, dict]) -> Tuple[int, int, int, float]:
     if isinstance(arch, str):
         if arch not in ARCHITECTURES:
             raise ValueError(f"arch='{arch}' is not known; use one of {', '.join(ARCHITECTURES)}, or a dict of "

@@ -1,0 +1,38 @@
+"""What all classification configs share: mmpretrain's scope, our loop and hooks, and keys that are carried further.
+
+`pretrained`, `num_classes` and `ema_decay` go to where they belong when a run starts
+(mmmim/engine/classifier.py); on the command line: `--cfg-options pretrained=PATH num_classes=20`.
+"""
+default_scope = 'mmpretrain'
+custom_imports = dict(imports=['mmmim'], allow_failed_imports=False)
+
+pretrained = None  # a checkpoint of any naming scheme; None: from scratch
+num_classes = None  # None: the model's
+ema_decay = None  # average of the weights; None: none
+
+default_hooks = dict(
+    runtime_info=dict(type='mmmim.DeferredRuntimeInfoHook'),
+    step_seed=dict(type='mmmim.StepSeedHook'),
+    run_state=dict(type='mmmim.RunStateHook'),
+    check_classes=dict(type='mmmim.CheckClassesHook'),
+    timer=dict(type='IterTimerHook'),
+    progress=dict(type='mmmim.ProgressHook'),
+    run_record=dict(type='mmmim.RunRecordHook'),
+    sampler_seed=None,  # the loop tells the sampler its epoch, and where in it to start
+    bad_images=dict(type='mmmim.BadImagesHook', max_share=0.01),
+    logger=dict(type='LoggerHook', interval=50, ignore_last=False),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='mmmim.AtomicCheckpointHook', interval=1, interval_minutes=30, max_keep_ckpts=2))
+
+model_wrapper_cfg = dict(type='mmmim.MIMDistributedDataParallel')
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+log_processor = dict(window_size=50)
+log_level = 'INFO'
+randomness = dict(seed=0)
+load_from = None
+resume = False

@@ -1,0 +1,27 @@
+r"""Supervised training from scratch of a small ViT at 96 px on any class folder, for two CPU cores.
+
+    python tools/train.py configs/downstream/classification/vit-tiny_folder_scratch.py \
+        --cfg-options data_root=PATH/TO/PHOTOS num_classes=N
+
+PATH/TO/PHOTOS holds `train/<class>/*` and `val/<class>/*`, N classes; other folders are
+`train_dataloader.dataset.data_root`, `val_dataloader.dataset.data_root` and `test_dataloader.dataset.data_root`. As
+long as fine-tuning, to compare with it.
+
+Published: nothing; the size and the schedule are this project's choice.
+"""
+_base_ = [
+    '../../_base_/models/vit_cls.py', '../../_base_/datasets/folder_cls.py',
+    '../../_base_/schedules/cls_finetune_adamw.py', '../../_base_/cls_runtime.py'
+]
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3),
+        img_size=96, patch_size=8, drop_path_rate=0.1, init_cfg=None),
+    neck=dict(pool='mean', norm='layer'),
+    train_cfg=None)
+num_classes = 10
+total_batch_size = 64
+base_lr = 2e-3
+max_epochs = 20
+warmup_epochs = 2
+optim_wrapper = dict(optimizer=dict(weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=1.0))

@@ -1,0 +1,220 @@
+"""From any checkpoint to a module of timm's own, ready to compute features."""
+import json
+import os
+from functools import partial
+from typing import Any, Dict, Optional, Tuple
+
+import torch
+from mmengine.logging import print_log
+from mmengine.runner.checkpoint import CheckpointLoader
+from timm.layers.patch_embed import resample_patch_embed
+from timm.models import SwinTransformer, VisionTransformer
+from torch import Tensor, nn
+
+from ..config_text import ConfigTextError
+from ..models.backbones.masked_vit import ARCHITECTURES
+from ..models.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from ..models.patches import Size, grid_size, to_2tuple
+from ..naming.state import pooled_norm_name
+from ..translate import EncoderMismatchError, rebuild_positions, resize_pos_embed, split_encoder
+from .from_checkpoint import stored_config
+
+State = Dict[str, Tensor]
+POOLS = ('avg', 'token', '')
+
+
+def load_encoder(path: str, *, img_size: Optional[Size] = None, patch_size: Optional[Size] = None,
+                 num_heads: Optional[int] = None, pool: str = 'avg', prefix: str = 'backbone.') -> nn.Module:
+    """Load the encoder of a checkpoint as a timm ``VisionTransformer`` (or ``SwinTransformer``) in evaluation mode.
+
+    The file may be a training checkpoint or an exported encoder of this project, or one of the other projects that
+    ``tools/convert_checkpoint.py`` knows. The module's ``pretrained_cfg`` holds the image size and the normalisation
+    (ImageNet's where the file does not tell), so that ``timm.data.resolve_model_data_config`` finds them.
+
+    Args:
+        path: A file or an address. A Hugging Face file's ``config.json`` is read when it lies beside it.
+        img_size: Other than in pre-training; positions are resampled (bicubic, in float32).
+        patch_size: Other than in pre-training; the projection is resampled (FlexiViT's "PI-resize").
+        num_heads: Of attention. Needed where neither a config nor the width of one of the papers' ViTs tells it.
+        pool: What ``module(images)`` returns: ``'avg'`` the mean of the patch tokens ``[B, D]``, ``'token'`` the class
+            token ``[B, D]``, ``''`` all tokens ``[B, T, D]``. (``module.forward_features`` always returns the last.)
+        prefix: Where the encoder is in a model of ours.
+
+    Raises:
+        FileNotFoundError, CorruptCheckpointError, UnsafeCheckpointError: As :func:`mmmim.safe_load.load_file`.
+        EncoderMismatchError: The file holds another architecture.
+        ValueError: The number of heads or the grid cannot be told, or the encoder has no such pooling.
+    """
+    if pool not in POOLS:
+        raise ValueError(f'pool={pool!r} is not known; use one of {", ".join(map(repr, POOLS))}')
+    path = os.fspath(path)
+    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
+    config = encoder_config(checkpoint, path) or {}
+    encoder, others, scheme = split_encoder(checkpoint, prefix, owned=True)
+    encoder = {key: value.float() if value.is_floating_point() else value for key, value in encoder.items()}
+    encoder.pop('mask_token', None)
+    others = {pooled_norm_name(key): value for key, value in others.items()}
+    if any(key.startswith('layers.') for key in encoder):
+        model = _build_swin(encoder, img_size, path)
+    else:
+        if pool == 'token' and 'cls_token' not in encoder:
+            raise ValueError(f"{path} has no class token: use pool='avg'")
+        hub = {**_hub_config(path, scheme), **_own_heads(config), **({'num_heads': num_heads} if num_heads else {})}
+        options = _describe_vit(encoder, others, hub, path)
+        stored = _stored_grid(encoder, options, config, img_size, path)
+        grid, patch = _fit(encoder, options, stored, img_size, patch_size, scheme, path)
+        model = _build_vit(encoder, others, dict(
+            options, img_size=(grid[0] * patch[0], grid[1] * patch[1]), patch_size=patch, global_pool=pool), path)
+    _set_data_config(model, config)
+    return model.eval()
+
+
+def encoder_config(checkpoint: Any, path: str) -> Optional[Dict[str, Any]]:
+    """``backbone`` (its config), ``mean`` and ``std`` (0-255), as far as the checkpoint tells them; else None.
+
+    A config text that is more than plain values is not executed: it counts as absent.
+    """
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    try:
+        cfg = stored_config(meta if isinstance(meta, dict) else {}, path)
+    except ConfigTextError:
+        return None
+    if cfg is None:
+        return None
+    preprocessor = cfg['model'].get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    return dict(backbone=cfg['model']['backbone'], **{key: preprocessor[key] for key in ('mean', 'std')
+                                                      if preprocessor.get(key) is not None})
+
+
+def _own_heads(config: Dict[str, Any]) -> Dict[str, Any]:
+    arch = config.get('backbone', {}).get('arch')
+    return dict(num_heads=arch['num_heads']) if isinstance(arch, dict) and 'num_heads' in arch else {}
+
+
+def _hub_config(path: str, scheme: Optional[str]) -> Dict[str, Any]:
+    """What Hugging Face's ``config.json`` says that the weights do not."""
+    beside = os.path.join(os.path.dirname(path), 'config.json')
+    if scheme != 'hf' or not os.path.isfile(beside):
+        return {}
+    with open(beside, encoding='utf-8') as file:
+        cfg = json.load(file)
+    known = dict(num_heads=cfg.get('num_attention_heads'), eps=cfg.get('layer_norm_eps'))
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def _describe_vit(encoder: State, others: State, known: Dict[str, Any], path: str) -> Dict[str, Any]:
+    """The arguments of timm's VisionTransformer that names and shapes tell."""
+    kernel = encoder.get('patch_embed.proj.weight')
+    relative = [key for key in encoder if 'relative_position' in key]
+    if relative or kernel is None or kernel.ndim != 4 or 'blocks.0.mlp.fc1.weight' not in encoder:
+        reason = f'has relative positions ({relative[0]})' if relative else 'is none'
+        raise EncoderMismatchError(f"{path}: timm's VisionTransformer is what is loaded, and the encoder in this file "
+                                   f'{reason}')
+    width = kernel.shape[0]
+    heads = known.get('num_heads') or {sizes[0]: sizes[2] for sizes in ARCHITECTURES.values()}.get(width)
+    if heads is None or width % heads:
+        raise ValueError(f'{path}: a file does not say its number of attention heads, and {width} is the width of none '
+                         f'of {", ".join(ARCHITECTURES)}: give num_heads=N (a divisor of {width})')
+    return dict(
+        in_chans=kernel.shape[1], embed_dim=width, num_heads=heads, num_classes=0,
+        depth=1 + max(int(key.split('.')[1]) for key in encoder if key.startswith('blocks.')),
+        mlp_ratio=encoder['blocks.0.mlp.fc1.weight'].shape[0] / width,
+        qkv_bias='blocks.0.attn.qkv.bias' in encoder, qk_norm='blocks.0.attn.q_norm.weight' in encoder,
+        init_values=1.0 if 'blocks.0.ls1.gamma' in encoder else None, class_token='cls_token' in encoder,
+        reg_tokens=encoder['reg_token'].shape[1] if 'reg_token' in encoder else 0,
+        pre_norm='norm_pre.weight' in encoder, final_norm='norm.weight' in encoder or 'fc_norm.weight' in others,
+        fc_norm='fc_norm.weight' in others and 'norm.weight' not in encoder,
+        norm_layer=partial(nn.LayerNorm, eps=known.get('eps', 1e-6)))
+
+
+def _stored_grid(encoder: State, options: Dict[str, Any], config: Dict[str, Any], img_size: Optional[Size],
+                 path: str) -> Optional[Tuple[int, int]]:
+    """The grid of the file's own positions, None when nothing tells it; sets ``no_embed_class`` in ``options``.
+
+    The config in the file tells, or else the grid is square, or else that of the wanted image size, if it has as many
+    patches. In timm's ``no_embed_class`` models the prefix tokens have no rows in the table.
+    """
+    prefix = int(options['class_token']) + options['reg_tokens']
+    rows = encoder['pos_embed'].shape[1] if 'pos_embed' in encoder else None
+    patch, size = tuple(encoder['patch_embed.proj.weight'].shape[2:]), config.get('backbone', {}).get('img_size')
+    known = grid_size(size, patch) if size is not None else None
+    if rows is None:
+        return known
+    wanted = tuple(side // length for side, length in zip(to_2tuple(img_size), patch)) if img_size is not None else None
+    for patches in (rows - prefix, rows):
+        square = (round(max(patches, 0)**0.5), ) * 2
+        for grid in (known, square, wanted):
+            if grid is not None and grid[0] * grid[1] == patches:
+                options['no_embed_class'] = patches == rows and prefix > 0
+                return grid
+    raise ValueError(f'{path}: its {rows - prefix} positions are no square grid, and no config in the file tells the '
+                     'sides: give the img_size of pre-training')
+
+
+def _fit(encoder: State, options: Dict[str, Any], stored: Optional[Tuple[int, int]], img_size: Optional[Size],
+         patch_size: Optional[Size], scheme: Optional[str], path: str) -> Tuple[Tuple[int, int], Tuple[int, int]]:
+    """Bring positions and projection to the wanted sizes, in place; returns grid and patch size."""
+    file_patch = tuple(encoder['patch_embed.proj.weight'].shape[2:])
+    patch = to_2tuple(patch_size) if patch_size is not None else file_patch
+    prefix = 0 if options.get('no_embed_class') else int(options['class_token']) + options['reg_tokens']
+    if img_size is None and stored is None:
+        raise ValueError(f'{path} has no position table, and nothing in it tells the size of its images: give img_size')
+    if img_size is None:
+        img_size = (stored[0] * file_patch[0], stored[1] * file_patch[1])
+    grid, table = grid_size(img_size, patch), encoder.get('pos_embed')
+    if table is None:
+        encoder['pos_embed'] = rebuild_positions(options['embed_dim'], grid, prefix, scheme)
+        print_log(f'{path} has no position table: the fixed sine-cosine table was rebuilt.', 'current')
+    else:
+        encoder['pos_embed'] = resize_pos_embed(table, stored, grid, prefix)
+    encoder['patch_embed.proj.weight'] = resample_patch_embed(encoder['patch_embed.proj.weight'], list(patch))
+    return grid, patch
+
+
+def _build_vit(encoder: State, others: State, options: Dict[str, Any], path: str) -> nn.Module:
+    if options['fc_norm']:
+        encoder.update({key: value.float() for key, value in others.items() if key.startswith('fc_norm.')})
+    elif 'fc_norm.weight' in others:
+        print_log(f'{path} has a norm before the classifier besides the final one: it is left out.', 'current')
+    with torch.device('meta'):  # the weights of the file become the module's: nothing is initialised or copied
+        model = VisionTransformer(weight_init='skip', **options)
+    return _assign(model, encoder, path)
+
+
+def _build_swin(encoder: State, img_size: Optional[Size], path: str) -> nn.Module:
+    table = 'layers.{}.blocks.0.attn.relative_position_bias_table'
+    stages = 1 + max(int(key.split('.')[1]) for key in encoder if key.startswith('layers.'))
+    tables = [encoder.get(table.format(stage)) for stage in range(stages)]
+    if 'absolute_pos_embed' in encoder or any(one is None for one in tables):
+        raise EncoderMismatchError(f"{path}: timm's SwinTransformer, the first version, is what is loaded; the encoder "
+                                   'in this file has other positions')
+    kernel = encoder['patch_embed.proj.weight']
+    window = round((len(tables[0])**0.5 + 1) / 2)
+    depths = [len({key.split('.')[3] for key in encoder if key.startswith(f'layers.{stage}.blocks.')})
+              for stage in range(stages)]
+    default = window * kernel.shape[-1] * 2**(stages - 1)  # one window in the last stage
+    model = SwinTransformer(
+        img_size=to_2tuple(img_size if img_size is not None else default), patch_size=kernel.shape[-1], num_classes=0,
+        in_chans=kernel.shape[1], embed_dim=kernel.shape[0], depths=depths, window_size=window,
+        num_heads=[one.shape[1] for one in tables],
+        mlp_ratio=encoder['layers.0.blocks.0.mlp.fc1.weight'].shape[0] / kernel.shape[0])
+    return _assign(model, encoder, path)
+
+
+def _assign(model: nn.Module, state: State, path: str) -> nn.Module:
+    try:
+        model.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())
+        raise EncoderMismatchError(f'{path} does not fit a timm {type(model).__name__}: {reason}') from None
+    return model
+
+
+def _set_data_config(model: nn.Module, config: Dict[str, Any]) -> None:
+    """What ``timm.data.resolve_model_data_config`` reads; timm's statistics are of images in 0..1."""
+    height, width = to_2tuple(model.patch_embed.img_size)
+    mean, std = config.get('mean', IMAGENET_MEAN), config.get('std', IMAGENET_STD)
+    model.pretrained_cfg = dict(
+        input_size=(model.patch_embed.proj.in_channels, height, width), fixed_input_size=True, num_classes=0,
+        mean=tuple(value / 255 for value in mean), std=tuple(value / 255 for value in std),
+        interpolation='bicubic', crop_pct=0.875)

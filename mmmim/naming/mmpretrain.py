@@ -1,0 +1,80 @@
+"""mmpretrain's MAE, VisionTransformer, BEiT without relative positions, and the authors' CMAE, which builds on them.
+
+BEiT comes back as a VisionTransformer, which computes the same: their parameters are not told apart in our names.
+"""
+import re
+
+from . import swin
+from .plain import merge_beit
+from .state import HEADS, Renaming, is_other_head
+
+_BLOCK = (('norm1', 'ln1'), ('norm2', 'ln2'), ('mlp.fc1', 'ffn.layers.0.0'), ('mlp.fc2', 'ffn.layers.1'),
+          ('ls1.gamma', 'attn.gamma1.weight'), ('ls2.gamma', 'ffn.gamma2.weight'),
+          ('attn.qkv', 'attn.qkv'), ('attn.proj', 'attn.proj'))
+_BEIT_BLOCK = (('gamma_1', 'gamma_1'), ('gamma_2', 'gamma_2'), ('attn', 'attn'))  # plain.merge_beit does the rest
+
+
+def _encoder(part):
+    return [*((f'{part}.blocks.#.{ours}', f'{part}.layers.#.{theirs}') for ours, theirs in _BLOCK),
+            (f'{part}.patch_embed.proj', f'{part}.patch_embed.projection'), (f'{part}.norm_pre', f'{part}.pre_norm'),
+            (f'{part}.norm', f'{part}.ln1'),
+            *((f'{part}.{name}', f'{part}.{name}') for name in ('cls_token', 'pos_embed', 'mask_token'))]
+
+
+def _decoder(ours, theirs):
+    names = ('mask_token', 'decoder_pos_embed', 'decoder_embed', 'decoder_pred')
+    return [*((f'{ours}.decoder_blocks.#.{a}', f'{theirs}.decoder_blocks.#.{b}') for a, b in _BLOCK),
+            (f'{ours}.decoder_norm', f'{theirs}.ln1'), *((f'{ours}.{name}', f'{theirs}.{name}') for name in names)]
+
+
+_TABLE = Renaming([*_encoder('backbone'), ('fc_norm', 'backbone.ln2'), *_decoder('neck', 'neck'),
+                   ('neck.decoder.0', 'neck.decoder.0'), *HEADS])
+_CMAE = Renaming([
+    *_encoder('backbone'), *_encoder('target_backbone'), *_decoder('neck', 'pixel_decoder'),
+    *_decoder('feature_decoder', 'feature_decoder'),
+    *((name, name) for name in ('projector', 'target_projector', 'head.predictor'))])
+_BEIT = Renaming([(f'backbone.blocks.#.{ours}', f'backbone.layers.#.{theirs}') for ours, theirs in _BEIT_BLOCK])
+
+
+def detect(keys):
+    """``'mmpretrain'``, ``'cmae'`` or None."""
+    if not any(re.match(r'(backbone\.)?layers\.\d+\.ln1\.', key) or swin.is_mmpretrain(key) for key in keys):
+        return None
+    return 'cmae' if any(key.startswith(('pixel_decoder.', 'feature_decoder.')) for key in keys) else 'mmpretrain'
+
+
+def to_ours(state) -> dict:
+    """Of a whole model, or of a backbone whose names have no prefix."""
+    if not any(key.startswith('backbone.') for key in state):
+        state = {f'backbone.{key}': value for key, value in state.items()}
+    if any(map(swin.is_mmpretrain, state)):
+        return swin.from_mmpretrain(state)
+    table = _CMAE if detect(state) == 'cmae' else _TABLE
+    renamed = {}
+    for key, value in state.items():
+        renamed[table.to_ours(key) or _BEIT.to_ours(key) or key] = value
+    return merge_beit(renamed)
+
+
+def from_ours(ours):
+    """``(state, left out)``: encoder under ``backbone.``, MAE's decoder under ``neck.``, classifier in ``head.fc``."""
+    if swin.is_swin(ours):
+        return swin.to_mmpretrain(ours)
+    return _write(ours, _TABLE)
+
+
+def to_cmae(ours):
+    """``(state, left out)`` in the names of the authors' CMAE."""
+    return _write(ours, _CMAE)
+
+
+def _write(ours, table):
+    result, lost = {}, []
+    for key, value in ours.items():
+        # CMAE's predictor is in its head; mmpretrain's linear classifier is all that a head of its own may hold
+        name = None if is_other_head(key) and table is not _CMAE else table.from_ours(key)
+        if name is None:
+            lost.append(key)
+        else:
+            result[name] = value
+    return result, lost

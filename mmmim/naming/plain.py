@@ -1,0 +1,105 @@
+"""timm's names, which the original MAE shares: an encoder without a prefix, perhaps a decoder beside it.
+
+BEiT's and SimMIM's ViTs differ in two ways: biases of queries and values are parameters of their own, and the layer
+scale is called ``gamma_1``. Both are brought to the form of timm's VisionTransformer.
+"""
+import re
+
+import torch
+
+from . import swin
+from .state import head_name
+
+_ENCODER = ('cls_token', 'dist_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre', 'blocks', 'layers', 'norm',
+            'absolute_pos_embed', 'rel_pos_bias',
+            'mask_token')  # the last one only where there is no decoder that it belongs to
+_HEADS = ('head', 'head_dist', 'fc_norm')
+# learned in pre-training only; a Swin's table of positions, and its norms after earlier stages
+_NOT_IN_TIMM = r'mask_token$|absolute_pos_embed$|norm\d+\.'
+_MAE_BLOCK = r'(decoder_)?blocks\.\d+\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.'
+
+
+def detect(keys):
+    """``'mmmim'``, ``'mae'``, ``'timm'`` or None."""
+    keys = set(keys)
+    if any(re.match(r'backbone\.(blocks\.\d|layers\.\d+\.blocks\.|patch_embed\.proj\.)', key) for key in keys):
+        return 'mmmim'
+    if 'patch_embed.proj.weight' in keys and any(re.match(r'blocks\.|layers\.\d+\.blocks\.', key) for key in keys):
+        return 'mae' if any(key.startswith('decoder_') for key in keys) else 'timm'
+    return None
+
+
+def is_decoder(key) -> bool:
+    """Whether a name of the original MAE belongs to its decoder."""
+    return key.startswith('decoder_') or key == 'mask_token'
+
+
+def to_ours(state) -> dict:
+    """Adds the prefixes ``backbone.`` and ``neck.``."""
+    state = merge_beit(swin.current_names(state))
+    has_decoder = any(key.startswith('decoder_') for key in state)
+    return {_add_prefix(key, has_decoder): value for key, value in state.items()}
+
+
+def _add_prefix(key, has_decoder) -> str:
+    if has_decoder and is_decoder(key):
+        return f'neck.{key}'
+    return f'backbone.{key}' if key.split('.')[0] in _ENCODER else key
+
+
+def merge_beit(state) -> dict:
+    """Gives BEiT's blocks the parameters of timm's VisionTransformer; other state dicts pass unchanged.
+
+    Index buffers of relative positions are dropped: they follow from the tables, which stay.
+    """
+    result = {}
+    for key, value in state.items():
+        if key.endswith(('relative_position_index', 'attn.k_bias')):  # timm's k_bias is a buffer of zeros
+            continue
+        match = re.fullmatch(r'(.*\bblocks\.\d+)\.(gamma_([12])|attn\.([qv])_bias)', key)
+        if match is None:
+            result[key] = value
+        elif match[3]:
+            result[f'{match[1]}.ls{match[3]}.gamma'] = value
+        elif match[4] == 'q':
+            other = state.get(f'{match[1]}.attn.v_bias')
+            if other is None:
+                raise ValueError(f'For {match[1]}.attn.qkv.bias the file must hold q_bias and v_bias, but has only the '
+                                 'first.')
+            result[f'{match[1]}.attn.qkv.bias'] = torch.cat([value, torch.zeros_like(value), other])
+    return result
+
+
+def to_timm(ours):
+    """An encoder with its classifier: ``(state, left out)``."""
+    result, lost = {}, []
+    is_swin = swin.is_swin(ours)
+    for key, value in ours.items():
+        name = key.removeprefix('backbone.')
+        if name != key:
+            if re.match(_NOT_IN_TIMM, name) or ('relative_position' in name and not is_swin):
+                lost.append(key)
+            else:
+                result[name] = value
+        elif key.split('.')[0] in _HEADS and not key.startswith('head.predictor.'):
+            name = head_name(key)
+            result[name.replace('head.', 'head.fc.') if is_swin else name] = value
+        else:
+            lost.append(key)
+    return result, lost
+
+
+def to_mae(ours):
+    """The original MAE's pre-training model, or its encoder: ``(state, left out)``."""
+    result, lost = {}, []
+    outside = ('cls_token', 'pos_embed', 'patch_embed.proj.', 'norm.')
+    for key, value in ours.items():
+        name = head_name(re.sub(r'^(backbone|neck)\.', '', key))
+        known = (key.startswith('backbone.') and (name.startswith(outside) or re.match(_MAE_BLOCK, name))
+                 or key.startswith('neck.') and is_decoder(name)
+                 or re.match(r'(fc_norm|head)\.', key) and not key.startswith('head.predictor.'))
+        if known:
+            result[name] = value
+        else:
+            lost.append(key)
+    return result, lost
