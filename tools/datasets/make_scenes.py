@@ -35,7 +35,7 @@ from scenes.folder import DISK_FULL, NoSpaceError, SceneFolder  # noqa: E402
 from scenes.layouts import SPLITS, make_folders, write_lists, write_scene  # noqa: E402
 from scenes.scene import LABELS  # noqa: E402
 
-RECIPE = 2  # to be raised when what is drawn or written changes
+RECIPE = 3  # to be raised when what is drawn or written changes
 SMALLEST_SIZE = 32
 CHUNK = 8  # scenes that a worker is given at once
 

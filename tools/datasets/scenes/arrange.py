@@ -62,7 +62,7 @@ def arrange(rng: np.random.Generator, label: int, horizon: Optional[float], shri
         shrink: Factor of the others' size.
     """
     # of an area that does not depend on the class: otherwise the amount of surroundings would tell it
-    area = float(np.clip(rng.normal(0.42, 0.04), 0.3, 0.5))
+    area = float(np.clip(rng.normal(0.45, 0.035), 0.3, 0.55))
     extent = math.sqrt(area / filled(label))
     x = 0.5 + rng.uniform(-0.15, 0.15)
     if horizon is None:
@@ -71,7 +71,7 @@ def arrange(rng: np.random.Generator, label: int, horizon: Optional[float], shri
         y, turn = max(rng.uniform(0.7, 1.0), 0.98 * extent) - LOWEST / 2 * extent, 0.1
     dominant = Pose(label, (x, y), extent, rng.normal(0, turn), True)
     poses = [dominant]
-    for _ in range(rng.choice(4, p=[0.15, 0.35, 0.3, 0.2]) + 1):
+    for _ in range(rng.choice(4, p=[0.25, 0.35, 0.25, 0.15]) + 1):
         other = int(rng.integers(len(CLASSES)))
         size = math.sqrt(area / filled(other)) * rng.uniform(0.28, 0.62) * shrink
         if horizon is None:

@@ -21,8 +21,8 @@ def photograph(rng: np.random.Generator, light: np.ndarray, size: int, metered: 
     sharp, a tone curve, and grain that is stronger in the dark.
     """
     side = light.shape[-1]
-    balance = np.exp(rng.normal(0, [0.02, 0.01, 0.02])).astype(np.float32)
-    exposure = rng.uniform(0.54, 0.6)**GAMMA / max(metered, 0.02)
+    balance = np.exp(rng.normal(0, [0.015, 0.005, 0.015])).astype(np.float32)
+    exposure = rng.uniform(0.55, 0.59)**GAMMA / max(metered, 0.02)
     across = (np.arange(side, dtype=np.float32) + 0.5) / (side / 2) - 1
     falloff = 1 - rng.uniform(0, 0.3) * (across[:, None]**2 + across**2) / 2
     image = blur(light * falloff * planes(balance * np.float32(exposure)), rng.uniform(0, 0.6) * side / 192)

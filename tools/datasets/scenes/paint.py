@@ -51,19 +51,24 @@ class Material:
         mottling: How much the unevenness shows.
         gloss: Strength of highlights.
         sharpness: Exponent of patterns: large, and the first colour spreads; small, and the second does.
+        lightness: Mean of the perceived lightness that it shows, in [0, 1].
+        contrast: Standard deviation of the same.
     """
     palette: List[np.ndarray]
     grain: np.ndarray
     mottling: float
     gloss: float
     sharpness: float
+    lightness: float
+    contrast: float
 
     @classmethod
     def draw(cls, rng: np.random.Generator, shape: Tuple[int, int]) -> 'Material':
         palette = [pair_of_colours(rng, *ranges) for ranges in
-                   (((0.4, 0.7), (0.38, 0.55), 0.45), ((0.3, 0.75), (0.2, 0.45), 0.45), ((0.5, 0.6), (0.5, 0.8), 0.3))]
+                   (((0.4, 0.7), (0.42, 0.58), 0.45), ((0.3, 0.75), (0.2, 0.45), 0.45), ((0.5, 0.6), (0.5, 0.8), 0.3))]
         grain = fractal_noise(rng, shape, rng.uniform(3, 10), 4, 0.7)
-        return cls(palette, grain, rng.uniform(0.05, 0.2), rng.uniform(0, 0.5), math.exp(rng.normal(0, 0.5)))
+        return cls(palette, grain, rng.uniform(0.05, 0.2), rng.uniform(0, 0.5), math.exp(rng.normal(0, 0.4)),
+                   rng.uniform(0.4, 0.65), rng.uniform(0.14, 0.22))
 
 
 @dataclass
@@ -137,7 +142,25 @@ def paint(parts: List[Part], pitch: float, material: Material, light: Light) -> 
         lit = shade(part.crop(window), pitch, material, material.grain[window], light)
         colour[(slice(None), *window)] += lit * inside[window]
         coverage += inside * (1 - coverage)
-    return colour, coverage
+    return even_out(colour, coverage, material), coverage
+
+
+def even_out(colour: np.ndarray, coverage: np.ndarray, material: Material) -> np.ndarray:
+    """Give a painted thing the lightness and contrast of its material.
+
+    Without this they would follow from its pattern: from how much of it is which colour, and from how fine it is.
+    """
+    luminance = np.tensordot(LUMINANCE, colour, 1) / np.maximum(coverage, 1e-3)
+    lightness = np.maximum(luminance, 1e-4)**np.float32(1 / GAMMA)
+    # at half the resolution, which is the picture's
+    shown, whole = (cv2.resize(field, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+                    for field in (lightness, coverage))
+    if (whole > 0.99).sum() < 4:
+        return colour
+    shown = shown[whole > 0.99]
+    factor = np.clip(material.contrast / max(float(shown.std()), 0.02), 0.5, 2)
+    wanted = np.clip(material.lightness + (lightness - shown.mean()) * factor, 0.04, 1.1)
+    return colour * (wanted / lightness)**np.float32(GAMMA)
 
 
 def _around(chosen: np.ndarray) -> Optional[Window]:
