@@ -33,7 +33,7 @@ setup(
     packages=[*find_packages(include=['mmmim', 'mmmim.*']), *(name for folder in FOLDERS
                                                              for name in with_subfolders(folder))],
     package_dir={f'mmmim_{folder}': folder for folder in FOLDERS},
-    package_data={'': ['*.css', '*.html', '*.js', '*.json', '*.md', '*.sh', '*.txt', '*.yml']},
+    package_data={'': ['*.css', '*.html', '*.js', '*.json', '*.md', '*.png', '*.sh', '*.txt', '*.yml']},
     entry_points=dict(console_scripts=['mmmim = mmmim_tools.cli:main']),
     python_requires='>=3.10,<3.13',
 )

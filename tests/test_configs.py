@@ -33,7 +33,9 @@ GONE = '(not there)'
 
 @functools.lru_cache(maxsize=None)
 def _loaded(name):
-    return load_config(str(ROOT / name))
+    cfg = load_config(str(ROOT / name))
+    cfg.pop('source')  # its path, for the record of a run
+    return cfg
 
 
 def config(name):

@@ -54,14 +54,17 @@ class Tools:
         self.log = log
         self.process: Optional[subprocess.Popen] = None
         self.stopped_by = 0
+        self.starting = False  # or running: then a signal is handed on, as soon as there is a process
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, self._stop)
 
     def _stop(self, signum: int, frame: object) -> None:
-        if self.stopped_by or self.process is None:
+        again, self.stopped_by = self.stopped_by, signum
+        if again or not self.starting:
+            say('stopped; the same command continues')
             sys.exit(128 + signum)
-        self.stopped_by = signum
-        self.process.send_signal(signal.SIGTERM)  # which training answers by saving
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)  # which training answers by saving
 
     def run(self, *arguments: str) -> None:
         """Run ``python ARGUMENTS``; ends this process if it fails or is stopped."""
@@ -71,9 +74,13 @@ class Tools:
         with open(self.log, 'a') as log:
             start = log.tell()
             # a session of its own: Ctrl-C reaches this process alone, which hands it on as a request to save
+            self.starting, self.process = True, None
             self.process = subprocess.Popen([sys.executable, '-W', 'ignore', *arguments], cwd=ROOT, stdout=log,
                                             env=environment, start_new_session=True)
+            if self.stopped_by:  # while it was being started
+                self.process.send_signal(signal.SIGTERM)
             code = self.process.wait()
+            self.starting = False
         if self.stopped_by:
             say('stopped' + (' and saved' if code == EXIT_ASKED_TO_STOP else '') + '; the same command continues')
             sys.exit(128 + self.stopped_by)
