@@ -39,6 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> dict:
+    from mmmim.engine.hooks import RunStateHook
     from mmmim.engine.launch import build_runner, load_config
     from mmmim.evaluation import FeatureEvaluator
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
@@ -60,20 +61,18 @@ def measure(args: argparse.Namespace) -> dict:
             runner.logger.info(f'no k-NN: {error}')
     if runner.rank == 0:
         print(json.dumps(result, indent=1))
-        keep(result, args, work_dir)
+        loaded = next(hook.loaded for hook in runner.hooks if isinstance(hook, RunStateHook))
+        keep(result, loaded, args, work_dir)
     return result
 
 
-def keep(result: dict, args: argparse.Namespace, work_dir: str) -> None:
-    """Write the numbers to the work dir, where the report finds them, and to where ``--out`` says."""
+def keep(result: dict, loaded: dict, args: argparse.Namespace, work_dir: str) -> None:
+    """Write the numbers to the work dir, where the report finds them, and to where ``--out`` says.
+
+    ``loaded`` is the checkpoint's iteration and epoch.
+    """
     from mmmim.checkpoint import atomic_write_text
-    from mmmim.safe_load import load_file
-    meta = {}
-    if args.checkpoint and osp.isfile(args.checkpoint):
-        loaded = load_file(args.checkpoint)
-        meta = loaded.get('meta') if isinstance(loaded.get('meta'), dict) else {}
-    result = dict(result, iter=meta.get('iter') if args.checkpoint else 0,
-                  epoch=meta.get('epoch') if args.checkpoint else 0, config=args.config,
+    result = dict(result, **loaded, config=args.config,
                   when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'))
     name = osp.splitext(osp.basename(args.checkpoint))[0] if args.checkpoint else 'random_initialisation'
     for path in filter(None, (osp.join(work_dir, 'evaluations', f'{name}.json'), args.out)):

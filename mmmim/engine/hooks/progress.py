@@ -47,15 +47,16 @@ class ProgressHook(Hook):
             self.progress.describe(self._where(runner))
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:
-        seconds = runner.message_hub.get_scalar('train/time').mean(runner.log_processor.window_size)
-        runner.message_hub.update_scalar('train/images_per_second', self.images_per_step / max(seconds, 1e-9))
-        if self.progress is None:
-            return
-        shown = {}
-        scalars = runner.message_hub.log_scalars
-        if self.every_n_inner_iters(batch_idx, self.interval) and 'train/loss' in scalars:
-            shown['loss'] = scalars['train/loss'].current()  # on the host already: the values were read for the log
-        self.progress.update(self.images_per_step, **shown)
+        logged = (self.every_n_inner_iters(batch_idx, self.interval)
+                  or self.end_of_epoch(runner.train_dataloader, batch_idx))
+        scalars, shown = runner.message_hub.log_scalars, {}
+        if logged:
+            seconds = scalars['train/time'].mean(runner.log_processor.window_size)
+            runner.message_hub.update_scalar('train/images_per_second', self.images_per_step / max(seconds, 1e-9))
+            if 'train/loss' in scalars:
+                shown['loss'] = scalars['train/loss'].current()  # on the host already: it was read for the log
+        if self.progress is not None:
+            self.progress.update(self.images_per_step, **shown)
 
     def after_train(self, runner) -> None:
         self.release(runner)

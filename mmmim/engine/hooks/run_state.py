@@ -51,6 +51,7 @@ class RunStateHook(Hook):
 
     def __init__(self, guard: bool = True) -> None:
         self.guard = guard
+        self.loaded = dict(iter=0, epoch=0)  # of the checkpoint that was loaded; None where it does not say
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         hub = checkpoint['message_hub']
@@ -61,6 +62,8 @@ class RunStateHook(Hook):
             checkpoint['mmmim'] = run_facts(runner)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        meta = checkpoint.get('meta')
+        self.loaded = {key: meta.get(key) if isinstance(meta, dict) else None for key in ('iter', 'epoch')}
         if getattr(runner, '_resume', False) and runner._train_loop is not None:
             if self.guard:
                 self._check(runner, checkpoint)
