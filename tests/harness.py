@@ -22,13 +22,22 @@ METHODS: Dict[str, dict] = {
         target=dict(type='PixelTarget'),
         head=dict(type='ReconstructionHead')),
 }
+METHODS['cmae'] = dict(
+    METHODS['mae'], type='CMAE',
+    data_preprocessor=dict(type='ViewPreprocessor', target_view=dict(type='ColorAugment', blur_prob=0.5)),
+    feature_decoder=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2),
+    projector=dict(type='Projector', hidden_dim=32, out_dim=16),
+    predictor=dict(type='Projector', hidden_dim=32, out_dim=16),
+    contrast_head=dict(type='ContrastiveHead'))
+TWO_VIEWS = {'cmae'}  # methods that train on two views of each image
 
 
 def make_config(work_dir: Path, images: Path, method: str = 'mae', epochs: int = 3, batch: int = 16, workers: int = 0,
                 **overrides: Any) -> Config:
     """A whole training config: 64 images in batches of 16 make 4 iterations an epoch."""
-    pipeline = [dict(type='LoadImage'), dict(type='RandomResizedCrop', size=16), dict(type='RandomFlip'),
-                dict(type='PackImage')]
+    views = ([dict(type='PixelShift', size=16, master_size=20, max_shift=4)] if method in TWO_VIEWS else
+             [dict(type='RandomResizedCrop', size=16), dict(type='RandomFlip')])
+    pipeline = [dict(type='LoadImage'), *views, dict(type='PackImage')]
     runtime = Config.fromfile(str(ROOT / 'configs/_base_/default_runtime.py'))
     cfg = Config(dict(runtime._cfg_dict.to_dict()))
     cfg.merge_from_dict(dict(

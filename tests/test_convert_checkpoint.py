@@ -106,10 +106,10 @@ def test_what_the_other_side_cannot_hold_is_listed_and_fails_without_permission(
     out = tmp_path / 'mae.pth'
     assert converter_main(tmp_path / 'cmae.pth', out, '--to', 'mae') == 1
     error = capsys.readouterr().err
-    assert 'target_backbone.blocks.#.attn.qkv.weight (2)' in error and 'head.predictor.fc#' not in error
-    assert 'head.predictor.fc0.weight' in error and '--allow-partial' in error and not out.exists()
+    assert 'target_backbone.blocks.#.attn.qkv.weight (2)' in error and 'predictor.fc#' not in error
+    assert 'predictor.fc0.weight' in error and '--allow-partial' in error and not out.exists()
     assert converter_main(tmp_path / 'cmae.pth', out, '--to', 'mae', '--allow-partial') == 0
-    assert 'head.predictor.fc0.weight' in capsys.readouterr().out
+    assert 'predictor.fc0.weight' in capsys.readouterr().out
     assert {'decoder_pred.weight', 'blocks.1.mlp.fc2.bias', 'mask_token'} <= set(load_file(out)['model'])
     fine_tuned = {f'backbone.blocks.0.{name}': torch.ones(4) for name in ('norm1.weight', 'ls1.gamma')}
     torch.save(fine_tuned, tmp_path / 'scaled.pth')

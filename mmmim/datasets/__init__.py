@@ -22,10 +22,11 @@ from .transforms import (
                          RandomResizedCrop,
                          Resize,
 )
+from .two_views import PixelShift, TwoCrops
 
 __all__ = [
     'AsBGR', 'CIFAR10', 'CenterCrop', 'ColorJitter', 'EpochSampler', 'FixedSizeCrop', 'IMAGE_EXTENSIONS', 'INaturalist',
     'ImageFolder', 'ImageNetC', 'ImageNetVariant', 'ImageReadError', 'ImageSource', 'ImageSubset', 'LoadImage',
-    'PackImage', 'Places', 'RandomFlip', 'RandomResizedCrop', 'Resize', 'RetryingDataset', 'SampleIndex',
-    'SeededDataset', 'draw_per_class', 'label_share', 'list_images', 'mim_collate'
+    'PackImage', 'PixelShift', 'Places', 'RandomFlip', 'RandomResizedCrop', 'Resize', 'RetryingDataset', 'SampleIndex',
+    'SeededDataset', 'TwoCrops', 'draw_per_class', 'label_share', 'list_images', 'mim_collate'
 ]

@@ -3,7 +3,8 @@
 - ``img_path`` (str) or ``img`` (``[H, W, C]`` uint8) from the data set, with ``gt_label``, ``sample_idx``, ``seed`` and
   ``replaced`` where it has them;
 - ``source`` (:class:`~mmmim.datasets.image_io.ImageSource`) from :class:`LoadImage`, not decoded yet;
-- ``img`` (``[h, w, C]`` uint8) from one of the crops, which decode only what they need.
+- ``img`` (``[h, w, C]`` uint8) from one of the crops, which decode only what they need;
+- ``views`` (a list of such images) from what makes two views (:mod:`mmmim.datasets.two_views`).
 
 Random choices use NumPy's global generator, which :class:`~mmmim.datasets.seeded.SeededDataset` seeds for each sample.
 """
@@ -276,14 +277,22 @@ class ColorJitter(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackImage(BaseTransform):
-    """The end of a pipeline: ``dict(inputs=uint8 tensor [C, H, W], data_samples=DataSample)``."""
+    """The end of a pipeline: ``dict(inputs=uint8 tensor [C, H, W], data_samples=DataSample)``.
+
+    Where a transform made two views of the image, ``inputs`` is a list of two such tensors.
+    """
 
     def transform(self, results: Dict) -> Dict:
         """Without a crop before it, the whole image is packed at its own size."""
-        image = np.ascontiguousarray(_image(results).transpose(2, 0, 1))
+        views = results.get('views')
+        inputs = _to_tensor(_image(results)) if views is None else [_to_tensor(view) for view in views]
         metainfo = dict(img_path=results.get('img_path', ''), sample_idx=results.get('sample_idx', -1),
                         replaced=results.get('replaced', []))
         if 'seed' in results:
             metainfo['seed'] = results['seed']
         label = {'gt_label': int(results['gt_label'])} if 'gt_label' in results else {}
-        return dict(inputs=torch.from_numpy(image), data_samples=DataSample(metainfo=metainfo, **label))
+        return dict(inputs=inputs, data_samples=DataSample(metainfo=metainfo, **label))
+
+
+def _to_tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

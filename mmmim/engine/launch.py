@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, init_dist
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint
 
@@ -240,9 +241,11 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     check_model(cfg.model)
     if 'run_state' not in (cfg.get('default_hooks') or {}):  # a config of another toolbox
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmmim.RunStateHook', guard=False)]
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if hasattr(model, 'check_batch') and 'total_batch_size' in cfg:
+        model.check_batch(cfg.train_dataloader.batch_size * world_size)
+    return runner
 
 
 def end_with(error: Exception, runner: Optional[Runner]) -> None:

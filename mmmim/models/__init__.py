@@ -1,9 +1,10 @@
 from .algorithms import *  # noqa: F401,F403
 from .backbones import *  # noqa: F401,F403
 from .batch_norm import CrossRankBatchNorm1d
-from .data_preprocessor import MIMDataPreprocessor
+from .color import ColorAugment
+from .data_preprocessor import MIMDataPreprocessor, ViewPreprocessor
 from .heads import *  # noqa: F401,F403
 from .necks import *  # noqa: F401,F403
 from .targets import *  # noqa: F401,F403
 
-__all__ = ['CrossRankBatchNorm1d', 'MIMDataPreprocessor']
+__all__ = ['ColorAugment', 'CrossRankBatchNorm1d', 'MIMDataPreprocessor', 'ViewPreprocessor']

@@ -54,11 +54,17 @@ def check_model(cfg: dict) -> None:
 
 
 def _keys_of(cls: type) -> Optional[set]:
-    """Names of the constructor's arguments; None when it takes any."""
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return {p.name for p in parameters} - {'self'}
+    """Names of the constructor's arguments, with those of the parents that it hands ``**kwargs`` to; None: it takes
+    any."""
+    known: set = set()
+    for parent in cls.__mro__:
+        if '__init__' not in vars(parent):
+            continue
+        parameters = inspect.signature(parent.__init__).parameters.values()
+        known |= {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return known - {'self'}
+    return None
 
 
 def _check_keys(cfg: dict, known: set, name: str, cls_name: str) -> None:

@@ -1,11 +1,12 @@
 """From uint8 batches to normalised float batches, on the device."""
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from ..registry import MODELS
+from .build import build_part
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -43,19 +44,27 @@ class MIMDataPreprocessor(BaseDataPreprocessor):
         if isinstance(inputs, (list, tuple)) and inputs and inputs[0].ndim == 3:
             inputs = torch.stack(list(inputs))
         if isinstance(inputs, (list, tuple)):
-            inputs = [self.normalize(view) for view in inputs]
+            views = self.change_views([self.to_float(view) for view in inputs], data.get('data_samples'))
+            inputs = [self.normalize(view) for view in views]
         else:
             inputs = self.normalize(inputs)
         return dict(inputs=inputs, data_samples=self.cast_data(data.get('data_samples')))
 
-    def normalize(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` in 0..255 to zero mean and unit variance, on the device."""
+    def change_views(self, views: List[Tensor], data_samples: Optional[list]) -> List[Tensor]:
+        """What happens to several views before they are normalised: here nothing."""
+        return views
+
+    def to_float(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` in 0..255 to torch's default dtype, on the device."""
         if images.shape[1] != len(self.mean):
             raise ValueError(f'images have {images.shape[1]} channels, but data_preprocessor.mean has {len(self.mean)} '
                              'values. Let `channels` of the loading transform, `in_chans` of the backbone and the '
                              'length of mean and std agree')
-        images = images.to(self.device, non_blocking=self._non_blocking).to(torch.get_default_dtype())
-        return (images - self._mean) / self._std
+        return images.to(self.device, non_blocking=self._non_blocking).to(torch.get_default_dtype())
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` in 0..255 to zero mean and unit variance, on the device."""
+        return (self.to_float(images) - self._mean) / self._std
 
     def denormalize(self, images: Tensor) -> Tensor:
         """Inverse of :meth:`normalize`, for pictures: ``[B, C, H, W]`` in 0..255, float."""
@@ -64,3 +73,28 @@ class MIMDataPreprocessor(BaseDataPreprocessor):
     def cast_data(self, data: Optional[list]):
         """Labels stay on the host: pre-training does not need them on the device."""
         return data
+
+
+@MODELS.register_module()
+class ViewPreprocessor(MIMDataPreprocessor):
+    """Also changes the colours of the second of two views, the target's, on the device (CMAE, section 3.2).
+
+    Args:
+        target_view: Config of the change, such as ``dict(type='ColorAugment')``; None: none.
+        mean, std, non_blocking: Of :class:`MIMDataPreprocessor`.
+    """
+
+    def __init__(self, target_view: Optional[dict] = None, mean: Sequence[float] = IMAGENET_MEAN,
+                 std: Sequence[float] = IMAGENET_STD, non_blocking: bool = True) -> None:
+        super().__init__(mean, std, non_blocking)
+        self.target_view = build_part(target_view, 'data_preprocessor.target_view')
+
+    def change_views(self, views: List[Tensor], data_samples: Optional[list]) -> List[Tensor]:
+        if self.target_view is None:
+            return views
+        online, second = views
+        if data_samples and all('seed' in sample for sample in data_samples):
+            seeds = torch.tensor([sample.seed for sample in data_samples], dtype=torch.int64)
+        else:  # a call outside the training loop
+            seeds = torch.randint(2**62, (len(second), ))
+        return [online, self.target_view(second / 255, seeds) * 255]

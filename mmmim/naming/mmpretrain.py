@@ -32,7 +32,7 @@ _TABLE = Renaming([*_encoder('backbone'), ('fc_norm', 'backbone.ln2'), *_decoder
 _CMAE = Renaming([
     *_encoder('backbone'), *_encoder('target_backbone'), *_decoder('neck', 'pixel_decoder'),
     *_decoder('feature_decoder', 'feature_decoder'),
-    *((name, name) for name in ('projector', 'target_projector', 'head.predictor'))])
+    ('projector', 'projector'), ('target_projector', 'target_projector'), ('predictor', 'head.predictor')])
 _BEIT = Renaming([(f'backbone.blocks.#.{ours}', f'backbone.layers.#.{theirs}') for ours, theirs in _BEIT_BLOCK])
 
 
@@ -71,8 +71,8 @@ def to_cmae(ours):
 def _write(ours, table):
     result, lost = {}, []
     for key, value in ours.items():
-        # CMAE's predictor is in its head; mmpretrain's linear classifier is all that a head of its own may hold
-        name = None if is_other_head(key) and table is not _CMAE else table.from_ours(key)
+        # a linear classifier is all that a head in mmpretrain's names holds
+        name = None if is_other_head(key) else table.from_ours(key)
         if name is None:
             lost.append(key)
         else:

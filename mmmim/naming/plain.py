@@ -81,7 +81,7 @@ def to_timm(ours):
                 lost.append(key)
             else:
                 result[name] = value
-        elif key.split('.')[0] in _HEADS and not key.startswith('head.predictor.'):
+        elif key.split('.')[0] in _HEADS:
             name = head_name(key)
             result[name.replace('head.', 'head.fc.') if is_swin else name] = value
         else:
@@ -97,7 +97,7 @@ def to_mae(ours):
         name = head_name(re.sub(r'^(backbone|neck)\.', '', key))
         known = (key.startswith('backbone.') and (name.startswith(outside) or re.match(_MAE_BLOCK, name))
                  or key.startswith('neck.') and is_decoder(name)
-                 or re.match(r'(fc_norm|head)\.', key) and not key.startswith('head.predictor.'))
+                 or re.match(r'(fc_norm|head)\.', key))
         if known:
             result[name] = value
         else:

@@ -64,6 +64,11 @@ def pooled_norm_name(key) -> str:
     return re.sub(r'^neck\.norm\.(weight|bias)$', r'fc_norm.\1', key)
 
 
+def classifier_name(key) -> str:
+    """The name in our classifiers of what timm and the original MAE call ``fc_norm`` and ``head``."""
+    return re.sub(r'^head\.(?=weight$|bias$)', 'head.fc.', re.sub(r'^fc_norm\.', 'neck.norm.', key))
+
+
 def is_classifier(key) -> bool:
     """Whether a name is that of a linear classifier."""
     return head_name(key) in ('head.weight', 'head.bias')

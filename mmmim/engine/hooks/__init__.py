@@ -4,6 +4,7 @@ from .classes import CheckClassesHook
 from .export_encoder import ExportEncoderHook
 from .fit_target import FitTargetHook
 from .knn import KNNHook
+from .momentum import CosineMomentumHook
 from .progress import ProgressHook
 from .reconstruction import ReconstructionHook
 from .run_record import RunRecordHook
@@ -11,6 +12,8 @@ from .run_state import RunStateHook
 from .runtime_info import DeferredRuntimeInfoHook
 from .step_seed import StepSeedHook
 
-__all__ = ['AtomicCheckpointHook', 'BadImagesHook', 'CheckClassesHook', 'DeferredRuntimeInfoHook', 'ExportEncoderHook',
-           'FitTargetHook', 'KNNHook', 'ProgressHook', 'ReconstructionHook', 'RunRecordHook', 'RunStateHook',
-           'StepSeedHook']
+__all__ = [
+    'AtomicCheckpointHook', 'BadImagesHook', 'CheckClassesHook', 'CosineMomentumHook', 'DeferredRuntimeInfoHook',
+    'ExportEncoderHook', 'FitTargetHook', 'KNNHook', 'ProgressHook', 'ReconstructionHook', 'RunRecordHook',
+    'RunStateHook', 'StepSeedHook'
+]

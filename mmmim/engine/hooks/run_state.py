@@ -9,16 +9,12 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import BaseLoop
 
+from ...naming.state import classifier_name
 from ...registry import HOOKS
 from ...translate import fill_encoder, to_mmmim
 
 # values of the smoothing window; the whole curve is in curve.jsonl
 HISTORY = 1000
-
-
-# where timm and the original MAE have the norm after pooling and the classifier, and where our classifiers have them
-_CLASSIFIER = {'fc_norm.weight': 'neck.norm.weight', 'fc_norm.bias': 'neck.norm.bias', 'head.weight': 'head.fc.weight',
-               'head.bias': 'head.fc.bias'}
 
 
 class ResumeError(RuntimeError):
@@ -102,15 +98,18 @@ class RunStateHook(Hook):
         backbone = getattr(model, 'backbone', None)
         if not type(backbone).__module__.startswith('mmmim.'):
             return  # another toolbox's backbone: its own business
-        state = {_CLASSIFIER.get(name, name): value for name, value in to_mmmim(checkpoint).items()}
+        state = {classifier_name(name): value for name, value in to_mmmim(checkpoint).items()}
         fill_encoder(backbone, checkpoint, logger=runner.logger)  # raises when the encoder does not fit
         encoder = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
         own = model.state_dict()
         rest = {k: v for k, v in state.items() if not k.startswith('backbone.') and k in own
                 and own[k].shape == v.shape}
+        loaded = {**rest, **encoder}
+        if hasattr(model, 'complete_state_dict'):
+            model.complete_state_dict(loaded)
         checkpoint.clear()
-        checkpoint['state_dict'] = {**rest, **encoder}
-        skipped = sorted(set(own) - set(rest) - set(encoder))
+        checkpoint['state_dict'] = loaded
+        skipped = sorted(set(own) - set(loaded))
         testing = not isinstance(runner._train_loop, BaseLoop)
         if skipped and testing and not type(model).__module__.startswith('mmmim.'):
             raise IncompleteCheckpointError(

@@ -1,5 +1,5 @@
 """What every pre-training method has in common."""
-from typing import Any, Callable, Dict, List, Optional, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 
 import torch
 from mmengine.model import BaseModel
@@ -53,6 +53,7 @@ class BaseAlgorithm(BaseModel):
         if self.target is not None:
             sizes['out_dim'] = self.target.out_dim
             self.target.set_image_statistics(preprocessor.mean, preprocessor.std)
+        self.sizes = sizes  # what further parts of a subclass are filled in with
         self.neck = build_part(neck, 'neck', **sizes)
         self.head = build_part(head, 'head', **sizes)
 
@@ -60,15 +61,17 @@ class BaseAlgorithm(BaseModel):
                   noise: Optional[Tensor] = None) -> PatchMask:
         """The mask of a batch ``[B, C, H, W]``.
 
-        It comes from ``noise`` when that is given, else from the samples' own seeds, else (no seeds: a call outside
-        the training loop) from torch's global generator.
+        It comes from ``noise`` when that is given, else from :func:`draw_noise`.
         """
         if noise is None:
-            seeds = sample_seeds(data_samples, images.device)
-            shape = self.masking.noise_shape
-            noise = (torch.rand(len(images), *shape, device=images.device) if seeds is None else
-                     randomness.uniform(seeds, shape, randomness.MASK))
+            noise = draw_noise(images, data_samples, self.masking.noise_shape, randomness.MASK)
         return self.masking(noise)
+
+    def check_batch(self, size: int) -> None:
+        """Called before training with the images that one pass of all ranks holds; a method that needs more raises."""
+
+    def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
+        """Called with what ``load_from`` found for this model: a method adds what follows from it, such as a copy."""
 
     def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
              noise: Optional[Tensor] = None) -> Dict[str, Tensor]:
@@ -157,6 +160,15 @@ def pool_tokens(tokens: Tensor, num_prefix_tokens: int, pool: str) -> Tensor:
     if pool == 'cls' and num_prefix_tokens:
         return tokens[:, 0]
     raise ValueError(f"pool='{pool}': use 'mean', or 'cls' when the backbone has a class token")
+
+
+def draw_noise(images: Tensor, data_samples: Optional[List[DataSample]], shape: Sequence[int], stream: int) -> Tensor:
+    """``[B, *shape]`` in [0, 1) on the images' device: from the samples' own seeds, or, where there are none (a call
+    outside the training loop), from torch's global generator."""
+    seeds = sample_seeds(data_samples, images.device)
+    if seeds is None:
+        return torch.rand(len(images), *shape, device=images.device)
+    return randomness.uniform(seeds, shape, stream)
 
 
 def sample_seeds(data_samples: Optional[List[DataSample]], device: torch.device) -> Optional[Tensor]:

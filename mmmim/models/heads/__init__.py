@@ -1,3 +1,4 @@
+from .contrastive import ContrastiveHead
 from .reconstruction import PatchLossHead, ReconstructionHead, TokenHead
 
-__all__ = ['PatchLossHead', 'ReconstructionHead', 'TokenHead']
+__all__ = ['ContrastiveHead', 'PatchLossHead', 'ReconstructionHead', 'TokenHead']

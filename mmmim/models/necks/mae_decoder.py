@@ -66,6 +66,11 @@ class MAEDecoder(BaseModule):
         Returns:
             ``[B, L, out_dim]`` in image order.
         """
+        x = self.decoder_norm(self.decode(tokens, mask))
+        return self.decoder_pred(x[:, self.num_prefix_tokens:])
+
+    def decode(self, tokens: Tensor, mask: PatchMask, num_blocks: Optional[int] = None) -> Tensor:
+        """The full set of tokens ``[B, prefix + L, embed_dim]`` after the first ``num_blocks`` blocks (all)."""
         x = self.decoder_embed(tokens)
         prefix, patches = x[:, :self.num_prefix_tokens], x[:, self.num_prefix_tokens:]
         if patches.shape[1] != self.num_patches:
@@ -74,5 +79,4 @@ class MAEDecoder(BaseModule):
             patches = torch.cat([patches, mask_tokens], dim=1)
             patches = patches.gather(1, mask.ids_restore[..., None].expand(-1, -1, patches.shape[2]))
         x = torch.cat([prefix, patches], dim=1) + self.decoder_pos_embed
-        x = self.decoder_norm(run_blocks(self.decoder_blocks, x))
-        return self.decoder_pred(x[:, self.num_prefix_tokens:])
+        return run_blocks(self.decoder_blocks[:num_blocks], x)

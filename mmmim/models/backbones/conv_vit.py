@@ -1,0 +1,206 @@
+"""The hybrid convolutional ViT of ConvMAE (Gao et al., 2022), as CMAE's experiments marked * use it."""
+from typing import Dict, NamedTuple, Optional, Tuple, Union
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor, nn
+
+from ...registry import MODELS
+from ...translate import fill_encoder, split_encoder
+from ..blocks import LayerNorm, build_blocks, init_weights, layer_depth, run_blocks
+from ..freezing import freeze_all_but_last
+from ..masking import PatchMask
+from ..patches import Size, grid_size, to_2tuple
+from ..positions import sincos_positions
+from .masked_conv import ConvTokenizer, project_windows
+
+
+class ConvViTArchitecture(NamedTuple):
+    """Widths, blocks and MLP ratios of the two convolutional stages and of the transformer; its attention heads."""
+    embed_dims: Tuple[int, int, int]
+    depths: Tuple[int, int, int]
+    num_heads: int
+    mlp_ratios: Tuple[float, float, float] = (4.0, 4.0, 4.0)
+
+
+ARCHITECTURES: Dict[str, ConvViTArchitecture] = {
+    'small': ConvViTArchitecture((128, 256, 384), (2, 2, 11), 6),
+    'base': ConvViTArchitecture((256, 384, 768), (2, 2, 11), 12),
+}
+# patch size: strides of the three embeddings; a patch is always 4x4 positions of stage 1 and 2x2 of stage 2
+STRIDES: Dict[int, Tuple[int, int, int]] = {16: (4, 2, 2), 8: (2, 2, 2), 4: (1, 2, 2)}
+
+
+@MODELS.register_module()
+class ConvViT(BaseModule):
+    """Two stages of masked convolutions, then a transformer on the visible patches; no class token.
+
+    CMAE (Sec. 4.1) describes its encoder in two ways that differ: "a hybrid convolutional ViT which is also used by
+    ConvMAE", and one where "a multi-layer convolutional network is used as token projection". Both are here, of "the
+    same model size as the ViT counterpart": ViT-B/16 has 85.8M parameters, ``'hybrid'`` 88.3M (3.0% more) and
+    ``'stem'`` 84.0M (2.1% less), with 11 transformer blocks in each (12 would give the stem 91.1M). To stay within 3%
+    the third embedding is ViT's plain projection: the layer norm, GELU and 768x768 linear layer that ConvMAE's code
+    has after it would make 88.9M of ``'hybrid'``.
+
+    Args:
+        arch: ``'base'`` (ConvMAE-B), ``'small'``, or a dict of ``embed_dims``, ``depths`` (three each: two
+            convolutional stages, the transformer), ``num_heads`` and optionally ``mlp_ratios``.
+        conv_vit: ``'hybrid'``: projections of both stages' features are added to the last tokens, before the final
+            norm, as in ConvMAE (the default: it is the encoder that CMAE's table compares with). ``'stem'``: the
+            stages are only a tokenizer.
+        fuse: Whether ``'hybrid'`` makes that sum. ConvMAE's fine-tuned classifier does not: with False, a pre-trained
+            checkpoint's projections are left out.
+        img_size: Pixels, an int or (height, width).
+        patch_size: Total stride: 16 (stages at strides 4 and 8), 8 (2 and 4) or 4 (1 and 2). Must divide ``img_size``.
+        in_chans: Image channels.
+        drop_path_rate: Stochastic depth, growing linearly over all blocks of the three stages.
+        final_norm: Layer norm at the end.
+        trainable_blocks: Train only so many of the last transformer blocks, and with them the fusion and the final
+            norm; the rest gets no gradient and stays in evaluation mode. 0: nothing is trained. 0.5: the last block's
+            MLP. None or the number of transformer blocks: everything.
+        compiled: Compile the transformer blocks in place.
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a checkpoint of a ConvViT and
+            fails when it does not match.
+
+    Attributes:
+        embed_dim, grid_size (h, w), num_prefix_tokens (0), patch_size (h, w), in_chans.
+
+    Raises:
+        ValueError: An unknown ``arch``, ``conv_vit`` or ``patch_size``, or one that does not divide the image.
+    """
+
+    def __init__(self,
+                 arch: Union[str, dict] = 'base',
+                 conv_vit: str = 'hybrid',
+                 fuse: bool = True,
+                 img_size: Size = 224,
+                 patch_size: Size = 16,
+                 in_chans: int = 3,
+                 drop_path_rate: float = 0.0,
+                 final_norm: bool = True,
+                 trainable_blocks: Optional[float] = None,
+                 compiled: bool = False,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        dims, depths, num_heads, mlp_ratios = resolve_architecture(arch)
+        if conv_vit not in ('hybrid', 'stem'):
+            raise ValueError(f"conv_vit='{conv_vit}' is not known; use 'hybrid' or 'stem'")
+        strides = resolve_strides(patch_size)
+        self.conv_vit, self.embed_dim, self.in_chans = conv_vit, dims[2], in_chans
+        self.img_size, self.patch_size = to_2tuple(img_size), to_2tuple(patch_size)
+        self.grid_size = grid_size(img_size, patch_size)
+        self.num_prefix_tokens, self.cls_token = 0, None
+
+        rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist()
+        self.patch_embed = ConvTokenizer(in_chans, dims, depths, mlp_ratios, strides, rates)
+        self.pos_embed = nn.Parameter(sincos_positions(dims[2], self.grid_size, 0), requires_grad=False)
+        self.blocks = build_blocks(dims[2], depths[2], num_heads, mlp_ratios[2], rates[-depths[2]:], compiled)
+        sides = (strides[1] * strides[2], strides[2])  # positions of a patch at the strides of the stages
+        self.fuse = nn.ModuleList(nn.Conv2d(dim, dims[2], side, side) for dim, side in zip(dims, sides)
+                                  if fuse and conv_vit == 'hybrid')
+        self.norm = LayerNorm(dims[2]) if final_norm else nn.Identity()
+        self._reset_parameters()
+        # a tuple: modules in it are not registered a second time
+        self.frozen = () if trainable_blocks is None else tuple(freeze_all_but_last(self, trainable_blocks))
+        if trainable_blocks == 0:
+            self.fuse.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'ConvViT':
+        """Training mode for what is trained: frozen parts drop nothing."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
+        """``(layer, number of layers)`` of a parameter, for layer-wise learning rates.
+
+        Both convolutional stages are layer 0, transformer block i is layer i + 1, fusion and norm are the last one.
+        """
+        return layer_depth(param_name, prefix, len(self.blocks))
+
+    def _reset_parameters(self) -> None:
+        # In the constructor and nowhere else: `init_weights` runs after a checkpoint may have been loaded.
+        self.apply(init_weights)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                if module.groups == 1:  # the strided ones, as the linear layers they are; depth-wise ones: PyTorch's
+                    nn.init.xavier_uniform_(module.weight.view(module.out_channels, -1))
+                nn.init.zeros_(module.bias)
+
+    def init_weights(self) -> None:
+        """Load ``init_cfg``'s checkpoint, once; without one, leave the constructor's initialisation as it is."""
+        if self._is_init or not self.init_cfg:
+            self._is_init = True
+            return
+        cfg = dict(self.init_cfg)
+        if cfg.pop('type') != 'Pretrained':
+            raise ValueError(f"ConvViT initialises itself; init_cfg can only be of type 'Pretrained', not {cfg}")
+        cfg.pop('map_location', None)  # MMEngine's third key; weights are read to the CPU and copied
+        if self.conv_vit == 'hybrid' and not self.fuse:
+            cfg['checkpoint'] = _without_fusion(**cfg)
+            cfg['prefix'] = 'backbone.'
+        fill_encoder(self, **cfg)
+        self._is_init = True
+
+    def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
+        """Encode the visible patches (all without a mask). What is removed changes nothing.
+
+        Args:
+            images: ``[B, C, H, W]``.
+            mask: Which patches are visible.
+
+        Returns:
+            ``[B, T, D]``; T = L_v in the order of ``mask.ids_keep``, or L in image order without a mask.
+        """
+        self._check(images)
+        ids = None if mask is None else mask.ids_keep
+        x, features = self.patch_embed(images, ids, self.grid_size)
+        x = run_blocks(self.blocks, x + (self.pos_embed if ids is None else self.pos_embed[0][ids]))
+        for projection, feature in zip(self.fuse, features):
+            x = x + project_windows(feature, projection)[:, :, 0, 0]
+        return self.norm(x)
+
+    def _check(self, images: Tensor) -> None:
+        if tuple(images.shape[1:]) != (self.in_chans, *self.img_size):
+            raise ValueError(f'the backbone was built for images of {self.in_chans}x{self.img_size[0]}x'
+                             f'{self.img_size[1]} (channels, height, width) and got {list(images.shape[1:])}. Let the '
+                             'crop in the data pipeline and the `img_size` and `in_chans` of the backbone agree')
+
+
+def resolve_architecture(arch: Union[str, dict]) -> ConvViTArchitecture:
+    if isinstance(arch, str):
+        if arch not in ARCHITECTURES:
+            raise ValueError(f"arch='{arch}' is not known; use one of {', '.join(ARCHITECTURES)}, or a dict of "
+                             'embed_dims, depths and num_heads')
+        return ARCHITECTURES[arch]
+    wanted = {'embed_dims', 'depths', 'num_heads'}
+    if not wanted <= set(arch) <= wanted | {'mlp_ratios'}:
+        raise ValueError(f'arch={dict(arch)} needs exactly the keys embed_dims, depths, num_heads (and may have '
+                         'mlp_ratios)')
+    resolved = ConvViTArchitecture(**arch)
+    if {len(resolved.embed_dims), len(resolved.depths), len(resolved.mlp_ratios)} != {3} or min(resolved.depths) < 1:
+        raise ValueError(f'arch={dict(arch)} needs three widths, three depths of at least 1 and three MLP ratios: two '
+                         'convolutional stages and the transformer')
+    return resolved
+
+
+def resolve_strides(patch_size: Size) -> Tuple[int, int, int]:
+    height, width = to_2tuple(patch_size)
+    if height != width or height not in STRIDES:
+        raise ValueError(f'patch_size={patch_size} is no total stride of a ConvViT; use one of '
+                         f'{", ".join(map(str, STRIDES))}')
+    return STRIDES[height]
+
+
+def _without_fusion(checkpoint: str, prefix: str = 'backbone.', **_) -> dict:
+    """A checkpoint's parameters with the encoder under ``backbone.`` and without the projections for the sum."""
+    file = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
+    encoder, others, _ = split_encoder(file, prefix, owned=True)
+    kept = {key: value for key, value in encoder.items() if not key.startswith('fuse.')}
+    if len(kept) < len(encoder):
+        print_log(f'fuse=False: {len(encoder) - len(kept)} keys of the multi-scale sum are not loaded.', 'current')
+    others = {key: value for key, value in others.items() if not key.startswith('backbone.')}
+    return {**others, **{f'backbone.{key}': value for key, value in kept.items()}}
