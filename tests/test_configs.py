@@ -28,6 +28,7 @@ DEFAULT = 'configs/mae/ablations/_default.py'
 IMAGENET = {f'configs/mae/vit-{size}_{epochs}e.py': (arch, patch, epochs)
             for size, arch, patch in (('s', 'small', 16), ('b', 'base', 16), ('l', 'large', 16), ('h', 'huge', 14))
             for epochs in (300, 800, 1600)}
+IMAGENET.update({f'configs/mae/conv-vit-b_{epochs}e.py': ('base', 16, epochs) for epochs in (800, 1600)})
 GONE = '(not there)'
 
 
@@ -56,7 +57,9 @@ def resolved(name, processes=8):
 def shrunk(cfg):
     """The model's config with small blocks in encoder and decoder; images, patches, target and masking stay."""
     model = cfg.model
-    if isinstance(model.backbone.arch, str):
+    if model.backbone.type == 'ConvViT':
+        model.backbone.arch = dict(embed_dims=(12, 24, 48), depths=(1, 1, 2), num_heads=3)
+    elif isinstance(model.backbone.arch, str):
         model.backbone.arch = dict(embed_dim=48, depth=2, num_heads=3)
     model.neck.update(embed_dim=48, depth=min(model.neck.depth, 2), num_heads=3)
     return model

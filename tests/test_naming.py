@@ -158,7 +158,7 @@ def test_the_authors_cmae_encodes_as_in_their_code(tmp_path):
     assert_same(from_mmmim(ours, 'cmae'), state)
     lost = left_out(ours, 'mae')
     assert {key.split('.')[0] for key in lost} == {'target_backbone', 'feature_decoder', 'projector',
-                                                   'target_projector', 'head'}
+                                                   'target_projector', 'predictor'}
     torch.save(dict(state_dict=state), tmp_path / 'cmae.pth')
     backbone = MaskedViT(dict(embed_dim=48, depth=2, num_heads=3), 32, 4, init_cfg=dict(
         type='Pretrained', checkpoint=str(tmp_path / 'cmae.pth'), prefix='backbone.'))

@@ -1,9 +1,9 @@
 """What a classification config leaves open, filled in from what it says elsewhere."""
-from typing import Any, List
+from typing import Any, List, Tuple
 
 from mmengine.config import Config
 
-from ..models.backbones.masked_vit import resolve_architecture
+from ..models.backbones import conv_vit, masked_vit
 
 
 def settle_classifier(cfg: Config) -> None:
@@ -21,13 +21,13 @@ def settle_classifier(cfg: Config) -> None:
     """
     model = cfg.get('model') or {}
     backbone = model.get('backbone') or {}
-    if _name(model) != 'ImageClassifier' or _name(backbone) != 'MaskedViT':
+    if _name(model) != 'ImageClassifier' or _name(backbone) not in ('MaskedViT', 'ConvViT'):
         return
     _set_pretrained(cfg, backbone)
-    embed_dim = resolve_architecture(backbone.get('arch', 'base'))[0]
+    embed_dim, num_prefix_tokens = _tokens(backbone)
     if _name(model.get('neck') or {}) == 'PoolTokens':
         model.neck.setdefault('in_dim', embed_dim)
-        model.neck.setdefault('num_prefix_tokens', int(backbone.get('class_token', True)))
+        model.neck.setdefault('num_prefix_tokens', num_prefix_tokens)
     if 'head' in model:
         model.head.setdefault('in_channels', embed_dim)
         if cfg.get('num_classes') is not None:
@@ -40,6 +40,14 @@ def settle_classifier(cfg: Config) -> None:
 def _name(part: Any) -> str:
     """A part's type without its scope."""
     return str(part.get('type', '')).rpartition('.')[2]
+
+
+def _tokens(backbone: Any) -> Tuple[int, int]:
+    """Width of the tokens, and how many come before the patches."""
+    arch = backbone.get('arch', 'base')
+    if _name(backbone) == 'ConvViT':
+        return conv_vit.resolve_architecture(arch).embed_dims[-1], 0
+    return masked_vit.resolve_architecture(arch)[0], int(backbone.get('class_token', True))
 
 
 def _set_pretrained(cfg: Config, backbone: Any) -> None:

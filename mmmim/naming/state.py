@@ -43,7 +43,8 @@ def list_names(keys) -> str:
 def describe(keys) -> str:
     """What kind of network such names belong to, for a message: a ConvNet, a Swin, ..."""
     keys = set(keys)
-    signs = (('a ResNet', r'(.*\.)?layer1\.0\.conv1\.weight'),
+    signs = (('a convolutional ViT', r'(.*\.)?patch_embed\.stages\.\d+\.blocks\.\d+\.depthwise\.'),
+             ('a ResNet', r'(.*\.)?layer1\.0\.conv1\.weight'),
              ('a ConvNeXt', r'(.*\.)?stages\.\d+\.(blocks\.)?\d+\.(conv_dw|depthwise_conv|dwconv)\.'),
              ('a Swin V2', r'.*\.(cpb_mlp|logit_scale)'),
              ('a Swin', r'.*(stages|layers)\.\d+\.blocks\.\d+\..*relative_position_bias_table'),

@@ -140,10 +140,11 @@ def _test(run: RunData, command: Optional[Command], checkpoint: str) -> Optional
 def _fine_tune(run: RunData, checkpoint: str) -> Optional[Step]:
     model = run.config.get('model')
     backbone = model.get('backbone') if isinstance(model, dict) else None
-    if not isinstance(backbone, dict) or backbone.get('type') not in ('MaskedViT', 'mmmim.MaskedViT'):
+    name = str(backbone.get('type')).rpartition('.')[2] if isinstance(backbone, dict) else ''
+    if name not in ('MaskedViT', 'ConvViT'):
         return None
     values = {key: value for key, value in backbone.items() if key not in ('type', 'init_cfg')}
-    arguments = ', '.join(f'{key}={value!r}' for key, value in dict(type='mmmim.MaskedViT', **values).items())
+    arguments = ', '.join(f'{key}={value!r}' for key, value in dict(type=f'mmmim.{name}', **values).items())
     return Step('Fine-tune it, in a config of any toolbox', f'''custom_imports = dict(imports=['mmmim'])
 backbone = dict({arguments},
                 init_cfg=dict(type='Pretrained', checkpoint={osp.abspath(checkpoint)!r}, prefix='backbone.'))''')

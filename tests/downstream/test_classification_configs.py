@@ -27,6 +27,7 @@ FINETUNE = {  # arch, patch, size, drop path, base lr, layer decay, epochs, warm
     'vit-h_finetune_50e': ('huge', 14, 224, 0.3, 1e-3, 0.75, 50, 5, 1024),
     'vit-h448_finetune_50e': ('huge', 14, 448, 0.3, 1e-3, 0.75, 50, 5, 1024),
     'vit-b_finetune_100e_cmae': ('base', 16, 224, 0.1, 2.5e-4, 0.65, 100, 5, 1024),
+    'conv-vit-b_finetune_100e_cmae': ('base', 16, 224, 0.1, 2.5e-4, 0.65, 100, 5, 1024),
     'vit-b_finetune_100e_crossmae': ('base', 16, 224, 0.1, 1e-3, 0.65, 100, 5, 1024),
     'vit-s_finetune_100e_crossmae': ('small', 16, 224, 0.1, 1e-3, 0.65, 100, 5, 1024),
     'vit-b_finetune_100e_vision-electra': ('base', 16, 224, 0.1, 1.25e-3, 0.9, 100, 20, 640),
@@ -77,7 +78,9 @@ def test_builds_reads_an_image_and_has_a_loss(name, photo, scope):
     size = cfg.model.backbone.img_size
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert read(loader.dataset.pipeline, photo)['inputs'].shape == (3, size, size)
-    cfg.model.backbone.arch = dict(embed_dim=24, depth=2, num_heads=3)
+    cfg.model.backbone.arch = (
+        dict(embed_dims=(8, 16, 24), depths=(1, 1, 2), num_heads=3) if cfg.model.backbone.type == 'mmmim.ConvViT' else
+        dict(embed_dim=24, depth=2, num_heads=3))
     cfg.model.backbone.trainable_blocks = min(cfg.model.backbone.get('trainable_blocks', 2), 1)
     cfg.model.neck.pop('in_dim'), cfg.model.head.pop('in_channels')
     settle_classifier(cfg)

@@ -3,17 +3,17 @@ from typing import Dict, NamedTuple, Optional, Tuple, Union
 
 import torch
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ...translate import fill_encoder, split_encoder
-from ..blocks import LayerNorm, build_blocks, init_weights, layer_depth, run_blocks
+from ...translate import split_encoder
+from ..blocks import LayerNorm, build_blocks, init_weights, run_blocks
 from ..freezing import freeze_all_but_last
 from ..masking import PatchMask
 from ..patches import Size, grid_size, to_2tuple
 from ..positions import sincos_positions
+from .base import BaseEncoder
 from .masked_conv import ConvTokenizer, project_windows
 
 
@@ -34,7 +34,7 @@ STRIDES: Dict[int, Tuple[int, int, int]] = {16: (4, 2, 2), 8: (2, 2, 2), 4: (1, 
 
 
 @MODELS.register_module()
-class ConvViT(BaseModule):
+class ConvViT(BaseEncoder):
     """Two stages of masked convolutions, then a transformer on the visible patches; no class token.
 
     CMAE (Sec. 4.1) describes its encoder in two ways that differ: "a hybrid convolutional ViT which is also used by
@@ -63,6 +63,9 @@ class ConvViT(BaseModule):
         compiled: Compile the transformer blocks in place.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a checkpoint of a ConvViT and
             fails when it does not match.
+
+    For layer-wise learning rates both convolutional stages are layer 0, transformer block i is layer i + 1, fusion and
+    norm are the last one.
 
     Attributes:
         embed_dim, grid_size (h, w), num_prefix_tokens (0), patch_size (h, w), in_chans.
@@ -102,24 +105,9 @@ class ConvViT(BaseModule):
                                   if fuse and conv_vit == 'hybrid')
         self.norm = LayerNorm(dims[2]) if final_norm else nn.Identity()
         self._reset_parameters()
-        # a tuple: modules in it are not registered a second time
         self.frozen = () if trainable_blocks is None else tuple(freeze_all_but_last(self, trainable_blocks))
         if trainable_blocks == 0:
             self.fuse.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> 'ConvViT':
-        """Training mode for what is trained: frozen parts drop nothing."""
-        super().train(mode)
-        for module in self.frozen:
-            module.eval()
-        return self
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
-        """``(layer, number of layers)`` of a parameter, for layer-wise learning rates.
-
-        Both convolutional stages are layer 0, transformer block i is layer i + 1, fusion and norm are the last one.
-        """
-        return layer_depth(param_name, prefix, len(self.blocks))
 
     def _reset_parameters(self) -> None:
         # In the constructor and nowhere else: `init_weights` runs after a checkpoint may have been loaded.
@@ -130,20 +118,10 @@ class ConvViT(BaseModule):
                     nn.init.xavier_uniform_(module.weight.view(module.out_channels, -1))
                 nn.init.zeros_(module.bias)
 
-    def init_weights(self) -> None:
-        """Load ``init_cfg``'s checkpoint, once; without one, leave the constructor's initialisation as it is."""
-        if self._is_init or not self.init_cfg:
-            self._is_init = True
-            return
-        cfg = dict(self.init_cfg)
-        if cfg.pop('type') != 'Pretrained':
-            raise ValueError(f"ConvViT initialises itself; init_cfg can only be of type 'Pretrained', not {cfg}")
-        cfg.pop('map_location', None)  # MMEngine's third key; weights are read to the CPU and copied
+    def load_pretrained(self, **cfg) -> None:
         if self.conv_vit == 'hybrid' and not self.fuse:
-            cfg['checkpoint'] = _without_fusion(**cfg)
-            cfg['prefix'] = 'backbone.'
-        fill_encoder(self, **cfg)
-        self._is_init = True
+            cfg.update(checkpoint=_without_fusion(**cfg), prefix='backbone.')
+        super().load_pretrained(**cfg)
 
     def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         """Encode the visible patches (all without a mask). What is removed changes nothing.
@@ -155,19 +133,13 @@ class ConvViT(BaseModule):
         Returns:
             ``[B, T, D]``; T = L_v in the order of ``mask.ids_keep``, or L in image order without a mask.
         """
-        self._check(images)
+        self.check_images(images)
         ids = None if mask is None else mask.ids_keep
         x, features = self.patch_embed(images, ids, self.grid_size)
         x = run_blocks(self.blocks, x + (self.pos_embed if ids is None else self.pos_embed[0][ids]))
         for projection, feature in zip(self.fuse, features):
             x = x + project_windows(feature, projection)[:, :, 0, 0]
         return self.norm(x)
-
-    def _check(self, images: Tensor) -> None:
-        if tuple(images.shape[1:]) != (self.in_chans, *self.img_size):
-            raise ValueError(f'the backbone was built for images of {self.in_chans}x{self.img_size[0]}x'
-                             f'{self.img_size[1]} (channels, height, width) and got {list(images.shape[1:])}. Let the '
-                             'crop in the data pipeline and the `img_size` and `in_chans` of the backbone agree')
 
 
 def resolve_architecture(arch: Union[str, dict]) -> ConvViTArchitecture:

@@ -2,18 +2,17 @@
 from typing import Dict, Optional, Tuple, Union
 
 import torch
-from mmengine.model import BaseModule
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
-from ...translate import fill_encoder
-from ..blocks import LayerNorm, build_blocks, init_weights, layer_depth, run_blocks
+from ..blocks import LayerNorm, build_blocks, init_weights, run_blocks
 from ..freezing import freeze_all_but_last
 from ..masking import PatchMask
 from ..patches import Size, gather_patches, grid_size, to_2tuple
 from ..positions import sincos_positions
+from .base import BaseEncoder
 
 # name: (embed_dim, depth, num_heads); the patch size is a key of its own (huge: 14 in the papers)
 ARCHITECTURES: Dict[str, Tuple[int, int, int]] = {
@@ -26,7 +25,7 @@ ARCHITECTURES: Dict[str, Tuple[int, int, int]] = {
 
 
 @MODELS.register_module()
-class MaskedViT(BaseModule):
+class MaskedViT(BaseEncoder):
     """ViT encoder with timm's parameter names, for whole images and for visible patches only.
 
     Args:
@@ -81,19 +80,7 @@ class MaskedViT(BaseModule):
         self.blocks = build_blocks(self.embed_dim, depth, num_heads, mlp_ratio, rates, compiled)
         self.norm = LayerNorm(self.embed_dim) if final_norm else nn.Identity()
         self._reset_parameters()
-        # a tuple: modules in it are not registered a second time
         self.frozen = () if trainable_blocks is None else tuple(freeze_all_but_last(self, trainable_blocks))
-
-    def train(self, mode: bool = True) -> 'MaskedViT':
-        """Training mode for what is trained: frozen parts drop nothing."""
-        super().train(mode)
-        for module in self.frozen:
-            module.eval()
-        return self
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
-        """``(layer, number of layers)`` of a parameter, for layer-wise learning rates."""
-        return layer_depth(param_name, prefix, len(self.blocks))
 
     def _reset_parameters(self) -> None:
         # In the constructor and nowhere else: `init_weights` runs after a checkpoint may have been loaded.
@@ -103,18 +90,6 @@ class MaskedViT(BaseModule):
         for token in (self.cls_token, self.mask_token):
             if token is not None:
                 nn.init.normal_(token, std=0.02)
-
-    def init_weights(self) -> None:
-        """Load ``init_cfg``'s checkpoint, once; without one, leave the constructor's initialisation as it is."""
-        if self._is_init or not self.init_cfg:
-            self._is_init = True
-            return
-        cfg = dict(self.init_cfg)
-        if cfg.pop('type') != 'Pretrained':
-            raise ValueError(f"MaskedViT initialises itself; init_cfg can only be of type 'Pretrained', not {cfg}")
-        cfg.pop('map_location', None)  # MMEngine's third key; weights are read to the CPU and copied
-        fill_encoder(self, **cfg)
-        self._is_init = True
 
     def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         """Encode the visible patches (all without a mask).
@@ -127,7 +102,7 @@ class MaskedViT(BaseModule):
             ``[B, num_prefix_tokens + T, D]``; T = L_v in the order of ``mask.ids_keep``, or L in image order without
             a mask or with ``mask_tokens``.
         """
-        self._check(images)
+        self.check_images(images)
         x = self._embed(images, mask)
         if self.cls_token is not None:
             cls_token = self.cls_token + self.pos_embed[:, :1]
@@ -145,12 +120,6 @@ class MaskedViT(BaseModule):
         if mask is not None:
             x = torch.where(mask.mask[..., None].bool(), self.mask_token.to(x.dtype), x)
         return x + positions
-
-    def _check(self, images: Tensor) -> None:
-        if tuple(images.shape[1:]) != (self.in_chans, *self.img_size):
-            raise ValueError(f'the backbone was built for images of {self.in_chans}x{self.img_size[0]}x'
-                             f'{self.img_size[1]} (channels, height, width) and got {list(images.shape[1:])}. Let the '
-                             'crop in the data pipeline and the `img_size` and `in_chans` of the backbone agree')
 
 
 def resolve_architecture(arch: Union[str, dict]) -> Tuple[int, int, int, float]:
