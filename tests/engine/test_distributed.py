@@ -2,6 +2,7 @@
 import pytest
 from harness import METHODS, largest_difference, load_weights, make_config, read_curve, save_config, train
 
+WHOLE_BATCH = {'toy', 'cmae'}  # batch statistics and negatives do not cross accumulated batches
 TOY = dict(
     type='TwoPhaseToy',
     backbone=dict(type='MaskedViT', arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=4),
@@ -11,7 +12,10 @@ TOY = dict(
 
 def _config(folder, image_root, method, limit=None, **overrides):
     options = {'model.backbone.drop_path_rate': 0.0, 'max_batch_per_device': limit,
-               'custom_hooks': [dict(type='DieHook')], 'default_hooks.export_encoder': None, **overrides}
+               'custom_hooks': [dict(type='DieHook')], 'default_hooks.export_encoder': None,
+               # a gradient that is zero in theory (of a bias before a batch norm, of keys) is round-off, and AdamW
+               # divides it by this
+               'optim_wrapper.optimizer.eps': 1e-6, **overrides}
     cfg = make_config(folder / 'run', image_root, 'mae' if method == 'toy' else method, epochs=5, workers=1, **options)
     if method == 'toy':
         adamw = dict(type='AdamW', lr=1e-3, fused=True)
@@ -42,7 +46,7 @@ def alone(request, tmp_path_factory, image_root):
     ('float64', 2, None), ('float64', 2, 4), ('float32', 2, None)], ids=['two', 'two-accumulating', 'two-float32'])
 def test_two_processes_equal_one(alone, tmp_path, image_root, dtype, processes, limit):
     method, expected = alone
-    if method == 'toy' and limit:
+    if method in WHOLE_BATCH and limit:
         pytest.skip('batch statistics do not cross accumulated batches')
     train(_config(tmp_path, image_root, method, limit), processes=processes, TEST_DTYPE=dtype)
     weights, curve = expected[dtype]
@@ -56,7 +60,7 @@ def test_two_processes_equal_one(alone, tmp_path, image_root, dtype, processes, 
 
 def test_accumulation_equals_the_whole_batch(alone, tmp_path, image_root):
     method, expected = alone
-    if method == 'toy':
+    if method in WHOLE_BATCH:
         pytest.skip('batch statistics do not cross accumulated batches')
     train(_config(tmp_path, image_root, method, limit=4), TEST_DTYPE='float64')
     assert largest_difference(expected['float64'][0], load_weights(tmp_path / 'run')) < 1e-9
@@ -81,6 +85,8 @@ def test_bf16_with_accumulation_in_two_processes(method, tmp_path, image_root):
     curves = []
     for dtype in ('float32', 'bfloat16'):
         overrides = {'wrapper': dict(dtype=dtype)} if method == 'toy' else {'optim_wrapper.dtype': dtype}
+        if method == 'cmae':  # a contrast among few images amplifies what a large step does to a rounding error
+            overrides['base_lr'] = 1e-3
         train(_config(tmp_path / dtype, image_root, method, accumulate, **overrides), processes=2)
         curves.append([line['loss'] for line in read_curve(tmp_path / dtype / 'run')])
     assert curves[0] != curves[1]

@@ -1,6 +1,7 @@
 """CMAE against the authors' numbers (stored in float32), and what the method promises."""
 import copy
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 from harness import METHODS, ROOT
 from torch.nn import functional as F
 
+from mmmim.engine.hooks import CosineMomentumHook
+from mmmim.engine.optim import AutocastOptimWrapper
 from mmmim.models.algorithms import MAE
 from mmmim.models.masking import unit_masking
 from mmmim.models.momentum import momentum_update
@@ -157,6 +160,41 @@ def test_momentum_update_is_the_formula(momentum):
         expected = momentum * old[name] + (1 - momentum) * online if name in trained else old[name]
         # one unit in the last place: the multiplication may be fused with the addition
         torch.testing.assert_close(new, expected, rtol=0 if name not in trained else 2.0**-23, atol=2.0**-26)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_target_moves_once_an_optimizer_step(dtype):
+    """Not once a micro-batch; and by the formula, whatever the precision of the forward pass."""
+    model = tiny()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    wrapper = AutocastOptimWrapper(dtype=dtype, optimizer=optimizer, accumulative_counts=2)
+    wrapper.initialize_count_status(model, 0, 4)
+    data = dict(inputs=[(255 * view).to(torch.uint8) for view in views()], data_samples=None)
+    moved = []
+    for _ in range(4):
+        old = model.target_backbone.patch_embed.proj.weight.clone()
+        log = model.train_step(data, wrapper)
+        new, online = model.target_backbone.patch_embed.proj.weight, model.backbone.patch_embed.proj.weight
+        moved.append(not torch.equal(old, new))
+        if moved[-1]:
+            assert not torch.equal(new, online)
+            torch.testing.assert_close(new, 0.996 * old + (1 - 0.996) * online, rtol=2.0**-23, atol=2.0**-26)
+        assert torch.isfinite(log['loss'])
+    assert moved == [False, True, False, True]
+
+
+def test_momentum_rises_by_half_a_cosine():
+    hook, model = CosineMomentumHook(end=1.0), tiny(momentum=0.9)
+    runner = SimpleNamespace(model=model, iter=0, max_iters=100)
+    hook.before_train(runner)
+    values = []
+    for runner.iter in (0, 50, 100):
+        hook.before_train_iter(runner, 0)
+        values.append(model.momentum)
+    assert values == pytest.approx([0.9, 0.95, 1.0])
+    runner.model = torch.nn.Linear(1, 1)
+    with pytest.raises(TypeError, match='no momentum encoder'):
+        hook.before_train(runner)
 
 
 def test_target_starts_as_the_online_encoder_after_a_checkpoint(tmp_path):

@@ -1,0 +1,12 @@
+"""CMAE ablation, feature decoder: shared with a pixel decoder of 4 blocks (Table 4c).
+
+    tools/dist_train.sh configs/cmae/ablations/feature-decoder-4-shared-same-depth.py 8
+
+The paper does not say what is shared. Here: all blocks, so that the pixel decoder has 4 too;
+`feature-decoder-4-shared-first.py` is the other reading. Norm and output layer are its own.
+
+For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
+quoted from the paper's Table 4c: 83.5% fine-tuning. Not reproduced by this code yet.
+"""
+_base_ = './_default.py'
+model = dict(neck=dict(depth=4), feature_decoder=dict(_delete_=True, type='SharedDecoder'))

@@ -1,0 +1,105 @@
+"""Configs for tests: loaded, resolved, compared, and their models shrunk until they build in no time."""
+import ast
+import copy
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import mmmim.datasets
+import mmmim.models  # noqa: F401
+from mmmim.engine.launch import load_config, set_batch_and_lr, set_schedule
+from mmmim.registry import MODELS, TRANSFORMS
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py')
+                 if '_base_' not in path.parts and not path.name.startswith('_'))
+GONE = '(not there)'
+
+
+@functools.lru_cache(maxsize=None)
+def _loaded(name):
+    cfg = load_config(str(ROOT / name))
+    cfg.pop('source')  # its path, for the record of a run
+    return cfg
+
+
+def config(name):
+    return copy.deepcopy(_loaded(name))
+
+
+def docstring(name):
+    return ast.get_docstring(ast.parse((ROOT / name).read_text())) or ''
+
+
+def lines_after_docstring(name):
+    body = ast.parse((ROOT / name).read_text()).body[1:]
+    return body[-1].end_lineno - body[0].lineno + 1
+
+
+def resolved(name, processes=8):
+    cfg = config(name)
+    set_schedule(cfg)
+    set_batch_and_lr(cfg, processes)
+    return cfg
+
+
+def flat(node, name=''):
+    """``{'a.b': value}``; lists are values."""
+    if not isinstance(node, dict):
+        return {name: node}
+    return {key: value for part, below in node.items()
+            for key, value in flat(below, f'{name}.{part}' if name else part).items()}
+
+
+def changed(name, default):
+    """The keys in which a config differs from another one, with its values; the work dir, named after it, aside."""
+    own, other = flat(config(name).to_dict()), flat(config(default).to_dict())
+    return {key: own.get(key, GONE) for key in {**own, **other}
+            if key != 'work_dir' and own.get(key, GONE) != other.get(key, GONE)}
+
+
+def shrunk(cfg):
+    """The model's config with small blocks and heads; images, patches, target and masking stay."""
+    model = cfg.model
+    if model.backbone.type == 'ConvViT':
+        model.backbone.arch = dict(embed_dims=(12, 24, 48), depths=(1, 1, 2), num_heads=3)
+    elif isinstance(model.backbone.arch, str):
+        model.backbone.arch = dict(embed_dim=48, depth=2, num_heads=3)
+    model.neck.update(embed_dim=48, depth=min(model.neck.depth, 2), num_heads=3)
+    if model.type == 'CMAE':
+        _shrink_contrast(model)
+    return model
+
+
+def _shrink_contrast(model):
+    decoder = model.feature_decoder
+    if decoder is not None and decoder.type == 'SharedDecoder':
+        if 'num_blocks' in decoder:
+            decoder.num_blocks = min(decoder.num_blocks, model.neck.depth)
+    elif decoder is not None:
+        decoder.update(embed_dim=48, depth=min(decoder.depth, 2), num_heads=3)
+    if model.feature_out == 'pixels':  # one projector serves pixels and features, which are as many in ViT-B
+        model.backbone.arch = dict(embed_dim=768, depth=1, num_heads=12)
+    for head in (model.projector, model.predictor):
+        head.update(hidden_dim=32, out_dim=16)
+
+
+def read(pipeline, photo, seed=0):
+    np.random.seed(seed)
+    sample = dict(img_path=photo)
+    for step in pipeline:
+        sample = TRANSFORMS.build(step)(sample)
+    return sample
+
+
+def first_losses(model_cfg, pipeline, photo):
+    """The losses on two images that came through the pipeline, of a freshly built model."""
+    torch.manual_seed(0)
+    model = MODELS.build(model_cfg)
+    batch = mmmim.datasets.mim_collate([read(pipeline, photo, seed) for seed in (0, 1)])
+    batch = model.data_preprocessor(batch, True)
+    if model.target.needs_fit:
+        model.target.fit([batch['inputs']])
+    return {key: value for key, value in model(**batch, mode='loss').items() if 'loss' in key}
