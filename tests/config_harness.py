@@ -80,7 +80,7 @@ def _shrink_contrast(model):
             decoder.num_blocks = min(decoder.num_blocks, model.neck.depth)
     elif decoder is not None:
         decoder.update(embed_dim=48, depth=min(decoder.depth, 2), num_heads=3)
-    if model.feature_out == 'pixels':  # one projector serves pixels and features, which are as many in ViT-B
+    if model.get('feature_out') == 'pixels':  # one projector serves pixels and features, which are as many in ViT-B
         model.backbone.arch = dict(embed_dim=768, depth=1, num_heads=12)
     for head in (model.projector, model.predictor):
         head.update(hidden_dim=32, out_dim=16)

@@ -145,17 +145,17 @@ def make_step(name: str, cfg: Config, data: dict, dtype: torch.dtype, timer: Pha
     optimizer on all its parameters. Both begin with the same uint8 batch in main memory, normalised on the device.
 
     Args:
-        name: ``'mmmim'``, one of ``PEERS``, or ``'timm'`` for a classifier.
+        name: One of ``PEERS``, or ``'timm'`` for a classifier; any other name is ours.
         cfg: A settled config.
         data: A batch, to fit a target that needs it.
     """
-    if name == OURS:
-        workload = build(cfg, timer.device)
-        fit_target(workload.algorithm, data)
-        return watched_step(workload, timer)
     if name == 'timm':
         return timm_step(cfg, dtype, timer)
-    return _peer_step(PEERS[name], cfg, dtype, timer)
+    if name in PEERS:
+        return _peer_step(PEERS[name], cfg, dtype, timer)
+    workload = build(cfg, timer.device)
+    fit_target(workload.algorithm, data)
+    return watched_step(workload, timer)
 
 
 def watched_step(workload: Workload, timer: PhaseTimer) -> Callable[[Any], Any]:

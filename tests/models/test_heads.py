@@ -34,6 +34,13 @@ def test_absolute_error(prediction, target, mask):
     torch.testing.assert_close(ReconstructionHead(norm='l1').loss(prediction, target, mask), expected)
 
 
+def test_sum_over_a_patch_is_its_mean_times_its_size(prediction, target, mask):
+    total = ReconstructionHead(patch_reduction='sum').loss(prediction, target, mask)
+    torch.testing.assert_close(total, prediction.shape[2] * ReconstructionHead().loss(prediction, target, mask))
+    with pytest.raises(ValueError, match='patch_reduction'):
+        ReconstructionHead(patch_reduction='max')
+
+
 def test_loss_on_all_counts_every_patch(prediction, target, mask):
     loss = ReconstructionHead(loss_on='all').loss(prediction, target, mask)
     torch.testing.assert_close(loss, F.mse_loss(prediction, target))

@@ -3,6 +3,7 @@
     python tools/analysis/benchmark_train.py CONFIG [--data] [--out FILE.json]
     python tools/analysis/benchmark_train.py configs/mae/vit-b_800e.py --peers mmpretrain,hf --batch 8 --steps 5
     python tools/analysis/benchmark_train.py configs/downstream/classification/vit-b_finetune_100e.py --peers timm
+    python tools/analysis/benchmark_train.py configs/cmae/vit-b_800e.py --against configs/mae/vit-b_800e.py
 
 A step is the algorithm's own, with the config's optimizers, on a batch of uint8 images in main memory, without
 accumulation and without the hooks of a run. `forward` is all of it that is neither backward pass nor optimizer:
@@ -20,7 +21,7 @@ import json
 import os
 import shlex
 import sys
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 # On a CPU, threads that spin for long while they wait starve the loading workers; read when torch is imported
 os.environ.setdefault('GOMP_SPINCOUNT', '20000')
@@ -35,6 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
     parser.add_argument('--peers', default='', help='comma-separated: mmpretrain, hf (plain MAE); timm (classifiers)')
+    parser.add_argument('--against', metavar='CONFIG', help='another config of ours, to compare step times and FLOPs')
     parser.add_argument('--batch', type=int, help="images a step (default: the config's for one device; 8 on a CPU)")
     parser.add_argument('--steps', type=int, default=10, help='timed turns of each contender')
     parser.add_argument('--warmup', type=int, default=2, help='turns before them that are not counted')
@@ -54,7 +56,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def take_turns(steps: Dict[str, Callable], data: dict, args: argparse.Namespace, timers: Dict[str, Any]
+def take_turns(steps: Dict[str, Callable], data: Dict[str, dict], args: argparse.Namespace, timers: Dict[str, Any]
                ) -> Dict[str, Dict[str, List[float]]]:
     """Seconds of one step for each contender, phase and timed turn."""
     from mmmim.analysis.timing import run_steps
@@ -62,7 +64,7 @@ def take_turns(steps: Dict[str, Callable], data: dict, args: argparse.Namespace,
     seconds: Dict[str, Dict[str, List[float]]] = {name: {} for name in steps}
     for turn in track(range(args.warmup + args.steps), 'Taking turns', unit='turn'):
         for name in list(steps)[::-1 if turn % 2 else 1]:
-            spent = run_steps(steps[name], itertools.repeat(data), args.turn, timers[name])
+            spent = run_steps(steps[name], itertools.repeat(data[name]), args.turn, timers[name])
             spent['forward'] += spent.pop('data')  # nothing is loaded: that is the cost of the loop
             if turn >= args.warmup:
                 for phase, value in spent.items():
@@ -109,31 +111,33 @@ def memory_of(name: str, cfg: Config, data: dict, args: argparse.Namespace, own_
     return device_peak(make, device) if device.type == 'cuda' else resident_peak(make)
 
 
-def measure(cfg: Config, args: argparse.Namespace, names: List[str], data: dict) -> Dict[str, Any]:
-    """Everything about every contender, as the JSON file has it."""
+def measure(contenders: Dict[str, Tuple[Config, dict]], args: argparse.Namespace) -> Dict[str, Any]:
+    """Everything about every contender (its config and a batch), as the JSON file has it."""
     from mmmim.analysis.contenders import OURS, make_step
     from mmmim.analysis.timing import PhaseTimer, matmul_peak, summarize
     device, dtype = torch.device(args.device), getattr(torch, args.dtype)
-    flops = count_flops(cfg, device)
-    memory = {name: None if args.no_memory else memory_of(name, cfg, data, args) for name in names}
-    timers = {name: PhaseTimer(device) for name in names}
-    steps = {name: make_step(name, cfg, data, dtype, timers[name]) for name in names}
+    counted = {id(cfg): count_flops(cfg, device) for cfg, _ in contenders.values()}
+    flops = {name: counted[id(cfg)] for name, (cfg, _) in contenders.items()}
+    memory = {name: None if args.no_memory else memory_of(name, *contender, args)
+              for name, contender in contenders.items()}
+    timers = {name: PhaseTimer(device) for name in contenders}
+    steps = {name: make_step(name, *contender, dtype, timers[name]) for name, contender in contenders.items()}
     peak = matmul_peak(device, dtype)
-    seconds = take_turns(steps, data, args, timers)
-    loaded = on_real_data(cfg, steps[OURS], timers[OURS], args) if args.data else None
+    seconds = take_turns(steps, {name: data for name, (_, data) in contenders.items()}, args, timers)
+    loaded = on_real_data(contenders[OURS][0], steps[OURS], timers[OURS], args) if args.data else None
     peak = max(peak, matmul_peak(device, dtype))
 
-    def rates(phases: Dict[str, List[float]]) -> Dict[str, Any]:
+    def rates(name: str, phases: Dict[str, List[float]]) -> Dict[str, Any]:
         summaries = {phase: summarize(values) for phase, values in phases.items()}
         rate = args.batch / summaries['step']['median']
-        return dict(images_per_second=rate, mfu=rate * flops / peak, seconds=summaries, turns=phases)
+        return dict(images_per_second=rate, mfu=rate * flops[name] / peak, seconds=summaries, turns=phases)
 
-    contenders = {name: dict(rates(seconds[name]), peak_memory_bytes=memory[name]) for name in names}
-    medians = {name: result['seconds']['step']['median'] for name, result in contenders.items()}
-    for name, result in contenders.items():
-        result['step_time_over_ours'] = medians[name] / medians[OURS]
-    return dict(matmul_tflops=peak / 1e12, flops_per_image=flops, contenders=contenders,
-                real_data=rates(loaded) if loaded else None)
+    results = {name: dict(rates(name, seconds[name]), peak_memory_bytes=memory[name]) for name in contenders}
+    medians = {name: result['seconds']['step']['median'] for name, result in results.items()}
+    for name, result in results.items():
+        result.update(step_time_over_ours=medians[name] / medians[OURS], flops_per_image=flops[name])
+    return dict(matmul_tflops=peak / 1e12, flops_per_image=flops[OURS], contenders=results,
+                real_data=rates(OURS, loaded) if loaded else None)
 
 
 def facts(args: argparse.Namespace) -> Dict[str, Any]:
@@ -164,6 +168,10 @@ def show(result: Dict[str, Any]) -> None:
     if result['real_data']:
         print(_row('real data', result['real_data']))
     memory = f' Memory: {result["memory"]}.' if result['memory'] else ''
+    for name, contender in result['contenders'].items():
+        if contender['flops_per_image'] != result['flops_per_image']:
+            print(f'\nours over {name}: {1 / contender["step_time_over_ours"]:.3f} of the step time, '
+                  f'{result["flops_per_image"] / contender["flops_per_image"]:.3f} of the FLOPs')
     print(f'\nTimes in milliseconds, medians of {result["steps"]} turns.{memory}\n'
           'Synthetic images, uint8 in main memory' + (', except for real data.' if result['real_data'] else '.'))
 
@@ -193,11 +201,17 @@ def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     peers = [name.strip() for name in args.peers.split(',') if name.strip()]
     check_peers(peers if args.memory_of in (None, *peers) else [], cfg)
     torch.manual_seed(0)
-    data = synthetic_batch(cfg, args.batch)
+    ours = cfg, synthetic_batch(cfg, args.batch)
+    contenders = {name: ours for name in (OURS, *peers)}
+    if args.against:
+        other = load_config(args.against)
+        settle(other, args.batch, args.dtype)
+        contenders[args.against] = other, synthetic_batch(other, args.batch)
     if args.memory_of:
-        print(json.dumps(dict(peak_bytes=memory_of(args.memory_of, cfg, data, args, own_process=True))))
+        peak = memory_of(args.memory_of, *contenders[args.memory_of], args, own_process=True)
+        print(json.dumps(dict(peak_bytes=peak)))
         return None
-    result = dict(facts(args), **measure(cfg, args, [OURS, *peers], data))
+    result = dict(facts(args), **measure(contenders, args))
     show(result)
     return result
 

@@ -50,18 +50,24 @@ class ReconstructionHead(PatchLossHead):
     Args:
         loss_on: ``'masked'`` or ``'all'``.
         norm: ``'l2'`` (squared error) or ``'l1'``.
+        patch_reduction: ``'mean'`` over the values of a patch (MAE's code), or their ``'sum'`` (CMAE's Eq. 5 as
+            printed, whose sum is divided by the number of patches alone).
     """
 
-    def __init__(self, loss_on: str = 'masked', norm: str = 'l2', init_cfg: Optional[dict] = None) -> None:
+    def __init__(self, loss_on: str = 'masked', norm: str = 'l2', patch_reduction: str = 'mean',
+                 init_cfg: Optional[dict] = None) -> None:
         super().__init__(loss_on, init_cfg)
         if norm not in ('l1', 'l2'):
             raise ValueError(f"norm='{norm}' is not known; use 'l1' or 'l2'")
-        self.norm = norm
+        if patch_reduction not in ('mean', 'sum'):
+            raise ValueError(f"patch_reduction='{patch_reduction}' is not known; use 'mean' or 'sum'")
+        self.norm, self.patch_reduction = norm, patch_reduction
 
     def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         # in the target's precision: under autocast the prediction is bf16
         error = prediction.to(target.dtype) - target
-        return (error**2 if self.norm == 'l2' else error.abs()).mean(dim=-1)
+        error = error**2 if self.norm == 'l2' else error.abs()
+        return error.mean(dim=-1) if self.patch_reduction == 'mean' else error.sum(dim=-1)
 
 
 @MODELS.register_module()
