@@ -3,8 +3,8 @@
     python tools/train.py configs/cmae/vit-tiny_cifar10.py --cfg-options data_root=PATH/TO/cifar10
 
 PATH/TO/cifar10 holds `train/<class>/*` and `val/<class>/*`, or an archive of these. The model is that of
-`../mae/vit-tiny_cifar10.py` with a target branch; the batch is twice as large, as an image's negatives are the others
-of its batch, and the learning rate of a step is the same.
+`../mae/vit-tiny_cifar10.py` with a target branch; batch, learning rate and epochs are the same, so that an image has
+63 negatives. A step takes about twice as long as MAE's.
 
 Published: nothing; the sizes and the schedule are this project's choice.
 """
@@ -19,8 +19,8 @@ model = dict(
     feature_decoder=dict(embed_dim=128, depth=1, num_heads=4),
     projector=dict(hidden_dim=384, out_dim=128),
     predictor=dict(hidden_dim=384, out_dim=128))
-total_batch_size = 128
+total_batch_size = 64
 max_epochs = 3
 warmup_epochs = 0.5
-base_lr = 4e-3
+base_lr = 8e-3
 default_hooks = dict(checkpoint=dict(interval=1))
