@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='path of the config')
     parser.add_argument('checkpoint', nargs='?', help='path of the checkpoint (none: random initialisation)')
-    parser.add_argument('--work-dir', help='where the log goes (default: work_dirs/FOLDER/NAME)')
+    parser.add_argument('--work-dir', help='where the log goes (default: work_dirs/, then as below configs/)')
     parser.add_argument('--out', help='write the numbers to this JSON file')
     parser.add_argument('--linear', action='store_true', help='also fit a linear probe on the frozen features')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')

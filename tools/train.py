@@ -22,7 +22,7 @@ from mmengine.config import DictAction  # noqa: E402
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='path of the config')
-    parser.add_argument('--work-dir', help='where checkpoints and logs go (default: work_dirs/FOLDER/NAME)')
+    parser.add_argument('--work-dir', help='for checkpoints and logs (default: work_dirs/, then as below configs/)')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help="continue from CHECKPOINT, or from the newest one in the work dir")
     parser.add_argument('--no-validate', action='store_true', help='leave out validation during training')

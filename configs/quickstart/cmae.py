@@ -20,7 +20,9 @@ model = dict(
     contrast_head=dict(type='ContrastiveHead', temperature=0.07),
     contrast_weight=1.0,
     momentum=0.996)
-train_dataloader = dict(dataset=dict(pipeline=[
+train_pipeline = [
     dict(type='LoadImage'),
     dict(type='PixelShift', size=96, master_size=110, max_shift=13, scale=(0.5, 1.0), interpolation='bicubic'),
-    dict(type='PackImage')]))
+    dict(type='PackImage'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -156,7 +156,7 @@ def _data(split: FolderSplit, out: str, size: int, epochs: int, method: str) -> 
     base = Config.fromfile(str(configs_folder() / 'quickstart' / f'{method}.py'))
     pipelines = {}
     for name in ('train_pipeline', 'test_pipeline'):
-        pipelines[name] = [dict(step, size=size) if 'size' in step else dict(step) for step in base[name]]
+        pipelines[name] = [_resized(step, size) for step in base[name]]
     lists = split.write_lists(out)
     parts = [dict(data_root=root, ann_file=path) for root, path in zip(split.roots, lists)]
     result: Dict[str, Choice] = {}
@@ -178,3 +178,14 @@ def _data(split: FolderSplit, out: str, size: int, epochs: int, method: str) -> 
         hooks = [hook for hook in hooks if hook['type'] != 'KNNHook']
     result['custom_hooks'] = Choice(hooks, '')
     return result
+
+
+def _resized(step: dict, size: int) -> dict:
+    """A transform's config for images of another size; a shift between two views stays the same share of it."""
+    step, old = dict(step), step.get('size')
+    if old is not None:
+        step['size'] = size
+    if 'max_shift' in step:
+        step['max_shift'] = round(step['max_shift'] * size / old)
+        step['master_size'] = size + step['max_shift'] + 1
+    return step

@@ -48,15 +48,21 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        # with the folder's name: configs of several methods are called alike
-        folder, name = osp.split(osp.abspath(path))
-        cfg.work_dir = osp.join('work_dirs', osp.basename(folder), osp.splitext(name)[0])
+        cfg.work_dir = osp.join('work_dirs', _name_below_configs(path))
     cfg.source = path
     if osp.dirname(osp.abspath(path)) == osp.abspath(cfg.work_dir):
         # the runner writes the config it runs, all values filled in, to the work dir: not over the one that was read
         # (plain assignment would make it a key of the config)
         object.__setattr__(cfg, '_filename', osp.join(cfg.work_dir, f'as_run_{osp.basename(path)}'))
     return cfg
+
+
+def _name_below_configs(path: str) -> str:
+    """``mae/ablations/loss-all-pixels`` for a file in a folder ``configs``, else its name with its folder's: configs of
+    several methods are called alike."""
+    parts = osp.splitext(osp.abspath(path))[0].split(osp.sep)
+    folders = [i for i, part in enumerate(parts[:-1]) if part == 'configs']
+    return osp.join(*(parts[folders[-1] + 1:] if folders else parts[-2:]))
 
 
 # keys of MMEngine's Runner that a config may leave out

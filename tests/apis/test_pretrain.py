@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmmim.apis.config_file import merge_overrides, source
 from mmmim.apis.folder_split import FolderSplit
-from mmmim.apis.plan import MODELS, Choice, methods, patch_for, plan
+from mmmim.apis.plan import MODELS, Choice, _resized, methods, patch_for, plan
 from mmmim.apis.pretrain import write_config
 from mmmim.engine.launch import load_config
 
@@ -155,6 +155,19 @@ def test_every_method_and_model_gives_a_config_that_loads(image_root, tmp_path, 
     assert cfg.model.backbone.img_size == 32
     assert cfg.train_dataloader.dataset.ann_file == str(tmp_path / 'out/train.txt')
     assert cfg.feature_eval.bank.pipeline == cfg.test_pipeline == cfg.custom_hooks[0].bank.pipeline
+
+
+@pytest.mark.parametrize('method', [name for name in methods() if name != 'mae'])
+def test_every_other_method_trains_too(image_root, tmp_path, method):
+    done = _pretrain(data=str(image_root), out=str(tmp_path / 'run'), epochs=1, image_size=32, method=method, **TINY)
+    result = json.loads(done.stdout.split('RESULT ')[1])
+    assert all(os.path.exists(path) for path in result.values())
+
+
+def test_shifts_of_views_keep_their_share_of_the_image():
+    step = _resized(dict(type='PixelShift', size=96, master_size=110, max_shift=13), 224)
+    assert step == dict(type='PixelShift', size=224, master_size=255, max_shift=30)
+    assert _resized(dict(type='RandomFlip'), 64) == dict(type='RandomFlip')
 
 
 def test_overrides_reach_nested_settings_and_lists(image_root, tmp_path):

@@ -60,6 +60,8 @@ def test_data_root_moves_every_path_but_those_given():
 def test_work_dirs_of_two_methods_do_not_meet():
     cfg = load_config(str(ROOT / 'configs/mae/vit-b_800e.py'))
     assert cfg.work_dir == 'work_dirs/mae/vit-b_800e'
+    cfg = load_config(str(ROOT / 'configs/mae/ablations/loss-all-pixels.py'))
+    assert cfg.work_dir == 'work_dirs/mae/ablations/loss-all-pixels'
 
 
 def test_a_schedule_that_lost_its_warmup_can_be_set_again():

@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--blocks', help='comma-separated numbers of blocks (default: 0, 0.5, 1, 2, 4 ... all)')
     parser.add_argument('--linear', metavar='LINEAR_CONFIG', help='the config for 0 blocks')
     parser.add_argument('--gpus', type=int, default=1, help='processes of each run (tools/dist_train.sh)')
-    parser.add_argument('--work-dir', help='default: work_dirs/FOLDER/NAME_sweep')
+    parser.add_argument('--work-dir', help='default: work_dirs/, the path below configs/, and _sweep')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='passed on to every run')
     return parser.parse_args()
 
