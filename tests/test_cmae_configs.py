@@ -88,7 +88,7 @@ def test_small_configs_add_a_target_branch_to_those_of_mae(name):
 
 def test_quickstart_differs_from_that_of_mae_in_the_method_alone():
     keys = changed('configs/quickstart/cmae.py', 'configs/quickstart/mae.py')
-    assert {key.split('.')[0] for key in keys} == {'model', 'train_dataloader'}
+    assert {key.split('.')[0] for key in keys} == {'model', 'train_pipeline', 'train_dataloader'}
     assert not any(key.startswith(('model.backbone', 'model.neck', 'model.head', 'model.mask')) for key in keys)
 
 
