@@ -1,0 +1,134 @@
+"""What a config's training pipeline really feeds: views, masks, labels."""
+import colorsys
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from .. import randomness
+from ..datasets import SampleIndex, SeededDataset, mim_collate
+from ..engine.launch import set_up_scope
+from ..models.build import build_part, check_model
+from ..models.patches import patchify, unpatchify
+from ..registry import DATASETS, MODELS
+from .panel import Panel
+from .pixels import to_tile
+from .reconstruction import short_name
+
+Column = Tuple[str, np.ndarray]  # title, tile
+OVERLAY = 0.5  # share of a label's colour over the picture
+
+
+def training_panel(cfg: Config, images: int = 8, epochs: int = 3) -> Panel:
+    """A row for each of some images, and in it what the first epochs make of it.
+
+    The draws are those of training: with our samplers a sample depends on (seed, epoch, index) alone, so that epoch 2
+    here is epoch 2 of a run. Other toolboxes' samplers draw anew in each run.
+
+    - Pre-training: the view or views after all changes, also those that are made on the device, and the first view
+      without the patches that are removed.
+    - Segmentation: the crop under its label mask; pixels that are ignored stay as they are.
+    - Detection: boxes and masks in the crop.
+    - Classification: the crop; the label is in the row's name.
+
+    Raises:
+        ValueError: No images or epochs, or the config has no training data.
+    """
+    if images < 1 or epochs < 1:
+        raise ValueError(f'{images} images and {epochs} epochs: give at least one of each')
+    if not cfg.get('train_dataloader'):
+        raise ValueError('the config has no `train_dataloader`: give one that trains')
+    set_up_scope(cfg)
+    dataset = DATASETS.build(dict(type='mmmim.SeededDataset', dataset=cfg.train_dataloader.dataset))
+    seed = (cfg.get('randomness') or {}).get('seed') or 0
+    count = min(images, len(dataset))
+    indices = [(2 * k + 1) * len(dataset) // (2 * count) for k in range(count)]
+    rows: List[List[Column]] = [[] for _ in indices]
+    for epoch in range(epochs):
+        samples = [_read(dataset, index, seed, epoch) for index in indices]
+        for row, columns in zip(rows, _pictures(cfg, samples)):
+            row += [(f'epoch {epoch + 1}: {title}', tile) for title, tile in columns]
+    names = [_row_name(sample['data_samples']) for sample in samples]
+    return Panel([[tile for _, tile in row] for row in rows], [title for title, _ in rows[0]], names,
+                 dict(indices=indices, seed=seed, caption=f'{len(dataset)} training images, seed {seed}'))
+
+
+def _read(dataset: SeededDataset, index: int, seed: int, epoch: int) -> dict:
+    return dataset[SampleIndex(index, randomness.derive(seed, epoch, index))]
+
+
+def _pictures(cfg: Config, samples: Sequence[dict]) -> List[List[Column]]:
+    """The columns of each sample of a batch."""
+    check = MODELS.get(cfg.model.type) if isinstance(cfg.model.type, str) else cfg.model.type
+    if check is not None and check.__module__.startswith('mmmim.'):
+        return _pretraining(cfg, samples)
+    to_rgb = bool((cfg.model.get('data_preprocessor') or {}).get('bgr_to_rgb'))
+    return [[_labelled(sample, to_rgb)] for sample in samples]
+
+
+def _pretraining(cfg: Config, samples: Sequence[dict]) -> List[List[Column]]:
+    check_model(cfg.model)
+    preprocessor = build_part(cfg.model.get('data_preprocessor') or dict(type='MIMDataPreprocessor'),
+                              'data_preprocessor')
+    with torch.device('meta'):  # its mask is wanted, not its weights
+        algorithm = MODELS.build({**cfg.model, 'data_preprocessor': None})
+    data = preprocessor(mim_collate(samples), True)
+    views = data['inputs'] if isinstance(data['inputs'], list) else [data['inputs']]
+    backbone = algorithm.backbone
+    removed = algorithm.draw_mask(views[0], data['data_samples']).mask[..., None].bool()
+    masked = unpatchify(patchify(views[0], backbone.patch_size).masked_fill(removed, 0), backbone.patch_size,
+                        backbone.grid_size)
+    titles = ['view'] if len(views) == 1 else ['online view', 'target view', *map(str, range(3, len(views) + 1))]
+    columns: Dict[str, Tensor] = {**dict(zip(titles, views)), 'masked': masked}
+    return [[(title, to_tile(batch[i], preprocessor)) for title, batch in columns.items()]
+            for i in range(len(samples))]
+
+
+def _labelled(sample: dict, bgr_to_rgb: bool) -> Column:
+    """A crop as it goes into a model of another toolbox, under what its label says."""
+    image = sample['inputs'].permute(1, 2, 0).contiguous().numpy()
+    image = np.ascontiguousarray(image[..., ::-1]) if bgr_to_rgb else image
+    label = sample['data_samples']
+    if hasattr(label, 'gt_sem_seg'):
+        return 'crop and mask', _paint_mask(image, label.gt_sem_seg.data.squeeze().numpy())
+    if hasattr(label, 'gt_instances'):
+        return 'crop and instances', _paint_instances(image, label.gt_instances)
+    return 'crop', image
+
+
+def color_of(index: int) -> Tuple[int, int, int]:
+    """A colour for a class; neighbours are far apart in hue."""
+    hue, level = (0.61803398875 * index) % 1.0, index % 3
+    return tuple(round(255 * value) for value in colorsys.hsv_to_rgb(hue, 0.75, 1.0 - 0.2 * level))
+
+
+def _paint_mask(image: np.ndarray, mask: np.ndarray, ignore: int = 255) -> np.ndarray:
+    palette = np.array([color_of(i) for i in range(256)], dtype=np.float32)
+    painted = OVERLAY * palette[mask.clip(0, 255)] + (1 - OVERLAY) * image
+    return np.where((mask != ignore)[..., None], painted, image).round().astype(np.uint8)
+
+
+def _paint_instances(image: np.ndarray, instances: Any) -> np.ndarray:
+    labels = instances.labels.tolist()
+    boxes = getattr(instances.bboxes, 'tensor', instances.bboxes)
+    if 'masks' in instances:
+        for mask, label in zip(instances.masks.to_ndarray(), labels):
+            image = _paint_mask(image, np.where(mask.astype(bool), label % 255, 255))
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    for box, label in zip(boxes.tolist(), labels):
+        pen.rectangle(box, outline=color_of(label % 255), width=2)
+        pen.text((box[0] + 3, box[1] + 1), str(label), color_of(label % 255))
+    return np.asarray(picture).copy()
+
+
+def _row_name(sample: Any) -> str:
+    """The file, and the class where it is known."""
+    path = short_name(str(sample.get('img_path') or ''))
+    label = getattr(sample, 'gt_label', None)
+    if label is None:
+        return path
+    return f'{path}  label {int(torch.as_tensor(label).flatten()[0])}'
