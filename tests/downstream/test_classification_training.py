@@ -20,6 +20,7 @@ from harness import (
 )
 from mmengine.hooks import Hook
 
+from mmmim.naming import from_mmmim, left_out
 from mmmim.registry import HOOKS
 
 SAVE_OFTEN = {'default_hooks.checkpoint.interval_iters': 3, 'custom_hooks': [dict(type='mmmim.DieHook')]}
@@ -38,6 +39,13 @@ def run_test(config, *args, check=True):
     if check and done.returncode:
         raise AssertionError(done.stderr[-3000:])
     return done
+
+
+def convert(source, target, scheme):
+    """Write a checkpoint in other names, and return what they have no place for."""
+    ours = torch.load(source, weights_only=True)['state_dict']
+    torch.save(from_mmmim(ours, scheme), target)
+    return left_out(ours, scheme)
 
 
 @pytest.fixture(scope='module')
@@ -69,6 +77,21 @@ def test_scratch_and_fine_tuning_differ_in_where_they_start(fine_tuned, pretrain
     theirs = torch.load(pretrained, weights_only=True)['state_dict']
     ours = runner.model.backbone.state_dict()
     assert all(torch.equal(value, theirs[f'backbone.{name}']) for name, value in ours.items())
+
+
+@pytest.mark.parametrize('scheme', ['timm', 'mae', 'hf', 'mmpretrain'])
+def test_a_classifier_of_another_project_is_tested_as_it_is(fine_tuned, tmp_path, scheme):
+    """Its norm after pooling and its linear layer find their places, too."""
+    config, work_dir = fine_tuned
+    theirs, out = tmp_path / 'theirs.pth', tmp_path / 'result.json'
+    lost = convert(work_dir / 'epoch_20.pth', theirs, scheme)
+    if lost:  # a norm after pooling is what some have no place for
+        assert {name.split('.')[-2] for name in lost} == {'fc_norm'}
+        done = run_test(config, theirs, check=False)
+        assert done.returncode and 'neck.norm.weight' in done.stderr
+        return
+    run_test(config, theirs, '--out', out)
+    assert json.loads(out.read_text())['accuracy/top1'] == pytest.approx(accuracies(work_dir)[-1])
 
 
 def test_tools_test_repeats_the_last_validation(fine_tuned, tmp_path):
