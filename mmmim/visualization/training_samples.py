@@ -1,11 +1,9 @@
 """What a config's training pipeline really feeds: views, masks, labels."""
-import colorsys
 from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from PIL import Image, ImageDraw
 from torch import Tensor
 
 from .. import randomness
@@ -14,12 +12,12 @@ from ..engine.launch import set_up_scope
 from ..models.build import build_part, check_model
 from ..models.patches import patchify, unpatchify
 from ..registry import DATASETS, MODELS
+from .overlay import paint_instances, paint_mask
 from .panel import Panel
 from .pixels import to_tile
 from .reconstruction import short_name
 
 Column = Tuple[str, np.ndarray]  # title, tile
-OVERLAY = 0.5  # share of a label's colour over the picture
 
 
 def training_panel(cfg: Config, images: int = 8, epochs: int = 3) -> Panel:
@@ -62,8 +60,8 @@ def _read(dataset: SeededDataset, index: int, seed: int, epoch: int) -> dict:
 
 def _pictures(cfg: Config, samples: Sequence[dict]) -> List[List[Column]]:
     """The columns of each sample of a batch."""
-    check = MODELS.get(cfg.model.type) if isinstance(cfg.model.type, str) else cfg.model.type
-    if check is not None and check.__module__.startswith('mmmim.'):
+    model = MODELS.get(cfg.model.type) if isinstance(cfg.model.type, str) else cfg.model.type
+    if model is not None and model.__module__.startswith('mmmim.'):
         return _pretraining(cfg, samples)
     to_rgb = bool((cfg.model.get('data_preprocessor') or {}).get('bgr_to_rgb'))
     return [[_labelled(sample, to_rgb)] for sample in samples]
@@ -93,36 +91,10 @@ def _labelled(sample: dict, bgr_to_rgb: bool) -> Column:
     image = np.ascontiguousarray(image[..., ::-1]) if bgr_to_rgb else image
     label = sample['data_samples']
     if hasattr(label, 'gt_sem_seg'):
-        return 'crop and mask', _paint_mask(image, label.gt_sem_seg.data.squeeze().numpy())
+        return 'crop and mask', paint_mask(image, label.gt_sem_seg.data.squeeze().numpy())
     if hasattr(label, 'gt_instances'):
-        return 'crop and instances', _paint_instances(image, label.gt_instances)
+        return 'crop and instances', paint_instances(image, label.gt_instances)
     return 'crop', image
-
-
-def color_of(index: int) -> Tuple[int, int, int]:
-    """A colour for a class; neighbours are far apart in hue."""
-    hue, level = (0.61803398875 * index) % 1.0, index % 3
-    return tuple(round(255 * value) for value in colorsys.hsv_to_rgb(hue, 0.75, 1.0 - 0.2 * level))
-
-
-def _paint_mask(image: np.ndarray, mask: np.ndarray, ignore: int = 255) -> np.ndarray:
-    palette = np.array([color_of(i) for i in range(256)], dtype=np.float32)
-    painted = OVERLAY * palette[mask.clip(0, 255)] + (1 - OVERLAY) * image
-    return np.where((mask != ignore)[..., None], painted, image).round().astype(np.uint8)
-
-
-def _paint_instances(image: np.ndarray, instances: Any) -> np.ndarray:
-    labels = instances.labels.tolist()
-    boxes = getattr(instances.bboxes, 'tensor', instances.bboxes)
-    if 'masks' in instances:
-        for mask, label in zip(instances.masks.to_ndarray(), labels):
-            image = _paint_mask(image, np.where(mask.astype(bool), label % 255, 255))
-    picture = Image.fromarray(image)
-    pen = ImageDraw.Draw(picture)
-    for box, label in zip(boxes.tolist(), labels):
-        pen.rectangle(box, outline=color_of(label % 255), width=2)
-        pen.text((box[0] + 3, box[1] + 1), str(label), color_of(label % 255))
-    return np.asarray(picture).copy()
 
 
 def _row_name(sample: Any) -> str:

@@ -10,9 +10,10 @@ from harness import ROOT, environment, make_config, save_config, train_here
 from mmengine.hooks import Hook
 from mmengine.structures import InstanceData, PixelData
 
+from mmmim.visualization.overlay import color_of
 from mmmim.visualization.panel import Panel
 from mmmim.visualization.pixels import to_tile
-from mmmim.visualization.training_samples import _labelled, color_of, training_panel
+from mmmim.visualization.training_samples import _labelled, training_panel
 
 
 class _Watch(Hook):

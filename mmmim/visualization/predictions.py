@@ -1,0 +1,100 @@
+"""What a segmentor, detector or classifier says about images, drawn over them."""
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.device import get_device
+from mmengine.runner import load_checkpoint
+from torch import nn
+
+from ..engine.classifier import settle_classifier
+from ..engine.launch import set_up_scope
+from ..evaluation.mode import evaluating
+from ..registry import MODELS
+from .overlay import paint_instances, paint_mask
+from .panel import Panel
+from .reconstruction import short_name
+
+# transforms of a test pipeline that read what only a labelled data set has
+_LABELS = ('LoadAnnotations', 'LoadPanopticAnnotations', 'LoadSegAnnotations')
+
+
+def build_trained(cfg: Config, checkpoint: str) -> nn.Module:
+    """The config's model with a checkpoint's weights, all of them, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        RuntimeError: The weights are another model's.
+    """
+    set_up_scope(cfg)
+    settle_classifier(cfg)
+    cfg = cfg.copy()
+    if cfg.model.get('backbone'):
+        cfg.model.backbone.init_cfg = None  # everything comes from the checkpoint
+    model = MODELS.build(cfg.model)
+    load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    return model.to(get_device()).eval()
+
+
+def prediction_panel(cfg: Config, model: nn.Module, paths: Sequence[str], score: float = 0.5,
+                     notes: Optional[Dict[str, Any]] = None) -> Tuple[Panel, List[Tuple[str, str]]]:
+    """A row for each image: the image, and the prediction over it.
+
+    Args:
+        cfg: Of the model; its test pipeline prepares the images.
+        model: As :func:`build_trained` makes it.
+        paths: Files.
+        score: Instances that the model is less sure of are left out.
+        notes: What else the panel should carry.
+
+    Returns:
+        The panel, and the files that could not be read with the reason.
+
+    Raises:
+        ValueError: None could be read.
+    """
+    pipeline = Compose([step for step in cfg.test_dataloader.dataset.pipeline
+                        if step['type'].rpartition('.')[2] not in _LABELS])
+    rows, names, skipped = [], [], []
+    for index, path in enumerate(paths):
+        try:
+            sample = pipeline(dict(img_path=path, img_id=index, sample_idx=index, replaced=[]))
+            image = _read(path)
+        except (OSError, ValueError, RuntimeError, AttributeError) as error:  # what loaders raise is of many kinds
+            skipped.append((path, str(error) or type(error).__name__))
+            continue
+        with evaluating(model):
+            result = model.test_step(pseudo_collate([sample]))[0]
+        said, tile = _draw(image, result.cpu(), score)
+        rows.append([image, tile])
+        names.append(f'{short_name(path)}  {said}'.strip())
+    if not rows:
+        raise ValueError(f'none of the {len(skipped)} files could be read; the first: {skipped[0][0]}: {skipped[0][1]}'
+                         if skipped else 'there are no images')
+    return Panel(rows, ['image', 'prediction'], names, notes or {}), skipped
+
+
+def _read(path: str) -> np.ndarray:
+    """``[H, W, 3]`` uint8 at the file's own size, upright."""
+    from ..datasets.image_io import ImageSource
+    return np.ascontiguousarray(ImageSource(path, 3).read())
+
+
+def _draw(image: np.ndarray, result: Any, score: float) -> Tuple[str, np.ndarray]:
+    """What there is to say of a prediction, and the picture of it."""
+    if 'pred_sem_seg' in result:
+        mask = result.pred_sem_seg.data.squeeze(0).numpy()
+        found, counts = np.unique(mask, return_counts=True)
+        largest = found[np.argsort(-counts)][:4]
+        return f'classes {", ".join(map(str, largest.tolist()))}', paint_mask(image, mask, ignore=-1)
+    if 'pred_instances' in result:
+        instances = result.pred_instances
+        instances = instances[instances.scores >= score]
+        return f'{len(instances)} instances', paint_instances(image, instances)
+    if 'pred_score' in result:
+        best = int(torch.argmax(result.pred_score))
+        return f'class {best}, {float(result.pred_score[best]):.0%}', image
+    raise ValueError(f'nothing to draw in a {type(result).__name__}: the model is no segmentor, detector or classifier '
+                     '(reconstructions: tools/visualize/reconstruct.py)')

@@ -1,0 +1,117 @@
+"""Predictions of models of other toolboxes, drawn over images."""
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from cls_harness import make_classifier_config
+from harness import ROOT, environment, save_config
+from mmengine.config import Config
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from torch import nn
+
+from mmmim.registry import MODELS
+from mmmim.visualization.overlay import color_of
+from mmmim.visualization.panel import Panel
+from mmmim.visualization.predictions import build_trained, prediction_panel
+
+
+class _Model(nn.Module):
+    """Says the same about every image."""
+
+    def __init__(self, **answer):
+        super().__init__()
+        self.answer = answer
+
+    def test_step(self, data):
+        assert not self.training and not torch.is_grad_enabled()
+        return [BaseDataElement(**{key: value.clone() for key, value in self.answer.items()}) for _ in data['inputs']]
+
+
+@pytest.fixture
+def cfg():
+    pipeline = [dict(type='mmmim.LoadImage'), dict(type='mmmim.LoadAnnotations'), dict(type='mmmim.Resize', size=16),
+                dict(type='mmmim.PackImage')]
+    return Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))
+
+
+@pytest.fixture
+def images(image_root):
+    return sorted(map(str, image_root.rglob('*.png')))[:2] or sorted(map(str, image_root.rglob('*.jpg')))[:2]
+
+
+def test_a_mask_is_drawn_over_every_image(cfg, images):
+    import mmmim.datasets  # noqa: F401
+    from mmmim.datasets.image_io import ImageSource
+    height, width = ImageSource(images[0], 3).size[::-1]
+    mask = torch.zeros(1, height, width, dtype=torch.int64)
+    mask[:, :, width // 2:] = 7
+    panel, skipped = prediction_panel(cfg, _Model(pred_sem_seg=PixelData(data=mask)), images)
+    assert panel.columns == ['image', 'prediction'] and len(panel.tiles) == len(images) and not skipped
+    image, drawn = panel.tiles[0]
+    expected = np.round(0.5 * image[:, width // 2:] + 0.5 * np.array(color_of(7)))
+    assert np.abs(drawn[:, width // 2:].astype(int) - expected).max() <= 1
+    assert panel.row_names[0].endswith(('classes 0, 7', 'classes 7, 0'))
+
+
+def test_instances_below_the_score_are_left_out(cfg, images):
+    answer = InstanceData(bboxes=torch.tensor([[1., 1., 8., 8.], [2., 2., 12., 12.]]), labels=torch.tensor([1, 2]),
+                          scores=torch.tensor([0.9, 0.3]))
+    panel, _ = prediction_panel(cfg, _Model(pred_instances=answer), images[:1], score=0.5)
+    image, drawn = panel.tiles[0]
+    assert panel.row_names[0].endswith('1 instances') and tuple(drawn[1, 4]) == color_of(1)
+    assert (drawn == image).all(axis=-1)[12, 12]
+    everything, _ = prediction_panel(cfg, _Model(pred_instances=answer), images[:1], score=0.0)
+    assert everything.row_names[0].endswith('2 instances')
+
+
+def test_unreadable_files_are_named_and_the_rest_is_drawn(cfg, images, tmp_path):
+    (tmp_path / 'broken.jpg').write_text('no image')
+    model = _Model(pred_score=torch.tensor([0.2, 0.8]))
+    panel, skipped = prediction_panel(cfg, model, [str(tmp_path / 'broken.jpg'), *images])
+    assert len(panel.tiles) == len(images) and [path for path, _ in skipped] == [str(tmp_path / 'broken.jpg')]
+    assert panel.row_names[0].endswith('class 1, 80%')
+    with pytest.raises(ValueError, match='none of the 1 files'):
+        prediction_panel(cfg, model, [str(tmp_path / 'broken.jpg')])
+
+
+def test_a_model_that_predicts_nothing_is_refused(cfg, images):
+    with pytest.raises(ValueError, match='no segmentor, detector or classifier'):
+        prediction_panel(cfg, _Model(reconstruction=torch.zeros(3)), images)
+
+
+@pytest.fixture
+def classifier(tmp_path, image_root):
+    """(config path, checkpoint) of a classifier as it is initialised."""
+    cfg = make_classifier_config(tmp_path / 'run', image_root)
+    path = save_config(cfg, tmp_path / 'config.py')
+    from mmmim.engine.classifier import settle_classifier
+    from mmmim.engine.launch import load_config, set_up_scope
+    cfg = load_config(str(path))
+    set_up_scope(cfg)
+    settle_classifier(cfg)
+    checkpoint = tmp_path / 'model.pth'
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), checkpoint)
+    return path, checkpoint
+
+
+def test_tool_draws_and_refuses_another_models_weights(classifier, image_root, tmp_path):
+    config, checkpoint = classifier
+    command = [sys.executable, str(ROOT / 'tools/visualize/predict.py'), str(config)]
+    rest = [str(image_root), '--limit', '3', '--out', str(tmp_path / 'a.png')]
+    subprocess.run([*command, str(checkpoint), *rest], check=True, env=environment(), timeout=120)
+    assert len(Panel.load(str(tmp_path / 'a.png')).tiles) == 3
+    torch.save(dict(state_dict=nn.Linear(2, 2).state_dict()), tmp_path / 'other.pth')
+    done = subprocess.run([*command, str(tmp_path / 'other.pth'), *rest], env=environment(), capture_output=True,
+                          text=True, timeout=120)
+    assert done.returncode and 'RuntimeError' in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_all_weights_are_the_checkpoints(classifier):
+    from mmmim.engine.launch import load_config
+    config, checkpoint = classifier
+    model = build_trained(load_config(str(config)), str(checkpoint))
+    theirs = torch.load(checkpoint, weights_only=True)['state_dict']
+    assert all(torch.equal(value, theirs[name]) for name, value in model.state_dict().items())
+    assert not model.training
