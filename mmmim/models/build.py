@@ -54,8 +54,10 @@ def check_model(cfg: dict) -> None:
 
 
 def _keys_of(cls: type) -> Optional[set]:
-    """Names of the constructor's arguments, with those of the parents that it hands ``**kwargs`` to; None: it takes
-    any."""
+    """Names of the constructor's arguments, with those of the parents that a class of ours hands ``**kwargs`` to.
+
+    None when it takes any: what another toolbox's class does with them is not known.
+    """
     known: set = set()
     for parent in cls.__mro__:
         if '__init__' not in vars(parent):
@@ -64,6 +66,8 @@ def _keys_of(cls: type) -> Optional[set]:
         known |= {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return known - {'self'}
+        if not parent.__module__.startswith('mmmim.'):
+            break
     return None
 
 

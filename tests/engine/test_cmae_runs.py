@@ -53,3 +53,13 @@ def test_batches_without_negatives_are_refused_before_training(tmp_path, image_r
     cfg = make_config(tmp_path / 'run', image_root, 'cmae', **changes)
     with pytest.raises(ValueError, match='nothing to contrast with'):
         build_runner(cfg)
+
+
+def test_target_branch_has_no_optimizer_state(tmp_path, image_root):
+    cfg = make_config(tmp_path / 'run', image_root, 'cmae', epochs=2)
+    cfg.train_cfg.max_iters = 1
+    runner = train_here(cfg)
+    optimized = {id(p) for group in runner.optim_wrapper.optimizer.param_groups for p in group['params']}
+    trained = {id(p) for p in runner.model.parameters() if p.requires_grad}
+    assert optimized == trained == {id(p) for p in runner.optim_wrapper.optimizer.state}
+    assert not any(id(p) in optimized for p in runner.model.target_backbone.parameters())

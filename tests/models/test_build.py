@@ -75,3 +75,15 @@ def test_a_wrong_key_in_any_part_of_an_algorithm(part, key, nearest):
     cfg[part][key] = 1
     with torch.device('meta'), pytest.raises(TypeError, match=rf'model.{part}: .*`{key}` \(did you mean `{nearest}`'):
         MODELS.build(cfg)
+
+
+def test_keys_of_classes_that_hand_on_what_they_do_not_know():
+    from mmmim.models.algorithms import CMAE
+    from mmmim.models.build import _keys_of
+    assert {'momentum', 'mask_ratio', 'backbone'} <= _keys_of(CMAE) and 'kwargs' not in _keys_of(CMAE)
+
+    class Theirs(torch.nn.Linear):
+        def __init__(self, **kwargs):
+            super().__init__(kwargs.pop('width'), 2, **kwargs)
+
+    assert _keys_of(Theirs) is None
