@@ -105,10 +105,9 @@ class CMAE(BaseAlgorithm):
                 state_dict[name] = state_dict[online].clone()
 
     def check_batch(self, size: int) -> None:
-        """Raises ValueError when a batch of ``size`` images, of all ranks, has no negatives or no statistics."""
-        least = max(2, self.contrast_head.min_batch)  # a batch norm of one row has no variance
-        if size < least:
-            raise ValueError(f'CMAE needs batches of at least {least} images over all processes: with {size} there is '
+        """Raises ValueError for a single image: it has no negatives, and a batch norm of one row no variance."""
+        if size < 2:
+            raise ValueError(f'CMAE needs batches of at least 2 images over all processes: with {size} there is '
                              'nothing to contrast with. Raise total_batch_size or max_batch_per_device')
 
     def loss(self, inputs: List[Tensor], data_samples: Optional[List[DataSample]] = None,

@@ -30,11 +30,6 @@ class ContrastiveHead(BaseModule):
             raise ValueError(f'temperature={temperature} must be positive')
         self.temperature, self.kind, self.scale = temperature, kind, scale
 
-    @property
-    def min_batch(self) -> int:
-        """Images that a batch of all ranks needs at least."""
-        return 2 if self.kind == 'infonce' else 1
-
     def loss(self, query: Tensor, key: Tensor) -> Tuple[Tensor, Dict[str, Tensor]]:
         """Compare the online vectors ``[B, D]`` with the target's ``[B, D]``, which get no gradient.
 
