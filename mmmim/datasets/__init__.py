@@ -8,6 +8,7 @@ from .image_io import ImageReadError, ImageSource
 from .imagenet_variants import ImageNetC, ImageNetVariant
 from .inaturalist import INaturalist
 from .label_subset import ImageSubset, draw_per_class, label_share
+from .mask_folder import MaskFolder
 from .places import Places
 from .retrying import RetryingDataset
 from .samplers import EpochSampler
@@ -25,8 +26,9 @@ from .transforms import (
 from .two_views import PixelShift, TwoCrops
 
 __all__ = [
-    'AsBGR', 'CIFAR10', 'CenterCrop', 'ColorJitter', 'EpochSampler', 'FixedSizeCrop', 'IMAGE_EXTENSIONS', 'INaturalist',
-    'ImageFolder', 'ImageNetC', 'ImageNetVariant', 'ImageReadError', 'ImageSource', 'ImageSubset', 'LoadImage',
-    'PackImage', 'PixelShift', 'Places', 'RandomFlip', 'RandomResizedCrop', 'Resize', 'RetryingDataset', 'SampleIndex',
-    'SeededDataset', 'TwoCrops', 'draw_per_class', 'label_share', 'list_images', 'mim_collate'
+    'AsBGR', 'CIFAR10', 'CenterCrop', 'ColorJitter', 'EpochSampler', 'FixedSizeCrop', 'IMAGE_EXTENSIONS',
+    'INaturalist', 'ImageFolder', 'ImageNetC', 'ImageNetVariant', 'ImageReadError', 'ImageSource', 'ImageSubset',
+    'LoadImage', 'MaskFolder', 'PackImage', 'PixelShift', 'Places', 'RandomFlip', 'RandomResizedCrop', 'Resize',
+    'RetryingDataset', 'SampleIndex', 'SeededDataset', 'TwoCrops', 'draw_per_class', 'label_share', 'list_images',
+    'mim_collate'
 ]

@@ -21,11 +21,11 @@ def settle_classifier(cfg: Config) -> None:
     """
     model = cfg.get('model') or {}
     backbone = model.get('backbone') or {}
-    if _name(model) != 'ImageClassifier' or _name(backbone) not in ('MaskedViT', 'ConvViT'):
+    if name_of(model) != 'ImageClassifier' or name_of(backbone) not in ('MaskedViT', 'ConvViT'):
         return
-    _set_pretrained(cfg, backbone)
+    set_pretrained(cfg, backbone)
     embed_dim, num_prefix_tokens = _tokens(backbone)
-    if _name(model.get('neck') or {}) == 'PoolTokens':
+    if name_of(model.get('neck') or {}) == 'PoolTokens':
         model.neck.setdefault('in_dim', embed_dim)
         model.neck.setdefault('num_prefix_tokens', num_prefix_tokens)
     if 'head' in model:
@@ -37,7 +37,7 @@ def settle_classifier(cfg: Config) -> None:
         _add_average(cfg, cfg.ema_decay)
 
 
-def _name(part: Any) -> str:
+def name_of(part: Any) -> str:
     """A part's type without its scope."""
     return str(part.get('type', '')).rpartition('.')[2]
 
@@ -45,12 +45,12 @@ def _name(part: Any) -> str:
 def _tokens(backbone: Any) -> Tuple[int, int]:
     """Width of the tokens, and how many come before the patches."""
     arch = backbone.get('arch', 'base')
-    if _name(backbone) == 'ConvViT':
+    if name_of(backbone) == 'ConvViT':
         return conv_vit.resolve_architecture(arch).embed_dims[-1], 0
     return masked_vit.resolve_architecture(arch)[0], int(backbone.get('class_token', True))
 
 
-def _set_pretrained(cfg: Config, backbone: Any) -> None:
+def set_pretrained(cfg: Config, backbone: Any) -> None:
     if cfg.get('pretrained') is not None:
         backbone.init_cfg = dict(type='Pretrained', prefix='backbone.', **{
             **{k: v for k, v in (backbone.get('init_cfg') or {}).items() if k not in ('type', 'prefix')},
@@ -63,7 +63,7 @@ def _limit_topk(cfg: Config, num_classes: int) -> None:
     """Of two classes there is no top-5 accuracy: mmpretrain's metric raises."""
     for key in ('val_evaluator', 'test_evaluator'):
         for evaluator in _as_list(cfg.get(key)):
-            if _name(evaluator) == 'Accuracy' and not isinstance(evaluator.get('topk', 1), int):
+            if name_of(evaluator) == 'Accuracy' and not isinstance(evaluator.get('topk', 1), int):
                 evaluator.topk = tuple(k for k in evaluator.topk if k == 1 or k < num_classes)
 
 
@@ -74,6 +74,6 @@ def _as_list(value: Any) -> List[Any]:
 def _add_average(cfg: Config, decay: float) -> None:
     if not 0 < decay < 1:
         raise ValueError(f'ema_decay={decay} must lie between 0 and 1 (MAE from scratch: 0.9999)')
-    others = [hook for hook in cfg.get('custom_hooks') or [] if _name(hook) != 'EMAHook']
+    others = [hook for hook in cfg.get('custom_hooks') or [] if name_of(hook) != 'EMAHook']
     # MMEngine's: mmpretrain's of the same name validates the plain weights too, with twice the time
     cfg.custom_hooks = [*others, dict(type='mmengine.EMAHook', momentum=1 - decay)]

@@ -16,6 +16,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from ..models.build import check_model
 from ..safe_load import load_file
 from .classifier import settle_classifier
+from .segmentor import settle_segmentor
 
 # what a user can mend: the tools print these without a traceback
 USER_ERRORS = (FileNotFoundError, NotADirectoryError, KeyError, ValueError, TypeError, RuntimeError, ImportError)
@@ -244,6 +245,7 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     set_schedule(cfg)
     drop_disabled_hooks(cfg)
     settle_classifier(cfg)
+    settle_segmentor(cfg)
     check_model(cfg.model)
     if 'run_state' not in (cfg.get('default_hooks') or {}):  # a config of another toolbox
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmmim.RunStateHook', guard=False)]

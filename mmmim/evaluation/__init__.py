@@ -2,9 +2,10 @@ from .evaluator import FeatureEvaluator
 from .knn import knn_accuracy, knn_predict
 from .linear_probe import linear_probe
 from .metrics import ReconstructionMetric
+from .plain_metric import PlainMetric
 from .robustness import MeanCorruptionError, SubsetAccuracy
 
 __all__ = [
-    'FeatureEvaluator', 'MeanCorruptionError', 'ReconstructionMetric', 'SubsetAccuracy', 'knn_accuracy', 'knn_predict',
-    'linear_probe'
+    'FeatureEvaluator', 'MeanCorruptionError', 'PlainMetric', 'ReconstructionMetric', 'SubsetAccuracy', 'knn_accuracy',
+    'knn_predict', 'linear_probe'
 ]

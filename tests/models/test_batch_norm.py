@@ -7,7 +7,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from mmmim.models import CrossRankBatchNorm1d
+from mmmim.models import CrossRankBatchNorm1d, CrossRankBatchNorm2d
 
 ROWS = (3, 8)  # of each process
 
@@ -26,15 +26,23 @@ def run(norm, x, weight):
 
 
 def make(cls=CrossRankBatchNorm1d, dtype=torch.float64, **kwargs):
+    """A norm, and rows (maps, for a two-dimensional one) for it and for the loss."""
     generator = torch.Generator().manual_seed(0)
     norm = cls(5, **kwargs).to(dtype)
     norm.weight.data.normal_(generator=generator)
     norm.bias.data.normal_(generator=generator)
-    x, weight = (torch.randn(sum(ROWS), 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    shape = (sum(ROWS), 5) if '1d' in cls.__name__ else (sum(ROWS), 5, 4, 3)
+    x, weight = (torch.randn(*shape, generator=generator, dtype=torch.float64) for _ in range(2))
     return norm, (x * 2 + 7).to(dtype), weight.to(dtype)
 
 
-CASES = dict(float64={}, average=dict(momentum=None), float32=dict(dtype=torch.float32))
+CASES = dict(float64={}, average=dict(momentum=None), float32=dict(dtype=torch.float32),
+             maps=dict(cls=CrossRankBatchNorm2d), maps_average=dict(cls=CrossRankBatchNorm2d, momentum=None))
+TORCHS = {CrossRankBatchNorm1d: nn.BatchNorm1d, CrossRankBatchNorm2d: nn.BatchNorm2d}
+
+
+def make_torchs(**kwargs):
+    return make(**{**kwargs, 'cls': TORCHS[kwargs.get('cls', CrossRankBatchNorm1d)]})
 
 
 def worker(rank, folder):
@@ -58,7 +66,7 @@ def two_processes(tmp_path_factory):
 
 @pytest.mark.parametrize('case', CASES)
 def test_two_processes_equal_one(two_processes, case):
-    one, two = run(*make(nn.BatchNorm1d, **CASES[case])), [results[case] for results in two_processes]
+    one, two = run(*make_torchs(**CASES[case])), [results[case] for results in two_processes]
     tolerance = dict(rtol=0, atol=2e-4 if case == 'float32' else 1e-10)
     for key in ('out', 'x_grad', 'eval'):
         torch.testing.assert_close(torch.cat([part[key] for part in two]), one[key], **tolerance)
@@ -69,8 +77,9 @@ def test_two_processes_equal_one(two_processes, case):
         torch.testing.assert_close(two[0][key] + two[1][key], one[key], **tolerance)
 
 
+@pytest.mark.parametrize('cls', TORCHS)
 @pytest.mark.parametrize('kwargs', [{}, dict(momentum=None), dict(eps=1e-6), dict(affine=True, momentum=0.3)], ids=str)
-def test_one_process_equals_torchs_module(kwargs):
-    ours, theirs = run(*make(**kwargs)), run(*make(nn.BatchNorm1d, **kwargs))
+def test_one_process_equals_torchs_module(cls, kwargs):
+    ours, theirs = run(*make(cls=cls, **kwargs)), run(*make_torchs(cls=cls, **kwargs))
     for key, value in theirs.items():
         assert torch.equal(ours[key], value), key

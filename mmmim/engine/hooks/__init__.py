@@ -4,6 +4,7 @@ from .classes import CheckClassesHook
 from .export_encoder import ExportEncoderHook
 from .fit_target import FitTargetHook
 from .knn import KNNHook
+from .masks import CheckMasksHook
 from .momentum import CosineMomentumHook
 from .progress import ProgressHook
 from .reconstruction import ReconstructionHook
@@ -13,7 +14,7 @@ from .runtime_info import DeferredRuntimeInfoHook
 from .step_seed import StepSeedHook
 
 __all__ = [
-    'AtomicCheckpointHook', 'BadImagesHook', 'CheckClassesHook', 'CosineMomentumHook', 'DeferredRuntimeInfoHook',
-    'ExportEncoderHook', 'FitTargetHook', 'KNNHook', 'ProgressHook', 'ReconstructionHook', 'RunRecordHook',
-    'RunStateHook', 'StepSeedHook'
+    'AtomicCheckpointHook', 'BadImagesHook', 'CheckClassesHook', 'CheckMasksHook', 'CosineMomentumHook',
+    'DeferredRuntimeInfoHook', 'ExportEncoderHook', 'FitTargetHook', 'KNNHook', 'ProgressHook', 'ReconstructionHook',
+    'RunRecordHook', 'RunStateHook', 'StepSeedHook'
 ]

@@ -1,6 +1,7 @@
 """Losses stay on the device until the log is written; then they are checked, averaged over ranks and recorded."""
 import json
 import math
+import numbers
 import os
 from collections import deque
 from typing import Any, Dict, List, NamedTuple, Optional
@@ -105,14 +106,15 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
     def after_val_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
         super().after_val_epoch(runner, metrics)
+        self.flush(runner)  # what was measured follows what was trained
         self.record(runner, metrics)
 
     def record(self, runner, metrics: Optional[Dict[str, float]]) -> None:
         """Add measured values (an accuracy, a held-out loss) to the curve at the current iteration."""
-        numbers = {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, (int, float))}
-        if numbers and self.curve is not None:
+        values = {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, numbers.Real)}
+        if values and self.curve is not None:
             epoch = -(-runner.iter // len(runner.train_dataloader))  # the one that iteration belongs to, from 1
-            self.curve.replace(dict(iter=runner.iter, epoch=epoch, **numbers))
+            self.curve.replace(dict(iter=runner.iter, epoch=epoch, **values))
 
     def _write_curve(self, records: List[dict]) -> None:
         if self.curve is not None:

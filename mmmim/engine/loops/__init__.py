@@ -1,3 +1,4 @@
 from .epoch_loop import ResumableEpochLoop
+from .tta_loop import AugmentedTestLoop
 
-__all__ = ['ResumableEpochLoop']
+__all__ = ['AugmentedTestLoop', 'ResumableEpochLoop']

@@ -55,5 +55,5 @@ def find_layer_depth(model: nn.Module) -> LayerDepth:
     if hasattr(model, 'get_layer_depth'):
         return model.get_layer_depth
     raise TypeError(f'layer-wise learning rate decay needs a backbone with `get_layer_depth`, which '
-                    f'{type(backbone if backbone is not None else model).__name__} does not have: use mmmim.MaskedViT, '
-                    'or another optim_wrapper.constructor')
+                    f'{type(backbone if backbone is not None else model).__name__} does not have: use one of '
+                    'mmmim\'s (MaskedViT, DenseViT ...), or another optim_wrapper.constructor')

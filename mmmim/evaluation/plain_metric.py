@@ -1,0 +1,42 @@
+"""Metrics of other toolboxes, with Python's numbers."""
+from typing import Any, Dict, List, Optional, Sequence
+
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS as ROOT
+
+from ..registry import METRICS
+
+
+@METRICS.register_module()
+class PlainMetric(BaseMetric):
+    """Runs another metric and gives its values as ``float``.
+
+    mmseg's ``IoUMetric`` gives NumPy's float32, which neither JSON nor a check for ``float`` knows.
+
+    Args:
+        metric: Config of the other metric.
+        collect_device, prefix: See MMEngine's ``BaseMetric``; the prefix is this one's.
+    """
+
+    def __init__(self, metric: dict, collect_device: str = 'cpu', prefix: Optional[str] = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.metric = ROOT.build(metric)
+        self.metric.results = self.results  # one list, which MMEngine collects from all ranks and empties
+
+    @property
+    def dataset_meta(self) -> Optional[dict]:
+        """Of the data set; handed on."""
+        return self.metric.dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: dict) -> None:
+        self.metric.dataset_meta = meta
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """What the other metric does with a batch."""
+        self.metric.process(data_batch, data_samples)
+
+    def compute_metrics(self, results: List[Any]) -> Dict[str, float]:
+        """The other metric's values."""
+        # by way of the shortest decimal: 38.28, not the 38.279998779 that is nearest in float32
+        return {name: float(str(value)) for name, value in self.metric.compute_metrics(results).items()}
