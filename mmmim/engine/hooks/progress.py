@@ -4,6 +4,7 @@ from typing import Any, Optional
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook, LoggerHook
+from mmengine.runner import IterBasedTrainLoop
 
 from ...progress import Progress
 from ...registry import HOOKS
@@ -40,6 +41,8 @@ class ProgressHook(Hook):
 
     @staticmethod
     def _where(runner) -> str:
+        if isinstance(runner.train_loop, IterBasedTrainLoop):  # of segmentors and detectors: it knows no epochs
+            return 'training'
         return f'epoch {min(runner.epoch + 1, runner.max_epochs)}/{runner.max_epochs}'
 
     def before_train_epoch(self, runner) -> None:
@@ -80,7 +83,7 @@ class _AboveTheBar(logging.Filter):
         self.bar = bar
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if str(record.msg).startswith('Epoch(train)'):
+        if str(record.msg).startswith(('Epoch(train)', 'Iter(train)')):
             return False
         self.bar.clear()
         return True
