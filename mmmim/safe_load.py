@@ -1,26 +1,24 @@
 """Reads a checkpoint file without ever running what it contains.
 
-``torch.load(weights_only=True)`` interprets a pickle with a list of names that it may use. The list here is torch's own
-(tensors, ``OrderedDict``), ``argparse.Namespace`` (original training checkpoints hold one), and plain numpy numbers and
-arrays. It has no ``getattr`` and nothing else that reaches a function by name: a file that needs more is refused.
+``torch.load(weights_only=True)`` interprets a pickle with a list of names that it may use: torch's own (tensors,
+``OrderedDict``) and those of :mod:`mmmim.plain_types`. A file that needs more is refused.
 """
-import argparse
 import json
 import os
 import os.path as osp
-import pickle
 import pickletools
 import re
 import zipfile
 from collections import OrderedDict
 
-import numpy as np
 import torch
 
 try:  # only used to leave out of an error message the names that torch itself accepts
     from torch._weights_only_unpickler import _get_allowed_globals
 except ImportError:
     _get_allowed_globals = dict
+
+from .plain_types import ALLOWED
 
 
 class UnsafeCheckpointError(RuntimeError):
@@ -29,75 +27,6 @@ class UnsafeCheckpointError(RuntimeError):
 
 class CorruptCheckpointError(RuntimeError):
     """The file is empty, cut off, damaged, or no checkpoint at all."""
-
-
-class _PlainDtype:
-    """Stands in for ``numpy.dtype`` while a file is read: accepts numbers, booleans and fixed-length text only.
-
-    numpy's own ``dtype.__setstate__`` takes internal flags from the file, and with crafted ones the bytes of an array
-    are used as pointers. Here the file only says a name like ``f8`` and a byte order.
-    """
-
-    def __init__(self, name, align=False, copy=False):
-        self.name, self.order = name, '='
-
-    def __setstate__(self, state):
-        self.order = state[1]
-
-    def to_numpy(self) -> np.dtype:
-        """Returns a fresh dtype, or raises ``UnpicklingError`` for one that is not plain."""
-        plain = isinstance(self.name, str) and re.fullmatch(r'[biufcSU]\d+', self.name)
-        if not plain or self.order not in ('<', '>', '|', '='):
-            raise pickle.UnpicklingError(f'Unsupported global: GLOBAL numpy.dtype({self.name!r}) was not an allowed '
-                                         'global by default.')
-        return np.dtype(self.name).newbyteorder(self.order)
-
-
-class _PlainArray(np.ndarray):
-    """Stands in for ``numpy.ndarray`` while a file is read; afterwards it is an array like any other."""
-
-    def __new__(cls, *_):
-        return super().__new__(cls, (0,), np.uint8)
-
-    def __setstate__(self, state):
-        _, shape, dtype, fortran, raw = state
-        dtype = _as_plain(dtype)
-        shape = np.frombuffer(raw, dtype).reshape(shape).shape  # raises where the bytes do not fill the shape
-        super().__setstate__((1, shape, dtype, bool(fortran), bytes(raw)))
-
-    def __reduce_ex__(self, protocol):
-        return self.view(np.ndarray).__reduce_ex__(protocol)  # never written to a file under this class's name
-
-
-def _as_plain(dtype) -> np.dtype:
-    if type(dtype) is not _PlainDtype:
-        raise pickle.UnpicklingError('Can only build arrays of plain numbers or text')
-    return dtype.to_numpy()
-
-
-def _reconstruct(*_):
-    return _PlainArray()
-
-
-def _scalar(dtype, raw):
-    return np.frombuffer(raw, _as_plain(dtype))[0]
-
-
-def _empty_bytes():
-    return b''  # what protocol 2 writes for the data of an empty array; bytes(10**12) would fill the memory
-
-
-# (what is used, the name that a file may say). Before numpy 2 files say numpy.core, since then numpy._core.
-ALLOWED = [
-    (argparse.Namespace, 'argparse.Namespace'),
-    (_PlainArray, 'numpy.ndarray'),
-    (_PlainDtype, 'numpy.dtype'),
-    (_reconstruct, 'numpy.core.multiarray._reconstruct'),
-    (_reconstruct, 'numpy._core.multiarray._reconstruct'),
-    (_scalar, 'numpy.core.multiarray.scalar'),
-    (_scalar, 'numpy._core.multiarray.scalar'),
-    (_empty_bytes, 'builtins.bytes'),
-]
 
 
 # the first bytes of files that are taken for checkpoints by mistake
@@ -195,12 +124,15 @@ def _explain(path, error) -> RuntimeError:
     if 'TorchScript' in message:
         return UnsafeCheckpointError(f'{path} is a TorchScript archive, which holds code. It was not loaded. Save the '
                                      "weights alone: torch.save(model.state_dict(), 'weights.pth').")
-    wanted = _globals_in(path) - set(_get_allowed_globals()) - {name for _, name in ALLOWED}
+    found = _globals_in(path)
+    wanted = found - set(_get_allowed_globals()) - {name for _, name in ALLOWED}
+    if not any(name.endswith('.HistoryBuffer') for name in found):
+        wanted |= found & {'builtins.getattr'}  # only a history may mention it
     wanted.update(re.findall(r'GLOBAL (\S+) (?:was not|whose module)', message))
     # builtins are shown by torch without their module: name each only once
     wanted = {name for name in wanted if f'builtins.{name}' not in wanted}
-    if not wanted and re.search('unrecognized function|Can only', message):
-        wanted = {message.strip().splitlines()[-1]}
+    if not wanted:
+        wanted = set(re.findall('.*(?:unrecognized function|Can only).*', message)[:1])
     if not wanted:
         reason = message.strip().splitlines()[0] if message.strip() else type(error).__name__
         return CorruptCheckpointError(_corrupt_message(path, reason))

@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from timm.layers.patch_embed import resample_patch_embed
 
 from .naming import SCHEMES, consume, detect_scheme, first_names, from_mmmim, left_out, to_mmmim, unwrap
+from .naming.beit import fit_tables, is_beit
 from .naming.state import describe
 from .naming.swin import is_swin
 
@@ -95,9 +96,10 @@ def fill_encoder(module, checkpoint, prefix: str = 'backbone.', resize_patches: 
                  logger=None) -> LoadReport:
     """Loads an encoder into a module of ours completely or not at all, and says what it did.
 
-    A position table of another grid is resized; an absent one is rebuilt. A class token that the module does not have
-    is dropped. A final norm (mean-pooled or dense models) or a mask token that the module does not have stays unused.
-    A layer scale that the module does not have is multiplied into the layers before it, which computes the same.
+    Position tables of another grid, relative ones too, are resized; an absent one is rebuilt. A class token that the
+    module does not have is dropped. A final norm (mean-pooled or dense models) or a mask token that the module does not
+    have stays unused. A layer scale that it does not have is multiplied into the layers before it, which computes the
+    same.
 
     Args:
         module (nn.Module): A backbone with timm's names, ``grid_size`` (h, w) and ``num_prefix_tokens``.
@@ -122,6 +124,7 @@ def fill_encoder(module, checkpoint, prefix: str = 'backbone.', resize_patches: 
         _fit_patch_projection(encoder, wanted, report)
     _drop_class_token(encoder, wanted, module, report)
     _fit_position_table(encoder, wanted, module, scheme, report)
+    report.notes += fit_tables(encoder, wanted, module.grid_size)
     for key in [key for key in encoder if re.match(r'(fc_)?norm\.|mask_token$', key) and key not in wanted]:
         del encoder[key]
         others.append(key)
@@ -270,6 +273,8 @@ def _check(encoder, wanted):
         if keys:
             more = f', and {len(keys) - 10} more' if len(keys) > 10 else ''
             lines.append(f'{title} ({len(keys)}): {"; ".join(keys[:10])}{more}')
+    if is_beit(encoder) and not is_beit(wanted):
+        lines.append("Its positions are relative, as BEiT's: mmmim.RelativeViT is the backbone for them, to classify.")
     lines.append('Build the module with the width, depth and patch size of the file, or name the right file or prefix. '
                  '(Another patch size can be resampled: resize_patches=True beside the checkpoint in init_cfg.)')
     raise EncoderMismatchError('\n'.join(lines))

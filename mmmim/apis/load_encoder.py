@@ -15,9 +15,11 @@ from ..config_text import ConfigTextError
 from ..models.backbones.masked_vit import ARCHITECTURES
 from ..models.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from ..models.patches import Size, grid_size, to_2tuple
+from ..naming.beit import is_beit
 from ..naming.state import pooled_norm_name
 from ..translate import EncoderMismatchError, rebuild_positions, resize_pos_embed, split_encoder
 from .from_checkpoint import stored_config
+from .load_beit import build_beit
 
 State = Dict[str, Tensor]
 POOLS = ('avg', 'token', '')
@@ -25,15 +27,16 @@ POOLS = ('avg', 'token', '')
 
 def load_encoder(path: str, *, img_size: Optional[Size] = None, patch_size: Optional[Size] = None,
                  num_heads: Optional[int] = None, pool: str = 'avg', prefix: str = 'backbone.') -> nn.Module:
-    """Load the encoder of a checkpoint as a timm ``VisionTransformer`` (or ``SwinTransformer``) in evaluation mode.
+    """Load the encoder of a checkpoint as a timm ``VisionTransformer`` in evaluation mode.
 
     The file may be a training checkpoint or an exported encoder of this project, or one of the other projects that
-    ``tools/convert_checkpoint.py`` knows. The module's ``pretrained_cfg`` holds the image size and the normalisation
+    ``tools/convert_checkpoint.py`` knows. A Swin becomes a ``SwinTransformer``, a ViT with relative positions (BEiT's,
+    SimMIM's) a ``Beit``. The module's ``pretrained_cfg`` holds the image size and the normalisation
     (ImageNet's where the file does not tell), so that ``timm.data.resolve_model_data_config`` finds them.
 
     Args:
         path: A file or an address. A Hugging Face file's ``config.json`` is read when it lies beside it.
-        img_size: Other than in pre-training; positions are resampled (bicubic, in float32).
+        img_size: Other than in pre-training; positions are resampled (bicubic, in float32; relative ones as in BEiT).
         patch_size: Other than in pre-training; the projection is resampled (FlexiViT's "PI-resize").
         num_heads: Of attention. Needed where neither a config nor the width of one of the papers' ViTs tells it.
         pool: What ``module(images)`` returns: ``'avg'`` the mean of the patch tokens ``[B, D]``, ``'token'`` the class
@@ -56,6 +59,9 @@ def load_encoder(path: str, *, img_size: Optional[Size] = None, patch_size: Opti
     others = {pooled_norm_name(key): value for key, value in others.items()}
     if any(key.startswith('layers.') for key in encoder):
         model = _build_swin(encoder, img_size, path)
+    elif is_beit(encoder):
+        size = config.get('backbone', {}).get('img_size')
+        model = _assign(build_beit(encoder, others, img_size, patch_size, size, pool, path), encoder, path)
     else:
         if pool == 'token' and 'cls_token' not in encoder:
             raise ValueError(f"{path} has no class token: use pool='avg'")

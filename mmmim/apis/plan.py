@@ -79,12 +79,15 @@ def plan(split: FolderSplit, out: str, method: str = 'mae', model: str = 'vit-ti
     arch, neck = MODELS[model]
     if isinstance(arch, dict):
         arch = dict(arch, _delete_=True)
+    parts = Config.fromfile(str(configs_folder() / 'quickstart' / f'{method}.py')).model
+    encoders = [part for part in ('backbone', 'generator') if parts.get(part)]
+    neck = neck if parts.get('neck') else {}  # CrossMAE has no decoder
     workers = Choice(max(1, min(usable_cores(), 16)), f'{usable_cores()} cores')
     return {
         'data_root': Choice(split.folder, f'{count} images to train on; {split.note}'),
-        'model.backbone.arch': Choice(arch, model),
-        'model.backbone.img_size': size,
-        'model.backbone.patch_size': Choice(patch, f'a grid of {size.value // patch} x {size.value // patch} patches'),
+        **{f'model.{part}.{key}': choice for part in encoders for key, choice in dict(
+            arch=Choice(arch, model), img_size=size,
+            patch_size=Choice(patch, f'a grid of {size.value // patch} x {size.value // patch} patches')).items()},
         **{f'model.neck.{key}': Choice(value, f'decoder of {model}') for key, value in neck.items()},
         'total_batch_size': batch,
         'max_epochs': epochs,
@@ -164,7 +167,7 @@ def _data(split: FolderSplit, out: str, size: int, epochs: int, method: str) -> 
         result[name] = Choice(pipelines[name], '')
         result[f'{loader}.dataset'] = Choice(dict(part, pipeline=Name(name)), '')
     hooks = [dict(hook) for hook in base.custom_hooks]
-    for hook in hooks:
+    for hook in filter(lambda hook: 'interval' in hook, hooks):
         hook['interval'] = max(1, epochs // (MEASUREMENTS if hook['type'] == 'KNNHook' else PICTURES))
     if split.labelled:
         sets = {name: dict(type='ImageFolder', pipeline=Name('test_pipeline'), **part)

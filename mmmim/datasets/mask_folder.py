@@ -1,7 +1,7 @@
 """A folder of images and a folder of index masks."""
 import logging
 import os
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from ..registry import DATASETS
 from .file_list import IMAGE_EXTENSIONS, list_images
 from .image_folder import check_data_root
+from .image_io import ImageReadError
 
 READABLE = tuple(extension for extension in IMAGE_EXTENSIONS if extension != 'npy')  # by OpenCV
 MASK_EXTENSIONS = ('png', 'tif', 'tiff', 'bmp', 'gif')
@@ -66,6 +67,19 @@ class MaskFolder(BaseDataset):
         return [dict(img_path=os.path.join(self.data_prefix['img_path'], images[stem]),
                      seg_map_path=os.path.join(self.data_prefix['seg_map_path'], masks[stem]),
                      label_map=None, reduce_zero_label=self.reduce_zero_label, seg_fields=[]) for stem in stems]
+
+    def prepare_data(self, idx: int) -> Any:
+        """A sample out of the pipeline.
+
+        Raises:
+            ImageReadError: Its image or its mask cannot be decoded; the loaders of mmseg name no file.
+        """
+        try:
+            return super().prepare_data(idx)
+        except (OSError, SyntaxError, AssertionError) as error:
+            info = self.get_data_info(idx)
+            raise ImageReadError(info['img_path'], f'it or its mask {info["seg_map_path"]} cannot be read '
+                                 f'({str(error) or type(error).__name__}): repair or remove both') from error
 
     def _by_stem(self, key: str, extensions: Sequence[str]) -> Dict[str, str]:
         """``{relative path without extension: relative path}`` below the folder of a key of ``data_prefix``."""

@@ -21,7 +21,7 @@ def settle_classifier(cfg: Config) -> None:
     """
     model = cfg.get('model') or {}
     backbone = model.get('backbone') or {}
-    if name_of(model) != 'ImageClassifier' or name_of(backbone) not in ('MaskedViT', 'ConvViT'):
+    if name_of(model) != 'ImageClassifier' or name_of(backbone) not in ('MaskedViT', 'RelativeViT', 'ConvViT'):
         return
     set_pretrained(cfg, backbone)
     embed_dim, num_prefix_tokens = _tokens(backbone)
@@ -51,11 +51,13 @@ def _tokens(backbone: Any) -> Tuple[int, int]:
 
 
 def set_pretrained(cfg: Config, backbone: Any) -> None:
+    """Let the backbone start from ``cfg.pretrained``; what ``init_cfg`` says besides the file stays."""
+    init_cfg, settled = backbone.get('init_cfg') or {}, cfg.get('settled') or {}
     if cfg.get('pretrained') is not None:
-        backbone.init_cfg = dict(type='Pretrained', prefix='backbone.', **{
-            **{k: v for k, v in (backbone.get('init_cfg') or {}).items() if k not in ('type', 'prefix')},
-            'checkpoint': cfg.pretrained})
-    elif backbone.get('init_cfg') is not None and backbone.init_cfg.get('checkpoint') is None:
+        backbone.init_cfg = {'prefix': 'backbone.', **init_cfg, 'type': 'Pretrained', 'checkpoint': cfg.pretrained}
+        cfg.settled = dict(settled, pretrained=cfg.pretrained)
+    elif init_cfg.get('checkpoint') in (None, settled.get('pretrained')):
+        # with `settled` this is a work dir's copy of a config, whose `pretrained` was set to None
         backbone.init_cfg = None
 
 

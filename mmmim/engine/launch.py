@@ -16,6 +16,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from ..models.build import check_model
 from ..safe_load import load_file
 from .classifier import settle_classifier
+from .detector import require_ops, settle_detector
 from .segmentor import settle_segmentor
 
 # what a user can mend: the tools print these without a traceback
@@ -88,12 +89,16 @@ def _move_paths(node: Any, old: str, new: str, given: set, name: str = '') -> No
 def set_up_scope(cfg: Config) -> None:
     """Make the scope that the config names work: import its toolbox and let it be the default."""
     scope = cfg.get('default_scope', 'mmmim')
+    if scope == 'mmdet':
+        require_ops()
     if scope in HOST_TOOLBOXES:
         try:
             module = importlib.import_module(f'{scope}.utils')
         except ImportError as error:
             raise ImportError(f"the config's default_scope is '{scope}', which cannot be imported: {error}") from error
         module.register_all_modules(init_default_scope=False)
+    if scope == 'mmdet':
+        importlib.import_module('mmmim.models.detection')
     init_default_scope(scope)
 
 
@@ -179,7 +184,8 @@ def split_batch(total: int, world_size: int, limit: Optional[int] = None) -> Lis
 def set_batch_and_lr(cfg: Config, world_size: int) -> None:
     """Derive batches, accumulation and the learning rate from ``total_batch_size`` (does nothing without that key).
 
-    ``lr = base_lr * total_batch_size / 256`` where the config has a ``base_lr``.
+    ``lr = base_lr * total_batch_size / 256`` where the config has a ``base_lr``; ``lr_base_batch`` is another number of
+    images than 256, or None: the rate is ``base_lr``.
     """
     total = cfg.get('total_batch_size')
     if total is None:
@@ -195,7 +201,8 @@ def set_batch_and_lr(cfg: Config, world_size: int) -> None:
         wrapper.accumulative_counts = accumulation
         base_lr = wrapper.pop('base_lr', cfg.get('base_lr'))
         if base_lr is not None:
-            wrapper.optimizer.lr = base_lr * total / 256
+            base_batch = cfg.get('lr_base_batch', 256)
+            wrapper.optimizer.lr = base_lr * total / base_batch if base_batch else base_lr
 
 
 def set_schedule(cfg: Config) -> None:
@@ -234,6 +241,18 @@ def drop_disabled_hooks(cfg: Config) -> None:
         cfg.default_hooks.pop(name)
 
 
+def settle(cfg: Config, with_data: bool = True) -> None:
+    """Fill in what a classification, segmentation or detection config leaves open; others stay as they are.
+
+    Args:
+        cfg: The config, which is changed.
+        with_data: Whether annotations are read, see :func:`~mmmim.engine.detector.settle_detector`.
+    """
+    settle_classifier(cfg)
+    settle_segmentor(cfg)
+    settle_detector(cfg, with_data)
+
+
 def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     """Everything between a config and ``runner.train()`` or ``runner.test()``."""
     cfg.launcher = launcher
@@ -244,8 +263,7 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     set_batch_and_lr(cfg, world_size)
     set_schedule(cfg)
     drop_disabled_hooks(cfg)
-    settle_classifier(cfg)
-    settle_segmentor(cfg)
+    settle(cfg)
     check_model(cfg.model)
     if 'run_state' not in (cfg.get('default_hooks') or {}):  # a config of another toolbox
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmmim.RunStateHook', guard=False)]
@@ -262,4 +280,7 @@ def end_with(error: Exception, runner: Optional[Runner]) -> None:
     expected = type(error).__module__.startswith('mmmim.')
     if os.environ.get('MMMIM_TRACEBACK') or (training and not expected):
         raise error
-    sys.exit(f'{type(error).__name__}: {error}\n(MMMIM_TRACEBACK=1 shows where)')
+    message = str(error)
+    if 'Original Traceback' in message:  # from a loading worker, which puts its traceback into the message
+        message = message.strip().splitlines()[-1].partition(': ')[2]
+    sys.exit(f'{type(error).__name__}: {message}\n(MMMIM_TRACEBACK=1 shows where)')

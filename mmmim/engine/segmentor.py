@@ -1,14 +1,11 @@
 """What a segmentation config leaves open, filled in from what it says elsewhere."""
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 
-from ..models.backbones import conv_vit, masked_vit
-from ..models.backbones.dense_base import default_outputs
 from ..models.patches import to_2tuple
 from .classifier import name_of, set_pretrained
-
-BACKBONES = ('DenseViT', 'DenseConvViT')
+from .config_parts import DENSE_BACKBONES, datasets, map_widths, pipeline_steps
 
 
 def settle_segmentor(cfg: Config) -> None:
@@ -34,30 +31,21 @@ def settle_segmentor(cfg: Config) -> None:
     """
     model = cfg.get('model') or {}
     backbone = model.get('backbone') or {}
-    if name_of(model) != 'EncoderDecoder' or name_of(backbone) not in BACKBONES:
+    if name_of(model) != 'EncoderDecoder' or name_of(backbone) not in DENSE_BACKBONES:
         return
     set_pretrained(cfg, backbone)
-    _set_widths(model, _widths(backbone))
+    _set_widths(model, map_widths(backbone))
     _set_classes(cfg)
     if cfg.get('crop_size') is not None:
         _set_crop(cfg, to_2tuple(cfg.crop_size))
     if cfg.get('scale') is not None:
-        for step in _steps(cfg):
+        for step in pipeline_steps(cfg):
             if name_of(step) in ('RandomResize', 'Resize') and 'scale' in step:
                 step.scale = tuple(cfg.scale)
     _set_iterations(cfg)
+    _plain_test(cfg)
     if cfg.get('tta'):
         _augment_test(cfg)
-
-
-def _widths(backbone: Any) -> Tuple[int, ...]:
-    """Channels of the maps that the decode head gets: the backbone's own, or as many from the neck."""
-    arch = backbone.get('arch', 'base')
-    if name_of(backbone) == 'DenseConvViT':
-        dims = conv_vit.resolve_architecture(arch).embed_dims
-        return (*dims, dims[-1])
-    embed_dim, depth, *_ = masked_vit.resolve_architecture(arch)
-    return (embed_dim, ) * len(backbone.get('out_indices') or default_outputs(depth))
 
 
 def _set_widths(model: Any, widths: Tuple[int, ...]) -> None:
@@ -85,7 +73,7 @@ def _set_classes(cfg: Config) -> None:
         raise ValueError(f'num_classes={count}: what is not of the one class is a class, too: num_classes=2')
     for head in _heads(cfg.model):
         head.num_classes = count
-    for dataset in _datasets(cfg):
+    for dataset in datasets(cfg):
         if name_of(dataset) == 'MaskFolder':
             dataset.classes = list(names or map(str, range(count)))
             if cfg.get('reduce_zero_label') is not None:
@@ -93,11 +81,13 @@ def _set_classes(cfg: Config) -> None:
 
 
 def _set_crop(cfg: Config, size: Tuple[int, int]) -> None:
-    cfg.model.backbone.img_size = cfg.model.data_preprocessor.size = size
+    cfg.model.data_preprocessor.size = size
+    if name_of(cfg.model.backbone) != 'DenseSwin':  # which has no position table
+        cfg.model.backbone.img_size = size
     if cfg.model.test_cfg.get('mode') == 'slide':
         # 341 of 512, as in BEiT's code
         cfg.model.test_cfg.update(crop_size=size, stride=tuple(max(2 * side // 3, 1) for side in size))
-    for step in _steps(cfg):
+    for step in pipeline_steps(cfg):
         if name_of(step) == 'RandomCrop':
             step.crop_size = size
 
@@ -113,6 +103,9 @@ def _set_iterations(cfg: Config) -> None:
     steps, warmup = cfg.max_iters, cfg.get('warmup_iters') or 0
     if warmup >= steps:
         raise ValueError(f'warmup_iters={warmup} must be below max_iters={steps}: set both')
+    if warmup * accumulation == 1:
+        raise ValueError('warmup_iters=1: MMEngine would keep the whole run at the start of such a warm-up; set it to '
+                         '0 or to 2 and more')
     cfg.train_cfg.max_iters = steps * accumulation
     *first, last = cfg.param_scheduler
     if warmup and not first:
@@ -121,9 +114,25 @@ def _set_iterations(cfg: Config) -> None:
         first[0].end = warmup * accumulation
     last.update(begin=warmup * accumulation, end=steps * accumulation)
     cfg.param_scheduler = [*first, last] if warmup else [last]
-    if accumulation > 1:
-        cfg.train_cfg.val_interval *= accumulation
-        cfg.default_hooks.checkpoint.interval *= accumulation
+    # in a work dir's copy of the config the intervals are batches already, as many for a step as are settled there
+    before = (cfg.get('settled') or {}).get('batches_per_step', 1)
+    checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
+    for part, key in ((cfg.train_cfg, 'val_interval'), (checkpoint, 'interval')):
+        if part and part.get(key, -1) > 0:
+            part[key] = part[key] // before * accumulation
+    if accumulation > 1 or before > 1:
+        cfg.settled = dict(cfg.get('settled') or {}, batches_per_step=accumulation)
+
+
+def _plain_test(cfg: Config) -> None:
+    """Take back the test at several scales of a work dir's copy of a config."""
+    if name_of(cfg.get('test_cfg') or {}) != 'AugmentedTestLoop' or cfg.get('scale') is None:
+        return
+    dataset = cfg.test_dataloader.dataset
+    *before, augmented = dataset.pipeline
+    sizes, _, *after = augmented.transforms
+    dataset.pipeline = [*before, dict(sizes[0], scale=tuple(cfg.scale)), *(step for branch in after for step in branch)]
+    cfg.test_cfg = dict()
 
 
 def _augment_test(cfg: Config) -> None:
@@ -138,24 +147,3 @@ def _augment_test(cfg: Config) -> None:
     cfg.test_dataloader.dataset.pipeline = [
         *before, dict(type='TestTimeAug', transforms=[sizes, flips, *([step] for step in after)])]
     cfg.test_cfg = dict(type='mmmim.AugmentedTestLoop', model=dict(type='SegTTAModel'))
-
-
-def _datasets(cfg: Config) -> Iterator[Any]:
-    """The data sets of all loaders, those inside of others too."""
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        yield from _below((cfg.get(name) or {}).get('dataset'))
-
-
-def _below(node: Union[Dict, List, None]) -> Iterator[Any]:
-    if isinstance(node, (list, tuple)):
-        for item in node:
-            yield from _below(item)
-    elif node:
-        yield node
-        yield from _below(node.get('dataset') or node.get('datasets'))
-
-
-def _steps(cfg: Config) -> Iterator[Any]:
-    """Every step of every pipeline."""
-    for dataset in _datasets(cfg):
-        yield from dataset.get('pipeline') or ()

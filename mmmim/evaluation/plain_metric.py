@@ -11,16 +11,19 @@ from ..registry import METRICS
 class PlainMetric(BaseMetric):
     """Runs another metric and gives its values as ``float``.
 
-    mmseg's ``IoUMetric`` gives NumPy's float32, which neither JSON nor a check for ``float`` knows.
+    mmseg's ``IoUMetric`` gives NumPy's float32, which neither JSON nor a check for ``float`` knows. mmdet's
+    ``CocoMetric`` gives nothing at all where a detector finds nothing, as an untrained one does.
 
     Args:
         metric: Config of the other metric.
+        default: Values that the other metric may leave out, and what they then are.
         collect_device, prefix: See MMEngine's ``BaseMetric``; the prefix is this one's.
     """
 
-    def __init__(self, metric: dict, collect_device: str = 'cpu', prefix: Optional[str] = None) -> None:
+    def __init__(self, metric: dict, default: Optional[Dict[str, float]] = None, collect_device: str = 'cpu',
+                 prefix: Optional[str] = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        self.metric = ROOT.build(metric)
+        self.metric, self.default = ROOT.build(metric), default or {}
         self.metric.results = self.results  # one list, which MMEngine collects from all ranks and empties
 
     @property
@@ -39,4 +42,5 @@ class PlainMetric(BaseMetric):
     def compute_metrics(self, results: List[Any]) -> Dict[str, float]:
         """The other metric's values."""
         # by way of the shortest decimal: 38.28, not the 38.279998779 that is nearest in float32
-        return {name: float(str(value)) for name, value in self.metric.compute_metrics(results).items()}
+        found = {name: float(str(value)) for name, value in self.metric.compute_metrics(results).items()}
+        return {**self.default, **found}

@@ -28,11 +28,10 @@ class _CrossRankBatchNorm(_BatchNorm):
         var = all_reduce((centred**2).sum(axes)) / count
         with torch.no_grad():
             self._update_running_statistics(count, mean, var)
-        scale = (var + self.eps).rsqrt()
-        if not self.affine:
-            return (centred * scale.reshape(shape)).to(x.dtype)
-        # one product, so that only `centred` is kept for the backward pass
-        return (centred * (scale * self.weight).reshape(shape) + self.bias.reshape(shape)).to(x.dtype)
+        normalised = centred * (var + self.eps).rsqrt().reshape(shape)
+        if self.affine:
+            normalised = normalised * self.weight.reshape(shape) + self.bias.reshape(shape)
+        return normalised.to(x.dtype)
 
     def _update_running_statistics(self, count: Tensor, mean: Tensor, var: Tensor) -> None:
         if not self.track_running_stats:

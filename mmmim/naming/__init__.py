@@ -12,8 +12,8 @@
 
 One module for each family, which translates to our names and, except for SimMIM's, back. Values are copied, never
 computed: queries, keys and values are concatenated or split, BEiT's absent key bias becomes zeros, the channels of
-Swin's patch merging are reordered. Position tables are copied, too: sine-cosine tables of different codes differ in the
-order of their halves.
+Swin's patch merging are reordered. A ViT with relative positions keeps the names of timm's ``Beit`` under ``backbone.``
+Position tables are copied, too: sine-cosine tables of different codes differ in the order of their halves.
 """
 from . import hugging_face, mmpretrain, plain, simmim
 from .state import describe, first_names, list_names, pooled_norm_name, unwrap

@@ -1,17 +1,17 @@
-"""mmpretrain's MAE, VisionTransformer, BEiT without relative positions, and the authors' CMAE, which builds on them.
+"""mmpretrain's MAE, VisionTransformer, BEiT, and the authors' CMAE, which builds on them.
 
-BEiT comes back as a VisionTransformer, which computes the same: their parameters are not told apart in our names.
+BEiT without relative positions comes back as a VisionTransformer, which computes the same: their parameters are not
+told apart in our names. With relative positions it is read, and becomes timm's ``Beit``; it is not written.
 """
 import re
 
-from . import swin
-from .plain import merge_beit
+from . import beit, swin
 from .state import HEADS, Renaming, is_other_head
 
 _BLOCK = (('norm1', 'ln1'), ('norm2', 'ln2'), ('mlp.fc1', 'ffn.layers.0.0'), ('mlp.fc2', 'ffn.layers.1'),
           ('ls1.gamma', 'attn.gamma1.weight'), ('ls2.gamma', 'ffn.gamma2.weight'),
           ('attn.qkv', 'attn.qkv'), ('attn.proj', 'attn.proj'))
-_BEIT_BLOCK = (('gamma_1', 'gamma_1'), ('gamma_2', 'gamma_2'), ('attn', 'attn'))  # plain.merge_beit does the rest
+_BEIT_BLOCK = (('gamma_1', 'gamma_1'), ('gamma_2', 'gamma_2'), ('attn', 'attn'))  # beit.current_names does the rest
 
 
 def _encoder(part):
@@ -53,7 +53,7 @@ def to_ours(state) -> dict:
     renamed = {}
     for key, value in state.items():
         renamed[table.to_ours(key) or _BEIT.to_ours(key) or key] = value
-    return merge_beit(renamed)
+    return beit.current_names(renamed)
 
 
 def from_ours(ours):

@@ -1,13 +1,7 @@
-"""timm's names, which the original MAE shares: an encoder without a prefix, perhaps a decoder beside it.
-
-BEiT's and SimMIM's ViTs differ in two ways: biases of queries and values are parameters of their own, and the layer
-scale is called ``gamma_1``. Both are brought to the form of timm's VisionTransformer.
-"""
+"""timm's names, which the original MAE shares: an encoder without a prefix, perhaps a decoder beside it."""
 import re
 
-import torch
-
-from . import swin
+from . import beit, swin
 from .state import head_name
 
 _ENCODER = ('cls_token', 'dist_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre', 'blocks', 'layers', 'norm',
@@ -36,7 +30,7 @@ def is_decoder(key) -> bool:
 
 def to_ours(state) -> dict:
     """Adds the prefixes ``backbone.`` and ``neck.``."""
-    state = merge_beit(swin.current_names(state))
+    state = beit.current_names(swin.current_names(state))
     has_decoder = any(key.startswith('decoder_') for key in state)
     return {_add_prefix(key, has_decoder): value for key, value in state.items()}
 
@@ -47,37 +41,15 @@ def _add_prefix(key, has_decoder) -> str:
     return f'backbone.{key}' if key.split('.')[0] in _ENCODER else key
 
 
-def merge_beit(state) -> dict:
-    """Gives BEiT's blocks the parameters of timm's VisionTransformer; other state dicts pass unchanged.
-
-    Index buffers of relative positions are dropped: they follow from the tables, which stay.
-    """
-    result = {}
-    for key, value in state.items():
-        if key.endswith(('relative_position_index', 'attn.k_bias')):  # timm's k_bias is a buffer of zeros
-            continue
-        match = re.fullmatch(r'(.*\bblocks\.\d+)\.(gamma_([12])|attn\.([qv])_bias)', key)
-        if match is None:
-            result[key] = value
-        elif match[3]:
-            result[f'{match[1]}.ls{match[3]}.gamma'] = value
-        elif match[4] == 'q':
-            other = state.get(f'{match[1]}.attn.v_bias')
-            if other is None:
-                raise ValueError(f'For {match[1]}.attn.qkv.bias the file must hold q_bias and v_bias, but has only the '
-                                 'first.')
-            result[f'{match[1]}.attn.qkv.bias'] = torch.cat([value, torch.zeros_like(value), other])
-    return result
-
-
 def to_timm(ours):
     """An encoder with its classifier: ``(state, left out)``."""
     result, lost = {}, []
     is_swin = swin.is_swin(ours)
+    has_tables = is_swin or beit.is_beit(ours)
     for key, value in ours.items():
         name = key.removeprefix('backbone.')
         if name != key:
-            if re.match(_NOT_IN_TIMM, name) or ('relative_position' in name and not is_swin):
+            if re.match(_NOT_IN_TIMM, name) or ('relative_position' in name and not has_tables):
                 lost.append(key)
             else:
                 result[name] = value

@@ -1,6 +1,6 @@
 """Labels drawn over pictures."""
 import colorsys
-from typing import Any, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -21,8 +21,9 @@ def paint_mask(image: np.ndarray, mask: np.ndarray, ignore: int = 255) -> np.nda
     return np.where((mask != ignore)[..., None], painted, image).round().astype(np.uint8)
 
 
-def paint_instances(image: np.ndarray, instances: Any) -> np.ndarray:
-    """``image [H, W, 3]`` uint8 with what mmdet's instances say: masks where there are any, boxes, class numbers."""
+def paint_instances(image: np.ndarray, instances: Any, classes: Optional[Sequence[str]] = None) -> np.ndarray:
+    """``image [H, W, 3]`` uint8 with what mmdet's instances say: masks where there are any, boxes, and the names of
+    ``classes`` or, without them, their numbers."""
     labels = instances.labels.tolist()
     boxes = getattr(instances.bboxes, 'tensor', instances.bboxes)
     if 'masks' in instances:
@@ -33,5 +34,10 @@ def paint_instances(image: np.ndarray, instances: Any) -> np.ndarray:
     pen = ImageDraw.Draw(picture)
     for box, label in zip(boxes.tolist(), labels):
         pen.rectangle(box, outline=color_of(label % 255), width=2)
-        pen.text((box[0] + 3, box[1] + 1), str(label), color_of(label % 255))
+        pen.text((box[0] + 3, box[1] + 1), name_of_class(label, classes), color_of(label % 255))
     return np.asarray(picture).copy()
+
+
+def name_of_class(label: int, classes: Optional[Sequence[str]]) -> str:
+    """Its name where there is one, else its number."""
+    return str(classes[label]) if classes and label < len(classes) else str(label)

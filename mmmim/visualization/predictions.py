@@ -6,14 +6,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
-from mmengine.runner import load_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from ..engine.classifier import settle_classifier
-from ..engine.launch import set_up_scope
+from ..engine.launch import set_up_scope, settle
 from ..evaluation.mode import evaluating
-from ..registry import MODELS
-from .overlay import paint_instances, paint_mask
+from ..registry import DATASETS, MODELS
+from .overlay import name_of_class, paint_instances, paint_mask
 from .panel import Panel
 from .reconstruction import short_name
 
@@ -29,13 +28,29 @@ def build_trained(cfg: Config, checkpoint: str) -> nn.Module:
         RuntimeError: The weights are another model's.
     """
     set_up_scope(cfg)
-    settle_classifier(cfg)
+    settle(cfg, with_data=False)
     cfg = cfg.copy()
     if cfg.model.get('backbone'):
         cfg.model.backbone.init_cfg = None  # everything comes from the checkpoint
     model = MODELS.build(cfg.model)
-    load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    _load_all(model, checkpoint)
     return model.to(get_device()).eval()
+
+
+def _load_all(model: nn.Module, path: str) -> None:
+    """Every parameter and nothing else, or one line that says what is wrong."""
+    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')  # the safe one
+    state = checkpoint.get('state_dict', checkpoint)
+    own = model.state_dict()
+    missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    other = sorted(key for key in set(own) & set(state) if own[key].shape != state[key].shape)
+    kinds = ((missing, 'are missing'), (unknown, 'are unknown'), (other, 'have another shape'))
+    said = [f'{len(keys)} {what} ({", ".join(keys[:2])}{" ..." if len(keys) > 2 else ""})'
+            for keys, what in kinds if keys]
+    if said:
+        raise RuntimeError(f'{path} is no checkpoint of the config\'s {type(model).__name__}: of its {len(own)} '
+                           f'parameters {"; ".join(said)}')
+    model.load_state_dict(state)
 
 
 def prediction_panel(cfg: Config, model: nn.Module, paths: Sequence[str], score: float = 0.5,
@@ -57,6 +72,7 @@ def prediction_panel(cfg: Config, model: nn.Module, paths: Sequence[str], score:
     """
     pipeline = Compose([step for step in cfg.test_dataloader.dataset.pipeline
                         if step['type'].rpartition('.')[2] not in _LABELS])
+    classes = class_names(cfg)
     rows, names, skipped = [], [], []
     for index, path in enumerate(paths):
         try:
@@ -67,7 +83,7 @@ def prediction_panel(cfg: Config, model: nn.Module, paths: Sequence[str], score:
             continue
         with evaluating(model):
             result = model.test_step(pseudo_collate([sample]))[0]
-        said, tile = _draw(image, result.cpu(), score)
+        said, tile = _draw(image, result.cpu(), score, classes)
         rows.append([image, tile])
         names.append(f'{short_name(path)}  {said}'.strip())
     if not rows:
@@ -82,19 +98,28 @@ def _read(path: str) -> np.ndarray:
     return np.ascontiguousarray(ImageSource(path, 3).read())
 
 
-def _draw(image: np.ndarray, result: Any, score: float) -> Tuple[str, np.ndarray]:
+def class_names(cfg: Config) -> Optional[Sequence[str]]:
+    """Of the config, of its test data set, or those that the data set's class has; None where there are none."""
+    dataset = cfg.test_dataloader.dataset
+    kind = DATASETS.get(dataset.type)
+    return (cfg.get('classes') or (dataset.get('metainfo') or {}).get('classes')
+            or getattr(kind, 'METAINFO', {}).get('classes'))
+
+
+def _draw(image: np.ndarray, result: Any, score: float,
+          classes: Optional[Sequence[str]]) -> Tuple[str, np.ndarray]:
     """What there is to say of a prediction, and the picture of it."""
     if 'pred_sem_seg' in result:
         mask = result.pred_sem_seg.data.squeeze(0).numpy()
         found, counts = np.unique(mask, return_counts=True)
-        largest = found[np.argsort(-counts)][:4]
-        return f'classes {", ".join(map(str, largest.tolist()))}', paint_mask(image, mask, ignore=-1)
+        largest = [name_of_class(label, classes) for label in found[np.argsort(-counts)][:4].tolist()]
+        return f'classes {", ".join(largest)}', paint_mask(image, mask, ignore=-1)
     if 'pred_instances' in result:
         instances = result.pred_instances
         instances = instances[instances.scores >= score]
-        return f'{len(instances)} instances', paint_instances(image, instances)
+        return f'{len(instances)} instances', paint_instances(image, instances, classes)
     if 'pred_score' in result:
         best = int(torch.argmax(result.pred_score))
-        return f'class {best}, {float(result.pred_score[best]):.0%}', image
+        return f'class {name_of_class(best, classes)}, {float(result.pred_score[best]):.0%}', image
     raise ValueError(f'nothing to draw in a {type(result).__name__}: the model is no segmentor, detector or classifier '
                      '(reconstructions: tools/visualize/reconstruct.py)')

@@ -23,7 +23,8 @@ def reconstruction_panel(model: nn.Module, batch: dict, optim_wrapper: Optional[
     """A row for each image: original, masked, and the reconstruction where the target can paint one.
 
     An algorithm adds columns of its own with the metainfo ``pictures`` of the samples that ``predict`` returns: a dict
-    from the name of a field ``[C, H, W]`` (normalised) to the title of its column.
+    from the name of a field ``[C, H, W]`` (normalised) to the title of its column. Those of ``pictures_before_mask``
+    stand beside the original; ``reconstruction_title`` says what a reconstruction is, beginning with this word.
 
     Args:
         model: A pre-training algorithm, not wrapped. It is left as it was.
@@ -41,7 +42,8 @@ def reconstruction_panel(model: nn.Module, batch: dict, optim_wrapper: Optional[
         data = model.data_preprocessor(batch, False)
         inputs = data['inputs'][0] if isinstance(data['inputs'], (list, tuple)) else data['inputs']
         samples = [sample.clone() for sample in data['data_samples'] or []]  # predict writes into them
-        samples = model.predict(inputs, samples or None)
+        predict = getattr(model, 'completions', model.predict)  # several draws, where a method has noise
+        samples = predict(inputs, samples or None)
     inputs = inputs.cpu()
     rows = [_row(model, image, sample, visible_statistics) for image, sample in zip(inputs, samples)]
     losses = [float(sample.recon_loss) for sample in samples]
@@ -59,8 +61,10 @@ def short_name(path: str) -> str:
 
 def _row(model: nn.Module, image: Tensor, sample: DataSample, visible_statistics: bool
          ) -> List[Tuple[str, np.ndarray]]:
-    size, grid = model.backbone.patch_size, model.backbone.grid_size
+    grid = model.masking.grid  # of the patches that are masked, which may be finer than the encoder's
+    size = (image.shape[1] // grid[0], image.shape[2] // grid[1])
     row = [('original', to_tile(image, model.data_preprocessor))]
+    row += _more(model, sample, 'pictures_before_mask')
     if 'masked_image' in sample:
         masked = to_tile(sample.masked_image, model.data_preprocessor)
         removed = sample.mask.reshape(grid).bool().numpy().repeat(size[0], 0).repeat(size[1], 1)
@@ -68,14 +72,16 @@ def _row(model: nn.Module, image: Tensor, sample: DataSample, visible_statistics
         row.append(('masked', masked))
     if RECONSTRUCTION in sample:
         leaks = sample.get('uses_original_statistics', False)
-        title = FROM_ORIGINAL if leaks else RECONSTRUCTION
+        title = FROM_ORIGINAL if leaks else sample.get('reconstruction_title', RECONSTRUCTION)
         row.append((title, to_tile(sample.reconstruction, model.data_preprocessor)))
         if leaks and visible_statistics:
             honest = paint_from_visible(image[None], sample.reconstruction[None], sample.mask[None], size, grid)
             row.append((FROM_VISIBLE, to_tile(honest[0], model.data_preprocessor)))
-    for name, title in sample.get('pictures', {}).items():
-        row.append((title, to_tile(sample.get(name), model.data_preprocessor)))
-    return row
+    return row + _more(model, sample, 'pictures')
+
+
+def _more(model: nn.Module, sample: DataSample, key: str) -> List[Tuple[str, np.ndarray]]:
+    return [(title, to_tile(sample.get(name), model.data_preprocessor)) for name, title in sample.get(key, {}).items()]
 
 
 def paint_from_visible(images: Tensor, painted: Tensor, mask: Tensor, patch_size: Tuple[int, int],

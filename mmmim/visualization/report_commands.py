@@ -31,10 +31,10 @@ class Command(NamedTuple):
         """The command that goes on."""
         return self._join(self.options, ['--resume'], self.overrides)
 
-    def longer(self, epochs: int, work_dir: str) -> str:
-        """The command of a new run, in another work dir, that lasts so many epochs."""
+    def longer(self, key: str, length: int, work_dir: str) -> str:
+        """The command of a new run, in another work dir, of another length: ``max_epochs`` or ``max_iters``."""
         return self._join(_without(self.options, '--work-dir'), ['--work-dir', work_dir],
-                          [*(o for o in self.overrides if not o.startswith('max_epochs=')), f'max_epochs={epochs}'])
+                          [*(o for o in self.overrides if not o.startswith(f'{key}=')), f'{key}={length}'])
 
     def _join(self, options: List[str], more: List[str], overrides: List[str]) -> str:
         return shlex.join([*self.start, *options, *more, *(['--cfg-options', *overrides] * bool(overrides))])
@@ -44,16 +44,20 @@ def next_steps(run: RunData) -> List[Step]:
     """What one may want to do with this run, in the order of likelihood."""
     command, checkpoint = training_command(run), newest_checkpoint(run)
     steps = []
-    epochs = number(run.record.get('max_epochs')) or number(run.config.get('max_epochs'))
+    key, unit = ('max_iters', 'iterations') if run.by_iters else ('max_epochs', 'epochs')
+    length = number(run.record.get(key)) or number(run.config.get(key))
     if command and not checkpoint:
         steps.append(Step('Start again', command.resumed(), 'There is no checkpoint in the work dir yet.'))
     elif command and run.record.get('finished') is not True:
-        steps.append(Step('Continue', command.resumed(), 'Bit-identical to a run that was not stopped.'))
-    if command and checkpoint and epochs:
-        steps.append(Step(f'Train longer: {4 * epochs:g} epochs', command.longer(int(4 * epochs), f'{run.path}_longer'),
+        steps.append(Step('Continue', command.resumed(), '' if run.dense else
+                          'Bit-identical to a run that was not stopped.'))
+    if command and checkpoint and length:
+        steps.append(Step(f'Train longer: {4 * length:g} {unit}',
+                          command.longer(key, int(4 * length), f'{run.path}_longer'),
                           'A new run: the learning rate of a finished one has come down to nothing.'))
     if checkpoint:
-        steps += [step for step in (_test(run, command, checkpoint), _fine_tune(run, checkpoint)) if step]
+        steps += [step for step in (_test(run, command, checkpoint), _fine_tune(run, checkpoint),
+                                    _predict(run, checkpoint)) if step]
     encoder = run.file('encoder.safetensors')
     snippet = timm_snippet(encoder) if encoder else ''
     if snippet:
@@ -132,9 +136,19 @@ def _test(run: RunData, command: Optional[Command], checkpoint: str) -> Optional
     if not config:
         return None
     overrides = command.overrides if command else []
-    words = ['python', 'tools/test.py', config, checkpoint, '--work-dir', run.path, '--linear']
+    words = ['python', 'tools/test.py', config, checkpoint, '--work-dir', run.path, *['--linear'] * (not run.dense)]
     return Step('Measure it', shlex.join([*words, *(['--cfg-options', *overrides] if overrides else [])]),
+                'It goes into this report.' if run.dense else
                 'Without the checkpoint: the random initialisation, to compare with. Both go into this report.')
+
+
+def _predict(run: RunData, checkpoint: str) -> Optional[Step]:
+    """Pictures of a segmentor's or detector's predictions."""
+    if not run.dense or not run.config_name:
+        return None
+    return Step('See what it says about other images', shlex.join([
+        'python', 'tools/visualize/predict.py', osp.join(run.path, run.config_name), checkpoint]) +
+        ' PATH/TO/IMAGES --out predictions.png')
 
 
 def _fine_tune(run: RunData, checkpoint: str) -> Optional[Step]:

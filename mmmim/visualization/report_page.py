@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Sequence
 
 from ..checkpoint import atomic_write_text
 from ..version import __version__
-from . import report_tables, run_metrics
+from . import report_tables, report_tasks, run_metrics
 from .charts import Line, line_chart
 from .report_commands import next_steps
 from .report_markup import Markup, code, el, table
@@ -26,8 +26,9 @@ def write_report(dirs: Sequence[str], out: Optional[str] = None, title: Optional
     """Write the report of some work dirs, at most a few MB of HTML without outside links.
 
     Args:
-        dirs: Work dirs of pre-training runs; several are shown side by side. What one of them lacks, or holds broken,
-            is named in the page.
+        dirs: Work dirs of runs; several are shown side by side. Dense tasks below one (``segmentation/random``,
+            ``segmentation/pretrained``, the same in ``detection``) become sections. What a work dir lacks, or holds
+            broken, is named in the page.
         out: The file, or a folder for a ``report.html``. None: in the work dir of a single run, else in the current
             folder.
         title: Of the page; None: the names of the runs.
@@ -53,20 +54,22 @@ def write_report(dirs: Sequence[str], out: Optional[str] = None, title: Optional
 def build_page(runs: Sequence[RunData], title: Optional[str] = None) -> str:
     """The whole page as text."""
     title = title or (' · '.join(run.name for run in runs) if len(runs) <= 3 else f'{len(runs)} runs')
-    shown, missing = pictures(runs)  # first: it notes what cannot be read
+    shown = pictures(runs)  # first, as the tasks: what cannot be read is noted
+    tasks = {place: report_tasks.load_tasks(run) for place, run in enumerate(runs)}
     sections = {
-        'Pictures': shown or [el('p', 'There are none yet.', class_='note')],
+        'Pictures': shown or [el('p', 'There are none yet.', class_='note')] * any(not run.dense for run in runs),
         'Measurements': _measurements(runs),
+        **report_tasks.sections(runs, tasks),
         'Curves': _curves(runs),
         'Settings': _settings(runs),
         'Speed and hardware': [report_tables.side_by_side(runs, [report_tables.throughput(run) for run in runs],
                                                           'Speed and hardware')],
         'How to go on': _next(runs),
         'Files': _files(runs),
-        'Not shown': _notes(runs, missing)}
+        'Not shown': _notes(runs)}
     sections = {name: [part for part in parts if part] for name, parts in sections.items()}
     sections = {name: parts for name, parts in sections.items() if parts}
-    body = [_header(runs, title, list(sections)),
+    body = [_header(runs, tasks, title, list(sections)),
             el('main', [el('section', el('h2', name), parts, id=_anchor(name)) for name, parts in sections.items()]),
             el('footer', f'Made {datetime.now().astimezone():%Y-%m-%d %H:%M %Z} by mmmim {__version__}.')]
     head = [el('meta', charset='utf-8'), el('meta', name='viewport', content='width=device-width, initial-scale=1'),
@@ -85,13 +88,15 @@ def _anchor(name: str) -> str:
     return name.lower().replace(' ', '-')
 
 
-def _header(runs: Sequence[RunData], title: str, sections: List[str]) -> Markup:
+def _header(runs: Sequence[RunData], tasks: Dict[int, List[report_tasks.Task]], title: str,
+            sections: List[str]) -> Markup:
     results = []
     for slot, run in enumerate(runs):
         swatch = el('span', class_=f'swatch s{slot % 8}') if len(runs) > 1 else None
         name = el('strong', run.name) if len(runs) > 1 else None
         state = run_metrics.state(run)
         results += [el('p', swatch, name, ' ' if name else None, run_metrics.result(run), class_='result'),
+                    *(el('p', report_tasks.result(task), class_='result') for task in tasks[slot]),
                     el('p', f'{state[0].upper()}{state[1:]}.', class_='state') if state else None, _warning(run)]
     links = [el('a', name, href=f'#{_anchor(name)}') for name in sections]
     return el('header', el('h1', title), results, el('nav', links, aria_label='Sections'))
@@ -124,7 +129,7 @@ def _curves(runs: Sequence[RunData]) -> List[Optional[Markup]]:
                     key=lambda name: name != 'loss')
     rates = [name for name in training if is_learning_rate(name)]
     rest = [name for name in training if not is_loss(name) and not is_learning_rate(name)]
-    by_epoch = all(run.steps_per_epoch for run in runs)
+    by_epoch = all(run.counts_epochs for run in runs)
     charts = [_chart(runs, name, by_epoch) for name in
               [*losses[:1], *run_metrics.metric_names(list(runs)), *losses[1:], *rates, *rest]]
     charts = [chart for chart in charts if chart]
@@ -141,7 +146,8 @@ def _repeats_loss(runs: Sequence[RunData], name: str) -> bool:
 
 
 def _chart(runs: Sequence[RunData], name: str, by_epoch: bool) -> Optional[Markup]:
-    lines, measured, smoothed = [], '/' in name, not is_learning_rate(name)
+    measured, smoothed = any(name in run.measured for run in runs), not is_learning_rate(name)
+    lines = []
     for slot, run in enumerate(runs):
         series = run.measured.get(name) if measured else run.curve.training.get(name)
         if series is not None:
@@ -151,7 +157,7 @@ def _chart(runs: Sequence[RunData], name: str, by_epoch: bool) -> Optional[Marku
     if not lines or (measured and max(len(line.x) for line in lines) < 2):
         return None
     metric = run_metrics.describe(name)
-    title = metric.title[0].upper() + metric.title[1:] if name[0].islower() and name[:3] != 'knn' else metric.title
+    title = metric.title if metric.title.startswith(('k-NN', 'mIoU')) else metric.title[0].upper() + metric.title[1:]
     window = max(line.smooth for line in lines)
     note = f'mean of {window | 1} iterations; faint: each of them' if window > 1 else ''
     return line_chart(title + (', %' if metric.percent else ''), lines, 'epoch' if by_epoch else 'iteration',
@@ -223,6 +229,6 @@ def _size(path: str) -> str:
     return f'{size:.3g} GB'
 
 
-def _notes(runs: Sequence[RunData], missing: Sequence[str]) -> List[Optional[Markup]]:
+def _notes(runs: Sequence[RunData]) -> List[Optional[Markup]]:
     notes = [note if len(runs) == 1 else f'{run.name}: {note}' for run in runs for note in run.notes]
     return [el('ul', [el('li', note) for note in dict.fromkeys(notes)])] if notes else []

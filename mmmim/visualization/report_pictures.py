@@ -83,13 +83,12 @@ def _load(run: RunData, place: int, found: Dict[int, Shown]) -> None:
     found[place] = Shown(f'epoch {stem if epoch is None else epoch:g}', panel, keys)
 
 
-def pictures(runs: Sequence[RunData]) -> Tuple[List[Markup], List[str]]:
-    """The section's content, and a reason for each run that has nothing to show."""
+def pictures(runs: Sequence[RunData]) -> List[Markup]:
+    """The section's content."""
     room = Room.for_runs(len(runs))
     shown = [(run, load_panels(run)) for run in runs]
     having = [(run, panels) for run, panels in shown if panels]
     parts: List[Markup] = []
-    missing = [f'{run.name}: no pictures of reconstructions' for run, panels in shown if not panels]
     common = [key for key in having[0][1][-1].keys if all(key in panels[-1].keys for _, panels in having)] if having \
         else []
     parts.append(_leak_note([panels[-1] for _, panels in having]))
@@ -101,7 +100,7 @@ def pictures(runs: Sequence[RunData]) -> Tuple[List[Markup], List[str]]:
         heading = newest.epoch if len(runs) == 1 else [swatch, f'{run.name}, {newest.epoch}']
         parts += [el('h3', heading), _sheets(newest, common, room)]
         parts += _strip(panels, common, room)
-    return [part for part in parts if part], missing
+    return [part for part in parts if part]
 
 
 def _sheets(shown: Shown, first: Sequence[str], room: Room) -> Markup:
@@ -111,7 +110,7 @@ def _sheets(shown: Shown, first: Sequence[str], room: Room) -> Markup:
     wide = len(panel.columns) > 4 or len(rows) < 4
     halves = [rows] if wide else [rows[:(len(rows) + 1) // 2], rows[(len(rows) + 1) // 2:]]
     titles = [shown.title(i) for i in range(len(panel.columns))]
-    return el('div', [_grid(titles, [
+    return el('div', [grid(titles, [
         ([(panel.tiles[row][i], f'{title}: {panel.row_names[row]}') for i, title in enumerate(titles)],
          panel.row_names[row]) for row in half], room) for half in halves], class_='sheets')
 
@@ -129,7 +128,7 @@ def _strip(panels: Sequence[Shown], first: Sequence[str], room: Room) -> List[Ma
         tiles += [(_reconstruction(p, key), f'reconstruction, {p.epoch}: {key}') for p in panels]
         rows.append((tiles, ''))
     return [el('h4', f'{panels[-1].title(panels[-1].reconstruction)}, epoch by epoch'),
-            el('div', _grid([newest.title(0), *(p.epoch for p in panels)], rows, room), class_='scroll', tabindex=0,
+            el('div', grid([newest.title(0), *(p.epoch for p in panels)], rows, room), class_='scroll', tabindex=0,
                role='region', aria_label='reconstructions epoch by epoch')]
 
 
@@ -147,7 +146,7 @@ def _side_by_side(runs: Sequence[Tuple[RunData, Shown]], keys: Sequence[str], ro
         rows.append((tiles, ''))
     titles = [first.title(0), *(f'{run.name} ({shown.epoch})' for run, shown in runs)]
     return [el('h3', 'The same images, reconstructed by each run'),
-            el('div', _grid(titles, rows, room), class_='scroll', tabindex=0, role='region',
+            el('div', grid(titles, rows, room), class_='scroll', tabindex=0, role='region',
                aria_label='reconstructions of all runs')]
 
 
@@ -167,7 +166,8 @@ def _reconstruction(shown: Shown, key: str) -> np.ndarray:
     return shown.panel.tiles[shown.keys.index(key)][shown.reconstruction]
 
 
-def _grid(titles: Sequence[str], rows: Sequence[Tuple[list, str]], room: Room) -> Markup:
+def grid(titles: Sequence[str], rows: Sequence[Tuple[list, str]], room: Room) -> Markup:
+    """Pictures in columns under titles: a row is its ``(tile, alternative text)`` pairs and its name."""
     head = el('div', [_title(title) for title in titles], class_='row head')
     body = [el('figure', [_image(tile, alt, room) for tile, alt in tiles],
                el('figcaption', name) if name else None, class_='row') for tiles, name in rows]

@@ -67,14 +67,17 @@ def settings(run: RunData) -> Dict[str, str]:
     found['training images'] = _count(record.get('images'))
     found['batch'] = _batch(run)
     epochs, warmup = number(record.get('max_epochs')) or number(config.get('max_epochs')), config.get('warmup_epochs')
-    iterations = _count(record.get('max_iters'))
+    iterations, steps = _count(record.get('max_iters')), config.get('warmup_iters')
     found['schedule'] = ', '.join(part for part in (
-        f'{epochs:g} epochs' if epochs else '', f'{warmup} of them warm-up' if number(warmup) else '',
-        f'{iterations} iterations' if iterations else '') if part)
+        f'{epochs:g} epochs' if epochs and not run.by_iters else '', f'{warmup} of them warm-up' if number(
+            warmup) else '', f'{iterations} iterations' if iterations else '', f'{steps} of them warm-up' if number(
+                steps) else '') if part)
     wrapper = config.get('optim_wrapper')
     optimizer = wrapper.get('optimizer') if isinstance(wrapper, dict) else None
     found['optimizer'] = _in_words(optimizer) if optimizer else ''
-    found['base learning rate'] = f'{config["base_lr"]:g} for 256 images' if number(config.get('base_lr')) else ''
+    batch = config.get('lr_base_batch', 256)
+    found['base learning rate'] = (f'{config["base_lr"]:g}' + (f' for {batch} images' if batch else '')
+                                   if number(config.get('base_lr')) else '')
     found['precision'] = text(record.get('dtype'))
     found['seed'] = '' if record.get('seed') is None else str(record['seed'])
     return {name: value for name, value in found.items() if value}

@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -20,7 +21,8 @@ class Curve:
 
     Attributes:
         training: Losses, learning rates and other values of every iteration, by their name in the log.
-        measured: Measurements now and then; their names have a slash (``knn/top1_k20``).
+        measured: Measurements now and then: names with a slash (``knn/top1_k20``), and those of lines that hold
+            neither a loss nor a learning rate (``mIoU``).
         steps_per_epoch: Iterations an epoch; None while less than one epoch is known.
         skipped: Lines that could not be read.
     """
@@ -44,7 +46,7 @@ def read_curve(path: str) -> Curve:
         FileNotFoundError: There is no such file.
     """
     found: Dict[str, Tuple[List[int], List[float]]] = {}
-    second_epoch, skipped = math.inf, 0
+    second_epoch, skipped, measured = math.inf, 0, set()
     with open(path, encoding='utf-8', errors='replace') as file:
         for line in file:
             record = _record(line)
@@ -55,14 +57,16 @@ def read_curve(path: str) -> Curve:
             epoch = record.pop('epoch', None)
             if epoch == 2:
                 second_epoch = min(second_epoch, step)
-            for name, value in record.items():
-                if number(value) is not None:
+            trained = any(is_loss(name) or is_learning_rate(name) for name in record)
+            measured.update(name for name in record if '/' in name or not trained)
+            for name, value in ((name, quantity(name, value)) for name, value in record.items()):
+                if value is not None:
                     iters, values = found.setdefault(name, ([], []))
                     iters.append(step)
                     values.append(value)
     curve = Curve(skipped=skipped, steps_per_epoch=None if second_epoch == math.inf else max(1, second_epoch - 1))
     for name, (iters, values) in found.items():
-        kind = curve.measured if '/' in name else curve.training
+        kind = curve.measured if name in measured else curve.training
         kind[name] = make_series(iters, values)
     return curve
 
@@ -71,6 +75,17 @@ def number(value: Any) -> Optional[float]:
     """``value`` when it is a finite number, else None."""
     good = isinstance(value, (int, float)) and not isinstance(value, bool) and -1e300 < value < 1e300
     return value if good else None
+
+
+def quantity(name: str, value: Any) -> Optional[float]:
+    """A value of the log as it is shown, None where there is none.
+
+    mmdet logs average precisions as fractions, and -1 where there was nothing to measure: here they are percentages.
+    """
+    value = number(value)
+    if value is None or not re.search(r'(bbox|segm)_mAP(_|$)', name):
+        return value
+    return 100 * value if value >= 0 else None
 
 
 def make_series(iters: List[int], values: List[float]) -> Series:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..config_text import ConfigTextError, parse_config_text
-from .run_curve import Curve, Series, make_series, number, read_curve
+from .run_curve import Curve, Series, make_series, number, quantity, read_curve
 
 RANDOM = 'random initialisation'
 MOST_TEXT = 200_000  # characters of a config or list that are read
+ABOUT = ('checkpoint', 'config', 'iter', 'epoch', 'when')  # in a file of evaluations/, beside what was measured
 MARKS = ('curve.jsonl', 'run.json', 'evaluations', 'reconstructions')  # any of them makes a folder a work dir
 
 
@@ -56,6 +57,21 @@ class RunData:
     def steps_per_epoch(self) -> Optional[int]:
         steps = number(self.record.get('steps_per_epoch'))
         return int(steps) if steps and steps >= 1 else self.curve.steps_per_epoch
+
+    @property
+    def by_iters(self) -> bool:
+        """Whether its length is stated in iterations, as segmentors' are."""
+        return bool(number(self.config.get('max_iters')))
+
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether iterations can be told, and should be, as epochs."""
+        return bool(self.steps_per_epoch) and not self.by_iters
+
+    @property
+    def dense(self) -> bool:
+        """Whether it trained a segmentor or a detector."""
+        return text(self.config.get('default_scope')) in ('mmseg', 'mmdet')
 
     @property
     def iters(self) -> int:
@@ -129,14 +145,15 @@ def _check(path: str) -> None:
                                 'tools/train.py)')
     if not osp.isdir(path):
         raise NotADirectoryError(f'{path!r} is a file: give the work dir that it lies in')
-    if not _is_work_dir(path):
+    if not is_work_dir(path):
         inside = [osp.join(path, name) for name in sorted(os.listdir(path))]
-        inside = [folder for folder in inside if osp.isdir(folder) and _is_work_dir(folder)][:5]
+        inside = [folder for folder in inside if osp.isdir(folder) and is_work_dir(folder)][:5]
         raise ValueError(f'{path!r} is no work dir of a pre-training run: it has none of {", ".join(MARKS)}' +
                          (f'. Work dirs in it: {" ".join(inside)}' if inside else ''))
 
 
-def _is_work_dir(path: str) -> bool:
+def is_work_dir(path: str) -> bool:
+    """Whether a folder holds anything of a run."""
     return any(osp.exists(osp.join(path, name)) for name in MARKS)
 
 
@@ -206,7 +223,8 @@ def _evaluations(run: RunData) -> List[Evaluation]:
     rows: Dict[Tuple[Any, str], Evaluation] = {}
     main = ''
     for result in sorted(_results(run), key=lambda result: text(result.get('when'))):
-        metrics = {name: value for name, value in result.items() if '/' in name and number(value) is not None}
+        metrics = {name: value for name, value in ((name, quantity(name, value)) for name, value in result.items()
+                                                   if name not in ABOUT) if value is not None}
         if not metrics:
             continue
         config, checkpoint = text(result.get('config')), text(result.get('checkpoint'))
@@ -218,7 +236,7 @@ def _evaluations(run: RunData) -> List[Evaluation]:
         main = main or config
     for name, series in run.curve.measured.items():
         for step, value in zip(series.iters.tolist(), series.values.tolist()):
-            epoch = round(step / run.steps_per_epoch, 1) if run.steps_per_epoch else None
+            epoch = round(step / run.steps_per_epoch, 1) if run.counts_epochs else None
             row = rows.get((step, main)) or Evaluation(
                 RANDOM if step == 0 else f'iteration {step}' if epoch is None else f'epoch {epoch:g}', step, {}, main)
             # a file was measured on purpose and stands
@@ -244,7 +262,7 @@ def _panels(run: RunData) -> List[Tuple[int, str]]:
     names = os.listdir(folder) if osp.isdir(folder) else []
     found = [(int(match[1]), osp.join(folder, name)) for name in names
              if (match := re.fullmatch(r'\D*(\d{1,12})\.png', name))]
-    if not found:
+    if not found and not run.dense:
         run.notes.append('no pictures: there are no reconstructions/epoch_*.png (ReconstructionHook writes them)')
     return sorted(found)
 

@@ -5,6 +5,12 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from .run_curve import is_loss, number
 from .run_data import RANDOM, Evaluation, RunData, text
 
+# of mmseg's and mmdet's metrics, in the order in which they are shown
+TITLES = {'mIoU': 'mIoU', 'mAcc': 'mean accuracy of classes', 'aAcc': 'pixel accuracy'}
+TITLES.update({f'coco/{kind}_mAP{suffix}': f'{title} AP{at}' for suffix, at in (
+    ('', ''), ('_50', ' at IoU 0.5'), ('_75', ' at IoU 0.75'), ('_s', ', small'), ('_m', ', medium'), ('_l', ', large'))
+    for kind, title in (('bbox', 'box'), ('segm', 'mask'))})
+
 
 class Metric(NamedTuple):
     """A quantity for people: its title, and whether it is a percentage, of which more is better."""
@@ -29,6 +35,8 @@ def describe(name: str) -> Metric:
         return Metric('linear probe accuracy', True)
     if name == 'held_out/recon_loss':
         return Metric('held-out loss')
+    if name in TITLES:
+        return Metric(TITLES[name], True)
     if 'loss' in name:
         return Metric('training loss' if name == 'loss' else name.replace('_', ' '))
     # MMEngine's metrics of these names are percentages
@@ -37,9 +45,10 @@ def describe(name: str) -> Metric:
 
 
 def in_order(names: List[str]) -> List[str]:
-    """k-NN, linear probe, held-out loss, then the rest by name."""
-    places = ('knn/', 'linear/', 'held_out/')
-    return sorted(names, key=lambda name: (next((i for i, p in enumerate(places) if name.startswith(p)), 9), name))
+    """k-NN, linear probe, held-out loss, what dense tasks measure, then the rest by name."""
+    places = ('knn/', 'linear/', 'held_out/', *TITLES)
+    return sorted(names, key=lambda name: (next((i for i, place in enumerate(places) if name == place or (
+        place.endswith('/') and name.startswith(place))), len(places)), name))
 
 
 def metric_names(runs: List[RunData]) -> List[str]:
@@ -71,7 +80,7 @@ def result(run: RunData) -> str:
     if not parts:
         return 'Nothing was measured yet.'
     sentence = ', '.join(parts)
-    return sentence[0].upper() + sentence[1:] + '.' if not sentence.startswith('k-NN') else sentence + '.'
+    return (sentence if sentence.startswith(('k-NN', 'mIoU')) else sentence[0].upper() + sentence[1:]) + '.'
 
 
 def state(run: RunData) -> str:

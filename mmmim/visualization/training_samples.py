@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .. import randomness
 from ..datasets import SampleIndex, SeededDataset, mim_collate
-from ..engine.launch import set_up_scope
+from ..engine.launch import set_up_scope, settle
 from ..models.build import build_part, check_model
 from ..models.patches import patchify, unpatchify
 from ..registry import DATASETS, MODELS
@@ -40,6 +40,7 @@ def training_panel(cfg: Config, images: int = 8, epochs: int = 3) -> Panel:
     if not cfg.get('train_dataloader'):
         raise ValueError('the config has no `train_dataloader`: give one that trains')
     set_up_scope(cfg)
+    settle(cfg)
     dataset = DATASETS.build(dict(type='mmmim.SeededDataset', dataset=cfg.train_dataloader.dataset))
     seed = (cfg.get('randomness') or {}).get('seed') or 0
     count = min(images, len(dataset))

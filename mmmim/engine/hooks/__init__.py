@@ -1,6 +1,8 @@
+from .annotations import CheckAnnotationsHook
 from .bad_images import BadImagesHook
 from .checkpoint import AtomicCheckpointHook
 from .classes import CheckClassesHook
+from .discriminator import DiscriminatorHook
 from .export_encoder import ExportEncoderHook
 from .fit_target import FitTargetHook
 from .knn import KNNHook
@@ -14,7 +16,7 @@ from .runtime_info import DeferredRuntimeInfoHook
 from .step_seed import StepSeedHook
 
 __all__ = [
-    'AtomicCheckpointHook', 'BadImagesHook', 'CheckClassesHook', 'CheckMasksHook', 'CosineMomentumHook',
-    'DeferredRuntimeInfoHook', 'ExportEncoderHook', 'FitTargetHook', 'KNNHook', 'ProgressHook', 'ReconstructionHook',
-    'RunRecordHook', 'RunStateHook', 'StepSeedHook'
+    'AtomicCheckpointHook', 'BadImagesHook', 'CheckAnnotationsHook', 'CheckClassesHook', 'CheckMasksHook',
+    'CosineMomentumHook', 'DeferredRuntimeInfoHook', 'DiscriminatorHook', 'ExportEncoderHook', 'FitTargetHook',
+    'KNNHook', 'ProgressHook', 'ReconstructionHook', 'RunRecordHook', 'RunStateHook', 'StepSeedHook'
 ]

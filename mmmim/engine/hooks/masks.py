@@ -5,14 +5,12 @@ from typing import Any, Dict, List, Optional, Sequence, Set
 
 import numpy as np
 import torch
-from mmengine.dist import broadcast_object_list
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from PIL import Image
 
 from ...datasets.image_io import ImageReadError, ImageSource
 from ...registry import HOOKS
+from .check_data import CheckDataHook, model_of
 
 INDEX_MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')
 
@@ -22,54 +20,47 @@ class MaskError(RuntimeError):
 
 
 @HOOKS.register_module()
-class CheckMasksHook(Hook):
-    """Stops a segmentation run before it trains when its masks are not what the model takes them for.
+class CheckMasksHook(CheckDataHook):
+    """Stops a segmentation run before it trains, or tests, when its masks are not what the model takes them for.
 
-    Looked at are, in the training and the validation set: whether every image has its mask, and in up to ``max_masks``
-    of them, evenly spread, whether the mask is an index image of the image's size, and which values occur. Values
-    that are no class are an error that lists them (on a GPU the loss would end in a device assertion, and in
-    validation such pixels count as wrong without a word); a last class that never occurs is a warning. Masks that were
-    not among those are checked when they come in a batch, at half a millisecond each on the host.
+    Looked at are, in the training and the validation set, or the test set: whether every image has its mask, and in up
+    to ``max_masks`` of them, evenly spread, whether the mask is an index image of the image's size, and which values
+    occur. Values that are no class are an error that lists them (on a GPU the loss would end in a device assertion,
+    and in validation such pixels count as wrong without a word); a last class that never occurs is a warning. Masks
+    that were not among those are checked when they come in a batch, at half a millisecond each on the host.
 
     Args:
         max_masks: How many masks of each set are read; None: all.
     """
 
+    error = MaskError
+
     def __init__(self, max_masks: Optional[int] = 500) -> None:
-        if max_masks is not None and max_masks < 1:
-            raise ValueError(f'max_masks={max_masks} must be at least 1, or None for all')
-        self.max_masks = max_masks
+        super().__init__(max_masks)
 
-    def before_train(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self.num_classes, self.ignore_index = model.decode_head.num_classes, model.decode_head.ignore_index
-        problem = [self._first_problem(runner) if runner.rank == 0 else None]
-        broadcast_object_list(problem)
-        if problem[0]:
-            raise MaskError(problem[0])
-        if not getattr(model.backbone, 'init_cfg', None) and not runner.iter:
-            print_log('The encoder starts from its random initialisation (pretrained=PATH names a checkpoint).',
-                      'current')
-
-    def _first_problem(self, runner) -> Optional[str]:
-        loaders = dict(training=runner.train_dataloader)
-        if runner.val_loop is not None:
-            loaders['validation'] = runner.val_dataloader
-        try:
-            for name, loader in loaders.items():
-                check_masks(loader.dataset, name, self.num_classes, self.max_masks, self.ignore_index)
-        except MaskError as error:
-            return str(error)
-        return None
+    def check(self, model: Any, dataset: Any, name: str) -> None:
+        head = model.decode_head
+        check_masks(dataset, name, head.num_classes, self.limit, head.ignore_index)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
+        self._check_batch(model_of(runner).decode_head, data_batch)
+
+    def before_val_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
+        self._check_batch(model_of(runner).decode_head, data_batch)
+
+    def before_test_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
+        self._check_batch(model_of(runner).decode_head, data_batch)
+
+    @staticmethod
+    def _check_batch(head: Any, data_batch: Any) -> None:
         for sample in data_batch['data_samples']:
+            sample = sample[0] if isinstance(sample, (list, tuple)) else sample  # several scales of one image
             mask = sample.gt_sem_seg.data
-            wrong = (mask >= self.num_classes) & (mask != self.ignore_index)
+            wrong = (mask >= head.num_classes) & (mask != head.ignore_index)
             if wrong.any():
                 values = torch.unique(mask[wrong]).tolist()
                 raise MaskError(f'{sample.seg_map_path} has pixels of the classes {_listed(values)}, but num_classes='
-                                f'{self.num_classes}: classes are counted from 0, after reduce_zero_label')
+                                f'{head.num_classes}: classes are counted from 0, after reduce_zero_label')
 
 
 def check_masks(dataset: Any, name: str, num_classes: int, max_masks: Optional[int] = None,

@@ -23,7 +23,7 @@ class RunRecordHook(Hook):
     """Writes ``run.json`` to the work dir: command, sizes, data, hardware, versions, and the speed of each session.
 
     A session is what ran from one start to its end; a resumed run adds one. The file is brought up to date at the end
-    of every epoch and whenever training ends.
+    of every epoch, with every checkpoint, and whenever training ends.
     """
 
     priority = 'LOW'
@@ -67,6 +67,10 @@ class RunRecordHook(Hook):
 
     def after_train_epoch(self, runner) -> None:
         self._update(runner)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        with suppress(CheckpointWriteError):  # the checkpoint comes first, and says it itself
+            self._update(runner)
 
     def after_train(self, runner) -> None:
         self.record['finished'] = runner.iter >= runner.max_iters

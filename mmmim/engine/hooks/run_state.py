@@ -11,7 +11,7 @@ from mmengine.runner import BaseLoop
 
 from ...naming.state import classifier_name
 from ...registry import HOOKS
-from ...translate import fill_encoder, to_mmmim
+from ...translate import to_mmmim
 
 # values of the smoothing window; the whole curve is in curve.jsonl
 HISTORY = 1000
@@ -64,7 +64,8 @@ class RunStateHook(Hook):
             if self.guard:
                 self._check(runner, checkpoint)
             hub = checkpoint['message_hub']
-            hub['log_scalars'] = {name: HistoryBuffer(**plain) for name, plain in hub['log_scalars'].items()}
+            hub['log_scalars'] = {name: HistoryBuffer(**saved) if isinstance(saved, dict) else saved
+                                  for name, saved in hub['log_scalars'].items()}  # else: saved without this hook
         elif self.guard:
             self._translate(runner, checkpoint)
 
@@ -99,7 +100,9 @@ class RunStateHook(Hook):
         if not type(backbone).__module__.startswith('mmmim.'):
             return  # another toolbox's backbone: its own business
         state = {classifier_name(name): value for name, value in to_mmmim(checkpoint).items()}
-        fill_encoder(backbone, checkpoint, logger=runner.logger)  # raises when the encoder does not fit
+        if hasattr(model, 'check_state_dict'):
+            model.check_state_dict(state)  # raises when it is that of another structure
+        backbone.load_pretrained(checkpoint=checkpoint, logger=runner.logger)  # raises when the encoder does not fit
         encoder = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
         own = model.state_dict()
         rest = {k: v for k, v in state.items() if not k.startswith('backbone.') and k in own

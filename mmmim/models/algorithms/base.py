@@ -49,13 +49,27 @@ class BaseAlgorithm(BaseModel):
                      num_prefix_tokens=self.backbone.num_prefix_tokens, patch_size=self.backbone.patch_size,
                      in_chans=self.backbone.in_chans, fill_in=getattr(self.backbone, 'mask_token', None) is None)
         self.masking = Masking(masking, mask_ratio, self.backbone.grid_size, **(mask_options or {}))
-        self.target = build_part(target, 'target', **sizes)
-        if self.target is not None:
-            sizes['out_dim'] = self.target.out_dim
-            self.target.set_image_statistics(preprocessor.mean, preprocessor.std)
+        self.target = self.make_target(target, preprocessor, sizes)
         self.sizes = sizes  # what further parts of a subclass are filled in with
         self.neck = build_part(neck, 'neck', **sizes)
         self.head = build_part(head, 'head', **sizes)
+
+    def make_target(self, cfg: Optional[dict], preprocessor: nn.Module, sizes: Dict[str, Any]) -> Optional[nn.Module]:
+        """Build the target, tell it what it has to know, and add its widths to ``sizes``."""
+        target = build_part(cfg, 'target', **sizes)
+        if target is None:
+            return None
+        if hasattr(target, 'follow'):
+            target.follow(self.backbone)
+        target.set_image_statistics(preprocessor.mean, preprocessor.std)
+        sizes.update(out_dim=target.out_dim, out_dims=getattr(target, 'out_dims', (target.out_dim, )))
+        return target
+
+    def init_weights(self) -> None:
+        """A target that follows the encoder starts as it, also where that has loaded a checkpoint."""
+        super().init_weights()
+        if hasattr(self.target, 'follow'):
+            self.target.reset()
 
     def draw_mask(self, images: Tensor, data_samples: Optional[List[DataSample]] = None,
                   noise: Optional[Tensor] = None) -> PatchMask:
@@ -71,7 +85,14 @@ class BaseAlgorithm(BaseModel):
         """Called before training with the images that one pass of all ranks holds; a method that needs more raises."""
 
     def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
-        """Called with what ``load_from`` found for this model: a method adds what follows from it, such as a copy."""
+        """Called with what ``load_from`` found for this model: a method adds what follows from it, such as a copy.
+
+        Here the momentum encoder of a target that follows the encoder.
+        """
+        for name in self.state_dict() if hasattr(self.target, 'follow') else ():
+            part, found, rest = name.partition('.momentum_encoder.')
+            if found and part.startswith('target') and name not in state_dict and f'backbone.{rest}' in state_dict:
+                state_dict[name] = state_dict[f'backbone.{rest}'].clone()
 
     def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
              noise: Optional[Tensor] = None) -> Dict[str, Tensor]:
@@ -107,7 +128,14 @@ class BaseAlgorithm(BaseModel):
             losses = model(**data, mode='loss')
         loss, log_vars = self.parse_losses(losses)
         optim_wrapper.update_params(loss)
+        if hasattr(self.target, 'follow') and optim_wrapper.should_update():  # when the optimizer has moved
+            self.target.update()
         return log_vars
+
+    def reconstruct(self, images: Tensor, mask: PatchMask) -> Tensor:
+        """What is predicted for every patch, ``[B, L, out_dim]``; a method whose generator is another module overrides
+        it."""
+        return self.neck(self.backbone(images, mask), mask)
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
@@ -122,17 +150,10 @@ class BaseAlgorithm(BaseModel):
             original patch, which shows more than the model knows.
         """
         mask = self.draw_mask(inputs, data_samples, noise)
-        prediction = self.neck(self.backbone(inputs, mask), mask)
+        prediction = self.reconstruct(inputs, mask)
         losses = self.head.loss_per_image(prediction, self.target(inputs), mask)
-        samples = data_samples or [DataSample() for _ in inputs]
-        pictures = self._paint(inputs, prediction, mask)
-        fields = {name: value.cpu() for name, value in
-                  dict(recon_loss=losses, mask=mask.mask, **pictures).items()}  # one transfer each, not one an image
-        for i, sample in enumerate(samples):
-            for name, value in fields.items():
-                sample.set_field(value[i], name)
-            sample.set_metainfo(dict(uses_original_statistics=self.target.uses_original_statistics))
-        return samples
+        fields = dict(recon_loss=losses, mask=mask.mask, **self._paint(inputs, prediction, mask))
+        return fill_samples(data_samples, fields, uses_original_statistics=self.target.uses_original_statistics)
 
     def _paint(self, images: Tensor, prediction: Tensor, mask: PatchMask) -> Dict[str, Tensor]:
         size, grid = self.backbone.patch_size, self.backbone.grid_size
@@ -176,3 +197,15 @@ def sample_seeds(data_samples: Optional[List[DataSample]], device: torch.device)
     if not data_samples or any('seed' not in sample for sample in data_samples):
         return None
     return torch.tensor([sample.seed for sample in data_samples], dtype=torch.int64).to(device, non_blocking=True)
+
+
+def fill_samples(data_samples: Optional[List[DataSample]], fields: Dict[str, Tensor], **metainfo: Any
+                 ) -> List[DataSample]:
+    """A batch's ``fields [B, ...]`` and what holds for each image, on the CPU, in its samples; new ones without any."""
+    fields = {name: value.cpu() for name, value in fields.items()}  # one transfer each, not one an image
+    samples = data_samples or [DataSample() for _ in next(iter(fields.values()))]
+    for i, sample in enumerate(samples):
+        for name, value in fields.items():
+            sample.set_field(value[i], name)
+        sample.set_metainfo(metainfo)
+    return samples

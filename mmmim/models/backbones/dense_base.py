@@ -1,16 +1,13 @@
 """What the dense backbones have in common: feature maps of images of any size, from a pre-trained encoder's layers."""
 import math
-from os import PathLike
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.logging import print_log
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as checkpointed
 
-from ...naming import unwrap
 from ...translate import EncoderMismatchError
 from ..patches import Size, to_2tuple
 from .base import BaseEncoder
@@ -115,20 +112,10 @@ class DenseEncoder(BaseEncoder):
 
     def load_pretrained(self, checkpoint: Union[str, dict], prefix: str = 'backbone.', **cfg) -> None:
         """As any encoder; relative positions that the file does not have stay as they are, and a line says so."""
-        tables = {name: parameter for name, parameter in self.named_parameters() if 'rel_pos' in name}
+        tables = [name for name, _ in self.named_parameters() if 'rel_pos' in name]
         if not tables:
             return super().load_pretrained(checkpoint=checkpoint, prefix=prefix, **cfg)
-        if isinstance(checkpoint, (str, PathLike)):
-            checkpoint = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
-        state, found = unwrap(checkpoint), {}
-        for name in tables:
-            key = next((key for key in (f'{prefix.rstrip(".")}.{name}', name) if key in state), None)
-            if key:
-                found[name] = self._fit(name, state.pop(key))
-        fill_all_but(self, tables, dict(state_dict=state, meta=checkpoint.get('meta')), prefix, **cfg)
-        with torch.no_grad():
-            for name, value in found.items():
-                tables[name].copy_(value)
+        found = fill_all_but(self, tables, checkpoint, prefix, self._fit, **cfg)
         print_log(f'Tables of relative positions: {len(found)} of {len(tables)} are in the file; the others keep '
                   'their initialisation (zero: they change nothing before training).', cfg.get('logger'))
 

@@ -1,17 +1,39 @@
 """Filling an encoder that has parameters which no pre-training knows."""
-from typing import Collection, Dict
+from os import PathLike
+from typing import Callable, Collection, Dict, List, Union
 
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-from ...translate import LoadReport, fill_encoder
+from ...naming import unwrap
+from ...translate import fill_encoder
 
 
-def fill_all_but(encoder: nn.Module, new: Collection[str], checkpoint, prefix: str = 'backbone.', **cfg) -> LoadReport:
+def fill_all_but(encoder: nn.Module, new: Collection[str], checkpoint: Union[str, dict], prefix: str = 'backbone.',
+                 fit: Callable[[str, Tensor], Tensor] = lambda name, value: value, **cfg) -> List[str]:
     """:func:`~mmmim.translate.fill_encoder`, completely or not at all, except for the parameters named in ``new``.
 
-    These keep their values, and the file must not have them.
+    Those are taken from a file that has them (of a dense model), and keep their values otherwise.
+
+    Args:
+        fit: Makes a parameter of the file, of this name, one of the encoder's shape.
+
+    Returns:
+        The names in ``new`` that the file has.
     """
-    return fill_encoder(_Without(encoder, new), checkpoint, prefix, **cfg)
+    if isinstance(checkpoint, (str, PathLike)):
+        checkpoint = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
+    state, found = unwrap(checkpoint), {}
+    for name in new:
+        key = next((key for key in (f'{prefix.rstrip(".")}.{name}', name) if key in state), None)
+        if key:
+            found[name] = fit(name, state.pop(key))
+    fill_encoder(_Without(encoder, new), dict(state_dict=state, meta=checkpoint.get('meta')), prefix, **cfg)
+    with torch.no_grad():
+        for name, value in found.items():
+            encoder.get_parameter(name).copy_(value)
+    return list(found)
 
 
 class _Without:

@@ -122,12 +122,13 @@ class DenseSwin(BaseEncoder):
         before = [0, *accumulate(self.depths)][int(parts[1])]
         return (before if parts[2] == 'downsample' else before + int(parts[3]) + 1), last + 1
 
-    def load_pretrained(self, **cfg) -> None:
-        """As any encoder; norms that pre-training does not have keep their initialisation, and a line says so."""
-        new = [name for name, _ in self.named_parameters() if name.startswith('out_norms.')]
-        fill_all_but(self, new, **cfg)
-        if new:
-            print_log(f'The norms on the maps of stages {", ".join(self.out_norms)} begin anew.', cfg.get('logger'))
+    def load_pretrained(self, checkpoint: Union[str, dict], prefix: str = 'backbone.', **cfg) -> None:
+        """As any encoder; norms on maps, which pre-training does not have, begin anew, and a line says so."""
+        norms = [name for name, _ in self.named_parameters() if name.startswith('out_norms.')]
+        found = fill_all_but(self, norms, checkpoint, prefix, **cfg)
+        if len(found) < len(norms):
+            stages = sorted({name.split('.')[1] for name in norms if name not in found})
+            print_log(f'The norms on the maps of stages {", ".join(stages)} begin anew.', cfg.get('logger'))
 
 
 def resolve_architecture(arch: Union[str, dict]) -> Tuple[int, Tuple[int, ...], Tuple[int, ...]]:

@@ -29,6 +29,8 @@ class DenseAttention(nn.Module):
 
     Attributes:
         grid: (h, w) of the next map, to be set before a call.
+        fused_attn: Whether one kernel computes it all, or plain matrix products do. None: what is faster, and fused
+            where the weights would take too much memory.
         biases: What blocks share: ``[heads, P + h*w, P + h*w]`` for each ((h, w) of map or window, whether a map).
     """
 
@@ -39,6 +41,7 @@ class DenseAttention(nn.Module):
         self.head_dim = self.qkv.in_features // self.num_heads
         self.window, self.rel_pos = window, rel_pos
         self.grid: Grid = (0, 0)
+        self.fused_attn: Optional[bool] = None
         self.biases: Dict[Tuple[Grid, bool], Tensor] = {}
 
     def forward(self, x: Tensor, **_) -> Tensor:
@@ -65,7 +68,8 @@ class DenseAttention(nn.Module):
             bias = self.rel_pos(size, stretch)
         if bias is not None:
             bias = bias.to(q.dtype)
-        if prefers_fused_attention(q.device.type, q.dtype) or q.shape[2] > LONG:
+        fused = prefers_fused_attention(q.device.type, q.dtype) or q.shape[2] > LONG
+        if fused if self.fused_attn is None else self.fused_attn:
             # one width for all three, which the kernels that save memory ask for
             x = F.scaled_dot_product_attention(q, k, F.pad(v, (0, q.shape[3] - v.shape[3])), bias, scale=scale)
             x = x[..., :self.head_dim]

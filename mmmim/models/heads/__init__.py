@@ -1,4 +1,7 @@
 from .contrastive import ContrastiveHead
+from .discrimination import DiscriminationHead, ImageDiscriminationHead, PatchDiscriminationHead
+from .feature_prediction import FeatureHead
 from .reconstruction import PatchLossHead, ReconstructionHead, TokenHead
 
-__all__ = ['ContrastiveHead', 'PatchLossHead', 'ReconstructionHead', 'TokenHead']
+__all__ = ['ContrastiveHead', 'DiscriminationHead', 'FeatureHead', 'ImageDiscriminationHead',
+           'PatchDiscriminationHead', 'PatchLossHead', 'ReconstructionHead', 'TokenHead']

@@ -1,0 +1,229 @@
+"""CrossMAE: "CrossMAE: Decoupled Masked Image Modeling with Cross Prediction" (mask-then-draw, draw-then-predict)."""
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+import torch
+from torch import Tensor, nn
+
+from ...registry import MODELS
+from ...structures import DataSample
+from ..build import build_part
+from ..grids import cells_per_place, pool_cells, split_cells
+from ..heads import FeatureHead, ReconstructionHead
+from ..latent_noise import draw_normal
+from ..masking import Masking, PatchMask
+from ..patches import patchify, unpatchify
+from .base import BaseAlgorithm, fill_samples
+
+Predictor = Optional[Union[dict, Sequence[Optional[dict]]]]
+
+
+@MODELS.register_module()
+class CrossMAE(BaseAlgorithm):
+    """A light head draws what is masked, given noise; the backbone sees the completed image, whole, and predicts
+    features of the original. Only the backbone is kept. (Another project of this name, with cross-attention, is another
+    method.)
+
+    The document leaves much open. Where it does, the default is stated with its reason below, in the drawing head and
+    in the targets, and the other reading is an option.
+
+    Args:
+        drawing_head: E_draw: ``DrawingHead`` or ``UNetDrawingHead``. Its patches are those that are masked; they are
+            the backbone's where its config does not say otherwise.
+        predictor: f_pred: ``LinearPredictor``, ``MLPPredictor``, ``MAEDecoder``, or None for the backbone's features
+            themselves (Tables 8 and 14). With several targets each gets one of its own; a list makes them differ.
+        target: F of Eq. 3.
+        draw_target: The coarse target of Eq. 2; ``dict(type='BlurredPixelTarget', sigma=None)`` is the original image.
+        draw_reduction: Of Eq. 2 over the values of a patch: ``'mean'`` ("the mean squared error"), or ``'sum'`` (the
+            squared norm as printed).
+        pred_weight: lambda of Eq. 4.
+        pred_loss: ``'cosine'`` (Eq. 3), ``'normalized_mse'`` (to which the text calls it equivalent, and whose value
+            alone can be the 0.65 that appendix A.1 reports), or ``'mse'`` (MAE's, for pixels).
+        target_weights: A factor for each of several targets. The document does not say how their losses are added: 1
+            each by default.
+        pred_on: ``'all'`` tokens (Eq. 3 excepts none) or ``'masked'`` ones, as L_draw.
+        keep_visible: The backbone sees visible patches as they are, as Figure 3 shows them; else all are drawn.
+        end_to_end: The gradient of L_pred flows into the drawing head ("the whole system is end-to-end trainable").
+        swin_match: Where the target's grid is finer than the backbone's: ``'predictor_linear'``: the predictor puts out
+            the features of all cells in a place (section 4.1: "a linear layer to match the dimension of predictor"); or
+            ``'target_pool'``: their mean is predicted (appendix A.3: "downsample the features from the prediction
+            target"; with learned weights there, the target could be made constant).
+        **kwargs: Of :class:`BaseAlgorithm`.
+
+    Raises:
+        ValueError: An unknown choice, a target on a grid that cannot be brought to the backbone's, no predictor where
+            widths differ.
+    """
+
+    def __init__(self,
+                 backbone: dict,
+                 drawing_head: dict,
+                 target: dict,
+                 predictor: Predictor,
+                 draw_target: Optional[dict] = None,
+                 draw_reduction: str = 'mean',
+                 pred_weight: float = 0.1,
+                 pred_loss: str = 'cosine',
+                 pred_on: str = 'all',
+                 target_weights: Optional[Sequence[float]] = None,
+                 keep_visible: bool = True,
+                 end_to_end: bool = True,
+                 swin_match: str = 'predictor_linear',
+                 mask_ratio: float = 0.75,
+                 masking: str = 'random',
+                 mask_options: Optional[dict] = None,
+                 **kwargs: Any) -> None:
+        if kwargs.get('neck') or kwargs.get('head'):
+            raise ValueError('CrossMAE has no `neck` and no `head`: its parts are `drawing_head` and `predictor`, its '
+                             'loss is `pred_loss`')
+        super().__init__(backbone, **kwargs)
+        if swin_match not in ('predictor_linear', 'target_pool') or pred_weight < 0:
+            raise ValueError(f"swin_match='{swin_match}' must be 'predictor_linear' or 'target_pool', and "
+                             f'pred_weight={pred_weight} not negative')
+        self.pred_weight, self.keep_visible, self.end_to_end = pred_weight, keep_visible, end_to_end
+        self.drawing_head = build_part(drawing_head, 'drawing_head', img_size=self.backbone.img_size, **self.sizes)
+        self.masking = Masking(masking, mask_ratio, self.drawing_head.grid_size, **(mask_options or {}))
+        self.sizes.update(patch_size=self.drawing_head.patch_size, grid_size=self.drawing_head.grid_size)
+        self.draw_target = build_part(draw_target or dict(type='BlurredPixelTarget'), 'draw_target', **self.sizes)
+        self.draw_loss = ReconstructionHead(patch_reduction=draw_reduction)
+        self.target = self.make_target(target, self.data_preprocessor, self.sizes)
+        self._match_grids(swin_match)
+        self.predictor = self._build_predictors(predictor)
+        self.head = self._build_head(pred_loss, pred_on, target_weights)
+
+    def _match_grids(self, swin_match: str) -> None:
+        """Settle on which grid features are compared, and how predictions and targets get there."""
+        places, theirs = self.backbone.grid_size, getattr(self.target, 'grid_size', None) or self.sizes['grid_size']
+        try:
+            cells = cells_per_place(theirs, places)
+        except ValueError as error:
+            raise ValueError(f"the grid of {type(self.target).__name__} cannot be brought to the backbone's: {error}. "
+                             'Choose another target, or sizes of image and patches at which it can') from None
+        pool = swin_match == 'target_pool' and cells != (1, 1)
+        self.predicted_cells, self.pooled_cells = ((1, 1), cells) if pool else (cells, (1, 1))
+        self.pred_grid = places if pool else tuple(theirs)
+        _between(self.masking.grid, self.pred_grid)  # raises
+
+    def _build_predictors(self, predictor: Predictor) -> Optional[nn.ModuleList]:
+        dims = [self.predicted_cells[0] * self.predicted_cells[1] * dim for dim in self.sizes['out_dims']]
+        if predictor is None:
+            if dims != [self.backbone.embed_dim]:
+                raise ValueError(f'predictor=None: the backbone puts out {self.backbone.embed_dim} values a token and '
+                                 f'the target has {dims}: without a predictor they must be as many')
+            return None
+        each = list(predictor) if isinstance(predictor, (list, tuple)) else [predictor] * len(dims)
+        if len(each) != len(dims) or None in each:
+            raise ValueError(f'{len(each)} predictors for {len(dims)} targets: each needs one')
+        sizes = {**self.sizes, 'grid_size': self.backbone.grid_size, 'fill_in': False}
+        return nn.ModuleList(build_part(cfg, 'predictor', **{**sizes, 'out_dim': dim})
+                             for cfg, dim in zip(each, dims))
+
+    def _build_head(self, pred_loss: str, pred_on: str, target_weights: Optional[Sequence[float]]) -> nn.Module:
+        if pred_loss == 'mse':
+            if target_weights:
+                raise ValueError("target_weights need pred_loss='cosine' or 'normalized_mse'")
+            return ReconstructionHead(pred_on)
+        if pred_loss not in ('cosine', 'normalized_mse'):
+            raise ValueError(f"pred_loss='{pred_loss}' is not known; use 'cosine', 'normalized_mse' or 'mse'")
+        return FeatureHead(pred_on, pred_loss, self.sizes['out_dims'], target_weights)
+
+    @property
+    def momentum(self) -> float:
+        """Of a momentum target, which ``CosineMomentumHook`` moves; others have none (AttributeError)."""
+        return self.target.ema_momentum
+
+    @momentum.setter
+    def momentum(self, value: float) -> None:
+        self.target.ema_momentum = value
+
+    def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None,
+             z: Optional[Tensor] = None) -> Dict[str, Tensor]:
+        """``inputs [B, C, H, W]``, normalised. Mask noise and z ``[B, *drawing_head.noise_shape]`` may come from
+        outside."""
+        mask = self.draw_mask(inputs, data_samples, noise)  # x_M: 75% of the patches are removed at random
+        z = self.draw_z(inputs, data_samples)[0] if z is None else z  # z ~ N(0, I), Eq. 1
+
+        drawing = self.drawing_head(inputs, mask, z)  # E_draw(x_M, z): [B, L, P*P*C]
+        draw = self.draw_loss.loss(drawing, self.draw_target(inputs), mask)  # Eq. 2, against the smoothed image
+
+        completed = self.complete(inputs, drawing, mask)  # x_draw: [B, C, H, W]
+        prediction = self.predict_features(completed)  # f(x_draw): [B, L', D']
+        pred = self.head.loss(prediction, self.true_features(inputs), self.mask_of_features(mask))  # Eq. 3
+        return dict(loss_draw=draw, loss_pred=self.pred_weight * pred)  # Eq. 4
+
+    def draw_z(self, images: Tensor, data_samples: Optional[List[DataSample]] = None, draws: int = 1) -> Sequence[Any]:
+        """Noise vectors ``[draws, B, *noise_shape]`` from the samples' seeds; Nones for a head without noise."""
+        shape = self.drawing_head.noise_shape
+        return [None] * draws if shape is None else draw_normal(images, data_samples, shape, draws)
+
+    def complete(self, images: Tensor, drawing: Tensor, mask: PatchMask) -> Tensor:
+        """The image that the backbone sees, ``[B, C, H, W]``."""
+        drawing = drawing.to(images.dtype)
+        if self.keep_visible:
+            drawing = torch.where(mask.mask[..., None].bool(), drawing, patchify(images, self.drawing_head.patch_size))
+        drawing = drawing if self.end_to_end else drawing.detach()
+        return unpatchify(drawing, self.drawing_head.patch_size, self.drawing_head.grid_size)
+
+    def predict_features(self, completed: Tensor) -> Tensor:
+        """``f_pred(f_net(x_draw))``, of several targets one after another: ``[B, L', D']``."""
+        tokens = self.backbone(completed)
+        if self.predictor is None:
+            return tokens[:, self.backbone.num_prefix_tokens:]
+        features = [predictor(tokens, None) for predictor in self.predictor]
+        return torch.cat([split_cells(x, self.backbone.grid_size, self.predicted_cells) for x in features], dim=-1)
+
+    def true_features(self, images: Tensor) -> Tensor:
+        """F(x) of the original, ``[B, L', D']``, without gradient."""
+        features = self.target(images)
+        if self.pooled_cells == (1, 1):
+            return features
+        return pool_cells(features, self.backbone.grid_size, self.pooled_cells)
+
+    def mask_of_features(self, mask: PatchMask) -> PatchMask:
+        """The mask on the grid of the features: the share of each place that was removed."""
+        pooled, repeated = _between(self.masking.grid, self.pred_grid)
+        values = mask.mask[..., None]
+        if pooled != (1, 1):
+            values = pool_cells(values, self.pred_grid, pooled)
+        if repeated != (1, 1):
+            values = split_cells(values.repeat(1, 1, repeated[0] * repeated[1]), self.masking.grid, repeated)
+        return mask._replace(mask=values[..., 0])
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
+                noise: Optional[Tensor] = None) -> List[DataSample]:
+        """Complete a batch under two draws of z.
+
+        Returns:
+            As of :class:`BaseAlgorithm`: ``recon_loss`` is L_draw of the first completion, which is ``reconstruction``.
+            Further ``pred_loss`` (L_pred without lambda), ``blurred`` (the target of the drawing head) and, for a head
+            with noise, ``second_completion``, for pictures as of Figure 3.
+        """
+        mask = self.draw_mask(inputs, data_samples, noise)
+        patch_size, grid, removed = self.drawing_head.patch_size, self.masking.grid, mask.mask[..., None].bool()
+        draws = 1 if self.drawing_head.noise_shape is None else 2
+        drawings = [self.drawing_head(inputs, mask, z) for z in self.draw_z(inputs, data_samples, draws)]
+        completions = [self.complete(inputs, drawing, mask) for drawing in drawings]
+        coarse = self.draw_target(inputs)
+        fields = dict(
+            recon_loss=self.draw_loss.loss_per_image(drawings[0], coarse, mask),
+            pred_loss=self.head.loss_per_image(self.predict_features(completions[0]), self.true_features(inputs),
+                                               self.mask_of_features(mask)),
+            mask=mask.mask, blurred=unpatchify(coarse, patch_size, grid), reconstruction=completions[0],
+            masked_image=unpatchify(patchify(inputs, patch_size).masked_fill(removed, 0), patch_size, grid))
+        pictures = {}
+        if draws > 1:
+            fields['second_completion'], pictures = completions[1], dict(second_completion='completion with another z')
+        return fill_samples(data_samples, fields, uses_original_statistics=False, pictures=pictures,
+                            pictures_before_mask=dict(blurred='blurred target'),
+                            reconstruction_title='reconstruction (completion)')
+
+
+def _between(masked: tuple, features: tuple) -> tuple:
+    """How many cells of the masked grid lie in a place of the features' grid, and the other way round.
+
+    Raises:
+        ValueError: Neither is a whole multiple of the other.
+    """
+    if masked[0] >= features[0]:
+        return cells_per_place(masked, features), (1, 1)
+    return (1, 1), cells_per_place(features, masked)

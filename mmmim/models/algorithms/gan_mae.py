@@ -1,0 +1,298 @@
+"""GAN-MAE: "Masked Auto-Encoders Meet Generative Adversarial Networks and Beyond" (Fei et al., CVPR 2023)."""
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+
+import torch
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from ... import randomness
+from ...registry import MODELS
+from ...structures import DataSample
+from ..adversarial import (
+    DISCRIMINATOR,
+    GENERATOR,
+    PLAYERS,
+    Gradients,
+    Scale,
+    accumulation,
+    adaptive_weight,
+    add_to_log,
+    both_players,
+    check_choice,
+    check_painter,
+    check_wrapper,
+    count_again,
+    current_epoch,
+    frozen,
+    gradients,
+    layer_parameters,
+    loss_scale,
+    minimise,
+    with_gradients,
+)
+from ..build import build_part
+from ..masking import PatchMask
+from ..patches import patchify, unpatchify
+from ..two_encoders import TwoEncoders
+from .base import BaseAlgorithm, Model, draw_noise
+
+
+class Corrupted(NamedTuple):
+    """X_bar of section 3.2: images ``[B, C, H, W]``, and which of their patches are original, ``[B, L]``: y of Eq. 6,
+    1 = original, 0 = generated."""
+    images: Tensor
+    is_original: Tensor
+
+
+@MODELS.register_module()
+class GANMAE(TwoEncoders, BaseAlgorithm):
+    """MAE completes a masked image; a discriminator, by default with the same encoder, tells which patches it made.
+
+    Backbone, ``neck``, ``target`` (by default raw pixels) and ``head`` are MAE's. The discriminator is the backbone on
+    the whole completed image and a two-way linear layer. Where the paper leaves a choice open, both readings are
+    options.
+
+    Args:
+        patch_head: Config of the two-way layer (``PatchDiscriminationHead``).
+        image_head: Config of a layer that also tells whether the image was changed at all (``ImageDiscriminationHead``;
+            section 4.2: it did not help). Then ``unchanged_ratio`` of the images reach the discriminator as they are.
+        scheme: ``'adversarial'`` (Algorithm 1: the generator steps on L_gen, then the discriminator on L_disc and the
+            image that was completed before), ``'two_stage'`` (the same without L_adv), or ``'combined'`` (one step on
+            Eq. 10).
+        alternate: The players take turns in each ``'iteration'`` (Algorithm 1), or each has an ``'epoch'`` (the text
+            of section 3.3): the first is the generator's.
+        disc_weight: lambda of Eq. 10, for ``'combined'``.
+        sharing: ``'shared'``: one encoder for both players; ``'separate'``: one for each (Table 1).
+        export: Which of two encoders is kept as ``backbone``: ``'generator'`` or ``'discriminator'``.
+        gamma: ``'adaptive'`` (Eq. 9), or a fixed number; 0 leaves L_adv out.
+        gamma_layer: Layer, or one parameter, of the decoder at which Eq. 9 compares gradients. By default its output
+            layer, weight and bias: "the last layer in network".
+        gamma_delta, gamma_max: delta of Eq. 9, and an upper bound for gamma (the paper has none).
+        adv_through_shared: Whether L_adv also changes the shared encoder by the discriminator's pass through it. By
+            default the discriminator is constant in L_adv, which changes the generator through the painted pixels.
+        adv_loss: ``'saturating'`` is Eq. 7; ``'non_saturating'`` minimises ``-log D`` of the generated patches instead.
+        adv_mean: Eq. 7 without its sums: a mean over ``'all'`` patches, which makes it the negative of Eq. 6, or
+            over the visible and the generated ones ``'apart'``.
+        reduction: ``'mean'``, or ``'sum'`` as Eq. 1, 6 and 7 are printed (sums over an image, averaged over images).
+            The sums weigh L_mae more by the values of a patch, 768 of 16x16 pixels: gamma makes up for that in Eq. 8,
+            but nothing does in Eq. 10, whose balance moves.
+        unchanged_ratio: Share of images that ``image_head`` sees unchanged.
+        **kwargs: Of :class:`BaseAlgorithm`.
+
+    Raises:
+        ValueError: A choice that does not exist or does not go with another, a target that paints no pixels.
+    """
+
+    def __init__(self,
+                 patch_head: dict,
+                 image_head: Optional[dict] = None,
+                 scheme: str = 'adversarial',
+                 alternate: str = 'iteration',
+                 disc_weight: float = 2.0,
+                 sharing: str = 'shared',
+                 export: str = GENERATOR,
+                 gamma: Union[str, float] = 'adaptive',
+                 gamma_layer: str = 'decoder_pred',
+                 gamma_delta: float = 1e-6,
+                 gamma_max: Optional[float] = None,
+                 adv_through_shared: bool = False,
+                 adv_loss: str = 'saturating',
+                 adv_mean: str = 'all',
+                 reduction: str = 'mean',
+                 unchanged_ratio: float = 0.5,
+                 **kwargs: Any) -> None:
+        super().__init__(**{'target': dict(type='PixelTarget', norm_pix=False), **kwargs})
+        self.scheme, self.alternate, self.disc_weight = scheme, alternate, disc_weight
+        self.gamma, self.gamma_layer, self.gamma_delta, self.gamma_max = gamma, gamma_layer, gamma_delta, gamma_max
+        self.adv_through_shared, self.adv_loss, self.adv_mean = adv_through_shared, adv_loss, adv_mean
+        self.reduction, self.unchanged_ratio = reduction, unchanged_ratio
+        check_choice('scheme', scheme, ('adversarial', 'two_stage', 'combined'))
+        check_choice('alternate', alternate, ('iteration', 'epoch') if scheme != 'combined' else ('iteration', ))
+        check_choice('adv_loss', adv_loss, ('saturating', 'non_saturating'))
+        check_choice('adv_mean', adv_mean, ('all', 'apart'))
+        check_choice('reduction', reduction, ('mean', 'sum'))
+        check_choice('adv_through_shared', adv_through_shared, (False, True) if sharing == 'shared' else (False, ))
+        self.share_encoder(kwargs['backbone'], sharing, export)
+        self.patch_head = build_part(patch_head, 'patch_head', **self.sizes)
+        self.image_head = build_part(image_head, 'image_head', **self.sizes)
+        layer_parameters(self.neck, gamma_layer)
+        check_painter(self.target, 'GANMAE')
+        if not (gamma == 'adaptive' or (isinstance(gamma, (int, float)) and gamma >= 0)) or disc_weight < 0:
+            raise ValueError(f"gamma={gamma!r} must be 'adaptive' or a number, and like disc_weight={disc_weight} not "
+                             'negative')
+        if not 0 < unchanged_ratio < 1:
+            raise ValueError(f'unchanged_ratio={unchanged_ratio} must lie inside (0, 1)')
+        self.has_adversary = scheme != 'two_stage' and gamma != 0  # whether L_adv is part of L_gen
+        self.default_optimizers = 1 if scheme == 'combined' else 2  # one for a single step on a sum of losses
+        counted = self.masking.num_patches - (self.masking.num_keep if self.head.loss_on == 'masked' else 0)
+        # squared errors of an image that Eq. 1 adds up; the head takes their mean
+        self.terms_of_mae = counted * (self.target.out_dim if self.head.patch_reduction == 'mean' else 1)
+        self._waiting: List[Tuple[Corrupted, dict]] = []  # batches of this step that the discriminator has yet to see
+
+    def parts_of(self, player: str) -> Dict[str, nn.Module]:
+        """theta_mae or theta_disc: modules by their names in the model. A shared encoder is part of both."""
+        names = [self.encoder_name(player), *(('neck', ) if player == GENERATOR else ('patch_head', 'image_head'))]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def _discriminator_parameters(self) -> Tuple[List[Tensor], List[Tensor]]:
+        """theta_disc, the encoder's parameters first, and those of them that L_adv changes, too."""
+        own = [[p for p in part.parameters() if p.requires_grad] for part in self.parts_of(DISCRIMINATOR).values()]
+        return sum(own, []), own[0] if self.adv_through_shared else []
+
+    def reconstruct(self, images: Tensor, mask: PatchMask) -> Tensor:
+        hidden = self.encoder_of(GENERATOR)(images, mask)  # H_v, Eq. 3: visible patches only, [B, 1 + L_v, D]
+        return self.neck(hidden, mask)  # X_m, Eq. 4: [B, L, P*P*C]
+
+    def corrupt(self, images: Tensor, prediction: Tensor, mask: PatchMask,
+                data_samples: Optional[List[DataSample]] = None) -> Corrupted:
+        """X_bar: the visible patches and the predicted ones in the place of the removed ones."""
+        generated = mask.mask
+        if self.image_head is not None:  # some images stay as they are
+            changed = draw_noise(images, data_samples, (1, ), randomness.UNCHANGED) >= self.unchanged_ratio
+            generated = generated * changed
+        patches, painted = patchify(images, self.backbone.patch_size), self.target.to_pixels(prediction, images)
+        patches = torch.where(generated[..., None].bool(), painted, patches)
+        return Corrupted(unpatchify(patches, self.backbone.patch_size, self.backbone.grid_size), 1 - generated)
+
+    def judge(self, corrupted: Corrupted) -> Tuple[Tensor, Tensor, Dict[str, Tensor]]:
+        """L_disc (Eq. 6) and L_adv (Eq. 7) of the discriminator on these images, and its accuracies for the log."""
+        tokens, y = self.encoder_of(DISCRIMINATOR)(corrupted.images), corrupted.is_original
+        logits = self.patch_head(tokens)  # D, Eq. 5: [B, L, 2]
+        l_disc = self.patch_head.loss_per_item(logits, y)  # -y log D - (1 - y) log(1 - D): [B, L]
+        l_adv = self.patch_head.adversarial_loss_per_item(logits, y, self.adv_loss)  # y log D + (1 - y) log(1 - D)
+        per_patch, per_adv_patch = self._weights(y)
+        l_disc, l_adv = (per_patch * l_disc).sum(1).mean(), (per_adv_patch * l_adv).sum(1).mean()  # Eq. 6, Eq. 7
+        metrics = self.patch_head.accuracies(logits, y)
+        if self.image_head is not None:
+            logits, y = self.image_head(tokens), y.amin(dim=1)  # [B, 2], [B]: 1 = all its patches are original
+            l_disc = l_disc + self.image_head.loss_per_item(logits, y).mean()
+            l_adv = l_adv + self.image_head.adversarial_loss_per_item(logits, y, self.adv_loss).mean()
+            metrics.update(self.image_head.accuracies(logits, y, 'image_'))
+        return l_disc, l_adv, metrics
+
+    def _weights(self, is_original: Tensor) -> Tuple[Union[float, Tensor], Union[float, Tensor]]:
+        """What a patch counts in Eq. 6 and in Eq. 7."""
+        if self.reduction == 'sum':
+            return 1.0, 1.0
+        total, visible = self.masking.num_patches, self.masking.num_keep
+        if self.adv_mean == 'all':
+            return 1 / total, 1 / total
+        return 1 / total, torch.where(is_original.bool(), 1 / visible, 1 / (total - visible))
+
+    def generator_loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
+                       noise: Optional[Tensor] = None, scale: Scale = 1.0) -> Tuple[Dict[str, Tensor], Corrupted]:
+        """L_gen (Eq. 8), or L_mae alone, and the completed images, detached, for the discriminator.
+
+        Args:
+            inputs: ``[B, C, H, W]``, normalised.
+            noise: ``[B, L]`` (for random masking) may come from outside.
+            scale: What gradients that are taken here are multiplied with on their way (float16).
+        """
+        l_mae, corrupted = self._complete(inputs, data_samples, noise)  # Eq. 1-4
+        losses = dict(loss_mae=l_mae)
+        if self.has_adversary:
+            painted = Corrupted(corrupted.images.detach().requires_grad_(), corrupted.is_original)
+            own, shared = self._discriminator_parameters()
+            with frozen(*own[len(shared):]):  # theta_disc is constant
+                _, l_adv, _ = self.judge(painted)  # Eq. 7
+            pulls = gradients(l_adv, [painted.images, *shared], scale)
+            losses.update(self._weigh(l_mae, l_adv, [corrupted.images, *shared], pulls, scale))  # Eq. 8-9
+        return losses, Corrupted(corrupted.images.detach(), corrupted.is_original)
+
+    def discriminator_loss(self, corrupted: Corrupted) -> Dict[str, Tensor]:
+        """L_disc (Eq. 6) on completed images that have no gradient, and the accuracies."""
+        l_disc, _, metrics = self.judge(corrupted)
+        return dict(loss_disc=l_disc, **metrics)
+
+    def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None,
+             scale: Scale = 1.0) -> Dict[str, Tensor]:
+        """L_gen + lambda L_disc (Eq. 10) by one forward and one backward pass of the discriminator.
+
+        Eq. 7 is the negative of Eq. 6. So the gradients of L_disc by the discriminator's parameters are the
+        discriminator's, and its gradient by the completed image, turned around, is the generator's. Other forms of
+        Eq. 7 (``adv_loss``, ``adv_mean``) take a second backward pass. Arguments: of :meth:`generator_loss`.
+        """
+        l_mae, corrupted = self._complete(inputs, data_samples, noise)  # Eq. 1-4
+        painted = Corrupted(corrupted.images.detach().requires_grad_(), corrupted.is_original)
+        l_disc, l_adv, metrics = self.judge(painted)  # Eq. 5-7
+        losses, (own, shared) = dict(loss_mae=l_mae), self._discriminator_parameters()
+        mirrored = self.adv_loss == 'saturating' and (self.adv_mean == 'all' or self.reduction == 'sum')
+        adv_pulls = []
+        if self.has_adversary and not mirrored:
+            adv_pulls = gradients(l_adv, [painted.images, *shared], scale, retain=True)
+        pulls = gradients(l_disc, [painted.images, *own], scale)  # the discriminator's backward pass
+        if self.has_adversary:
+            adv_pulls = adv_pulls or [None if pull is None else -pull for pull in pulls[:1 + len(shared)]]
+            losses.update(self._weigh(l_mae, l_adv, [corrupted.images, *shared], adv_pulls, scale))  # Eq. 8-9
+        pulls = [None if pull is None else self.disc_weight * pull / scale for pull in pulls[1:]]
+        return dict(losses, loss_disc=with_gradients(self.disc_weight * l_disc, own, pulls), **metrics)  # Eq. 10
+
+    def _complete(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
+                  noise: Optional[Tensor] = None) -> Tuple[Tensor, Corrupted]:
+        """L_mae and X_bar, with their graphs."""
+        mask = self.draw_mask(inputs, data_samples, noise)  # M, Eq. 2
+        prediction = self.reconstruct(inputs, mask)  # Eq. 3-4
+        l_mae = self.head.loss(prediction, self.target(inputs), mask)  # Eq. 1
+        l_mae = l_mae * (self.terms_of_mae if self.reduction == 'sum' else 1)
+        return l_mae, self.corrupt(inputs, prediction, mask, data_samples)
+
+    def _weigh(self, l_mae: Tensor, l_adv: Tensor, of: List[Tensor], pulls: Gradients, scale: Scale
+               ) -> Dict[str, Tensor]:
+        """gamma L_adv: ``pulls`` are the gradients of L_adv by the completed image and by what it may change besides,
+        which is ``of``, times ``scale``."""
+        gamma = l_adv.new_full((), self.gamma if self.gamma != 'adaptive' else 0)
+        if self.gamma == 'adaptive':
+            layer = layer_parameters(self.neck, self.gamma_layer)
+            by_mae = gradients(l_mae, layer, scale, retain=True)
+            by_adv = gradients(of[0], layer, pulls[0], retain=True)
+            gamma = adaptive_weight(by_mae, by_adv, self.gamma_delta, self.gamma_max, scale)  # Eq. 9
+        pulls = [None if pull is None else gamma * pull / scale for pull in pulls]
+        gamma = torch.where(gamma.isfinite(), gamma, 0)  # in the log of a step that float16 skips
+        return dict(loss_adv=with_gradients(gamma * l_adv, of, pulls), gamma=gamma)
+
+    def forward(self, inputs: Any, data_samples: Optional[List[DataSample]] = None, mode: str = 'tensor',
+                noise: Optional[Tensor] = None, **kwargs: Any) -> Any:
+        if mode == GENERATOR:
+            return self.generator_loss(inputs, data_samples, noise, **kwargs)
+        if mode == DISCRIMINATOR:
+            return self.discriminator_loss(inputs)
+        if mode == 'loss':
+            return self.loss(inputs, data_samples, noise, **kwargs)
+        return super().forward(inputs, data_samples, mode, noise)
+
+    def train_step(self, data: dict, optim_wrapper: OptimWrapper, model: Optional[Model] = None) -> Dict[str, Tensor]:
+        """One turn of each player (Algorithm 1), one of them in an epoch of its own, or one joint step.
+
+        Where batches are accumulated, the generator sees all of them and steps, and only then the discriminator does,
+        so that a shared encoder's gradients are not mixed. gamma is that of a batch (of all ranks). ``loss`` in the log
+        is the sum of both players' losses.
+        """
+        model = self if model is None else model
+        data = self.data_preprocessor(data, True)
+        generator, discriminator = both_players(optim_wrapper)
+        scale = loss_scale(generator, data['inputs'].device)
+        if self.scheme == 'combined':
+            with generator.optim_context(model):
+                losses = model(**data, mode='loss', scale=scale)
+            return minimise(self, losses, generator)
+        check_wrapper(model)
+        turns = PLAYERS if self.alternate == 'iteration' else (PLAYERS[current_epoch() % 2], )
+        log: Dict[str, Tensor] = {}
+        if GENERATOR in turns:
+            with generator.optim_context(model):
+                losses, corrupted = model(**data, mode=GENERATOR, scale=scale)  # Algorithm 1, lines 5-7 and 10
+            log = minimise(self, losses, generator)  # line 8
+        else:
+            with torch.no_grad(), generator.optim_context(self):
+                _, corrupted = self._complete(**data)
+        if DISCRIMINATOR in turns:
+            self._waiting.append((corrupted, log))
+            if len(self._waiting) == accumulation(discriminator):
+                if GENERATOR in turns and discriminator is generator:
+                    count_again(discriminator)
+                waiting, self._waiting = self._waiting, []
+                for corrupted, log_of_batch in waiting:
+                    with discriminator.optim_context(model):
+                        losses = model(corrupted, mode=DISCRIMINATOR)  # line 11
+                    add_to_log(log_of_batch, minimise(self, losses, discriminator))  # line 12
+        return log

@@ -1,0 +1,281 @@
+"""Vision ELECTRA: "Adversarial Masked Image Modeling with Hierarchical Discriminator"."""
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...registry import MODELS
+from ...structures import DataSample
+from ..adversarial import frozen
+from ..build import build_part
+from ..heads import DiscriminationHead
+from ..heads.discrimination import ORIGINAL
+from ..latent_noise import draw_normal
+from ..load_generator import complete_generator, load_generator
+from ..masking import PatchMask
+from ..patches import patchify, unpatchify
+from .base import BaseAlgorithm, fill_samples
+
+
+@MODELS.register_module()
+class VisionELECTRA(BaseAlgorithm):
+    """A generator completes masked images; a discriminator, which is kept, tells originals from what it made.
+
+    The discriminator sees the original images and the generated ones, and decides on two levels: on each whole image
+    (macro) and on each patch (micro). Both networks learn from one objective::
+
+        L = L_rec + gan_weight * L_gan + image_weight * L_macro + patch_weight * L_micro
+
+    L_rec and L_gan reach the generator alone (``generator``, its encoder, and ``neck``, its decoder), L_macro and
+    L_micro the discriminator alone (``backbone`` and its heads).
+
+    Of the paper only the supplement and the abstract are known to this project. What they leave open is an option:
+    the form of the GAN loss (``gan_loss``), what the discriminator is shown (``fake_image``), how strong the noise is
+    and what shares it (``noise_scale``, ``noise_per``), how an image is summed up (``image_head.pool``), how the two
+    levels weigh, and whether pixels are normalised (``target.norm_pix``; with it, generated patches get the mean and
+    variance of the originals, which the log says).
+
+    Args:
+        backbone: The discriminator's encoder, a ViT or a ``MaskedSwin``.
+        generator: The generator's encoder: a ``MaskedViT`` (MAE) with a ``MAEDecoder`` as ``neck``, or a ViT or
+            ``MaskedSwin`` with ``mask_tokens`` with a ``SimMIMDecoder`` (SimMIM).
+        image_head: Config of the macro level, ``ImageDiscriminationHead``; None: without it.
+        patch_head: Config of the micro level, ``PatchDiscriminationHead``; None: without it.
+        image_weight, patch_weight: Of the levels, in the discriminator's and in the GAN loss. They are not known to
+            this project: 1.
+        gan_weight: Of the GAN loss (supplement: 0.2; 0.5 is much worse, Table 1). 0: it is not computed.
+        gan_loss: ``'non_saturating'``: the generator minimises the cross-entropy of its images and patches with the
+            label "original" (Goodfellow et al., 2014, section 3). Its gradient does not vanish when the discriminator
+            is sure, as it soon is with pre-trained weights; hence the default. It takes one more pass of the
+            discriminator on the generated images. ``'minimax'``: it maximises the discriminator's own loss; the
+            gradient comes from the discriminator's pass, and no value is logged.
+        fake_image: ``'composite'``: visible patches are the original's, and count as original. ``'full'``: all
+            patches are the generator's, and count as generated.
+        noise_scale: Standard deviation of the noise on the encoder's output tokens, which have about unit variance.
+            0: none. Not known to this project: 0.1.
+        noise_per: ``'token'``: each token has its own noise; ``'image'``: all tokens of an image share one vector.
+        pretrained_generator: A full checkpoint (with decoder) of MAE or SimMIM to go on from. The discriminator's is
+            ``backbone.init_cfg``. With ``load_from``, one such file starts both.
+        **kwargs: Of :class:`BaseAlgorithm`; ``neck``, ``target``, ``head``, ``mask_ratio`` and ``masking`` are the
+            generator's.
+
+    Raises:
+        ValueError: An option that is not known, levels that are both off, networks for different images, a
+            discriminator with a mask token, or patches of it that are only partly removed.
+    """
+
+    def __init__(self,
+                 backbone: dict,
+                 generator: dict,
+                 image_head: Optional[dict],
+                 patch_head: Optional[dict],
+                 image_weight: float = 1.0,
+                 patch_weight: float = 1.0,
+                 gan_weight: float = 0.2,
+                 gan_loss: str = 'non_saturating',
+                 fake_image: str = 'composite',
+                 noise_scale: float = 0.1,
+                 noise_per: str = 'token',
+                 pretrained_generator: Optional[str] = None,
+                 **kwargs: Any) -> None:
+        # what the base calls the backbone is what its other parts belong to: here the generator's encoder
+        super().__init__(backbone=build_part(generator, 'generator'), **kwargs)
+        self.generator, self.backbone = self.backbone, build_part(backbone, 'backbone')
+        sizes = dict(in_dim=self.backbone.embed_dim, num_prefix_tokens=self.backbone.num_prefix_tokens)
+        self.image_head = build_part(image_head, 'image_head', **sizes)
+        self.patch_head = build_part(patch_head, 'patch_head', **sizes)
+        self.image_weight, self.patch_weight, self.gan_weight = image_weight, patch_weight, gan_weight
+        self.gan_loss, self.fake_image = gan_loss, fake_image
+        self.noise_scale, self.noise_per = noise_scale, noise_per
+        self.pretrained_generator = pretrained_generator
+        self._check_options()
+        self._check_patches()
+        if self.target.uses_original_statistics:
+            print_log('target.norm_pix=True: generated patches get the mean and variance of the original ones, which '
+                      'the generator does not know.', 'current')
+
+    def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None,
+             latent_noise: Optional[Tensor] = None) -> Dict[str, Tensor]:
+        """``inputs [B, C, H, W]``, normalised; noise as in :meth:`completions`, with one draw."""
+        mask = self.draw_mask(inputs, data_samples, noise)
+        tokens = self.generator(inputs, mask)  # [B, T, D]
+        latent = self.draw_latent(tokens, data_samples)[0] if latent_noise is None else latent_noise
+        prediction = self.decode(tokens, latent, mask)  # [B, L, P*P*C]
+        losses = dict(loss_recon=self.head.loss(prediction, self.target(inputs), mask))  # L_rec
+
+        generated, is_original = self.show(inputs, prediction, mask)  # [B, C, H, W] and, for each patch, [B, L_d]
+        shown = torch.cat([inputs, self._to_discriminator(generated)])
+        truth = torch.cat([torch.ones_like(is_original), is_original])  # [2B, L_d]
+        of_image = torch.cat([is_original.new_full((len(inputs), ), label) for label in (1, 0)])  # [2B]
+        levels = self.judge(shown)
+        losses.update(self._discriminate(levels, dict(image=of_image, patch=truth)))  # L_macro, L_micro
+
+        if self.gan_weight and self.gan_loss == 'non_saturating':
+            losses['loss_gan'] = self.gan_weight * self._deceive(generated, is_original)  # L_gan
+        return losses
+
+    def decode(self, tokens: Tensor, latent: Tensor, mask: PatchMask) -> Tensor:
+        """The generator's second half, from ``[B, T, D]`` and noise that is added to it: ``[B, L, P*P*C]``."""
+        if self.noise_scale:
+            tokens = tokens + self.noise_scale * latent.to(tokens.dtype)
+        return self.neck(tokens, mask)
+
+    def draw_latent(self, tokens: Tensor, data_samples: Optional[List[DataSample]] = None, draws: int = 1) -> Tensor:
+        """Standard normal noise ``[draws, B, T, D]`` (``[draws, B, 1, D]`` per image) from the samples' seeds."""
+        if not self.noise_scale:
+            return tokens.new_zeros(draws, 1, 1, 1)
+        count = tokens.shape[1] if self.noise_per == 'token' else 1
+        return draw_normal(tokens, data_samples, (count, tokens.shape[2]), draws)
+
+    def show(self, images: Tensor, prediction: Tensor, mask: PatchMask) -> Tuple[Tensor, Tensor]:
+        """What the discriminator is shown: ``[B, C, H, W]``, and where it is original, ``[B, L_d]`` of its patches."""
+        is_original = self._to_own_grid(1 - mask.mask)
+        if self.fake_image == 'full':
+            painted = self.target.to_pixels(prediction, images)
+            return self._unpatchify(painted), torch.zeros_like(is_original)
+        return self._paint(images, prediction, mask)['reconstruction'], is_original
+
+    def judge(self, images: Tensor) -> Dict[str, Tensor]:
+        """The discriminator: logits of each level that is on, ``image [N, 2]`` and ``patch [N, L_d, 2]``."""
+        tokens = self.backbone(images)
+        return {name: head(tokens) for name, head in self._heads().items()}
+
+    def _heads(self) -> Dict[str, DiscriminationHead]:
+        heads = dict(image=self.image_head, patch=self.patch_head)
+        return {name: head for name, head in heads.items() if head is not None}
+
+    def _to_discriminator(self, generated: Tensor) -> Tensor:
+        """Generated images as the discriminator's own loss sees them: its gradient does not reach the generator, or,
+        as minimax has it, does so turned around."""
+        constant = generated.detach()
+        if self.gan_loss == 'minimax' and self.gan_weight:
+            return constant - self.gan_weight * (generated - constant)  # the values are those of `constant`
+        return constant
+
+    def _discriminate(self, levels: Dict[str, Tensor], truth: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """Each level's cross-entropy over original and generated images, and its accuracies."""
+        losses = {}
+        for name, head in self._heads().items():
+            weight = getattr(self, f'{name}_weight')
+            losses[f'loss_{name}'] = weight * head.loss(levels[name], truth[name])
+            losses.update(head.accuracies(levels[name], truth[name], prefix='' if name == 'patch' else f'{name}_'))
+        return losses
+
+    def _deceive(self, generated: Tensor, is_original: Tensor) -> Tensor:
+        """L_gan: cross-entropy of generated images, and of their generated patches, with the label "original"."""
+        with frozen(self.backbone, *self._heads().values()):
+            levels = self.judge(generated)
+        total = generated.new_zeros(())
+        if 'image' in levels:
+            total = total + self.image_weight * self._as_original(levels['image']).mean()
+        if 'patch' in levels:
+            wrong = 1 - is_original
+            total = total + self.patch_weight * (self._as_original(levels['patch']) * wrong).sum() / wrong.sum()
+        return total
+
+    @staticmethod
+    def _as_original(logits: Tensor) -> Tensor:
+        return DiscriminationHead.loss_per_item(logits, torch.full_like(logits[..., 0], ORIGINAL))
+
+    def _to_own_grid(self, values: Tensor) -> Tensor:
+        """Values of the generator's patches ``[B, L]`` for the discriminator's ``[B, L_d]``: each lies in one, or holds
+        several that are alike."""
+        if self.generator.grid_size == self.backbone.grid_size:
+            return values
+        values = values.unflatten(1, self.generator.grid_size)[:, None]
+        return F.interpolate(values, self.backbone.grid_size, mode='nearest').flatten(1)
+
+    # ------------------------------------------------------------------------------------------------ pictures
+
+    @torch.no_grad()
+    def completions(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
+                    noise: Optional[Tensor] = None, draws: int = 4, latent_noise: Optional[Tensor] = None
+                    ) -> List[DataSample]:
+        """Complete each image several times: the same mask, and another draw of the latent noise each time.
+
+        Args:
+            inputs: ``[B, C, H, W]``, normalised.
+            data_samples: Their seeds determine the mask and the draws, of which the first is training's.
+            noise: The mask's, in the shape of the masking strategy.
+            draws: How often; once without noise, as all would be the same.
+            latent_noise: Standard normal ``[draws, B, T, D]`` in the place of draws.
+
+        Returns:
+            As :meth:`BaseAlgorithm.predict`, of the first draw. Each further one is a field ``completion_2`` ...
+            ``[C, H, W]``, with a title in the metainfo ``pictures``.
+        """
+        mask = self.draw_mask(inputs, data_samples, noise)
+        tokens = self.generator(inputs, mask)
+        if latent_noise is None:
+            latent_noise = self.draw_latent(tokens, data_samples, draws if self.noise_scale else 1)
+        predictions = [self.decode(tokens, latent, mask) for latent in latent_noise]
+        losses = self.head.loss_per_image(predictions[0], self.target(inputs), mask)
+        fields = dict(recon_loss=losses, mask=mask.mask, **self._paint(inputs, predictions[0], mask))
+        titles = {}
+        for i, prediction in enumerate(predictions[1:], start=2):
+            fields[f'completion_{i}'] = self._paint(inputs, prediction, mask)['reconstruction']
+            titles[f'completion_{i}'] = f'noise draw {i}'
+        return fill_samples(data_samples, fields, pictures=titles,
+                            uses_original_statistics=self.target.uses_original_statistics)
+
+    def predict(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
+                noise: Optional[Tensor] = None, latent_noise: Optional[Tensor] = None) -> List[DataSample]:
+        """One completion of each image; ``latent_noise`` ``[B, T, D]`` may come from outside."""
+        return self.completions(inputs, data_samples, noise, 1, None if latent_noise is None else latent_noise[None])
+
+    def _paint(self, images: Tensor, prediction: Tensor, mask: PatchMask) -> Dict[str, Tensor]:
+        patches, removed = patchify(images, self.generator.patch_size), mask.mask[..., None].bool()
+        painted = torch.where(removed, self.target.to_pixels(prediction, images), patches)
+        return dict(masked_image=self._unpatchify(patches.masked_fill(removed, 0)),
+                    reconstruction=self._unpatchify(painted))
+
+    def _unpatchify(self, patches: Tensor) -> Tensor:
+        return unpatchify(patches, self.generator.patch_size, self.generator.grid_size)
+
+    # ------------------------------------------------------------------------------------- what it starts from
+
+    def init_weights(self) -> None:
+        """Also load the generator from ``pretrained_generator``, once."""
+        first = not self.is_init
+        super().init_weights()
+        if first and self.pretrained_generator is not None:
+            load_generator(self.generator, self.neck, self.pretrained_generator)
+
+    def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
+        """A checkpoint of MAE starts both networks; one that does not fill the generator completely is refused."""
+        super().complete_state_dict(state_dict)
+        complete_generator(state_dict, self.state_dict())
+
+    def _check_options(self) -> None:
+        for name, known in (('gan_loss', ('non_saturating', 'minimax')), ('fake_image', ('composite', 'full')),
+                            ('noise_per', ('token', 'image'))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}='{getattr(self, name)}' is not known; use '{known[0]}' or '{known[1]}'")
+        for name in ('image_weight', 'patch_weight', 'gan_weight', 'noise_scale'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'{name}={getattr(self, name)} must not be negative')
+        if not self._heads():
+            raise ValueError('image_head=None and patch_head=None leave the discriminator nothing to learn: keep one '
+                             'of the levels')
+        if self.neck is None or self.head is None or self.target is None or not self.target.paints_pixels:
+            raise ValueError('the generator has to make pixels: it needs a neck (its decoder), a head (its loss) and a '
+                             'target that paints, such as PixelTarget')
+
+    def _check_patches(self) -> None:
+        own, other = self.backbone, self.generator
+        if getattr(own, 'mask_token', None) is not None:
+            raise ValueError('the discriminator sees whole images and would never train a mask token: leave '
+                             'mask_tokens out of model.backbone (for MaskedRelativeViT take RelativeViT)')
+        if (own.img_size, own.in_chans) != (other.img_size, other.in_chans):
+            raise ValueError(f'the discriminator is for images of {own.img_size[0]}x{own.img_size[1]} pixels and '
+                             f'{own.in_chans} channels, the generator for {other.img_size[0]}x{other.img_size[1]} and '
+                             f'{other.in_chans}: let img_size and in_chans of model.backbone and model.generator agree')
+        unit = self.masking.unit if self.masking.strategy == 'unit' else 1
+        removed = [side * unit for side in other.patch_size]
+        if any(side % patch for side, patch in zip(removed, own.patch_size)):
+            raise ValueError(f'pieces of {removed[0]}x{removed[1]} pixels are removed, which cut through the '
+                             f"discriminator's patches of {own.patch_size[0]}x{own.patch_size[1]}: use "
+                             "masking='unit' with mask_options=dict(unit=N), so that N patches of the generator are "
+                             'as large')

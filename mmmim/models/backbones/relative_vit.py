@@ -1,0 +1,101 @@
+"""The Vision Transformer that knows where patches are from relative positions alone: BEiT's, and SimMIM's."""
+from typing import Optional, Union
+
+import torch
+from timm.models.beit import Beit
+from torch import Tensor
+
+from ...registry import MODELS
+from ..blocks import prefers_fused_attention
+from ..freezing import freeze_all_but_last
+from ..patches import Size, grid_size, to_2tuple
+from .base import BaseEncoder
+from .masked_vit import resolve_architecture
+
+
+@MODELS.register_module()
+class RelativeViT(BaseEncoder):
+    """BEiT's ViT (Bao et al., 2022) from timm's layers under the names of timm's ``Beit``, for classification.
+
+    No position table is added to the patches: attention has a bias for each head and offset. Queries and values have
+    biases, keys have none; each branch has a layer scale.
+
+    Args:
+        arch: As in :class:`MaskedViT`.
+        img_size: Pixels, an int or (height, width), for which the tables are made.
+        patch_size: Pixels, an int or (height, width); must divide ``img_size``.
+        in_chans: Image channels.
+        relative_positions: ``'separate'``: a table for each block, as BEiT and SimMIM fine-tune. ``'shared'``: one
+            for all, as they pre-train. A file's shared table is copied to each block where these have their own.
+        layer_scale: Its start; None for none.
+        drop_path_rate: Stochastic depth, growing linearly over the blocks.
+        final_norm: Layer norm after the last block.
+        trainable_blocks: As in :class:`MaskedViT`; shared relative positions are trained with all blocks only.
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a file of BEiT, SimMIM, timm,
+            mmpretrain or this project, pre-trained or fine-tuned, and fails when the encoder does not match. Tables
+            for another square map are resized as in BEiT.
+
+    For layer-wise learning rates a table belongs to its block, and a shared one to the last layer, as in BEiT's code.
+
+    Attributes:
+        embed_dim, grid_size (h, w), num_prefix_tokens (1), patch_size (h, w), in_chans.
+
+    Raises:
+        ValueError: An unknown ``arch`` or ``relative_positions``, or patches that do not divide the image.
+    """
+
+    num_prefix_tokens = 1
+
+    def __init__(self,
+                 arch: Union[str, dict] = 'base',
+                 img_size: Size = 224,
+                 patch_size: Size = 16,
+                 in_chans: int = 3,
+                 relative_positions: str = 'separate',
+                 layer_scale: Optional[float] = 0.1,
+                 drop_path_rate: float = 0.0,
+                 final_norm: bool = True,
+                 trainable_blocks: Optional[float] = None,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if relative_positions not in ('separate', 'shared'):
+            raise ValueError(f"relative_positions='{relative_positions}' is not known; use 'separate' or 'shared'")
+        self.embed_dim, depth, num_heads, mlp_ratio = resolve_architecture(arch)
+        self.img_size, self.patch_size, self.in_chans = to_2tuple(img_size), to_2tuple(patch_size), in_chans
+        self.grid_size = grid_size(img_size, patch_size)
+        shared = relative_positions == 'shared'
+        beit = Beit(self.img_size, self.patch_size, in_chans, num_classes=0, global_pool='' if final_norm else 'avg',
+                    embed_dim=self.embed_dim, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio,
+                    drop_path_rate=drop_path_rate, init_values=layer_scale, use_abs_pos_emb=False,
+                    use_rel_pos_bias=not shared, use_shared_rel_pos_bias=shared)
+        self.patch_embed, self.cls_token, self.pos_embed = beit.patch_embed, beit.cls_token, None
+        self.rel_pos_bias, self.blocks, self.norm = beit.rel_pos_bias, beit.blocks, beit.norm
+        if trainable_blocks is not None:
+            self._freeze(trainable_blocks)
+
+    def _freeze(self, trainable_blocks: float) -> None:
+        self.frozen = tuple(freeze_all_but_last(self, trainable_blocks))
+        if not self.frozen:
+            return
+        if self.rel_pos_bias is not None:
+            self.rel_pos_bias.requires_grad_(False)
+        if trainable_blocks % 1:  # the layer scale of attention is no module of its own
+            gamma = self.blocks[len(self.blocks) - int(trainable_blocks) - 1].gamma_1
+            if gamma is not None:
+                gamma.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` to tokens ``[B, 1 + L, D]``, the class token first."""
+        self.check_images(images)
+        return self.run(self.patch_embed(images))
+
+    def run(self, x: Tensor) -> Tensor:
+        """Embedded patches ``[B, L, D]`` through the blocks, the class token in front: ``[B, 1 + L, D]``."""
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+        bias = None if self.rel_pos_bias is None else self.rel_pos_bias()
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        for block in self.blocks:
+            block.attn.fused_attn = prefers_fused_attention(kind, dtype)
+            x = block(x, shared_rel_pos_bias=bias)
+        return self.norm(x)

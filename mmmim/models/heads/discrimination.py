@@ -1,0 +1,116 @@
+"""Heads of a discriminator: is a patch, or a whole image, original or generated?"""
+from typing import Dict, Optional
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...registry import MODELS
+from ..blocks import init_weights
+
+GENERATED, ORIGINAL = 0, 1  # labels, and places of the two logits
+
+
+class DiscriminationHead(BaseModule):
+    """A two-way linear layer: ``2 * in_dim + 2`` values (GAN-MAE, Table 4), and its cross-entropy with the truth.
+
+    Args:
+        in_dim: Width of the encoder (filled in by the algorithm).
+        num_prefix_tokens: 1 when a class token comes first (filled in by the algorithm).
+    """
+
+    def __init__(self, in_dim: int, num_prefix_tokens: int = 1, init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.num_prefix_tokens = num_prefix_tokens
+        self.fc = nn.Linear(in_dim, 2)
+        self.apply(init_weights)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """``[..., D] -> [..., 2]``, logits of generated and original, in float32 at least."""
+        logits = self.fc(features)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    @staticmethod
+    def loss_per_item(logits: Tensor, is_original: Tensor) -> Tensor:
+        """Cross-entropy of each patch or image: ``[..., 2]`` and the truth ``[...]`` (1 = original) to ``[...]``.
+
+        This is ``-log D`` where the truth is original and ``-log(1 - D)`` where it is generated, D being the
+        probability of original.
+        """
+        return F.cross_entropy(logits.flatten(0, -2), is_original.flatten().long(),
+                               reduction='none').reshape(is_original.shape)
+
+    @classmethod
+    def adversarial_loss_per_item(cls, logits: Tensor, is_original: Tensor, kind: str = 'saturating') -> Tensor:
+        """What a generator minimises of each patch or image: shapes of :meth:`loss_per_item`.
+
+        Args:
+            kind: ``'saturating'``, the negative of the discriminator's loss (GAN-MAE, Eq. 7); or
+                ``'non_saturating'``, ``-log D`` of what is generated and 0 of what is original.
+        """
+        if kind == 'saturating':
+            return -cls.loss_per_item(logits, is_original)
+        return cls.loss_per_item(logits, 1 - is_original) * (1 - is_original)
+
+    def loss(self, logits: Tensor, is_original: Tensor) -> Tensor:
+        """Mean of :meth:`loss_per_item` over all patches or images: a scalar."""
+        return self.loss_per_item(logits, is_original).mean()
+
+    @staticmethod
+    @torch.no_grad()
+    def accuracies(logits: Tensor, is_original: Tensor, prefix: str = '') -> Dict[str, Tensor]:
+        """How often originals are called original, and generated ones generated; for the log.
+
+        Args:
+            logits: ``[..., 2]``.
+            is_original: ``[...]``, 1 = original, 0 = generated.
+            prefix: Goes before the names.
+
+        Returns:
+            ``original_accuracy`` and ``generated_accuracy``, scalars in [0, 1]; 0.5, a coin's, where the batch has
+            none of a kind.
+        """
+        original = is_original.bool()
+        right = (logits.argmax(dim=-1) == ORIGINAL) == original
+
+        def share(of: Tensor) -> Tensor:
+            count = of.sum()
+            return torch.where(count > 0, (right & of).sum() / count.clamp(min=1), 0.5)
+
+        return {f'{prefix}original_accuracy': share(original), f'{prefix}generated_accuracy': share(~original)}
+
+
+@MODELS.register_module()
+class PatchDiscriminationHead(DiscriminationHead):
+    """Tells for each patch whether it is original or generated (GAN-MAE, Eq. 5-6; Vision ELECTRA, micro level)."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``[B, prefix + L, D]`` in image order, as a backbone gives them without a mask, to logits ``[B, L, 2]``."""
+        return self.classify(tokens[:, self.num_prefix_tokens:])
+
+
+@MODELS.register_module()
+class ImageDiscriminationHead(DiscriminationHead):
+    """Tells whether an image has any generated patch (GAN-MAE, section 4.2; Vision ELECTRA, macro level).
+
+    Args:
+        in_dim, num_prefix_tokens: Of :class:`DiscriminationHead`.
+        pool: What it looks at: the class token ``'cls'``, the ``'mean'`` of the patch tokens, or, by default, the class
+            token where the encoder has one.
+
+    Raises:
+        ValueError: Another ``pool``, or a class token that the encoder does not have.
+    """
+
+    def __init__(self, in_dim: int, num_prefix_tokens: int = 1, pool: Optional[str] = None,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(in_dim, num_prefix_tokens, init_cfg)
+        self.pool = pool or ('cls' if num_prefix_tokens else 'mean')
+        if self.pool not in ('cls', 'mean') or (self.pool == 'cls' and not num_prefix_tokens):
+            raise ValueError(f"pool='{self.pool}': use 'mean', or 'cls' when the encoder has a class token")
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``[B, prefix + L, D]`` to logits ``[B, 2]``."""
+        pooled = tokens[:, 0] if self.pool == 'cls' else tokens[:, self.num_prefix_tokens:].mean(dim=1)
+        return self.classify(pooled)

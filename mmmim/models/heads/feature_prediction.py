@@ -1,0 +1,50 @@
+"""The loss of predicted features."""
+from typing import Optional, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...registry import MODELS
+from .reconstruction import PatchLossHead
+
+
+@MODELS.register_module()
+class FeatureHead(PatchLossHead):
+    """Compares the directions of predicted and true features, token by token (CrossMAE, Eq. 3).
+
+    Args:
+        loss_on: ``'all'`` tokens (Eq. 3 excepts none) or ``'masked'`` ones.
+        kind: ``'cosine'``, the negative cosine (Eq. 3); or ``'normalized_mse'``, the squared distance of the unit
+            vectors, which is ``2 - 2 cos``: the paper calls the two equivalent, but the gradient is twice as large.
+        out_dims: Lengths of the features where the target has several; each is compared by itself (filled in by the
+            algorithm). None: one.
+        part_weights: A factor for each of them. None: 1 each.
+
+    A feature of zeros, such as a patch without any edge, has no direction: its loss is constant and has no gradient.
+    """
+
+    def __init__(self, loss_on: str = 'all', kind: str = 'cosine', out_dims: Optional[Sequence[int]] = None,
+                 part_weights: Optional[Sequence[float]] = None, init_cfg: Optional[dict] = None) -> None:
+        super().__init__(loss_on, init_cfg)
+        if kind not in ('cosine', 'normalized_mse'):
+            raise ValueError(f"kind='{kind}' is not known; use 'cosine' or 'normalized_mse'")
+        self.kind, self.out_dims = kind, tuple(out_dims) if out_dims else None
+        parts = len(self.out_dims or (1, ))
+        self.part_weights = tuple(part_weights or (1.0, ) * parts)
+        if len(self.part_weights) != parts or min(self.part_weights) < 0:
+            raise ValueError(f'part_weights={part_weights} must be {parts} values that are not negative, one a target')
+
+    def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """``[B, L, D]`` twice to ``[B, L]``."""
+        dims = self.out_dims or (target.shape[-1], )
+        parts = zip(self.part_weights, prediction.split(dims, dim=-1), target.split(dims, dim=-1))
+        return sum(weight * self._distance(ours, theirs) for weight, ours, theirs in parts)
+
+    def _distance(self, prediction: Tensor, target: Tensor) -> Tensor:
+        # at least in float32: in bf16 cosines near 1 cannot be told apart
+        dtype = torch.promote_types(torch.promote_types(prediction.dtype, target.dtype), torch.float32)
+        prediction, target = (F.normalize(x.to(dtype), dim=-1) for x in (prediction, target))
+        if self.kind == 'cosine':
+            return -(prediction * target).sum(dim=-1)
+        return (prediction - target).square().sum(dim=-1)

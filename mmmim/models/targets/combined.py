@@ -1,0 +1,71 @@
+"""Several targets at once."""
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ...registry import MODELS
+from ..build import build_part
+from ..patches import Size
+from .base import BaseTarget
+
+
+@MODELS.register_module()
+class CombinedTarget(BaseTarget):
+    """The features of several targets, one after another: ``[B, L, sum of their out_dim]`` (CrossMAE, Table 9: CLIP and
+    HOG). ``out_dims`` says where one ends, for heads and predictors that keep them apart.
+
+    Args:
+        targets: Their configs, of targets that are float tensors ``[B, L, D]``.
+        patch_size, in_chans, grid_size: Filled in by the algorithm.
+
+    Raises:
+        ValueError: No targets, such as live on different grids, or one that has to be fitted.
+    """
+
+    def __init__(self, targets: Sequence[dict], patch_size: Size = 16, in_chans: int = 3,
+                 grid_size: Tuple[int, int] = (14, 14), init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if not targets:
+            raise ValueError('targets=[]: CombinedTarget needs at least one')
+        self.patch_grid = tuple(grid_size)
+        self.targets = nn.ModuleList(
+            build_part(cfg, f'target.targets.{i}', patch_size=patch_size, in_chans=in_chans, grid_size=grid_size)
+            for i, cfg in enumerate(targets))
+        if any(target.needs_fit for target in self.targets):
+            raise ValueError('a target that has to see images before training (PCATarget) cannot be combined')
+        if not self._followers():
+            self._settle()
+
+    def _settle(self) -> None:
+        """What is known only when all targets are complete."""
+        grids = {tuple(getattr(target, 'grid_size', None) or self.patch_grid) for target in self.targets}
+        if len(grids) > 1:
+            raise ValueError(f'the targets live on different grids, {sorted(grids)}: they cannot be combined')
+        self.grid_size = grids.pop()
+        self.out_dims = tuple(target.out_dim for target in self.targets)
+        self.out_dim = sum(self.out_dims)
+
+    def _followers(self) -> List[BaseTarget]:
+        return [target for target in self.targets if hasattr(target, 'follow')]
+
+    def follow(self, encoder: nn.Module) -> None:
+        for target in self._followers():
+            target.follow(encoder)
+        self._settle()
+
+    def reset(self) -> None:
+        for target in self._followers():
+            target.reset()
+
+    def update(self) -> None:
+        for target in self._followers():
+            target.update()
+
+    def set_image_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        for target in self.targets:
+            target.set_image_statistics(mean, std)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat([target(images).to(images.dtype) for target in self.targets], dim=-1)

@@ -1,0 +1,57 @@
+"""Features of a momentum encoder."""
+from typing import Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ...registry import MODELS
+from ..momentum import momentum_copy, momentum_reset, momentum_update
+from .base import BaseTarget
+
+
+@MODELS.register_module()
+class MomentumTarget(BaseTarget):
+    """Patch tokens that a moving average of the encoder gives for the whole image, ``[B, L, D]`` (BYOL, Grill et al.,
+    2020; CrossMAE, section 4.5, "a moving average of the transformer encoder").
+
+    It runs without gradient, in the precision of the run, and moves with each step of the optimizer. A checkpoint holds
+    it.
+
+    Args:
+        ema_momentum: Share of the average that stays in a step: ``average <- m * average + (1 - m) * encoder``. BYOL's
+            begins at 0.996 and rises to 1, which ``CosineMomentumHook`` does; CrossMAE gives no value.
+
+    Raises:
+        ValueError: A momentum outside [0, 1].
+    """
+
+    def __init__(self, ema_momentum: float = 0.996, init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if not 0 <= ema_momentum <= 1:
+            raise ValueError(f'ema_momentum={ema_momentum} must lie in [0, 1]')
+        self.ema_momentum = ema_momentum
+        self._online: Tuple[nn.Module, ...] = ()
+
+    def follow(self, encoder: nn.Module) -> None:
+        """Told once by the algorithm: the encoder of which this is the average. It is not registered here."""
+        self._online = (encoder, )
+        self.momentum_encoder = momentum_copy(encoder)
+        for module in self.momentum_encoder.modules():
+            module.init_cfg = None  # it starts as the encoder, whatever that loads
+        self.out_dim, self.grid_size = encoder.embed_dim, encoder.grid_size
+
+    def reset(self) -> None:
+        """Start as the encoder is now."""
+        momentum_reset(self.momentum_encoder, self._online[0])
+
+    def update(self) -> None:
+        """A step of the average."""
+        momentum_update(self.momentum_encoder, self._online[0], self.ema_momentum)
+
+    def train(self, mode: bool = True):
+        """Always in evaluation mode: targets are not dropped out."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        return self.momentum_encoder(images)[:, self._online[0].num_prefix_tokens:]

@@ -1,0 +1,59 @@
+"""Features of a fixed network."""
+from typing import Optional, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from .base import BaseTarget
+
+
+class NetworkTarget(BaseTarget):
+    """Features of a pre-trained network, which is never trained and is not part of a checkpoint.
+
+    It runs without gradient and in the precision of the run: bf16 where the model computes in bf16.
+
+    Args:
+        mean, std: How the network wants its images normalised, in units of 0..255 (default: ImageNet's).
+    """
+
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.wanted = tuple(mean), tuple(std)
+        self.set_image_statistics(mean, std)
+
+    def set_image_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        if len(mean) != 3:
+            raise ValueError(f'{type(self).__name__} takes images of 3 channels, not {len(mean)}')
+        wanted_mean, wanted_std = map(torch.tensor, self.wanted)
+        scale, shift = torch.tensor(std) / wanted_std, (torch.tensor(mean) - wanted_mean) / wanted_std
+        for name, value in (('scale', scale), ('shift', shift)):
+            self.register_buffer(name, value.reshape(1, 3, 1, 1), persistent=False)
+
+    def renormalize(self, images: Tensor) -> Tensor:
+        """From the normalisation of the run to the network's: ``[B, 3, H, W]`` float32."""
+        return (images * self.scale + self.shift).float()
+
+    def init_weights(self) -> None:
+        """Nothing: timm's networks have a method of this name, which would draw their weights anew."""
+        self._is_init = True
+
+    def train(self, mode: bool = True):
+        """Always in evaluation mode: it is a fixed function."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        return self.compute(images)
+
+
+def as_constant(network: nn.Module) -> nn.Module:
+    """Turn a network's parameters and buffers into buffers that no checkpoint holds, in place: they move between
+    devices with the model, and no optimizer sees them."""
+    for module in network.modules():
+        for name, value in list(module._parameters.items()):
+            del module._parameters[name]
+            module.register_buffer(name, None if value is None else value.detach(), persistent=False)
+        module._non_persistent_buffers_set.update(module._buffers)
+    return network.eval()

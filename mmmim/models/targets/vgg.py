@@ -1,0 +1,96 @@
+"""Perceptual features."""
+import os
+from typing import Dict, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...naming import unwrap
+from ...registry import MODELS
+from ...safe_load import load_file
+from ..grids import cells_per_place, join_cells
+from .network import NetworkTarget, as_constant
+
+FILE = 'vgg16-397923af.pth'  # torchvision's ImageNet weights
+
+
+@MODELS.register_module()
+class VGGTarget(NetworkTarget):
+    """Features of torchvision's VGG-16 (Johnson et al., 2016, "perceptual"), ``[B, L, channels]``.
+
+    CrossMAE (Table 9) does not name the layer. The default is the one by which Johnson et al. compare content.
+
+    Args:
+        grid_size: (h, w) patches (filled in by the algorithm).
+        layer: ``'relu1_1'`` ... ``'relu5_3'``.
+        reduce: How a patch's vectors become one, where the map is finer than the patches: their ``'mean'``, or all of
+            them one after another (``'flatten'``).
+        weights: Path of torchvision's state dict of VGG-16. None: where torch hub keeps it.
+
+    Raises:
+        FileNotFoundError: There are no weights.
+        RuntimeError: The file is no VGG-16.
+        ValueError: An unknown layer, or a map whose positions do not come whole to each patch.
+    """
+
+    def __init__(self, grid_size: Tuple[int, int], patch_size=16, layer: str = 'relu3_3', reduce: str = 'mean',
+                 weights: Optional[str] = None, init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        from torchvision.models.vgg import cfgs, make_layers  # not needed by other targets
+        layers = name_layers(vgg := make_layers(cfgs['D']))  # the convolutions of VGG-16, without its classifier
+        if layer not in layers or reduce not in ('mean', 'flatten'):
+            raise ValueError(f"layer='{layer}', reduce='{reduce}': use one of {', '.join(layers)}; 'mean' or 'flatten'")
+        self.grid_size, self.reduce = tuple(grid_size), reduce
+        network = vgg[:layers[layer] + 1]
+        self.cells = self._cells(network, patch_size)
+        channels = [part.out_channels for part in network if isinstance(part, nn.Conv2d)][-1]
+        self.out_dim = channels * (self.cells[0] * self.cells[1] if reduce == 'flatten' else 1)
+        load_vgg(network, weights)
+        self.network = as_constant(network)
+
+    def _cells(self, network: nn.Module, patch_size) -> Tuple[int, int]:
+        stride = 2**sum(isinstance(part, nn.MaxPool2d) for part in network)
+        sides = (patch_size, ) * 2 if isinstance(patch_size, int) else patch_size
+        fine = tuple(grid * patch // stride for grid, patch in zip(self.grid_size, sides))
+        try:
+            return cells_per_place(fine, self.grid_size)
+        except ValueError as error:
+            raise ValueError(f'VGGTarget: {error}: the layer halves images {stride} times too often for patches of '
+                             f'{sides[0]}x{sides[1]} pixels; take an earlier layer') from None
+
+    def compute(self, images: Tensor) -> Tensor:
+        x = self.network(self.renormalize(images))
+        if self.reduce == 'mean':
+            return F.avg_pool2d(x, self.cells).flatten(2).transpose(1, 2)
+        return join_cells(x.flatten(2).transpose(1, 2), self.grid_size, self.cells)
+
+
+def name_layers(features: nn.Sequential) -> Dict[str, int]:
+    """``{'relu1_1': place}`` of all ReLUs: the block (ended by a pooling), and their number in it."""
+    names, block, number = {}, 1, 0
+    for place, part in enumerate(features):
+        if isinstance(part, nn.MaxPool2d):
+            block, number = block + 1, 0
+        elif isinstance(part, nn.ReLU):
+            number += 1
+            names[f'relu{block}_{number}'] = place
+    return names
+
+
+def load_vgg(network: nn.Sequential, weights: Optional[str]) -> None:
+    """Fill the first layers of VGG-16 from torchvision's file."""
+    path = weights or os.path.join(torch.hub.get_dir(), 'checkpoints', FILE)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f'VGGTarget needs the weights of VGG-16, and there is no file {path!r}. Fetch {FILE} with `python -c '
+            '"import torchvision; torchvision.models.vgg16(weights=\'IMAGENET1K_V1\')"`, or set '
+            'model.target.weights to the path of that file')
+    state = unwrap(load_file(path))
+    state = {key.removeprefix('features.'): value for key, value in state.items() if key.startswith('features.')}
+    own = network.state_dict()
+    wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
+    if wrong:
+        raise RuntimeError(f'{path} is not a VGG-16 of torchvision: {len(wrong)} of its {len(own)} tensors are missing '
+                           f'or of another shape (first: features.{wrong[0]})')
+    network.load_state_dict({key: state[key] for key in own})

@@ -1,0 +1,88 @@
+"""BEiT's and SimMIM's ViTs: biases for queries and values alone, a layer scale, relative positions.
+
+Without relative positions they compute what timm's VisionTransformer does, and get its names. With them they are what
+timm's ``Beit`` is: ``attn.q_bias``, ``gamma_1`` and the tables keep the names that BEiT, SimMIM, mmpretrain and timm
+agree on. Pre-training has one table for all blocks (``rel_pos_bias``), fine-tuning one for each.
+"""
+import math
+import re
+
+import torch
+from timm.layers import resize_rel_pos_bias_table
+
+TABLE = 'relative_position_bias_table'
+SHARED = f'rel_pos_bias.{TABLE}'
+
+
+def current_names(state) -> dict:
+    """Names of timm's VisionTransformer or ``Beit`` for those of BEiT's and SimMIM's blocks; others pass unchanged.
+
+    Index buffers are dropped, which follow from the size of a table, and the zeros that timm has as bias of the keys.
+    """
+    state = {key: value for key, value in state.items()
+             if not key.endswith(('relative_position_index', 'attn.k_bias'))}
+    return state if any(key.endswith(TABLE) for key in state) else _merge(state)
+
+
+def _merge(state) -> dict:
+    result = {}
+    for key, value in state.items():
+        match = re.fullmatch(r'(.*\bblocks\.\d+)\.(gamma_([12])|attn\.([qv])_bias)', key)
+        if match is None:
+            result[key] = value
+        elif match[3]:
+            result[f'{match[1]}.ls{match[3]}.gamma'] = value
+        elif match[4] == 'q':
+            other = state.get(f'{match[1]}.attn.v_bias')
+            if other is None:
+                raise ValueError(f'For {match[1]}.attn.qkv.bias the file must hold q_bias and v_bias, but has only the '
+                                 'first.')
+            result[f'{match[1]}.attn.qkv.bias'] = torch.cat([value, torch.zeros_like(value), other])
+    return result
+
+
+def is_beit(keys) -> bool:
+    """Whether an encoder's names, with or without a prefix, are those of timm's ``Beit`` with relative positions.
+
+    Our dense ViTs have tables, too, but biases of queries, keys and values in one.
+    """
+    tables = re.compile(rf'(backbone\.)?(blocks\.\d+\.attn|rel_pos_bias)\.{TABLE}$')
+    return any(map(tables.match, keys)) and not any(key.endswith('blocks.0.attn.qkv.bias') for key in keys)
+
+
+def table_grid(table):
+    """(h, w) of the square map that a table with three rows for the class token was made for; None if it is none."""
+    side = math.isqrt(max(len(table) - 3, 0))
+    return ((side + 1) // 2, ) * 2 if side % 2 and side**2 + 3 == len(table) else None
+
+
+def fit_tables(encoder, wanted, grid) -> list:
+    """Brings a file's tables to a module, in place.
+
+    A table that all blocks share becomes one for each block where the module has those, as BEiT and SimMIM start
+    fine-tuning. Tables for another square map are resized as in BEiT: between offsets that grow geometrically.
+
+    Args:
+        encoder (dict): Of the file, without prefix.
+        wanted (dict): The module's state dict.
+        grid (tuple[int, int]): (h, w) patches of the module's images.
+
+    Returns:
+        list[str]: What was done.
+    """
+    notes, own = [], [key for key in wanted if key.endswith(f'attn.{TABLE}')]
+    if SHARED in encoder and SHARED not in wanted and own and not any(key in encoder for key in own):
+        table = encoder.pop(SHARED)
+        encoder.update({key: table.clone() for key in own})
+        notes.append(f'The table of relative positions that all blocks share was copied to each of {len(own)} blocks.')
+    resized = [key for key in (*own, SHARED) if key in encoder and key in wanted
+               and encoder[key].shape[0] != wanted[key].shape[0] and encoder[key].shape[1:] == wanted[key].shape[1:]
+               and table_grid(encoder[key])]
+    for key in resized:
+        table = encoder[key]
+        encoder[key] = resize_rel_pos_bias_table(table.float(), grid, wanted[key].shape).to(table.dtype)
+    if resized:
+        side = table_grid(table)
+        notes.append(f'{len(resized)} tables of relative positions were resized from {side[0]} x {side[1]} to '
+                     f'{grid[0]} x {grid[1]} patches.')
+    return notes
