@@ -1,0 +1,30 @@
+r"""CrossMAE with features of a momentum encoder at 96 px on any folder of images, for two CPU cores.
+
+    python tools/train.py configs/crossmae/vit-tiny_ema_folder.py --cfg-options data_root=PATH/TO/PHOTOS
+
+All images under the folder are read, at any depth. `tools/test.py` measures the loss of the drawing head on the same
+folder, unless `test_dataloader.dataset.data_root` names another. It adds k-NN accuracy where PATH/TO/PHOTOS has
+`train/<class>/*` and `val/<class>/*`; then train on the first only:
+
+    python tools/train.py configs/crossmae/vit-tiny_ema_folder.py --cfg-options data_root=PATH/TO/PHOTOS \
+        train_dataloader.dataset.data_root=PATH/TO/PHOTOS/train test_dataloader.dataset.data_root=PATH/TO/PHOTOS/val
+
+Nothing else is needed: no weights are fetched. The encoder, batch and learning rate are those of
+`../mae/vit-tiny_folder.py`; it sees all 144 patches where MAE's sees 36, so that a step takes longer.
+
+Published: nothing; the sizes and the schedule are this project's choice.
+"""
+_base_ = [
+    '../_base_/models/crossmae_vit.py', '../_base_/datasets/folder.py', '../_base_/schedules/mae_adamw.py',
+    '../_base_/default_runtime.py'
+]
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
+    drawing_head=dict(embed_dim=64, num_heads=2),
+    target=dict(_delete_=True, type='MomentumTarget', ema_momentum=0.99))
+total_batch_size = 64
+max_epochs = 20
+warmup_epochs = 2
+base_lr = 2e-3
+default_hooks = dict(checkpoint=dict(interval=5))
+custom_hooks = [dict(type='CosineMomentumHook', end=1.0)]

@@ -1,0 +1,21 @@
+r"""Mask R-CNN on ViT-L/16, COCO, the 3x schedule (36 epochs).
+
+    tools/dist_train.sh configs/downstream/detection/vit-l_mask-rcnn_3x.py 8 \
+        --cfg-options data_root=PATH/TO/coco pretrained=CHECKPOINT
+
+For 8 GPUs with 80 GB, 2 images each (`model.backbone.with_cp=True` where that is too much).
+
+CrossMAE's settings for ViT-B; stochastic depth and layer decay are this project's choice.
+
+Published: nothing.
+"""
+_base_ = [
+    '../../_base_/models/det_mask_rcnn_fpn_vit.py', '../../_base_/datasets/det_coco_multiscale.py',
+    '../../_base_/schedules/det_adamw_step.py', '../../_base_/det_runtime.py'
+]
+model = dict(backbone=dict(arch='large', out_indices=(7, 11, 15, 23), drop_path_rate=0.3))
+total_batch_size = 16
+max_epochs = 36
+warmup_epochs = 0.136
+milestones = (27, 33)
+optim_wrapper = dict(optimizer=dict(lr=6e-5, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))

@@ -1,0 +1,9 @@
+"""Vision ELECTRA ablation, the discriminator is shown the generator's patches everywhere.
+
+    tools/dist_train.sh configs/vision_electra/ablations/fake-full.py 4
+
+All of them count as generated. For 4 GPUs with 32 GB. Published: nothing; the supplement has no number for this. Not
+reproduced by this code yet.
+"""
+_base_ = './_default.py'
+model = dict(fake_image='full')

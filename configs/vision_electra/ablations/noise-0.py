@@ -1,0 +1,8 @@
+"""Vision ELECTRA ablation, no noise in the latent space.
+
+    tools/dist_train.sh configs/vision_electra/ablations/noise-0.py 4
+
+For 4 GPUs with 32 GB. Published: nothing; the supplement has no number for this. Not reproduced by this code yet.
+"""
+_base_ = './_default.py'
+model = dict(noise_scale=0.0)
