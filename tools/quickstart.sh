@@ -1,19 +1,30 @@
 #!/usr/bin/env bash
 # A first pre-training, from a bare machine to a measured encoder in one command:
 #
-#     bash tools/quickstart.sh [FOLDER_OF_IMAGES] [key=value ...]
+#     bash tools/quickstart.sh [FOLDER_OF_IMAGES] [--detection] [key=value ...]
 #
 # Sets up .venv, measures a small MAE at its random initialisation, pre-trains it for some minutes, measures it again,
-# and writes a report page. Without a folder, a small set is drawn in data/scenes. A folder may be flat or nested, with
-# or without classes, with or without train/ and val/. key=value overrides the config, as in tools/train.py
-# --cfg-options. The same command continues an interrupted run (Ctrl-C saves first), and shows a finished one.
+# and writes a report page. Without a folder, a small set is drawn in data/scenes, and a segmentor is trained on it from
+# the random and from the pre-trained encoder; with --detection a detector too, whose compiled ops of mmcv are built the
+# first time. A folder may be flat or nested, with or without classes, with or without train/ and val/. key=value
+# overrides the config of pre-training, as in tools/train.py --cfg-options; work_dirs/quickstart/segmentation.py and
+# detection.py are edited and run. The same command continues an interrupted run (Ctrl-C saves first), and shows a
+# finished one.
 set -euo pipefail
 unset PYTHONHOME PYTHONPATH
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
 fail() { printf 'quickstart: %s\n' "$@" >&2; exit 2; }
 
-case ${1:-} in -h|--help) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0;; esac
+detection='' arguments=()
+for argument in "$@"; do
+    case $argument in
+        -h|--help) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0;;
+        --detection) detection=1;;
+        *) arguments+=("$argument");;
+    esac
+done
+set -- ${arguments[0]+"${arguments[@]}"}
 folder=''
 if [ $# -gt 0 ] && { [ -e "$1" ] || [[ $1 != *=* && $1 != --* ]]; }; then
     folder=$1
@@ -38,10 +49,14 @@ for option in "$@"; do
     esac
 done
 
-echo "[quickstart] 1/6 environment: $root/.venv"
-bash "$root/tools/setup_env.sh" run
+stages=6 # the others are said by quickstart.py: on the drawn scenes it also trains a segmenter, and a detector
+[ -n "$folder" ] || stages=$((7 + ${detection:-0}))
+mode=run
+[ -z "$detection" ] || mode=detection
+echo "[quickstart] 1/$stages environment: $root/.venv"
+bash "$root/tools/setup_env.sh" "$mode"
 cd "$root"
 # threads that spin while they wait starve whatever else runs on this machine, and are starved by it
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-20000}"
-exec .venv/bin/python tools/quickstart.py ${folder:+--folder="$folder"} \
+exec .venv/bin/python tools/quickstart.py ${folder:+--folder="$folder"} ${detection:+--detection} \
     ${options[0]+--cfg-options} ${options[0]+"${options[@]}"}

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Set up what is missing, then run the whole test suite: bash tools/run_tests.sh [arguments of pytest]
+# Set up what is missing (with mmcv's compiled ops), then run the whole test suite:
+#     bash tools/run_tests.sh [arguments of pytest]
 set -euo pipefail
 unset PYTHONHOME PYTHONPATH
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Make .venv in this checkout with the tested versions. Called by quickstart.sh and run_tests.sh; may be run by itself.
 #
-#     bash tools/setup_env.sh [run|tests]
+#     bash tools/setup_env.sh [run|detection|tests]
+#
+# detection adds mmdetection and mmcv's compiled ops (build_ops.py), tests adds both and what the tests need. An
+# environment that has the ops keeps them: every mode then sets them up anew when torch or mmcv change.
 #
 # Before anything is downloaded it says all that the machine lacks, with the commands that mend it. System packages are
 # only installed with MMMIM_APT=1, or as root where CI=true. PYTHON=/path/to/python chooses the interpreter. pip's own
@@ -12,22 +15,35 @@ unset PYTHONHOME PYTHONPATH
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 VENV=$ROOT/.venv
 MODE=${1:-run}
-case $MODE in run|tests) ;; *) sed -n 2,5p "${BASH_SOURCE[0]}" >&2; exit 2;; esac
+case $MODE in
+    run) MODES=(run);;
+    detection) MODES=(run detection);;
+    tests) MODES=(run detection tests);;
+    *) sed -n 2,7p "${BASH_SOURCE[0]}" >&2; exit 2;;
+esac
 
 NEEDED_MB=6200 # of .venv, with the CUDA libraries that torch's default build brings
 DOWNLOAD_MB=3000 # pip unpacks its downloads in the folder for temporary files
+DETECTION_MB=700 # mmdetection with what it needs, and the ops
 
 say() { echo "[setup] $*"; }
 
-hash_of() { # MODE: a number for everything that decides what gets installed
+# shellcheck source=tools/setup_ops.sh
+. "$ROOT/tools/setup_ops.sh"
+
+hash_of() { # MODE: a number for everything that decides what gets installed, and for the ops that are
     local files=(runtime openmmlab constraints)
-    [ "$1" = run ] || files+=(optional tests)
+    [ "$1" = run ] || files+=(detection)
+    [ "$1" != tests ] || files+=(optional tests)
     {
         cat "${files[@]/%/.txt}"
+        [ "$1" = run ] || { torch_release; compiled_ops; }
         cat "$ROOT/setup.py" "$ROOT/pyproject.toml" 2>/dev/null || true
         grep '^version' "$VENV/pyvenv.cfg" 2>/dev/null || true
     } | cksum | tr ' ' '-'
 }
+
+stamp_of() { echo "$VENV/.mmmim-installed-$1-$(hash_of "$1")"; } # MODE
 
 venv_state() { # missing, half-made, moved, broken or good
     if [ ! -d "$VENV" ]; then echo missing; return; fi
@@ -73,6 +89,7 @@ check_disk() {
     local have=0 need temporary=${TMPDIR:-/tmp}
     [ ! -d "$VENV" ] || have=$(du -sm "$VENV" 2>/dev/null | awk '{print $1}')
     need=$((NEEDED_MB - have))
+    if wants_ops; then need=$((need + DETECTION_MB)); fi
     [ "$need" -gt 500 ] || return 0 # most of it is there
     local here there
     here=$(free_mb "$ROOT") there=$(free_mb "$temporary")
@@ -105,6 +122,7 @@ check_machine() { # fills LACKS, PACKAGES (for apt-get) and COMMANDS
             LACKS+=("libgthread-2.0.so.0, for OpenCV"); PACKAGES+=(libglib2.0-0)
         fi
     fi
+    if wants_ops; then check_compiling; fi
     check_disk
 }
 
@@ -199,14 +217,27 @@ explain_failure() { # FILE_OF_ERRORS; pip's last line is often about something e
     say "same command again: it continues, and downloads that are complete are kept in pip's cache."
 }
 
+drop_stamps() { # of what is installed now, and all that do not hold any more
+    local stamp mode
+    for stamp in "$VENV"/.mmmim-installed-*; do
+        mode=${stamp#*/.mmmim-installed-} mode=${mode%%-*}
+        case " ${MODES[*]} " in
+            *" $mode "*) rm -f "$stamp";;
+            *) [ "$stamp" = "$(stamp_of "$mode")" ] || rm -f "$stamp";;
+        esac
+    done
+}
+
 install() {
     local pinned=(-c constraints.txt)
     pip_install "1/4 torch and torchvision: about 900 MB, and 2 GB of CUDA libraries with the default build" \
         "${pinned[@]}" torch torchvision
-    # from source, without compiled ops; a wheel in pip's cache may be one with ops, built for another torch
-    pip_install "2/4 mmcv without compiled ops: some MB" "${pinned[@]}" --no-cache-dir --no-deps onedl-mmcv
+    # from source, without compiled ops; a wheel in pip's cache may be one with ops, built for another torch. It leaves
+    # this release with ops as it is
+    pip_install "2/4 mmcv: some MB" "${pinned[@]}" --no-cache-dir --no-deps onedl-mmcv
     pip_install "3/4 the OpenMMLab toolboxes, timm, scikit-learn ...: about 200 MB" \
         "${pinned[@]}" -r runtime.txt -r openmmlab.txt
+    if [ "$MODE" != run ]; then pip_install "mmdetection: about 150 MB" "${pinned[@]}" -r detection.txt; fi
     if [ "$MODE" = tests ]; then
         pip_install "what the tests need besides: about 50 MB" "${pinned[@]}" -r tests.txt
     fi
@@ -217,22 +248,23 @@ main() {
     cd "$ROOT/requirements"
     local state
     state=$(venv_state)
-    if [ "$state" = good ] && [ -e "$VENV/.mmmim-installed-$MODE-$(hash_of "$MODE")" ]; then return; fi
+    if [ "$state" = good ] && [ -e "$(stamp_of "$MODE")" ]; then return; fi
     check_machine
     install_packages
     report_lacks
     lock
     [ "$state" = missing ] || state=$(venv_state) # another setup may have finished meanwhile
-    if [ "$state" = good ] && [ -e "$VENV/.mmmim-installed-$MODE-$(hash_of "$MODE")" ]; then return; fi
+    if [ "$state" = good ] && [ -e "$(stamp_of "$MODE")" ]; then return; fi
     make_venv "$state"
-    local modes=(run)
-    [ "$MODE" = run ] || modes=(run tests)
-    # a `run` with unchanged requirements leaves the tests' packages as they are
-    find "$VENV" -maxdepth 1 -name '.mmmim-installed-*' ! -name ".mmmim-installed-*-$(hash_of tests)" -delete
+    drop_stamps
     drop_torn_packages
     install
+    if wants_ops; then
+        touch "$(stamp_of run)"
+        install_ops
+    fi
     local mode
-    for mode in "${modes[@]}"; do touch "$VENV/.mmmim-installed-$mode-$(hash_of "$mode")"; done
+    for mode in "${MODES[@]}"; do touch "$(stamp_of "$mode")"; done
     say "$VENV is ready ($(du -sh "$VENV" 2>/dev/null | awk '{print $1}'))"
 }
 

@@ -37,6 +37,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from torch import distributed as dist
+
     from mmmim.engine.launch import USER_ERRORS, build_runner, end_with, load_config
     runner = None
     try:
@@ -47,6 +49,8 @@ def main() -> None:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         runner = build_runner(cfg, args.launcher)
         runner.train()
+        if dist.is_initialized():  # its threads, left to the interpreter's end, abort the process now and then
+            dist.destroy_process_group()
     except USER_ERRORS as error:
         end_with(error, runner)
     except KeyboardInterrupt:

@@ -55,7 +55,7 @@ class Findings:
         if part.module == 'mmmim' and place.CHECKOUT and not within(answer['file'], place.CHECKOUT):
             return 'note', f'this Python imports {os.path.dirname(answer["file"])}, not this checkout', [
                 self.remedies.mmmim()]
-        if len(names) > 1:
+        if len({self.installed[name] for name in names}) > 1:  # what detection brings needs two OpenCVs: of one release
             return 'note', f'{" and ".join(names)} own the same folder', []
         if names and names[0] != part.distributions[0] and part.module in FAMILIES:
             return 'note', f'upstream; tested is {part.distributions[0]}', []
@@ -106,8 +106,8 @@ class Findings:
         module = TOOLBOX_OF.get(name)
         part = BY_MODULE.get(module or '')
         if part and part.name in rows and rows[part.name].status == 'absent':
-            ops = self.remedies.compiled_ops() if name == 'detection' else []
-            return 'absent', f'{part.name} is not installed', ops + self.remedies.toolboxes(module)
+            mend = self.remedies.detection() if name == 'detection' else self.remedies.toolboxes(module)
+            return 'absent', f'{part.name} is not installed', mend
         needed = self._needed('', answer)
         if needed:
             return 'broken', f'needs {needed}', []
@@ -126,7 +126,11 @@ class Findings:
 
     def _ops(self, answer: Answer, rows: Dict[str, Row], torch: Answer) -> Optional[tuple]:
         if answer['ok'] and not answer['compiled']:
-            return 'absent', 'mmcv is installed without them; only detection needs them', []
+            return 'absent', 'mmcv is installed without them; only detection needs them', self.remedies.detection()
+        have, compiled_for = torch.get('version'), answer.get('compiled_for')
+        if answer['ok'] and have and compiled_for not in (None, have):
+            return 'note', f'they run, but were compiled for torch {compiled_for}; installed is {have}', \
+                self.remedies.compiled_ops()
         return None
 
     def _gpu(self, answer: Answer, rows: Dict[str, Row], torch: Answer) -> Optional[tuple]:

@@ -27,6 +27,11 @@ def python() -> str:
     return short(sys.executable)
 
 
+def in_own_venv() -> bool:
+    """Whether this interpreter is that of the environment that tools/setup_env.sh makes."""
+    return CHECKOUT is not None and os.path.realpath(sys.prefix) == os.path.realpath(os.path.join(CHECKOUT, '.venv'))
+
+
 def doctor() -> str:
     """How the doctor is called from here."""
     return f'{python()} {short(os.path.join(TOOLS, "doctor.py"))}'

@@ -83,11 +83,22 @@ class Remedies:
                 f'{place.python()} -m pip install {" ".join(names)} --index-url https://download.pytorch.org/whl/cu126']
 
     def compiled_ops(self) -> List[str]:
-        version = self.tested.get('onedl-mmcv', '2.3.6')
+        """Ops for the torch that is installed, compiled or from the user's cache."""
+        if place.in_own_venv():
+            return [f'bash {place.short(os.path.join(place.TOOLS, "setup_env.sh"))} detection'
+                    '    # compiles them in 5 to 10 minutes on 2 cores, once']
         old = upstream(self.installed)
         return [*(self.toolboxes('mmcv') if old else []), self.pip('ninja', 'setuptools', 'wheel'),
-                f'MMCV_WITH_OPS=1 {place.python()} -m pip install --no-build-isolation --no-cache-dir --no-deps '
-                f'--force-reinstall onedl-mmcv=={version}    # about 10 minutes on 2 cores']
+                f'{place.python()} {place.short(os.path.join(place.TOOLS, "build_ops.py"))}'
+                '    # 5 to 10 minutes on 2 cores, once']
+
+    def detection(self) -> List[str]:
+        """mmdetection and the ops."""
+        if place.in_own_venv():
+            return [f'bash {place.short(os.path.join(place.TOOLS, "quickstart.sh"))} --detection'
+                    '    # trains one too; only installed by: bash '
+                    f'{place.short(os.path.join(place.TOOLS, "setup_env.sh"))} detection']
+        return self.compiled_ops() + self.toolboxes('mmdet')
 
     def no_ops(self) -> str:
         """mmcv as pre-training needs it. Not from pip's cache: that wheel may have ops, built for another torch."""
@@ -142,10 +153,11 @@ RULES = (
          lambda r, m, name: ['make room (df -h), then try again']),
     Rule(r'(lib(?:GL|gthread-2|glib-2|SM|Xext|Xrender|xcb|gomp|stdc\+\+)\S*\.so\.\d+): cannot open',
          'the system library {1} is missing', lambda r, m, name: r.apt(LIBRARIES.get(m[1], m[1]))),
+    Rule(r'mmcv/(?:ops|utils/ext_loader)[\s\S]*lib(?:c10|torch|cudart)\S*: cannot open|mmcv\W_ext\S*: undefined symbol|'
+         r'mmcv/_ext\S*\.so', "mmcv's compiled ops were built for another torch",
+         lambda r, m, name: [*r.compiled_ops(), r.no_ops() + '    # instead, in seconds, if not for detection']),
     Rule(r'lib(cudart|cublas\w*|cudnn\w*|nccl|cufft|cusparse\w*|nvrtc|torch\w*|c10\w*)[\w.-]*\.so[\w.]*: cannot open',
          "a library of torch's own (lib{1}) is missing", lambda r, m, name: r.torch_pair()),
-    Rule(r'mmcv\W_ext\S*: undefined symbol|mmcv/_ext\S*\.so', "mmcv's compiled ops were built for another torch",
-         lambda r, m, name: [*r.compiled_ops(), r.no_ops() + '    # instead, in seconds, if not for detection']),
     Rule(r'operator torchvision::\w+ does not exist|torchvision\S* requires torch|torchvision/\S*: undefined symbol|'
          r"Couldn't load custom C\+\+ ops", 'torch and torchvision do not belong together (a CPU-only torch has no '
          'matching torchvision)', lambda r, m, name: r.torch_pair()),

@@ -1,9 +1,10 @@
-"""Make one HTML page of one or more pre-training runs: pictures, curves, measurements, settings, how to go on.
+"""Make one HTML page of one or more runs: pictures, curves, measurements, settings, how to go on.
 
     python tools/visualize/report.py DIR [DIR ...] [--out FILE.html] [--title TEXT]
 
-DIR is a work dir. The page needs no network and no other file. By default it is DIR/report.html for one run, and
-report.html in the current folder for several, which are shown side by side.
+DIR is a work dir, of pre-training or of a segmentor or detector. The page needs no network and no other file. By
+default it is DIR/report.html for one run, and report.html in the current folder for several, which are shown side by
+side. Dense tasks that the quickstart trained below DIR are shown with it.
 """
 import argparse
 
