@@ -63,6 +63,10 @@ def changed(name, default):
 def shrunk(cfg):
     """The model's config with small blocks and heads; images, patches, target and masking stay."""
     model = cfg.model
+    if model.type == 'CrossMAE':
+        return _shrink_drawing(model)
+    if model.type == 'VisionELECTRA':
+        return _shrink_two_networks(model)
     if model.backbone.type == 'ConvViT':
         model.backbone.arch = dict(embed_dims=(12, 24, 48), depths=(1, 1, 2), num_heads=3)
     elif isinstance(model.backbone.arch, str):
@@ -84,6 +88,48 @@ def _shrink_contrast(model):
         model.backbone.arch = dict(embed_dim=768, depth=1, num_heads=12)
     for head in (model.projector, model.predictor):
         head.update(hidden_dim=32, out_dim=16)
+
+
+def _shrink_drawing(model):
+    if model.backbone.type == 'MaskedSwin':
+        model.backbone.arch = dict(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2))
+    else:  # without a predictor, the backbone is as wide as the target
+        model.backbone.arch = dict(embed_dim=768 if model.predictor is None else 48, depth=1, num_heads=3)
+    if model.drawing_head.type == 'DrawingHead':
+        model.drawing_head.update(embed_dim=16, num_heads=2)
+    if model.predictor is not None and not isinstance(model.predictor, list) and model.predictor.type == 'MAEDecoder':
+        model.predictor.update(embed_dim=48, depth=1, num_heads=3)
+    return model
+
+
+def _shrink_two_networks(model):
+    model.pretrained_generator = None
+    for network in (model.generator, model.backbone):
+        network.pop('init_cfg', None)
+        if network.type == 'MaskedSwin':
+            network.arch = dict(embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 1, 2, 2))
+        elif isinstance(network.arch, str):
+            network.arch = dict(embed_dim=48, depth=2, num_heads=3)
+    if model.neck.type == 'MAEDecoder':
+        model.neck.update(embed_dim=48, depth=2, num_heads=3)
+    return model
+
+
+def without_weights(monkeypatch):
+    """Let one random block stand for CLIP's encoder, and random values for the weights of CLIP and VGG-16."""
+    from timm.models import VisionTransformer
+
+    from mmmim.models.targets import clip, vgg
+
+    def encoder(name):
+        network = VisionTransformer(embed_dim=768, depth=1, num_heads=12, num_classes=512, pre_norm=True)
+        network.pretrained_cfg = dict(mean=(0.5, ) * 3, std=(0.5, ) * 3)
+        return network
+
+    monkeypatch.setattr(clip, 'create', encoder)
+    monkeypatch.setattr(clip, 'find_in_cache', lambda *_: '')
+    monkeypatch.setattr(clip, 'load_clip', lambda *_: None)
+    monkeypatch.setattr(vgg, 'load_vgg', lambda *_: None)
 
 
 def read(pipeline, photo, seed=0):

@@ -27,6 +27,12 @@ def make_images(root: Path, per_class: int = 32, classes: int = 2, size: int = 4
     return root
 
 
+@pytest.fixture(autouse=True, scope='module')
+def mmmim_scope_of_module(request):
+    """As below, for what a module's own fixtures build."""
+    DefaultScope.get_instance(f'{request.node.nodeid}::', scope_name='mmmim')
+
+
 @pytest.fixture(autouse=True)
 def mmmim_scope(request):
     """MMEngine keeps the scope of the last runner for the whole process: each test starts in ours."""

@@ -29,6 +29,23 @@ METHODS['cmae'] = dict(
     projector=dict(type='Projector', hidden_dim=32, out_dim=16),
     predictor=dict(type='Projector', hidden_dim=32, out_dim=16),
     contrast_head=dict(type='ContrastiveHead'))
+METHODS['vision_electra'] = dict(
+    METHODS['mae'], type='VisionELECTRA', target=dict(type='PixelTarget', norm_pix=False),
+    generator=dict(type='MaskedViT', arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=4),
+    image_head=dict(type='ImageDiscriminationHead'), patch_head=dict(type='PatchDiscriminationHead'))
+METHODS['gan_mae'] = dict(METHODS['mae'], type='GANMAE', target=dict(type='PixelTarget', norm_pix=False),
+                          patch_head=dict(type='PatchDiscriminationHead'))
+METHODS['crossmae'] = dict(
+    type='CrossMAE',
+    backbone=METHODS['mae']['backbone'],
+    drawing_head=dict(type='DrawingHead', embed_dim=16, num_heads=2),
+    # both kinds of targets and of predictors: one that follows the encoder, and one that is computed
+    target=dict(type='CombinedTarget', targets=[dict(type='MomentumTarget', ema_momentum=0.9), dict(type='HOGTarget')]),
+    predictor=dict(type='LinearPredictor'),
+    pred_weight=0.5)
+# what a method's config needs beside its model
+OPTIONS: Dict[str, dict] = {'gan_mae': {'optim_wrapper.constructor': 'PlayersOptimWrapperConstructor',
+                                        'model_wrapper_cfg.find_unused_parameters': True}}
 TWO_VIEWS = {'cmae'}  # methods that train on two views of each image
 
 
@@ -61,6 +78,7 @@ def make_config(work_dir: Path, images: Path, method: str = 'mae', epochs: int =
     cfg.merge_from_dict({'default_hooks.logger.interval': 3, 'default_hooks.checkpoint.interval': 1,
                          'default_hooks.checkpoint.interval_minutes': -1,
                          'custom_imports.imports': ['mmmim', 'run_plugin']})
+    cfg.merge_from_dict(OPTIONS.get(method, {}))
     cfg.merge_from_dict(overrides)
     return cfg
 

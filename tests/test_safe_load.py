@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel, BaseModule
 from mmengine.runner import Runner, load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -231,10 +232,34 @@ def test_crafted_numpy_content_cannot_reach_memory(tmp_path):
         load_file(path)
 
 
-def test_training_histories_are_refused_by_name(tmp_path):
-    from mmengine.logging import HistoryBuffer
-    torch.save(dict(message_hub=HistoryBuffer([1.0], [1])), tmp_path / 'a.pth')
-    with pytest.raises(UnsafeCheckpointError, match='(?s)HistoryBuffer.*torch.save'):
+def test_histories_of_training_are_read_as_numbers(tmp_path):
+    """As the runner of MMEngine saves them without a hook of ours, and again after they were read."""
+    path = tmp_path / 'a.pth'
+    torch.save(dict(message_hub=dict(loss=HistoryBuffer([1.0, 4.0], [1, 3], max_length=5))), path)
+    history = load_file(path)['message_hub']['loss']
+    assert type(history) is HistoryBuffer and history.mean(2) == 1.25 and history.max_length == 5
+    history.update(2.0)
+    assert history.statistics('current') == 2.0
+    torch.save(history, path)
+    again = torch.load(path, weights_only=False)
+    assert type(again) is HistoryBuffer and again.data[0].tolist() == [1.0, 4.0, 2.0]
+
+
+def crafted_history():
+    history = HistoryBuffer([1.0], [1])
+    history._log_history = [[1.0]]
+    return history
+
+
+@pytest.mark.parametrize('crafted, message', [
+    (lambda: Call(HistoryBuffer, [1.0], [1]), 'plain numbers'),
+    (crafted_history, 'plain numbers'),
+    (lambda: Call(Call(getattr, Call(getattr, HistoryBuffer, '__init__'), '__globals__')), 'builtins.getattr'),
+    (lambda: Call(Call(getattr, HistoryBuffer, 'register_statistics'), print), 'unrecognized function|print'),
+], ids=['call', 'state', 'globals', 'method'])
+def test_nothing_is_reached_by_way_of_a_history(crafted, message, tmp_path):
+    torch.save(dict(a=crafted()), tmp_path / 'a.pth')
+    with pytest.raises(UnsafeCheckpointError, match=message):
         load_file(tmp_path / 'a.pth')
 
 

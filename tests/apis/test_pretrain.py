@@ -159,7 +159,12 @@ def test_every_method_and_model_gives_a_config_that_loads(image_root, tmp_path, 
 
 @pytest.mark.parametrize('method', [name for name in methods() if name != 'mae'])
 def test_every_other_method_trains_too(image_root, tmp_path, method):
-    done = _pretrain(data=str(image_root), out=str(tmp_path / 'run'), epochs=1, image_size=32, method=method, **TINY)
+    tiny = dict(TINY)
+    if method == 'crossmae':  # which has a drawing head in the place of the decoder
+        tiny = {key: value for key, value in TINY.items() if '__neck__' not in key}
+    if method == 'vision_electra':
+        tiny['model__generator__arch'] = TINY['model__backbone__arch']
+    done = _pretrain(data=str(image_root), out=str(tmp_path / 'run'), epochs=1, image_size=32, method=method, **tiny)
     result = json.loads(done.stdout.split('RESULT ')[1])
     assert all(os.path.exists(path) for path in result.values())
 

@@ -1,6 +1,5 @@
 """The segmentation configs: each builds, reads an image with its mask, has a loss, and states the recipe it names."""
 import copy
-import functools
 import re
 
 import numpy as np
@@ -8,9 +7,9 @@ import pytest
 import torch
 from harness import ROOT
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from PIL import Image
+from seg_configs import FOLDER, config, resolved, shrunk
 
 pytest.importorskip('mmseg')
 from mmseg.registry import DATASETS, MODELS  # noqa: E402
@@ -19,7 +18,6 @@ from mmmim.engine.hooks.masks import MaskError, check_masks  # noqa: E402
 from mmmim.engine.launch import load_config, set_batch_and_lr, set_up_scope  # noqa: E402
 from mmmim.engine.segmentor import settle_segmentor  # noqa: E402
 
-FOLDER = ROOT / 'configs/downstream/segmentation'
 CONFIGS = sorted(path.stem for path in FOLDER.glob('*.py'))
 PUBLISHED = {  # arch, drop path, lr, layer decay, steps, batch
     'vit-b_upernet_160k': ('base', 0.1, 1e-4, 0.65, 160000, 16),
@@ -30,41 +28,8 @@ PUBLISHED = {  # arch, drop path, lr, layer decay, steps, batch
     'vit-b_upernet_160k_crossmae': ('base', 0.1, 7e-4, 0.65, 160000, 16),
     'vit-b_linear_160k_crossmae': ('base', 0.1, 7e-4, 0.65, 160000, 16),
     'vit-b_upernet_16k_vision-electra': ('base', 0.1, 1e-4, 0.65, 16000, 8),
+    'swin-b_upernet_160k': ('base', 0.3, 6e-5, 1.0, 160000, 16),
 }
-
-
-@functools.lru_cache(maxsize=None)
-def _loaded(name):
-    return load_config(str(FOLDER / f'{name}.py'))
-
-
-def config(name, **overrides):
-    cfg = copy.deepcopy(_loaded(name))
-    cfg.merge_from_dict(overrides)
-    return cfg
-
-
-def resolved(name, processes=8, **overrides):
-    cfg = config(name, **overrides)
-    set_batch_and_lr(cfg, processes)
-    settle_segmentor(cfg)
-    return cfg
-
-
-def shrunk(name, crop=64, **overrides):
-    """Narrow, with small crops: depth, maps, heads and pipeline stay."""
-    cfg = config(name, crop_size=crop, scale=(2 * crop, crop), **overrides)
-    backbone = cfg.model.backbone
-    if backbone.type == 'mmmim.DenseConvViT':
-        backbone.arch = dict(embed_dims=(8, 16, 24), depths=(1, 1, 2), num_heads=3)
-    else:
-        depth = backbone.arch.depth if isinstance(backbone.arch, dict) else dict(base=12, large=24)[backbone.arch]
-        backbone.arch = dict(embed_dim=24, depth=depth, num_heads=3)
-    if cfg.model.decode_head.type == 'UPerHead':
-        cfg.model.decode_head.channels = 16
-        cfg.model.auxiliary_head.channels = 8
-    settle_segmentor(cfg)
-    return cfg
 
 
 @pytest.fixture(scope='module')
@@ -89,15 +54,6 @@ def read(dataset, pair, seed=0):
     np.random.seed(seed)
     reduced = True if dataset.type == 'ADE20KDataset' else dataset.reduce_zero_label
     return Compose(dataset.pipeline)(dict(pair, seg_fields=[], reduce_zero_label=reduced))
-
-
-def rates(model, cfg):
-    """``{name: (rate, weight decay)}`` of every parameter that is trained."""
-    wrapper = copy.deepcopy(cfg.optim_wrapper)
-    wrapper.pop('accumulative_counts', None)
-    names = {id(p): name for name, p in model.named_parameters()}
-    return {names[id(p)]: (group['lr'], group['weight_decay'])
-            for group in build_optim_wrapper(model, wrapper).optimizer.param_groups for p in group['params']}
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -126,10 +82,10 @@ def test_builds_reads_an_image_with_its_mask_and_has_a_loss(name, pair):
 @pytest.mark.parametrize('name', CONFIGS)
 def test_crops_have_the_size_of_the_backbone(name, pair):
     cfg = resolved(name)
-    height, width = cfg.model.backbone.img_size
+    height, width = cfg.model.data_preprocessor.size
     sample = read(cfg.train_dataloader.dataset, pair, seed=3)
     assert sample['inputs'].shape[1] <= height and sample['inputs'].shape[2] <= width
-    assert tuple(cfg.model.data_preprocessor.size) == (height, width)
+    assert tuple(cfg.model.backbone.get('img_size', ())) == (() if name.startswith('swin') else (height, width))
     assert height == (512 if 'tiny' not in name else 160 if 'camvid' in name else 96)
 
 
@@ -138,8 +94,9 @@ def test_published_recipes(name):
     arch, drop_path, lr, decay, steps, batch = PUBLISHED[name]
     cfg = resolved(name, processes=4)
     backbone, optimizer = cfg.model.backbone, cfg.optim_wrapper.optimizer
-    assert (backbone.arch, backbone.patch_size, backbone.drop_path_rate) == (arch, 16, drop_path)
-    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', lr, 0.05)
+    swin = name.startswith('swin')
+    assert (backbone.arch, backbone.patch_size, backbone.drop_path_rate) == (arch, 4 if swin else 16, drop_path)
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', lr, 0.01 if swin else 0.05)
     assert tuple(optimizer.betas) == (0.9, 0.999)
     assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == decay
     assert 4 * cfg.train_dataloader.batch_size * cfg.optim_wrapper.accumulative_counts == cfg.total_batch_size == batch
@@ -160,15 +117,15 @@ def test_published_recipes(name):
 @pytest.mark.parametrize('name', [name for name in PUBLISHED if 'upernet' in name])
 def test_published_heads(name):
     model = resolved(name).model
-    width = 1024 if 'vit-l' in name else 768
-    widths = [256, 384, 768, 768] if name.startswith('conv') else [width] * 4
+    width = 1024 if 'vit-l' in name else 512 if name.startswith('swin') else 768
+    widths = dict(conv=[256, 384, 768, 768], swin=[128, 256, 512, 1024]).get(name[:4], [width] * 4)
     head, auxiliary = model.decode_head, model.auxiliary_head
     assert (head.type, head.in_channels, head.channels, head.pool_scales) == ('UPerHead', widths, width, (1, 2, 3, 6))
     assert (auxiliary.type, auxiliary.in_index, auxiliary.in_channels, auxiliary.channels) == (
         'FCNHead', 2, width, 256)
     assert auxiliary.loss_decode.loss_weight == 0.4
     assert head.norm_cfg.type == auxiliary.norm_cfg.type == 'mmmim.CrossRankBatchNorm2d'
-    if not name.startswith('conv'):
+    if name.startswith('vit'):
         assert model.backbone.out_indices == ((7, 11, 15, 23) if 'vit-l' in name else (3, 5, 7, 11))
         assert model.backbone.relative_positions == 'separate' and not model.backbone.final_norm
 
@@ -179,27 +136,6 @@ def test_a_linear_decoder_is_one_linear_layer():
     assert {key for key, _ in model.named_parameters() if not key.startswith('backbone.')} == {
         'decode_head.conv_seg.weight', 'decode_head.conv_seg.bias'}
     assert model.decode_head.conv_seg.weight.shape == (150, 24, 1, 1) and model.decode_head.dropout is None
-
-
-@pytest.mark.parametrize('name', ['vit-b_upernet_160k', 'vit-l_upernet_160k', 'vit-b_linear_160k_crossmae',
-                                  'vit-tiny_scenes_upernet'])
-def test_rate_and_weight_decay_of_every_parameter(name):
-    """The papers' rule, written here once more: head and neck have the full rate, each block below it less."""
-    cfg = shrunk(name)
-    model = MODELS.build(cfg.model)
-    found = rates(model, cfg)
-    depth = cfg.model.backbone.arch.depth
-    lr, decay = cfg.optim_wrapper.optimizer.lr, cfg.optim_wrapper.paramwise_cfg.layer_decay_rate
-    assert set(found) == {key for key, p in model.named_parameters() if p.requires_grad}
-    for key, (rate, weight_decay) in found.items():
-        block = re.match(r'backbone\.blocks\.(\d+)\.', key)
-        steps = (depth - int(block.group(1)) if block else
-                 depth + 1 if key.startswith(('backbone.patch_embed', 'backbone.cls_token')) else 0)
-        assert rate == pytest.approx(lr * decay**steps), key
-        bare = model.get_parameter(key).ndim == 1 or 'cls_token' in key or 'rel_pos' in key
-        assert weight_decay == (0.0 if bare else 0.05), key
-    assert any('rel_pos' in key for key in found)
-    assert len({key.split('.')[0] for key in found}) == (2 if 'linear' in name else 4)
 
 
 def test_cmae_initialises_every_new_convolution_by_xavier():
@@ -229,7 +165,7 @@ def test_keys_at_the_top_reach_their_places(name):
     settle_segmentor(cfg)
     model = cfg.model
     assert model.backbone.init_cfg == dict(type='Pretrained', checkpoint='checkpoint.pth', prefix='backbone.')
-    assert model.backbone.img_size == model.data_preprocessor.size == (64, 96)
+    assert model.backbone.get('img_size', (64, 96)) == model.data_preprocessor.size == (64, 96)
     assert model.decode_head.num_classes == model.get('auxiliary_head', model.decode_head).num_classes == 3
     if model.test_cfg.mode == 'slide':
         assert (model.test_cfg.crop_size, model.test_cfg.stride) == ((64, 96), (42, 64))
@@ -256,12 +192,38 @@ def test_lengths_are_steps_where_batches_are_accumulated():
     assert cfg.default_hooks.checkpoint.interval == 64000
 
 
+def test_the_copy_in_a_work_dir_can_be_settled_again():
+    """The runner writes what it runs; run once more, with other keys too, that is what the config itself would be."""
+    cfg = resolved('vit-b_upernet_160k', processes=2, max_batch_per_device=2, pretrained='a.pth', tta=True)
+    for options in (dict(), dict(max_batch_per_device=4), dict(pretrained=None), dict(tta=False, pretrained='b.pth'),
+                    dict(tta=True, scale=(1024, 256)), dict(max_batch_per_device=None)):
+        cfg.merge_from_dict(options)
+        set_batch_and_lr(cfg, 2)
+        settle_segmentor(cfg)
+        keys = {key: cfg[key] for key in ('max_batch_per_device', 'pretrained', 'tta', 'scale')}
+        fresh = resolved('vit-b_upernet_160k', processes=2, **keys)
+        for part in ('model', 'train_cfg', 'test_cfg', 'test_dataloader', 'param_scheduler', 'default_hooks'):
+            assert cfg[part] == fresh[part], (options, part)
+
+
+def test_a_prefix_of_the_config_stays_with_another_file():
+    cfg = resolved('vit-b_upernet_160k', pretrained='a.pth', **{'model.backbone.init_cfg': dict(prefix='target.')})
+    assert cfg.model.backbone.init_cfg == dict(type='Pretrained', checkpoint='a.pth', prefix='target.')
+
+
+def test_accumulation_without_a_checkpoint_hook():
+    cfg = resolved('vit-b_upernet_160k', processes=2, max_batch_per_device=2,
+                   **{'default_hooks.checkpoint': None})
+    assert cfg.train_cfg.val_interval == 64000
+
+
 @pytest.mark.parametrize('overrides, message', [
     (dict(num_classes=3, classes=['a', 'b']), 'num_classes=3, but `classes` names 2'),
     (dict(num_classes=1), 'what is not of the one class is a class, too'),
+    (dict(warmup_iters=1), 'warmup_iters=1: .* set it to 0 or to 2'),
     (dict(warmup_iters=160000), 'warmup_iters=160000 must be below max_iters=160000'),
     (dict(max_iters=None, max_batch_per_device=1), 'accumulated.*max_iters'),
-], ids=['classes', 'one', 'warm-up', 'length'])
+], ids=['classes', 'one', 'one-step', 'warm-up', 'length'])
 def test_contradictions_are_errors(overrides, message):
     with pytest.raises(ValueError, match=message):
         resolved('vit-b_upernet_160k', **overrides)

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from harness import ROOT, environment, make_config, read_curve, save_config, train, train_here
+from mmengine.hooks import Hook
 from PIL import Image
 from seg_harness import ARCH, make_masks, make_seg_config
 
 pytest.importorskip('mmseg')
+from mmmim.datasets.image_io import ImageReadError  # noqa: E402
 from mmmim.engine.hooks import masks  # noqa: E402
 from mmmim.engine.launch import build_runner  # noqa: E402
 
@@ -100,6 +102,21 @@ def test_a_run_goes_on_where_it_was_stopped(drawings, tmp_path):
     whole, parts = (torch.load(tmp_path / name / 'iter_8.pth', weights_only=True)['state_dict']
                     for name in ('whole', 'parts'))
     assert all(torch.equal(value, parts[key]) for key, value in whole.items())
+
+
+def test_time_until_the_last_checkpoint_is_on_record_when_a_run_dies(drawings, tmp_path):
+    class Dies(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if runner.iter == 6:
+                raise OSError('power cut')
+
+    runner = build_runner(make_seg_config(tmp_path / 'run', drawings, steps=8, **{
+        'train_cfg.type': 'IterBasedTrainLoop', 'default_hooks.checkpoint.interval': 5}))
+    runner.register_hook(Dies())
+    with pytest.raises(OSError, match='power cut'):
+        runner.train()
+    record = json.loads((tmp_path / 'run/run.json').read_text())
+    assert record['sessions'][0]['seconds'] > 0 and record['sessions'][0]['to_iter'] >= 4 and not record['finished']
 
 
 def _comparable(work_dir, drawings, norm='mmmim.CrossRankBatchNorm2d'):
@@ -208,6 +225,35 @@ def test_masks_that_were_not_looked_at_are_checked_in_their_batch(tmp_path):
     Image.fromarray(np.full((32, 32), 7, np.uint8)).save(data / 'annotations/training/007.png')
     with pytest.raises(masks.MaskError, match='007.png has pixels of the classes 7, but num_classes=3'):
         check(data, tmp_path, **{'default_hooks.check_masks.max_masks': 2})
+
+
+def test_masks_of_validation_that_were_not_looked_at_are_checked_in_their_batch(tmp_path):
+    data = make_masks(tmp_path / 'data', 8, 4)
+    Image.fromarray(np.full((32, 32), 7, np.uint8)).save(data / 'annotations/validation/003.png')
+    with pytest.raises(masks.MaskError, match='validation/003.png has pixels of the classes 7, but num_classes=3'):
+        train_here(make_seg_config(tmp_path / 'run', data, steps=2, warmup_iters=0, **{
+            'default_hooks.check_masks.max_masks': 2, 'train_cfg.val_interval': 1}))
+
+
+@pytest.mark.parametrize('tta', [False, True], ids=['one scale', 'several scales'])
+def test_masks_are_checked_before_testing_too(tta, tmp_path):
+    data = make_masks(tmp_path / 'data', 8, 4)
+    options = dict(num_classes=2, tta=tta, tta_ratios=(1.0, ), load_from=None)
+    with pytest.raises(masks.MaskError, match='in the test masks the values 0 to 2 occur.*Not so 2'):
+        build_runner(make_seg_config(tmp_path / 'run', data, steps=4, **options)).test()
+    Image.fromarray(np.full((32, 32), 7, np.uint8)).save(data / 'annotations/validation/003.png')
+    options.update({'num_classes': 3, 'default_hooks.check_masks.max_masks': 2})
+    with pytest.raises(masks.MaskError, match='validation/003.png has pixels of the classes 7'):
+        build_runner(make_seg_config(tmp_path / 'again', data, steps=4, **options)).test()
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_torn_file_that_was_not_looked_at_is_named(workers, tmp_path):
+    data = make_masks(tmp_path / 'data', 8, 4)
+    torn = data / 'annotations/training/007.png'
+    torn.write_bytes(torn.read_bytes()[:60])
+    with pytest.raises(ImageReadError, match='training/007.png: it or its mask .*training/007.png cannot be read'):
+        check(data, tmp_path, **{'default_hooks.check_masks.max_masks': 2, 'train_dataloader.num_workers': workers})
 
 
 def test_masks_without_an_image_are_a_warning(tmp_path):

@@ -7,11 +7,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / 'tools'))
 
+from doctor_parts import place  # noqa: E402
 from doctor_parts.distributions import PARTS, pinned_versions  # noqa: E402
 from doctor_parts.findings import Findings  # noqa: E402
 from doctor_parts.machine import Driver, Gpu, Row  # noqa: E402
 from doctor_parts.remedies import Remedies  # noqa: E402
 
+TORCH = dict(ok=True, version='2.11.0+cpu', cuda=None)
 WHOLE = {part.distributions[0]: pinned_versions().get(part.distributions[0], '0.1.0') for part in PARTS}
 
 
@@ -33,14 +35,17 @@ def judged(name, answer, **kwargs):
     ('torchvision', 'operator torchvision::nms does not exist', 'do not belong together',
      'install --force-reinstall -c requirements/constraints.txt torch torchvision'),
     ('torch', 'libcudart.so.13: cannot open shared object file', "torch's own", 'torch torchvision'),
-    ('mmcv', '/x/mmcv/_ext.cpython-311.so: undefined symbol: _ZN2at', 'another torch', 'MMCV_WITH_OPS=1'),
+    ('mmcv', '/x/mmcv/_ext.cpython-311.so: undefined symbol: _ZN2at', 'another torch', 'tools/build_ops.py'),
+    ('compiled ops', 'File "/x/mmcv/ops/nms.py"\nImportError: libc10_cuda.so: cannot open', 'another torch',
+     'tools/build_ops.py'),
     ('mmdetection', 'MMCV==2.2.0 is used but incompatible. Please install', 'mixed', 'onedl-mmcv'),
     ('timm', "[Errno 28] No space left on device", 'disk is full', 'df -h'),
     ('scikit-learn', "No module named 'pkg_resources'", 'setuptools', 'setuptools'),
     ('timm', 'something never seen', 'something never seen', 'pip install --force-reinstall')])
 def test_known_damage_has_a_name_and_a_command(name, error, reason, command, monkeypatch):
     monkeypatch.chdir(ROOT)
-    row = judged(name, failed(error))
+    monkeypatch.setattr(place, 'in_own_venv', lambda: False)
+    row = findings().work(name, failed(error), {}, TORCH) if name == 'compiled ops' else judged(name, failed(error))
     assert row.status == 'broken' and reason in row.detail
     assert any(command in line for line in row.mend), row.mend
 
@@ -128,8 +133,44 @@ def test_a_hidden_gpu_is_no_damage(monkeypatch):
     assert row.status == 'note' and row.mend == ('unset CUDA_VISIBLE_DEVICES', )
 
 
-def test_detection_asks_for_compiled_ops_and_mmdet():
+@pytest.mark.parametrize('own', [True, False])
+def test_detection_asks_for_compiled_ops_and_mmdet(own, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(place, 'in_own_venv', lambda: own)
     rows = {'mmdetection': Row('installed', 'mmdetection', 'absent')}
-    row = findings({}).work('detection', failed('x', missing='mmdet'), rows, dict(ok=True))
-    assert row.status == 'absent'
-    assert any('MMCV_WITH_OPS=1' in line for line in row.mend) and 'onedl-mmdetection' in row.mend[-1]
+    found = findings({})
+    row = found.work('detection', failed('x', missing='mmdet'), rows, TORCH)
+    ops = found.work('compiled ops', dict(ok=True, compiled=False), rows, TORCH)
+    assert row.status == ops.status == 'absent' and row.mend == ops.mend  # shown once
+    if own:
+        assert row.mend[0].startswith('bash tools/quickstart.sh --detection ')
+    else:
+        assert any('tools/build_ops.py' in line for line in row.mend) and 'onedl-mmdetection' in row.mend[-1]
+
+
+def test_compiled_ops_fit_the_torch_that_is_installed_or_not(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(place, 'in_own_venv', lambda: True)
+
+    def row(answer):
+        return findings().work('compiled ops', answer, {}, TORCH)
+
+    for compiled_for in ('2.11.0+cpu', None):  # None: nobody wrote it down, but they run
+        fits = row(dict(ok=True, compiled=True, compiled_for=compiled_for, detail='compiled, run on cpu'))
+        assert (fits.status, fits.mend) == ('ok', ()) and 'run on cpu' in fits.detail
+    another = row(dict(ok=True, compiled=True, compiled_for='2.10.0+cpu', detail='compiled'))
+    assert another.status == 'note' and '2.10.0+cpu' in another.detail and '2.11.0+cpu' in another.detail
+    torn = row(failed('mmcv/_ext.so: undefined symbol: _ZN3c10'))
+    assert torn.status == 'broken' and 'another torch' in torn.detail
+    for mended in (another, torn):
+        assert mended.mend[0].startswith('bash tools/setup_env.sh detection')
+
+
+def test_two_opencvs_of_one_release_are_as_they_should_be():
+    """mmdetection brings the one without windows beside the one with."""
+    pins = pinned_versions()
+    both = {name: pins[name] for name in ('opencv-python', 'opencv-python-headless')}
+    assert len(set(both.values())) == 1
+    assert judged('opencv', dict(ok=True), installed=dict(WHOLE, **both)).status == 'ok'
+    row = judged('opencv', dict(ok=True), installed={**WHOLE, **both, 'opencv-python-headless': '4.1'})
+    assert row.status == 'note' and 'own the same folder' in row.detail

@@ -44,6 +44,9 @@ def test_whole_and_again_without_doing_anything_twice(checkout, image_root):
                   '6/6 report', 'k-NN accuracy', 'linear probe', 'images a second'):
         assert words in first, words
     work_dir = checkout / 'work_dirs/quickstart_photos'
+    # a folder of images has no masks: said once, with what to do, and nothing more
+    assert 'segmentation and detection need masks and boxes, and are left out' in first
+    assert 'vit-tiny_folder_*.py' in first and not list(work_dir.glob('segmentation*'))
     page = (work_dir / 'report.html').read_text(encoding='utf-8')
     assert 'data:image/' in page and 'http-equiv="refresh"' not in page
     kept = {path: path.stat().st_mtime_ns for path in [*work_dir.glob('*.pth'), *work_dir.glob('evaluations/*.json')]}

@@ -1,82 +1,19 @@
-"""The set-up script, with a PATH that holds only imitations of Python, pip, apt-get, ldconfig and df."""
+"""The set-up script on an imitated machine."""
+import importlib.metadata
 import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
+import sys
 
 import pytest
+from fake_machine import Machine
+from harness import ROOT
+from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[2]
-REAL_TOOLS = ('awk basename bash cat cksum cp cut dirname du find flock grep head id mkdir mv rm sed sort tail tee '
-              'touch tr uname').split()
+sys.path.append(str(ROOT / 'tools'))
 
-PYTHON = r'''#!{bash}
-echo "$(basename "$0") $*" >> '{log}'
-case "$*" in
-    *version_info*) echo '{version}';;
-    *ensurepip*) {ensurepip};;
-    *ctypes*) exit 1;;
-    '-m venv'*)
-        for target; do :; done
-        case "$*" in *--clear*) rm -rf "$target";; esac
-        mkdir -p "$target/bin"
-        cp "$0" "$target/bin/python"
-        echo 'version = {version}.1' > "$target/pyvenv.cfg"
-        echo "VIRTUAL_ENV=\"$target\"" > "$target/bin/activate";;
-    '-m pip install'*) if [ -e '{offline}' ]; then cat '{offline}' >&2; exit 1; fi;;
-esac
-'''
-
-
-class Machine:
-    """A checkout and a PATH in a temporary folder."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.bin = folder, folder / 'bin'
-        self.checkout = folder / 'a checkout'
-        self.log, self.offline = folder / 'calls.log', folder / 'offline'
-        self.bin.mkdir()
-        for tool in REAL_TOOLS:
-            found = shutil.which(tool)
-            if found:
-                (self.bin / tool).symlink_to(found)
-        for part in ('tools', 'requirements'):
-            (self.checkout / part).mkdir(parents=True)
-        for file in ('setup.py', 'pyproject.toml', 'tools/setup_env.sh', 'tools/quickstart.sh'):
-            shutil.copy(ROOT / file, self.checkout / file)
-        for file in (ROOT / 'requirements').glob('*.txt'):
-            shutil.copy(file, self.checkout / 'requirements')
-        self.libraries()
-        self.disk(100_000)
-
-    def write(self, name: str, text: str) -> None:
-        path = self.bin / name
-        path.write_text(text)
-        path.chmod(0o755)
-
-    def python(self, name: str = 'python3.11', version: str = '3.11', ensurepip: bool = True) -> None:
-        self.write(name, PYTHON.format(bash=shutil.which('bash'), log=self.log, version=version, offline=self.offline,
-                                       ensurepip='exit 0' if ensurepip else 'exit 1'))
-
-    def libraries(self, *names: str) -> None:
-        names = names or ('libGL.so.1', 'libgthread-2.0.so.0')
-        self.write('ldconfig', f'#!{shutil.which("bash")}\nprintf "%s\\n" {" ".join(names)}\n')
-
-    def disk(self, megabytes: int) -> None:
-        self.write('df', f'#!{shutil.which("bash")}\necho title\necho /dev/x 1 1 {megabytes} 1% /\n')
-
-    def run(self, *arguments: str, script: str = 'setup_env.sh', **variables: str) -> subprocess.CompletedProcess:
-        return subprocess.run([shutil.which('bash'), str(self.checkout / 'tools' / script), *arguments], text=True,
-                              capture_output=True, timeout=60, cwd=self.folder,
-                              env=dict(PATH=str(self.bin), HOME=str(self.folder), **variables))
-
-    def calls(self, containing: str = '-m pip install') -> list:
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [line for line in lines if containing in line]
-
-    def forget(self) -> None:
-        self.log.unlink(missing_ok=True)
+from doctor_parts.distributions import normalised, pinned_versions  # noqa: E402
 
 
 @pytest.fixture
@@ -263,6 +200,23 @@ def test_every_requirement_has_a_tested_version():
     tested = names(folder / 'constraints.txt')
     for path in folder.glob('*.txt'):
         assert names(path) <= tested, path
+
+
+def test_what_the_requirements_bring_is_pinned_too():
+    """All but what follows from torch's build, by the metadata of what is installed here."""
+    pins, seen = pinned_versions(), set()
+    waiting = [line for path in (ROOT / 'requirements').glob('*.txt') if path.name != 'constraints.txt'
+               for line in path.read_text().splitlines() if line and line[0] not in '#-']
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        name = normalised(requirement.name)
+        if name in seen or (requirement.marker and not requirement.marker.evaluate(dict(extra=''))):
+            continue
+        seen.add(name)
+        if not name.startswith(('nvidia-', 'cuda-', 'triton')):
+            assert name in pins, name
+            waiting += importlib.metadata.distribution(name).requires or []
+    assert {'opencv-python', 'opencv-python-headless', 'pycocotools', 'numpy'} <= seen
 
 
 def test_ci_runs_the_tests():

@@ -29,11 +29,11 @@ COMMANDS = {
 def test_commands_continue_the_run(monkeypatch, command):
     run = RunData('w', record=dict(command=command))
     found = training_command(run)
-    assert [found.resumed(), found.longer(4, 'w_longer')] == COMMANDS[command]
+    assert [found.resumed(), found.longer('max_epochs', 4, 'w_longer')] == COMMANDS[command]
     parse_args = runpy.run_path(str(ROOT / 'tools/train.py'))['parse_args']
     monkeypatch.setattr(sys, 'argv', shlex.split(found.resumed())[1:])
     assert parse_args().resume == 'auto'
-    monkeypatch.setattr(sys, 'argv', shlex.split(found.longer(4, 'w_longer'))[1:])
+    monkeypatch.setattr(sys, 'argv', shlex.split(found.longer('max_epochs', 4, 'w_longer'))[1:])
     args = parse_args()
     assert args.resume is None and args.config.endswith('a.py') and args.cfg_options['max_epochs'] == 4
     assert args.work_dir == 'w_longer'

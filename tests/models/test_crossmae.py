@@ -1,0 +1,294 @@
+"""CrossMAE: the paper's equations, what the options change, and what is refused."""
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from harness import METHODS
+from scipy.ndimage import gaussian_filter
+from torch.nn import functional as F
+
+from mmmim.engine.hooks import CosineMomentumHook
+from mmmim.engine.optim import AutocastOptimWrapper
+from mmmim.models.build import check_model
+from mmmim.models.masking import PatchMask
+from mmmim.models.patches import patchify, unpatchify
+from mmmim.registry import MODELS
+from mmmim.structures import DataSample
+
+SWIN = dict(type='MaskedSwin', arch=dict(embed_dim=8, depths=(1, 1, 1), num_heads=(1, 2, 2)), img_size=64, patch_size=4,
+            window_size=2)
+SWIN_HEAD = dict(type='DrawingHead', patch_size=8, embed_dim=16, num_heads=2)
+PIXELS, HOG, EMA = dict(type='PixelTarget'), dict(type='HOGTarget'), dict(type='MomentumTarget', ema_momentum=0.9)
+
+
+def tiny(**changes):
+    cfg = copy.deepcopy(METHODS['crossmae'])
+    cfg['backbone'].pop('drop_path_rate', None)
+    return MODELS.build({**cfg, 'target': dict(PIXELS), **changes})
+
+
+def images(batch=4, size=16, seed=0):
+    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def samples(*seeds):
+    return [DataSample(metainfo=dict(seed=seed)) for seed in seeds]
+
+
+def without_gradient(model):
+    return [name for name, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+
+
+@pytest.mark.parametrize('target, kind, weight', [(PIXELS, 'cosine', 0.1), (HOG, 'normalized_mse', 0.4),
+                                                  (EMA, 'cosine', 1.0)])
+def test_equations_in_plain_torch(target, kind, weight):
+    """Eq. 1 to 4 written out, the drawing head too."""
+    model, x = tiny(target=target, pred_loss=kind, pred_weight=weight).double(), images().double()
+    noise, z = torch.rand(4, 16).double(), torch.randn(4, 16).double()  # Eq. 1
+    losses = model.loss(x, noise=noise, z=z)
+    removed = noise.argsort(1).argsort(1) >= 4  # 75% of 16 patches
+    head, patches = model.drawing_head, patchify(x, 4)
+    flat = x.reshape(4, 3, 4, 4, 4, 4).permute(0, 2, 4, 1, 3, 5).reshape(4, 16, 48)
+    tokens = torch.where(removed[..., None], head.mask_token, flat @ head.patch_embed.weight.T + head.patch_embed.bias)
+    w = z
+    for layer in (0, 2, 4):  # f, a 3-layer MLP
+        w = F.linear(w if layer == 0 else F.leaky_relu(w, 0.2), head.mapping[layer].weight, head.mapping[layer].bias)
+    h = tokens + head.pos_embed
+    h = head.blocks[0](torch.cat([z[:, None], h], 1))[:, 1:]
+    h = head.blocks[1](torch.cat([w[:, None], h], 1))[:, 1:]
+    drawn = h @ head.pred.weight.T + head.pred.bias
+    smooth = torch.from_numpy(gaussian_filter(x.numpy(), (0, 0, 10 / 14, 10 / 14), mode='nearest'))  # 16 of 224 px
+    l_draw = ((patchify(smooth, 4) - drawn)**2).mean(-1)[removed].mean()  # Eq. 2
+    x_draw = unpatchify(torch.where(removed[..., None], drawn, patches), 4, (4, 4))
+    f = model.predictor[0].fc(model.backbone(x_draw)[:, 1:])
+    features = model.target(x)
+    cosine = (features * f).sum(-1) / features.norm(dim=-1) / f.norm(dim=-1)
+    l_pred = (-cosine if kind == 'cosine' else 2 - 2 * cosine).mean()  # Eq. 3
+    assert losses['loss_draw'].item() == pytest.approx(l_draw.item(), abs=1e-6)
+    assert losses['loss_pred'].item() == pytest.approx(weight * l_pred.item(), abs=1e-6)
+    total, _ = model.parse_losses(losses)
+    assert total.item() == pytest.approx((l_draw + weight * l_pred).item(), abs=1e-6)  # Eq. 4
+
+
+def test_the_squared_norm_as_printed_is_the_mean_times_the_values_of_a_patch():
+    model, x, noise, z = tiny(), images(), torch.rand(4, 16), torch.randn(4, 16)
+    mean = model.loss(x, noise=noise, z=z)['loss_draw']
+    model.draw_loss.patch_reduction = tiny(draw_reduction='sum').draw_loss.patch_reduction
+    torch.testing.assert_close(model.loss(x, noise=noise, z=z)['loss_draw'], 48 * mean)
+
+
+def test_a_sample_gets_its_noise_from_its_seed():
+    model, x = tiny(), images(2)
+    z = model.draw_z(x, samples(5, 6), draws=2)
+    assert torch.equal(z[0], model.draw_z(x, samples(5, 6))[0]) and z.shape == (2, 2, 16)
+    assert torch.equal(z[:, 1], model.draw_z(x[:1], samples(6), draws=2)[:, 0])  # whatever else is in the batch
+    assert not torch.equal(z[0, 0], z[0, 1]) and not torch.equal(z[0], z[1])
+    many = model.draw_z(images(500, size=1), samples(*range(500)))[0]
+    assert abs(many.mean()) < 0.05 and abs(many.std() - 1) < 0.05
+    torch.manual_seed(1)
+    first = model.loss(x, samples(5, 6))
+    torch.manual_seed(2)
+    assert torch.equal(first['loss_draw'], model.loss(x, samples(5, 6))['loss_draw'])
+
+
+def test_visible_patches_are_kept_or_drawn_too():
+    x, noise, z = images(), torch.rand(4, 16), torch.randn(4, 16)
+    for keep in (True, False):
+        model = tiny(keep_visible=keep)
+        mask = model.masking(noise)
+        drawing = model.drawing_head(x, mask, z)
+        seen = patchify(model.complete(x, drawing, mask), 4)
+        removed = mask.mask.bool()
+        assert torch.equal(seen[removed], drawing[removed])
+        assert torch.equal(seen[~removed], (patchify(x, 4) if keep else drawing)[~removed])
+
+
+@pytest.mark.parametrize('end_to_end', [True, False])
+def test_the_prediction_teaches_the_drawing_head_only_end_to_end(end_to_end):
+    model = tiny(end_to_end=end_to_end)
+    model.loss(images())['loss_pred'].backward()
+    reached = {name.split('.')[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert reached == {'backbone', 'predictor'} | ({'drawing_head'} if end_to_end else set())
+
+
+@pytest.mark.parametrize('change', [
+    dict(target=EMA, predictor=None), dict(target=HOG, predictor=dict(type='MLPPredictor')), dict(keep_visible=False),
+    dict(predictor=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2)), dict(pred_loss='mse'),
+    dict(drawing_head=dict(type='UNetDrawingHead', width=4, levels=2)), dict(pred_on='masked', draw_reduction='sum'),
+    dict(target=dict(type='CombinedTarget', targets=[EMA, HOG]), predictor=[dict(type='LinearPredictor'),
+                                                                           dict(type='MLPPredictor')]),
+    *[dict(backbone=SWIN, drawing_head=SWIN_HEAD, target=target, pred_on=on, swin_match=match)
+      for target in (HOG, EMA) for on in ('all', 'masked') for match in ('predictor_linear', 'target_pool')]], ids=str)
+def test_variants_train_everything(change):
+    model = tiny(**change)
+    losses = model.loss(images(size=model.backbone.img_size[0]))
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    assert torch.isfinite(total) and not without_gradient(model)
+
+
+def test_features_are_compared_on_all_tokens_or_on_masked_ones():
+    x, noise = images().double(), torch.rand(4, 16).double()
+    losses = {}
+    for on in ('all', 'masked'):
+        torch.manual_seed(0)
+        model = tiny(pred_on=on, target=HOG, pred_weight=1.0).double()
+        mask, z = model.masking(noise), torch.zeros(4, 16).double()
+        f = model.predict_features(model.complete(x, model.drawing_head(x, mask, z), mask))
+        cosine = F.cosine_similarity(f, model.target(x), dim=-1)
+        losses[on] = model.loss(x, noise=noise, z=z)['loss_pred'].item()
+        chosen = cosine[mask.mask.bool()] if on == 'masked' else cosine
+        assert losses[on] == pytest.approx(-chosen.mean().item(), abs=1e-9)
+    assert losses['all'] != losses['masked']
+
+
+def test_each_target_has_a_predictor_and_a_loss_of_its_own():
+    model = tiny(target=dict(type='CombinedTarget', targets=[EMA, HOG]), target_weights=[1.0, 0.5], pred_weight=1.0)
+    x, mask = images(), PatchMask(None, None, torch.ones(4, 16))
+    f, target = model.predict_features(x), model.true_features(x)
+    assert [p.fc.out_features for p in model.predictor] == [32, 108] and target.shape == f.shape == (4, 16, 140)
+    expected = -sum(w * F.cosine_similarity(f[..., part], target[..., part], dim=-1)
+                    for w, part in ((1.0, slice(0, 32)), (0.5, slice(32, 140)))).mean()
+    torch.testing.assert_close(model.head.loss(f, target, mask), expected)
+
+
+# ---------------------------------------------------------------------------------------------------------- Swin
+
+
+def test_swin_predicts_each_cell_under_a_place():
+    """The 4 x 4 places of the last map carry 8 x 8 patches of 8 pixels: a change of the weights that make one cell's
+    features changes that cell alone."""
+    model = tiny(backbone=SWIN, drawing_head=SWIN_HEAD, target=HOG)
+    assert model.backbone.grid_size == (4, 4) and model.masking.grid == model.pred_grid == (8, 8)
+    x = images(1, 64)
+    before, dim = model.predict_features(x), model.target.out_dim
+    with torch.no_grad():
+        model.predictor[0].fc.bias[dim:2 * dim] += 1  # the second cell of a place: up, right
+    changed = (model.predict_features(x) != before).any(-1).reshape(8, 8)
+    assert changed[0::2, 1::2].all() and changed.sum() == 16
+
+
+def test_swin_can_predict_the_mean_of_the_cells():
+    model = tiny(backbone=SWIN, drawing_head=SWIN_HEAD, target=HOG, swin_match='target_pool', pred_on='masked')
+    x, noise = images(2, 64), torch.rand(2, 64)
+    pooled = F.avg_pool2d(model.target(x).transpose(1, 2).unflatten(2, (8, 8)), 2).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(model.true_features(x), pooled)
+    share = F.avg_pool2d(model.masking(noise).mask.reshape(2, 1, 8, 8), 2).flatten(1)
+    torch.testing.assert_close(model.mask_of_features(model.masking(noise)).mask, share)
+
+
+def test_a_momentum_swin_is_compared_on_its_own_grid():
+    model = tiny(backbone=SWIN, drawing_head=SWIN_HEAD, target=EMA)
+    assert model.pred_grid == (4, 4) and model.predict_features(images(1, 64)).shape == (1, 16, 32)
+
+
+# ------------------------------------------------------------------------------------------------ momentum encoder
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_the_average_moves_by_the_formula_once_an_optimizer_step(dtype):
+    model = tiny(target=EMA)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    wrapper = AutocastOptimWrapper(dtype=dtype, optimizer=optimizer, accumulative_counts=2)
+    wrapper.initialize_count_status(model, 0, 4)
+    average, online = model.target.momentum_encoder, model.backbone
+    for step in range(4):
+        old = average.blocks[1].mlp.fc1.weight.clone()
+        model.train_step(dict(inputs=torch.randint(0, 256, (4, 3, 16, 16)).byte(), data_samples=None), wrapper)
+        new, theirs = average.blocks[1].mlp.fc1.weight, online.blocks[1].mlp.fc1.weight
+        if step % 2:
+            assert not torch.equal(new, theirs) and not torch.equal(new, old)
+            torch.testing.assert_close(new, 0.9 * old + (1 - 0.9) * theirs, rtol=2.0**-22, atol=2.0**-25)
+        else:
+            assert torch.equal(new, old)
+
+
+def test_the_average_starts_as_the_encoder_and_is_trained_by_nothing_else(tmp_path):
+    source = tiny()
+    with torch.no_grad():
+        for p in source.backbone.parameters():
+            p.add_(0.1)
+    torch.save(source.state_dict(), tmp_path / 'start.pth')
+    init = dict(type='Pretrained', checkpoint=str(tmp_path / 'start.pth'), prefix='backbone.')
+    model = tiny(target=EMA, backbone={**METHODS['crossmae']['backbone'], 'init_cfg': init})
+    model.init_weights()
+    for name, p in model.target.momentum_encoder.named_parameters():
+        assert torch.equal(p, source.backbone.state_dict()[name]) and not p.requires_grad
+    state = {name: value for name, value in source.state_dict().items() if name.startswith('backbone.')}
+    tiny(target=EMA).complete_state_dict(state)  # a checkpoint without an average: as load_from finds one
+    assert torch.equal(state['target.momentum_encoder.norm.weight'], state['backbone.norm.weight'])
+
+
+def test_the_hook_lets_the_momentum_rise():
+    hook, model = CosineMomentumHook(end=1.0), tiny(target=EMA)
+    runner = SimpleNamespace(model=model, iter=0, max_iters=100)
+    hook.before_train(runner)
+    for runner.iter, expected in ((0, 0.9), (50, 0.95), (100, 1.0)):
+        hook.before_train_iter(runner, 0)
+        assert model.target.ema_momentum == pytest.approx(expected)
+    runner.model = tiny()
+    with pytest.raises(TypeError, match='no momentum encoder'):
+        hook.before_train(runner)
+
+
+def test_targets_keep_no_activations():
+    model, saved = tiny(target=dict(type='CombinedTarget', targets=[EMA, HOG])), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        features = model.true_features(images())
+    assert not saved and not features.requires_grad
+
+
+# ------------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize('change, error, message', [
+    (dict(target=dict(type='Nonsense')), KeyError, "model.target.type='Nonsense' is not registered.*PixelTarget"),
+    (dict(predictor=dict(type='Nonsense')), KeyError, "model.predictor.type='Nonsense' is not registered"),
+    (dict(predictor=None), ValueError, r'32 values a token and the target has \[48\]'),
+    (dict(predictor=[dict(type='LinearPredictor')] * 2), ValueError, '2 predictors for 1 targets'),
+    (dict(draw_target=dict(type='BlurredPixelTarget', sigma=0)), ValueError, 'sigma=0 must be above 0'),
+    (dict(draw_target=dict(type='BlurredPixelTarget', sigma=-1.0)), ValueError, 'sigma=-1.0 must be above 0'),
+    (dict(backbone=SWIN, drawing_head=dict(SWIN_HEAD, patch_size=32)), ValueError, 'cannot be brought to the backbone'),
+    (dict(pred_loss='l3'), ValueError, "pred_loss='l3' is not known"), (dict(pred_on='x'), ValueError, 'loss_on'),
+    (dict(swin_match='x'), ValueError, 'predictor_linear'), (dict(pred_weight=-1), ValueError, 'not negative'),
+    (dict(target=dict(EMA, ema_momentum=1.5)), ValueError, 'must lie in'),
+    (dict(target_weights=[1, 2]), ValueError, 'part_weights'),
+    (dict(neck=dict(type='MAEDecoder')), ValueError, 'no `neck`'),
+    (dict(target=dict(type='CombinedTarget', targets=[])), ValueError, 'at least one'),
+    (dict(target=dict(type='CombinedTarget', targets=[dict(type='PCATarget', num_components=8)])),
+     ValueError, 'cannot be combined'),
+    (dict(backbone=SWIN, drawing_head=SWIN_HEAD, target=dict(type='CombinedTarget', targets=[EMA, HOG])), ValueError,
+     'different grids')], ids=str)
+def test_what_cannot_be_built_says_why(change, error, message):
+    with pytest.raises(error, match=message):
+        tiny(**change)
+
+
+def test_unknown_keys_are_named():
+    with pytest.raises(TypeError, match='CrossMAE has no key `lamda`'):
+        check_model({**METHODS['crossmae'], 'lamda': 1})
+
+
+# -------------------------------------------------------------------------------------------------------- pictures
+
+
+def test_two_completions_of_the_same_masked_image():
+    model, x = tiny().eval(), images()
+    first, again = (model.predict(x, samples(1, 2, 3, 4)) for _ in range(2))
+    for i, (one, two) in enumerate(zip(first, again)):
+        assert torch.equal(one.reconstruction, two.reconstruction)
+        assert torch.equal(one.second_completion, two.second_completion)
+        removed = one.mask.bool()
+        completions = [patchify(picture[None], 4)[0] for picture in (one.reconstruction, one.second_completion)]
+        assert (completions[0][removed] != completions[1][removed]).any(-1).all()
+        for completion in completions:
+            assert torch.equal(completion[~removed], patchify(x[i:i + 1], 4)[0][~removed])
+        torch.testing.assert_close(one.blurred, model.draw_target.blur(x)[i])
+        error = (completions[0] - patchify(one.blurred[None], 4)[0])[removed]
+        assert one.recon_loss.item() == pytest.approx(error.square().mean().item(), rel=1e-5)
+
+
+def test_a_head_without_noise_has_one_completion():
+    sample, = tiny(drawing_head=dict(type='DrawingHead', embed_dim=16, num_heads=2, noise='none')).predict(images(1))
+    assert 'second_completion' not in sample and not sample.pictures

@@ -1,0 +1,267 @@
+"""GAN-MAE's training steps: who learns in which, and that they are the same in pieces and in other precisions."""
+import copy
+
+import pytest
+import torch
+from gan_harness import IMAGE_LEVEL, batch_of, optimizers, tiny, train, wrappers_of
+from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+
+from mmmim.models.adversarial import DISCRIMINATOR, GENERATOR
+
+ADAMW = dict(type='AdamW', lr=1e-2, betas=(0.9, 0.95), weight_decay=0.05)
+MOMENTUM = dict(type='SGD', lr=0.1, momentum=0.9)  # does not divide round-off, as AdamW does
+
+
+@pytest.fixture
+def double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def learners(model, optim_wrapper, batches=1):
+    """Parts of the model that each optimizer step changes, and parameters in them that stay; in order."""
+    steps = []
+    for name, wrapper in wrappers_of(optim_wrapper).items():
+        def step(wrapper=wrapper, name=name, **kwargs):
+            before = {key: p.detach().clone() for key, p in model.named_parameters()}
+            type(wrapper).step(wrapper, **kwargs)
+            changed = {key for key, p in model.named_parameters() if not torch.equal(before[key], p)}
+            steps.append((name, {key.partition('.')[0] for key in changed}, changed))
+
+        wrapper.step = step
+    for i in range(batches):
+        model.train_step(batch_of(seed=i), optim_wrapper)
+    return steps
+
+
+GENERATES, JUDGES = {'backbone', 'neck'}, {'backbone', 'patch_head'}
+APART = {GENERATOR: ({'backbone', 'neck'}, {'discriminator_backbone', 'patch_head'}),
+         DISCRIMINATOR: ({'generator_backbone', 'neck'}, {'backbone', 'patch_head'})}
+
+
+@pytest.mark.parametrize('scheme', ['adversarial', 'two_stage'])
+@pytest.mark.parametrize('sharing, export', [('shared', GENERATOR), ('separate', GENERATOR),
+                                             ('separate', DISCRIMINATOR)])
+@pytest.mark.parametrize('number', [1, 2])
+def test_each_player_learns_in_its_own_step(scheme, sharing, export, number):
+    model = tiny(scheme=scheme, sharing=sharing, export=export)
+    steps = learners(model, optimizers(model, number, ADAMW), batches=2)
+    generates, judges = (GENERATES, JUDGES) if sharing == 'shared' else APART[export]
+    names = [GENERATOR, DISCRIMINATOR] if number == 2 else ['both', 'both']
+    assert [(name, parts) for name, parts, _ in steps] == 2 * [(names[0], generates), (names[1], judges)]
+    trained = {key for key, p in model.named_parameters() if p.requires_grad}
+    for _, parts, changed in steps:  # and all of it
+        assert changed == {key for key in trained if key.partition('.')[0] in parts}
+
+
+@pytest.mark.parametrize('sharing', ['shared', 'separate'])
+def test_all_learn_in_the_one_step_of_the_combined_scheme(sharing):
+    model = tiny(scheme='combined', sharing=sharing, **IMAGE_LEVEL)
+    steps = learners(model, optimizers(model, optimizer=ADAMW))
+    assert [name for name, *_ in steps] == ['both']
+    assert steps[0][2] == {key for key, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize('number', [1, 2])
+def test_players_alternate_by_epoch(number, monkeypatch):
+    model, hub = tiny(alternate='epoch'), MessageHub.get_current_instance()
+    optim_wrapper = optimizers(model, number, ADAMW)
+    for epoch, (parts, logged) in enumerate([(GENERATES, 'loss_mae'), (JUDGES, 'loss_disc')] * 2):
+        monkeypatch.setitem(hub.runtime_info, 'epoch', epoch)
+        assert [changed for _, changed, _ in learners(model, optim_wrapper)] == [parts]
+        log = model.train_step(batch_of(), optim_wrapper)
+        assert logged in log and ('loss_mae' in log) != ('loss_disc' in log)
+
+
+@pytest.mark.parametrize('options', [dict(scheme='two_stage'), dict(gamma=0)], ids=['two-stage', 'gamma-0'])
+def test_separate_generator_without_adversary_is_mae(options, double):
+    """Bit by bit, over several updates; a shared one in its first update."""
+    mae, batches = tiny('mae'), [batch_of(seed=i) for i in range(4)]
+    for sharing in ('separate', 'shared'):
+        model = tiny(sharing=sharing, **options)
+        model.load_state_dict(mae.state_dict(), strict=False)
+        ours, theirs = optimizers(model, 2, ADAMW), None
+        alone = copy.deepcopy(mae)
+        theirs = optimizers(alone, optimizer=ADAMW)
+        for i, data in enumerate(batches if sharing == 'separate' else batches[:1]):
+            seen = {}
+            after_generator(ours, lambda: seen.update(  # noqa: B023
+                {key: p.detach().clone() for key, p in model.named_parameters()}))
+            model.train_step(copy.deepcopy(data), ours)
+            expected, _ = train(alone, theirs, [data])
+            for key, value in expected.items():
+                assert torch.equal(seen[key], value), (sharing, i, key)
+
+
+def after_generator(optim_wrapper, function):
+    wrapper = optim_wrapper[GENERATOR]
+
+    def step(**kwargs):
+        type(wrapper).step(wrapper, **kwargs)
+        function()
+
+    wrapper.step = step
+
+
+CUT = {'two-stage': dict(scheme='two_stage'), 'adversarial': dict(gamma=0.5),
+       'combined': dict(scheme='combined', gamma=0.5), 'image-level': dict(IMAGE_LEVEL, gamma=0.5),
+       'separate': dict(sharing='separate', gamma=0.5)}
+
+
+@pytest.mark.parametrize('name', CUT)
+@pytest.mark.parametrize('number', [1, 2])
+def test_accumulated_batches_make_the_step_of_the_whole(name, number, double):
+    """With a fixed weight; gamma of Eq. 9 is that of a batch."""
+    if name == 'combined' and number == 2:
+        pytest.skip('one step is one optimizer\'s')
+    results = []
+    for pieces in (1, 4):
+        model, batches = tiny(**CUT[name]), []
+        optim_wrapper = optimizers(model, number, MOMENTUM, accumulative_counts=pieces)
+        for wrapper in wrappers_of(optim_wrapper).values():
+            wrapper.initialize_count_status(model, 0, 3 * pieces)  # as the loop does, of as many steps as there are
+        for seed in range(3):
+            whole = batch_of(8, seed)
+            size = 8 // pieces
+            batches += [{key: value[i * size:(i + 1) * size] for key, value in whole.items()} for i in range(pieces)]
+        logs = [model.train_step(batch, optim_wrapper) for batch in batches]
+        assert all(log.keys() == logs[0].keys() for log in logs)
+        steps = [logs[i * pieces:(i + 1) * pieces] for i in range(3)]
+        results.append((model.state_dict(), [sum(log['loss'] for log in step).item() / pieces for step in steps]))
+    assert results[0][1] == pytest.approx(results[1][1], abs=1e-12)
+    for key, value in results[0][0].items():
+        torch.testing.assert_close(value, results[1][0][key], atol=1e-11, rtol=0, msg=key)
+
+
+def test_accumulated_gradients_of_the_players_do_not_mix(double):
+    """Without the generator's step the discriminator's gradient of a shared encoder is its own alone."""
+    model = tiny(scheme='two_stage')
+    optim_wrapper = optimizers(model, 2, accumulative_counts=2)
+    model.train_step(batch_of(seed=0), optim_wrapper)
+    assert all(p.grad is None for p in model.patch_head.parameters())  # its turn comes after the generator's step
+    assert model.backbone.norm.weight.grad.abs().max() > 0
+    log = model.train_step(batch_of(seed=1), optim_wrapper)
+    assert all(p.grad is None for p in model.parameters()) and 'loss_disc' in log
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+@pytest.mark.parametrize('options', [dict(), dict(scheme='two_stage'), dict(scheme='combined'),
+                                     dict(adv_through_shared=True), dict(sharing='separate')],
+                         ids=['adversarial', 'two-stage', 'combined', 'through-shared', 'separate'])
+def test_mixed_precision_makes_the_step_of_float32(options, dtype):
+    """Also float16, whose gradients would vanish without their scale: gamma and both players' updates agree."""
+    results = []
+    for precision in ('float32', dtype):
+        model = tiny(**options)
+        model.patch_head.fc.weight.data.mul_(1e-5)  # gradients by the image that float16 alone cannot hold
+        before = {key: p.detach().clone() for key, p in model.named_parameters()}
+        weights, log = train(model, optimizers(model, dtype=precision), [batch_of()])
+        results.append(({key: weights[key] - before[key] for key in weights}, log))
+    (expected, theirs), (measured, ours) = results
+    for key in theirs:
+        if not key.endswith('accuracy'):  # with such a head, which logit is the larger is a matter of rounding
+            assert float(ours[key]) == pytest.approx(float(theirs[key]), rel=0.03), key
+    for part in {key.partition('.')[0] for key in expected}:
+        a, b = [torch.cat([v.flatten() for key, v in deltas.items() if key.startswith(f'{part}.')])
+                for deltas in (expected, measured)]
+        assert torch.nn.functional.cosine_similarity(a, b, dim=0) > 0.995, part
+        assert b.norm() == pytest.approx(a.norm().item(), rel=0.03), part
+
+
+def test_a_step_that_float16_skips_changes_nothing_and_has_finite_losses():
+    model = tiny(scheme='combined')
+    optim_wrapper = optimizers(model, dtype='float16')
+    optim_wrapper.scaler = torch.amp.GradScaler('cpu', init_scale=2.0**60)
+    before = copy.deepcopy(model.state_dict())
+    log = model.train_step(batch_of(), optim_wrapper)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert all(value.isfinite() for value in log.values())
+    assert optim_wrapper.scaler.get_scale() < 2.0**60
+
+
+def test_log_has_both_players_and_no_graph():
+    model = tiny()
+    log = model.train_step(batch_of(), optimizers(model))
+    assert list(log) == ['loss', 'loss_mae', 'loss_adv', 'gamma', 'loss_disc', 'original_accuracy',
+                         'generated_accuracy']
+    assert not any(value.requires_grad for value in log.values())
+    assert log['loss'].item() == pytest.approx(sum(log[f'loss_{part}'].item() for part in ('mae', 'adv', 'disc')))
+
+
+def test_ddp_has_to_look_for_unused_parameters():
+    model = tiny()
+    wrapped = type('Wrapped', (), dict(find_unused_parameters=False))()
+    with pytest.raises(ValueError, match='find_unused_parameters=True'):
+        model.train_step(batch_of(), optimizers(model), model=wrapped)
+
+
+# ------------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize('change, words', [
+    (dict(scheme='alternating'), "scheme='alternating' is not known.*'two_stage'"),
+    (dict(sharing='both'), "sharing='both' is not known"), (dict(export='decoder'), "export='decoder'"),
+    (dict(alternate='step'), "alternate='step'"), (dict(alternate='epoch', scheme='combined'), "alternate='epoch'"),
+    (dict(adv_loss='hinge'), "adv_loss='hinge'"), (dict(adv_mean='none'), "adv_mean='none'"),
+    (dict(reduction='max'), "reduction='max'"), (dict(gamma='auto'), "gamma='auto'"), (dict(gamma=-1), 'gamma=-1'),
+    (dict(disc_weight=-2), 'disc_weight=-2'), (dict(unchanged_ratio=1), 'unchanged_ratio=1'),
+    (dict(gamma_layer='decoder_perd'), 'decoder_perd.*decoder_pred'),
+    (dict(adv_through_shared=True, sharing='separate'), 'adv_through_shared=True'),
+    (dict(target=dict(type='DALLETarget')), 'paints what it predicts|DALLETarget'),
+])
+def test_what_does_not_exist_is_refused_when_the_model_is_built(change, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        tiny(**change)
+
+
+@pytest.mark.parametrize('cfg, words', [
+    (dict(generator=dict(optimizer=ADAMW)), 'only that of the generator'),
+    (dict(discriminator=dict(optimizer=ADAMW)), 'only that of the discriminator'),
+    (dict(optimizer=ADAMW, discriminator=dict(optimizer=ADAMW)), 'one for both'),
+    (dict(), 'no `optimizer`'), (dict(optimizer=ADAMW, optimizers=3), 'optimizers=3'),
+    (dict(generator=dict(optimizer=ADAMW), discriminator=dict(optimizer=ADAMW), optimizers=1), 'two are given')])
+def test_an_optimizer_config_that_misses_a_player_is_refused(cfg, words):
+    with pytest.raises(ValueError, match=words):
+        build_optim_wrapper(tiny(), dict(constructor='PlayersOptimWrapperConstructor', **cfg))
+
+
+def test_number_of_optimizers_goes_with_the_scheme():
+    with pytest.raises(ValueError, match='optimizers=1'):
+        optimizers(tiny(scheme='combined'), 2)
+    with pytest.raises(ValueError, match='no generator and discriminator'):
+        build_optim_wrapper(tiny('mae'), dict(constructor='PlayersOptimWrapperConstructor', optimizer=ADAMW))
+    assert isinstance(optimizers(tiny(scheme='combined')), OptimWrapper)
+    assert set(wrappers_of(optimizers(tiny()))) == {GENERATOR, DISCRIMINATOR}
+
+
+def test_players_may_have_settings_of_their_own():
+    model = tiny()
+    cfg = dict(generator=dict(optimizer=dict(type='AdamW', lr=1e-3)), discriminator=dict(
+        optimizer=dict(type='SGD', lr=0.5), paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)})))
+    built = build_optim_wrapper(model, dict(constructor='PlayersOptimWrapperConstructor', **cfg))
+    assert built.get_lr()['generator.lr'] == [1e-3] and sorted(built.get_lr()['discriminator.lr']) == [0.05, 0.5]
+
+
+# --------------------------------------------------------------------------------------------------- checkpoints
+
+
+@pytest.mark.parametrize('saved, loaded', [
+    (dict(sharing='separate'), dict()), (dict(sharing='separate', export='discriminator'), dict()),
+    (dict(sharing='separate'), dict(sharing='separate', export='discriminator'))])
+def test_a_checkpoint_of_two_encoders_is_not_loaded_as_another_structure(saved, loaded):
+    state, model = tiny(**saved).state_dict(), tiny(**loaded)
+    with pytest.raises(ValueError, match="sharing='separate'"):
+        model.load_state_dict(state, strict=False)
+    with pytest.raises(ValueError, match='an encoder for each player'):
+        model.check_state_dict(state)
+    tiny(**saved).load_state_dict(state)
+
+
+def test_one_encoder_fills_both():
+    model, state = tiny(sharing='separate', seed=1), tiny('mae').state_dict()
+    model.complete_state_dict(state)
+    model.load_state_dict(state, strict=False)
+    for key, value in model.backbone.state_dict().items():
+        assert torch.equal(value, model.discriminator_backbone.state_dict()[key])
