@@ -12,7 +12,7 @@ from torch import nn
 from ..engine.launch import set_up_scope, settle
 from ..evaluation.mode import evaluating
 from ..registry import DATASETS, MODELS
-from .overlay import name_of_class, paint_instances, paint_mask
+from .overlay import enlarged, name_of_class, paint_instances, paint_mask
 from .panel import Panel
 from .reconstruction import short_name
 
@@ -55,7 +55,7 @@ def _load_all(model: nn.Module, path: str) -> None:
 
 def prediction_panel(cfg: Config, model: nn.Module, paths: Sequence[str], score: float = 0.5,
                      notes: Optional[Dict[str, Any]] = None) -> Tuple[Panel, List[Tuple[str, str]]]:
-    """A row for each image: the image, and the prediction over it.
+    """A row for each image: the image, small ones enlarged, and the prediction over it.
 
     Args:
         cfg: Of the model; its test pipeline prepares the images.
@@ -83,8 +83,9 @@ def prediction_panel(cfg: Config, model: nn.Module, paths: Sequence[str], score:
             continue
         with evaluating(model):
             result = model.test_step(pseudo_collate([sample]))[0]
-        said, tile = _draw(image, result.cpu(), score, classes)
-        rows.append([image, tile])
+        tile, factor = enlarged(image)
+        said, drawn = _draw(tile, result.cpu(), score, classes, factor)
+        rows.append([tile, drawn])
         names.append(f'{short_name(path)}  {said}'.strip())
     if not rows:
         raise ValueError(f'none of the {len(skipped)} files could be read; the first: {skipped[0][0]}: {skipped[0][1]}'
@@ -106,18 +107,18 @@ def class_names(cfg: Config) -> Optional[Sequence[str]]:
             or getattr(kind, 'METAINFO', {}).get('classes'))
 
 
-def _draw(image: np.ndarray, result: Any, score: float,
-          classes: Optional[Sequence[str]]) -> Tuple[str, np.ndarray]:
-    """What there is to say of a prediction, and the picture of it."""
+def _draw(image: np.ndarray, result: Any, score: float, classes: Optional[Sequence[str]],
+          factor: int) -> Tuple[str, np.ndarray]:
+    """What there is to say of a prediction, and the picture of it over the image, ``factor`` times enlarged."""
     if 'pred_sem_seg' in result:
         mask = result.pred_sem_seg.data.squeeze(0).numpy()
         found, counts = np.unique(mask, return_counts=True)
         largest = [name_of_class(label, classes) for label in found[np.argsort(-counts)][:4].tolist()]
-        return f'classes {", ".join(largest)}', paint_mask(image, mask, ignore=-1)
+        return f'classes {", ".join(largest)}', paint_mask(image, mask, -1, factor)
     if 'pred_instances' in result:
         instances = result.pred_instances
         instances = instances[instances.scores >= score]
-        return f'{len(instances)} instances', paint_instances(image, instances, classes)
+        return f'{len(instances)} instances', paint_instances(image, instances, classes, factor)
     if 'pred_score' in result:
         best = int(torch.argmax(result.pred_score))
         return f'class {name_of_class(best, classes)}, {float(result.pred_score[best]):.0%}', image

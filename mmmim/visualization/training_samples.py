@@ -12,7 +12,7 @@ from ..engine.launch import set_up_scope, settle
 from ..models.build import build_part, check_model
 from ..models.patches import patchify, unpatchify
 from ..registry import DATASETS, MODELS
-from .overlay import paint_instances, paint_mask
+from .overlay import enlarged, paint_instances, paint_mask
 from .panel import Panel
 from .pixels import to_tile
 from .reconstruction import short_name
@@ -87,14 +87,15 @@ def _pretraining(cfg: Config, samples: Sequence[dict]) -> List[List[Column]]:
 
 
 def _labelled(sample: dict, bgr_to_rgb: bool) -> Column:
-    """A crop as it goes into a model of another toolbox, under what its label says."""
+    """A crop as it goes into a model of another toolbox, enlarged when small, under what its label says."""
     image = sample['inputs'].permute(1, 2, 0).contiguous().numpy()
     image = np.ascontiguousarray(image[..., ::-1]) if bgr_to_rgb else image
+    image, factor = enlarged(image)
     label = sample['data_samples']
     if hasattr(label, 'gt_sem_seg'):
-        return 'crop and mask', paint_mask(image, label.gt_sem_seg.data.squeeze().numpy())
+        return 'crop and mask', paint_mask(image, label.gt_sem_seg.data.squeeze().numpy(), factor=factor)
     if hasattr(label, 'gt_instances'):
-        return 'crop and instances', paint_instances(image, label.gt_instances)
+        return 'crop and instances', paint_instances(image, label.gt_instances, factor=factor)
     return 'crop', image
 
 

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import nn
 
+from mmmim.datasets.image_io import ImageSource
 from mmmim.registry import MODELS
 from mmmim.visualization.overlay import color_of
 from mmmim.visualization.panel import Panel
@@ -42,16 +43,15 @@ def images(image_root):
 
 
 def test_a_mask_is_drawn_over_every_image(cfg, images):
-    import mmmim.datasets  # noqa: F401
-    from mmmim.datasets.image_io import ImageSource
     height, width = ImageSource(images[0], 3).size[::-1]
     mask = torch.zeros(1, height, width, dtype=torch.int64)
     mask[:, :, width // 2:] = 7
     panel, skipped = prediction_panel(cfg, _Model(pred_sem_seg=PixelData(data=mask)), images)
     assert panel.columns == ['image', 'prediction'] and len(panel.tiles) == len(images) and not skipped
     image, drawn = panel.tiles[0]
-    expected = np.round(0.5 * image[:, width // 2:] + 0.5 * np.array(color_of(7)))
-    assert np.abs(drawn[:, width // 2:].astype(int) - expected).max() <= 1
+    half = width // 2 * (image.shape[1] // width)  # in the enlarged image
+    expected = np.round(0.5 * image[:, half:] + 0.5 * np.array(color_of(7)))
+    assert np.abs(drawn[:, half:].astype(int) - expected).max() <= 1 and (drawn[:, :half] != image[:, :half]).any()
     assert panel.row_names[0].endswith(('classes 0, 7', 'classes 7, 0'))
     cfg.classes = list('abcdefgh')
     named, _ = prediction_panel(cfg, _Model(pred_sem_seg=PixelData(data=mask)), images)
@@ -63,8 +63,9 @@ def test_instances_below_the_score_are_left_out(cfg, images):
                           scores=torch.tensor([0.9, 0.3]))
     panel, _ = prediction_panel(cfg, _Model(pred_instances=answer), images[:1], score=0.5)
     image, drawn = panel.tiles[0]
-    assert panel.row_names[0].endswith('1 instances') and tuple(drawn[1, 4]) == color_of(1)
-    assert (drawn == image).all(axis=-1)[12, 12]
+    factor = image.shape[1] // ImageSource(images[0], 3).size[0]  # small images are enlarged
+    assert panel.row_names[0].endswith('1 instances') and tuple(drawn[factor, 4 * factor]) == color_of(1)
+    assert factor > 1 and (drawn[8 * factor + 1:] == image[8 * factor + 1:]).all()
     everything, _ = prediction_panel(cfg, _Model(pred_instances=answer), images[:1], score=0.0)
     assert everything.row_names[0].endswith('2 instances')
 

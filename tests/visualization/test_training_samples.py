@@ -67,8 +67,9 @@ def test_classes_of_a_mask_are_painted_and_ignored_pixels_are_not():
     sample = dict(inputs=image, data_samples=SimpleNamespace(gt_sem_seg=PixelData(data=mask)))
     _, tile = _labelled(sample, bgr_to_rgb=False)
     painted = (tile != 100).any(axis=-1)
-    assert painted[1:3, 2:4].all() and painted.sum() == 4
-    assert tile[1, 2].tolist() == [round(0.5 * value + 50) for value in color_of(5)]
+    assert tile.shape == (4 * 32, 6 * 32, 3)  # small crops are enlarged, so that boxes and names do not cover them
+    assert painted[32:96, 64:128].all() and painted.sum() == 4 * 32 * 32
+    assert tile[32, 64].tolist() == [round(0.5 * value + 50) for value in color_of(5)]
 
 
 def test_channels_are_swapped_for_models_that_take_bgr():
@@ -86,8 +87,9 @@ def test_boxes_and_instance_masks_are_drawn():
                              masks=_BitmapMasks(masks))
     sample = SimpleNamespace(gt_instances=instances)
     _, tile = _labelled(dict(inputs=torch.zeros(3, 20, 30, dtype=torch.uint8), data_samples=sample), bgr_to_rgb=False)
-    assert tuple(tile[5, 12]) == color_of(3) and tuple(tile[12, 18]) == tuple(round(v / 2) for v in color_of(3))
-    assert not tile[0].any() and not tile[:, 25:].any()
+    assert tile.shape == (6 * 20, 6 * 30, 3)
+    assert tuple(tile[6 * 5, 6 * 12]) == color_of(3) and (tile[72, 108] == np.round(np.array(color_of(3)) / 2)).all()
+    assert not tile[:6 * 5].any() and not tile[:, 6 * 20 + 1:].any()
 
 
 def test_neighbouring_classes_have_colours_that_differ():
