@@ -131,7 +131,9 @@ def imported(module: str, name: str) -> Any:
 def call(name: str, options: Dict[str, Any]) -> None:
     """Call a function of ``mmmim.apis``; what a user can mend ends in one line."""
     function = imported('mmmim.apis', name)
+    from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import USER_ERRORS, end_with
+    keep_freed_memory()
     try:
         function(**options)
     except KeyboardInterrupt as stopped:

@@ -24,24 +24,31 @@ class EpochSampler(Sampler):
         round_to: The epoch is cut to a multiple of this number of samples (the total batch size, so that every step
             is whole). With 1 nothing is cut except what the ranks cannot share evenly; with ``pad``, nothing at all.
         pad: Repeat the first samples until all ranks have equally many (evaluation in several processes).
+        samples_per_epoch: An epoch ends after so many samples, the first of its order (None: all of them). With
+            ``shuffle`` each epoch takes others.
 
     Raises:
-        ValueError: Fewer samples than ``round_to``.
+        ValueError: Fewer samples than ``round_to``, or than ``samples_per_epoch``.
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: Optional[int] = None, round_to: int = 1,
-                 pad: bool = False) -> None:
+                 pad: bool = False, samples_per_epoch: Optional[int] = None) -> None:
         self.rank, self.world_size = get_dist_info()
         self.dataset, self.shuffle, self.seed = dataset, shuffle, seed or 0
         self.epoch, self.start = 0, 0
         total = len(dataset)
+        if samples_per_epoch is not None:
+            if not 1 <= samples_per_epoch <= total:
+                raise ValueError(f'samples_per_epoch={samples_per_epoch}: a number from 1 to {total}, the number of '
+                                 'images, is needed')
+            total = samples_per_epoch
         if pad:
             self.total = -(-total // self.world_size) * self.world_size
         else:
             step = -(-round_to // self.world_size) * self.world_size  # the ranks must have equally many
             self.total = total // step * step
             if self.total == 0:
-                raise ValueError(f'the data set has {total} images, fewer than one batch of {step}: lower '
+                raise ValueError(f'an epoch has {total} images, fewer than one batch of {step}: lower '
                                  '`total_batch_size`, or add images')
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:

@@ -17,6 +17,7 @@ from ..models.build import check_model
 from ..safe_load import load_file
 from .classifier import settle_classifier
 from .detector import require_ops, settle_detector
+from .host_memory import keep_freed_memory
 from .segmentor import settle_segmentor
 
 # what a user can mend: the tools print these without a traceback
@@ -256,6 +257,7 @@ def settle(cfg: Config, with_data: bool = True) -> None:
 def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     """Everything between a config and ``runner.train()`` or ``runner.test()``."""
     cfg.launcher = launcher
+    keep_freed_memory()
     set_up_scope(cfg)
     set_up_processes(launcher, cfg)
     fix_seed(cfg)

@@ -52,6 +52,21 @@ def test_an_epoch_is_whole_steps(monkeypatch):
         _sampler(monkeypatch, round_to=128)
 
 
+def test_short_epochs_take_other_samples_each(monkeypatch):
+    whole, short = _sampler(monkeypatch), _sampler(monkeypatch, samples_per_epoch=30)
+    seen = []
+    for epoch in range(60):
+        whole.set_epoch(epoch)
+        short.set_epoch(epoch)
+        assert list(short) == list(whole)[:30] and len(short) == 30
+        seen += list(short)
+    assert set(map(int, seen)) == set(range(100))
+    assert len(_sampler(monkeypatch, samples_per_epoch=30, round_to=16)) == 16
+    for bad in (0, 101):
+        with pytest.raises(ValueError, match=f'samples_per_epoch={bad}: a number from 1 to 100'):
+            _sampler(monkeypatch, samples_per_epoch=bad)
+
+
 def test_evaluation_sees_all_in_order_with_fixed_seeds(monkeypatch):
     parts = [list(_sampler(monkeypatch, rank, 3, shuffle=False, pad=True)) for rank in range(3)]
     assert [len(part) for part in parts] == [34, 34, 34]

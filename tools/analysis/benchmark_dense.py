@@ -155,7 +155,9 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
 
 def main() -> None:
     args = parse_args()
+    from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import USER_ERRORS, end_with
+    keep_freed_memory()
     try:
         result = measure(args)
     except USER_ERRORS as error:

@@ -192,7 +192,9 @@ def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     """Measure and print; a process for one contender's memory prints only that."""
     from mmmim.analysis.contenders import OURS, check_peers
     from mmmim.analysis.workload import default_batch, settle, synthetic_batch
+    from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import load_config
+    keep_freed_memory()
     cfg = load_config(args.config, args.cfg_options)
     device = torch.device(args.device)
     args.batch = default_batch(cfg, device) if args.batch is None else args.batch

@@ -129,7 +129,9 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
 
 def main() -> None:
     args = parse_args()
+    from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import USER_ERRORS, end_with
+    keep_freed_memory()
     try:
         if args.memory_of:
             print(json.dumps(dict(peak_bytes=memory_of(args.memory_of, args, own_process=True))))
