@@ -12,8 +12,9 @@ normalisation, mask, losses, momentum updates.
 Contenders take turns in one process, in alternating order, so that a noisy machine hits all of them; ratios are ratios
 of medians. `--data` adds steps on the config's real loader, workers and all: `data` is the time in which the device
 waits for a batch. MFU is the FLOPs of the model (tools/analysis/get_flops.py) at the measured rate, over the best
-matrix product in the same precision in the same run. Memory is measured apart: on a GPU what its allocator handed out
-at most, without one the growth of the resident memory of a process of its own above its imports.
+matrix product in the same precision in the same run. `--profile` adds shares of our step's time by kind of operation.
+Memory is measured apart: on a GPU what its allocator handed out at most, without one the growth of the resident memory
+of a process of its own above its imports.
 """
 import argparse
 import itertools
@@ -44,6 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--dtype', default='bfloat16', choices=['bfloat16', 'float32'])
     parser.add_argument('--device', choices=['cuda', 'cpu'], default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--data', action='store_true', help="also train on the config's own data")
+    parser.add_argument('--profile', action='store_true', help="also say which operations take our step's time")
     parser.add_argument('--no-memory', action='store_true', help='leave out the measurement of memory')
     parser.add_argument('--out', help='write everything that was measured to this JSON file')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
@@ -114,6 +116,7 @@ def memory_of(name: str, cfg: Config, data: dict, args: argparse.Namespace, own_
 def measure(contenders: Dict[str, Tuple[Config, dict]], args: argparse.Namespace) -> Dict[str, Any]:
     """Everything about every contender (its config and a batch), as the JSON file has it."""
     from mmmim.analysis.contenders import OURS, make_step
+    from mmmim.analysis.operations import share_by_kind
     from mmmim.analysis.timing import PhaseTimer, matmul_peak, summarize
     device, dtype = torch.device(args.device), getattr(torch, args.dtype)
     counted = {id(cfg): count_flops(cfg, device) for cfg, _ in contenders.values()}
@@ -126,6 +129,7 @@ def measure(contenders: Dict[str, Tuple[Config, dict]], args: argparse.Namespace
     seconds = take_turns(steps, {name: data for name, (_, data) in contenders.items()}, args, timers)
     loaded = on_real_data(contenders[OURS][0], steps[OURS], timers[OURS], args) if args.data else None
     peak = max(peak, matmul_peak(device, dtype))
+    shares = share_by_kind(steps[OURS], contenders[OURS][1], device) if args.profile else None
 
     def rates(name: str, phases: Dict[str, List[float]]) -> Dict[str, Any]:
         summaries = {phase: summarize(values) for phase, values in phases.items()}
@@ -137,7 +141,7 @@ def measure(contenders: Dict[str, Tuple[Config, dict]], args: argparse.Namespace
     for name, result in results.items():
         result.update(step_time_over_ours=medians[name] / medians[OURS], flops_per_image=flops[name])
     return dict(matmul_tflops=peak / 1e12, flops_per_image=flops[OURS], contenders=results,
-                real_data=rates(OURS, loaded) if loaded else None)
+                real_data=rates(OURS, loaded) if loaded else None, shares=shares)
 
 
 def facts(args: argparse.Namespace) -> Dict[str, Any]:
@@ -167,6 +171,8 @@ def show(result: Dict[str, Any]) -> None:
         print(_row(name, contender))
     if result['real_data']:
         print(_row('real data', result['real_data']))
+    for kind, share in (result['shares'] or {}).items():
+        print(f'{share:7.1%}  {kind}')
     memory = f' Memory: {result["memory"]}.' if result['memory'] else ''
     for name, contender in result['contenders'].items():
         if contender['flops_per_image'] != result['flops_per_image']:

@@ -9,7 +9,7 @@ It is trained a second time from a random initialisation (pretrained=None), to c
 published result.
 """
 _base_ = '../../downstream/detection/vit-tiny_scenes_mask-rcnn.py'
-max_epochs = 3
-warmup_epochs = 0.3
-train_cfg = dict(val_interval=1)
+max_epochs = 2
+warmup_epochs = 0.2
+train_cfg = dict(val_interval=2)
 default_hooks = dict(logger=dict(interval=15), checkpoint=dict(interval=1, interval_minutes=1))

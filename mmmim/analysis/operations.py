@@ -1,0 +1,63 @@
+"""Which operations take the time of a training step."""
+import re
+import time
+from typing import Any, Callable, Dict, Sequence, Tuple
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from .timing import synchronize
+
+# kinds by the names of torch's operators, first match counts; times are their own, without what they call
+KINDS: Sequence[Tuple[str, str]] = (
+    ('optimizer', r'_fused_adam|_fused_sgd|_foreach_|^Optimizer'),
+    ('attention: fused', r'scaled_dot_product|flash_attention|efficient_attention'),
+    ('attention: softmax', r'softmax'),
+    ('attention: batched products', r'bmm|baddbmm'),
+    ('linear layers', r'::mm$|addmm|linear|matmul|gemm|cutlass|cublas|nvjet|xmma'),
+    ('convolutions', r'conv'),
+    ('layer and batch norms', r'layer_norm|batch_norm|group_norm'),
+    ('GELU', r'gelu'),
+    ('compiled kernels', r'triton|CompiledFunction|cpp_fused|graph_'),
+    ('gather and scatter', r'gather|scatter|index|embedding'),
+    ('copies and casts', r'copy|::_to_copy|::to$|::cat$|contiguous|clone|Memcpy|memcpy'),
+    ('sums and means', r'::sum|::mean|reduce'),
+    ('fills and zeros', r'fill|zero|ones|empty|Memset'),
+)
+ELEMENTWISE = 'other element-wise work'
+OUTSIDE = 'outside of operators (Python, waiting)'
+
+
+def kind_of(name: str) -> str:
+    """The kind of an operator, by its name."""
+    return next((kind for kind, pattern in KINDS if re.search(pattern, name)), ELEMENTWISE)
+
+
+def share_by_kind(step: Callable[[Any], Any], data: Any, device: torch.device, steps: int = 3) -> Dict[str, float]:
+    """Shares of a step's time by kind of operation, largest first; together 1.
+
+    On a GPU, of the time in which its kernels run, and what is left of the clock's time is ``OUTSIDE``; without one, of
+    the time in operators of the calling thread.
+
+    Args:
+        step: Trains on a batch; it has been run before, so that nothing is compiled or allocated first.
+        data: The batch.
+        steps: How many are profiled.
+    """
+    on_gpu = device.type == 'cuda'
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as profiler:
+        synchronize(device)
+        start = time.perf_counter()
+        for _ in range(steps):
+            step(data)
+        synchronize(device)
+        total = time.perf_counter() - start
+    seconds: Dict[str, float] = {}
+    for event in profiler.key_averages():
+        own = (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6
+        if own > 0:
+            seconds[kind_of(event.key)] = seconds.get(kind_of(event.key), 0.0) + own
+    seconds[OUTSIDE] = max(0.0, total - sum(seconds.values()))
+    whole = sum(seconds.values())
+    return dict(sorted(((kind, value / whole) for kind, value in seconds.items()), key=lambda item: -item[1]))
