@@ -13,6 +13,7 @@ from .places import Places
 from .retrying import RetryingDataset
 from .samplers import EpochSampler
 from .seeded import SampleIndex, SeededDataset
+from .sharded_images import ShardedImages
 from .transforms import (
                          CenterCrop,
                          ColorJitter,
@@ -29,6 +30,6 @@ __all__ = [
     'AsBGR', 'CIFAR10', 'CenterCrop', 'ColorJitter', 'EpochSampler', 'FixedSizeCrop', 'IMAGE_EXTENSIONS',
     'INaturalist', 'ImageFolder', 'ImageNetC', 'ImageNetVariant', 'ImageReadError', 'ImageSource', 'ImageSubset',
     'LoadImage', 'MaskFolder', 'PackImage', 'PixelShift', 'Places', 'RandomFlip', 'RandomResizedCrop', 'Resize',
-    'RetryingDataset', 'SampleIndex', 'SeededDataset', 'TwoCrops', 'draw_per_class', 'label_share', 'list_images',
-    'mim_collate'
+    'RetryingDataset', 'SampleIndex', 'SeededDataset', 'ShardedImages', 'TwoCrops', 'draw_per_class', 'label_share',
+    'list_images', 'mim_collate'
 ]

@@ -22,13 +22,14 @@ TIFF with exactly C pages               one channel a page (its luminance), for 
 Anything else, and any other number of channels, raises :class:`ImageReadError`, as does a file that is empty,
 truncated, not an image, or so large that it looks like a decompression bomb (Pillow's limit).
 """
+import io
 import os
 import struct
 import warnings
 from contextlib import contextmanager
 from functools import cached_property
 from math import ceil, floor
-from typing import List, Tuple, Union
+from typing import Any, BinaryIO, List, Tuple, Union
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -77,14 +78,16 @@ class ImageSource:
     """An image that is opened when it is needed, and then closed again.
 
     Args:
-        source: Path of a file, or an array ``[H, W, C]`` uint8.
+        source: Path of a file, or an array ``[H, W, C]`` uint8, or what holds the bytes of a file (``read()``) under a
+            name (``path``).
         channels: Number of channels of what comes out, see the table above.
     """
 
-    def __init__(self, source: Union[str, os.PathLike, np.ndarray], channels: int = 3):
+    def __init__(self, source: Union[str, os.PathLike, np.ndarray, Any], channels: int = 3):
         self.channels = channels
         self._array = source if isinstance(source, np.ndarray) else None
-        self.path = '<array>' if self._array is not None else os.fspath(source)
+        self._encoded = source if hasattr(source, 'read') else None
+        self.path = '<array>' if self._array is not None else os.fspath(getattr(self._encoded, 'path', source))
         self._in_array = self._array is not None or self.path.lower().endswith('.npy')
 
     @cached_property
@@ -93,7 +96,7 @@ class ImageSource:
         with _reading(self.path):
             if self._in_array:
                 return self._open_array().shape[1::-1]
-            with open(self.path, 'rb') as file:
+            with self._open() as file:
                 image, orientation = _open_image(file)
                 return image.size[::-1] if _TURNS[orientation][1] else image.size
 
@@ -141,10 +144,17 @@ class ImageSource:
         left, top = max(left, 0), max(top, 0)
         return left, top, min(width, full_width - left), min(height, full_height - top)
 
+    @cached_property
+    def _content(self) -> bytes:
+        return self._encoded.read()
+
+    def _open(self) -> BinaryIO:
+        return open(self.path, 'rb') if self._encoded is None else io.BytesIO(self._content)
+
     def _decode(self, box: Box, size: Tuple[int, int]) -> Tuple[List[Image.Image], Box, int]:
         """The image as stored, the box ``(x0, y0, x1, y1)`` in it, and its orientation."""
         left, top, width, height = box
-        with open(self.path, 'rb') as file:
+        with self._open() as file:
             image, orientation = _open_image(file)
             _, exchange, against_x, against_y = _TURNS[orientation]
             if exchange:
@@ -161,7 +171,8 @@ class ImageSource:
         """``[H, W, C]``, mapped into memory where it comes from a file."""
         array = self._array
         if array is None:
-            array = np.lib.format.open_memmap(self.path, mode='r')  # refuses pickled objects
+            array = (np.lib.format.open_memmap(self.path, mode='r') if self._encoded is None else  # both refuse pickled
+                     np.lib.format.read_array(self._open(), allow_pickle=False))  # objects
         if array.ndim == 2:
             array = array[:, :, None]
         if array.ndim != 3 or array.dtype not in (np.uint8, np.uint16) or 0 in array.shape:
@@ -292,7 +303,7 @@ def _reading(path: str):
     except ImageReadError:
         raise
     except UnidentifiedImageError as error:
-        empty = os.path.getsize(path) == 0
+        empty = os.path.isfile(path) and os.path.getsize(path) == 0
         reason = 'the file is empty' if empty else f'not an image of a known format ({", ".join(FORMATS)})'
         raise ImageReadError(path, reason) from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError and more

@@ -1,0 +1,178 @@
+"""Images out of tar shards, read by index."""
+import os
+import posixpath
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from ..registry import DATASETS
+from .image_io import ImageReadError
+from .retrying import RetryingDataset
+from .shard_index import INDEX, ShardIndex
+
+
+@DATASETS.register_module()
+class ShardedImages(RetryingDataset):
+    """The images of WebDataset tars that ``tools/datasets/make_shards.py`` wrote, in a few large files.
+
+    An image is read by its place in the tar, so that sampling, stateless randomness and exact resume are those of a
+    folder, in which a million small files would be opened one by one.
+
+    Args:
+        data_root: The folder of the shards; or a URL of it, such as ``s3://bucket/photos`` or ``https://host/photos``,
+            which ``fsspec`` reads (each protocol needs its package, such as ``s3fs``).
+        with_label: Whether images have labels; ``'auto'``: if the shards have some.
+        storage_options: Of ``fsspec`` for a URL: credentials, endpoints.
+        **kwargs: ``pipeline``, ``indices``, ``metainfo`` and the other options of MMEngine's ``BaseDataset``.
+
+    Raises:
+        FileNotFoundError: No shards there, or not all of them.
+        ValueError: A damaged index, or labels were asked for where there are none.
+        ImportError: The package of the URL's protocol is missing.
+    """
+
+    def __init__(self, data_root: str, with_label: Union[bool, str] = 'auto',
+                 storage_options: Optional[Dict[str, Any]] = None, **kwargs: Any) -> None:
+        if with_label not in (True, False, 'auto'):
+            raise ValueError(f"with_label is {with_label!r}; it can be True, False or 'auto'")
+        self.reader = ShardReader(data_root, storage_options)
+        self.index = ShardIndex.from_bytes(self.reader.whole(INDEX), self.reader.path(INDEX))
+        self.reader.check(self.index)
+        if with_label is True and self.index.labels is None:
+            raise ValueError(f'with_label=True, but the shards in {data_root!r} were written without classes')
+        self.labels = None if with_label is False else self.index.labels
+        self.places = np.arange(len(self.index.names))
+        if self.labels is not None:
+            metainfo = dict(kwargs.pop('metainfo', None) or {})
+            metainfo.setdefault('classes', self.index.classes)
+            kwargs['metainfo'] = metainfo
+        super().__init__(data_root=data_root, **kwargs)
+
+    def _join_prefix(self) -> None:
+        """MMEngine would join the paths of annotation files and folders; there are none."""
+
+    def full_init(self) -> None:
+        """A million dictionaries, which MMEngine would make and pickle, take a minute; the arrays of the index none."""
+        if self._fully_initialized:
+            return
+        if self._indices is not None:
+            self.places = _subset(self.places, self._indices)
+        self._fully_initialized = True
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def get_subset_(self, indices: Union[Sequence[int], int]) -> None:
+        """Keep these images only: the first or, below zero, the last so many, or those of the list."""
+        self.places = _subset(self.places, indices)
+
+    def get_data_info(self, idx: int) -> dict:
+        """``img`` (the bytes of the file), ``img_path``, ``sample_idx`` and, where there are labels, ``gt_label``."""
+        place = int(self.places[idx])
+        shard = self.index.shards[self.index.shard[place]]
+        path = f'{self.reader.path(shard)}/{self.index.names[place]}'
+        info = dict(img=EncodedImage(self.reader, shard, int(self.index.offset[place]), int(self.index.size[place]),
+                                     path), img_path=path, sample_idx=int(idx))
+        if self.labels is not None:
+            info['gt_label'] = int(self.labels[place])
+        return info
+
+    def get_labels(self) -> np.ndarray:
+        """The label of every image, ``[N]`` int64. Raises ValueError without labels."""
+        if self.labels is None:
+            raise ValueError(f'the shards in {self.data_root!r} have no labels, or with_label=False')
+        return self.labels[self.places]
+
+
+class EncodedImage:
+    """The bytes of an image file in a shard, read when they are needed."""
+
+    def __init__(self, reader: 'ShardReader', shard: str, offset: int, size: int, path: str) -> None:
+        self.reader, self.shard, self.offset, self.size, self.path = reader, shard, offset, size, path
+
+    def read(self) -> bytes:
+        """
+        Raises:
+            ImageReadError: The shard is shorter, or can't be read.
+        """
+        try:
+            content = self.reader.read(self.shard, self.offset, self.size)
+        except Exception as error:  # of the file system, or of any protocol
+            raise ImageReadError(self.path, f'{type(error).__name__}: {error}') from error
+        if len(content) != self.size:
+            raise ImageReadError(self.path, f'the shard ends after {len(content)} of its {self.size} bytes')
+        return content
+
+
+class ShardReader:
+    """Bytes of files below a folder or URL, by offset. Each process opens its own files."""
+
+    def __init__(self, root: str, storage_options: Optional[Dict[str, Any]] = None) -> None:
+        self.root = root if '://' in root else os.path.expanduser(root)
+        self.storage_options = dict(storage_options or {})
+        self._files: Dict[Tuple[int, str], int] = {}
+        self._remote: Optional[Tuple[int, Any, str]] = None
+
+    def path(self, name: str) -> str:
+        return posixpath.join(self.root, name)
+
+    def __getstate__(self) -> dict:
+        return dict(vars(self), _files={}, _remote=None)  # open files stay with their process
+
+    def _file_system(self) -> Tuple[Any, str]:
+        """Of fsspec, made anew after a fork, and the root in its words."""
+        if self._remote is None or self._remote[0] != os.getpid():
+            import fsspec
+            try:
+                self._remote = (os.getpid(), *fsspec.core.url_to_fs(self.root, skip_instance_cache=True,
+                                                                    **self.storage_options))
+            except ImportError as error:
+                raise ImportError(f'{self.root} needs a package of its protocol: {error}') from error
+        return self._remote[1:]
+
+    def whole(self, name: str) -> bytes:
+        """A whole file. Raises FileNotFoundError, with what to do."""
+        try:
+            if '://' in self.root:
+                system, root = self._file_system()
+                return system.cat_file(posixpath.join(root, name))
+            with open(self.path(name), 'rb') as file:
+                return file.read()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f'there are no shards in {self.root!r}: {name} is missing. '
+                                    'tools/datasets/make_shards.py writes them') from error
+
+    def check(self, index: ShardIndex) -> None:
+        """
+        Raises:
+            FileNotFoundError: A shard is not there.
+            ValueError: One is shorter than its index says.
+        """
+        if '://' in self.root:
+            return  # one question a shard over a network; what is missing is found when it is read
+        ends = index.offset + index.size
+        for number, shard in enumerate(index.shards):
+            path = self.path(shard)
+            if not os.path.isfile(path):
+                raise FileNotFoundError(f'{path} is missing, one of {len(index.shards)} shards')
+            needed = int(ends[index.shard == number].max(initial=0))
+            if os.path.getsize(path) < needed:
+                raise ValueError(f'{path} has {os.path.getsize(path)} bytes, and its index needs {needed}: it was cut, '
+                                 'or belongs to another index')
+
+    def read(self, shard: str, offset: int, size: int) -> bytes:
+        """So many bytes of a shard, fewer at its end."""
+        if '://' in self.root:
+            system, root = self._file_system()
+            return system.cat_file(posixpath.join(root, shard), start=offset, end=offset + size)
+        key = (os.getpid(), shard)
+        if key not in self._files:
+            self._files[key] = os.open(self.path(shard), os.O_RDONLY)
+        return os.pread(self._files[key], size, offset)
+
+
+def _subset(places: np.ndarray, indices: Union[Sequence[int], int]) -> np.ndarray:
+    if isinstance(indices, int):
+        return places[:indices] if indices >= 0 else places[indices:]
+    return places[np.asarray(indices, dtype=np.int64)]
+
