@@ -29,12 +29,15 @@ import warnings
 from contextlib import contextmanager
 from functools import cached_property
 from math import ceil, floor
-from typing import Any, BinaryIO, List, Tuple, Union
+from typing import Any, BinaryIO, List, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from .jpeg import decode_jpeg, resize_box
+
 Box = Tuple[float, float, float, float]
+Plane = Union[Image.Image, np.ndarray]  # the latter [H, W, 1 or 3] uint8
 
 INTERPOLATIONS = {name: getattr(Image.Resampling, name.upper())
                   for name in ('nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos')}
@@ -96,9 +99,15 @@ class ImageSource:
         with _reading(self.path):
             if self._in_array:
                 return self._open_array().shape[1::-1]
-            with self._open() as file:
-                image, orientation = _open_image(file)
-                return image.size[::-1] if _TURNS[orientation][1] else image.size
+            _, size, orientation = self._header
+            return size[::-1] if _TURNS[orientation][1] else size
+
+    @cached_property
+    def _header(self) -> Tuple[str, Tuple[int, int], int]:
+        """Format, size as stored, and orientation."""
+        with self._open() as file:
+            image, orientation = _open_image(file)
+            return image.format, image.size, orientation
 
     def crop(self, box: Box, size: Tuple[int, int], interpolation: str = 'bicubic') -> np.ndarray:
         """Cut out a box and resize it in one step, antialiased.
@@ -117,16 +126,16 @@ class ImageSource:
             ImageReadError: if the file can't be read or doesn't have the channels.
             ValueError: if the box doesn't lie in the image.
         """
-        resample = INTERPOLATIONS[interpolation]
         box = self._checked_box(box)
         with _reading(self.path):
             planes, box, orientation = (self._array_region if self._in_array else self._decode)(box, size)
             turn, exchange, _, _ = _TURNS[orientation]
-            planes = [plane.resize(size if exchange else size[::-1], resample, box) for plane in planes]
+            planes = [_resized(plane, box, size[::-1] if exchange else size, interpolation) for plane in planes]
             if turn is not None:
-                planes = [plane.transpose(turn) for plane in planes]
+                planes = [_to_image(plane).transpose(turn) for plane in planes]
         # [height, width] or [height, width, C] each
-        return np.concatenate([np.atleast_3d(np.asarray(plane)) for plane in planes], axis=2)
+        planes = [np.atleast_3d(np.asarray(plane)) for plane in planes]
+        return planes[0] if len(planes) == 1 and planes[0].flags.writeable else np.concatenate(planes, axis=2)
 
     def read(self) -> np.ndarray:
         """The whole upright image, ``[H, W, channels]`` uint8. Raises :class:`ImageReadError`."""
@@ -146,25 +155,35 @@ class ImageSource:
 
     @cached_property
     def _content(self) -> bytes:
-        return self._encoded.read()
+        if self._encoded is not None:
+            return self._encoded.read()
+        with open(self.path, 'rb') as file:
+            return file.read()
 
     def _open(self) -> BinaryIO:
         return open(self.path, 'rb') if self._encoded is None else io.BytesIO(self._content)
 
-    def _decode(self, box: Box, size: Tuple[int, int]) -> Tuple[List[Image.Image], Box, int]:
+    def _decode(self, box: Box, size: Tuple[int, int]) -> Tuple[Sequence[Plane], Box, int]:
         """The image as stored, the box ``(x0, y0, x1, y1)`` in it, and its orientation."""
         left, top, width, height = box
-        with self._open() as file:
-            image, orientation = _open_image(file)
-            _, exchange, against_x, against_y = _TURNS[orientation]
-            if exchange:
-                left, top, width, height = top, left, height, width
-            left = image.width - left - width if against_x else left
-            top = image.height - top - height if against_y else top
-            shrink = _draft(image, min(box[2] / size[1], box[3] / size[0]), self.channels)
-            planes = to_planes(image, self.channels, self.path)
-        right = min((left + width) / shrink, planes[0].width)
-        bottom = min((top + height) / shrink, planes[0].height)
+        kind, (full_width, full_height), orientation = self._header
+        _, exchange, against_x, against_y = _TURNS[orientation]
+        if exchange:
+            left, top, width, height = top, left, height, width
+        left = full_width - left - width if against_x else left
+        top = full_height - top - height if against_y else top
+        reduction = min(box[2] / size[1], box[3] / size[0])
+        shrink = next((s for s in (8, 4, 2) if s <= reduction), 1) if kind == 'JPEG' else 1
+        pixels = decode_jpeg(self._content, shrink, self.channels) if kind == 'JPEG' else None
+        if pixels is not None:
+            planes, right, bottom = [pixels], pixels.shape[1], pixels.shape[0]
+        else:
+            with self._open() as file:
+                image, _ = _open_image(file)
+                shrink = _draft(image, shrink, self.channels)
+                planes = to_planes(image, self.channels, self.path)
+            right, bottom = planes[0].size
+        right, bottom = min((left + width) / shrink, right), min((top + height) / shrink, bottom)
         return planes, (left / shrink, top / shrink, right, bottom), orientation
 
     def _open_array(self) -> np.ndarray:
@@ -182,7 +201,7 @@ class ImageSource:
             raise _wrong_channels(self.path, f'{array.shape[2]} channels', self.channels)
         return array
 
-    def _array_region(self, box: Box, size: Tuple[int, int]) -> Tuple[List[Image.Image], Box, int]:
+    def _array_region(self, box: Box, size: Tuple[int, int]) -> Tuple[Sequence[Plane], Box, int]:
         """The part of the array that a crop looks at, the box ``(x0, y0, x1, y1)`` in it, and 1 for upright."""
         left, top, width, height = box
         array = self._open_array()
@@ -200,6 +219,22 @@ class ImageSource:
         else:
             planes = to_planes(Image.fromarray(region[:, :, 0] if count == 1 else region), self.channels, self.path)
         return planes, (left - x0, top - y0, left + width - x0, top + height - y0), 1
+
+
+def _resized(plane: Plane, box: Box, size: Tuple[int, int], interpolation: str) -> Plane:
+    """The box ``(x0, y0, x1, y1)`` of a plane at ``(height, width)``."""
+    if isinstance(plane, np.ndarray):
+        pixels = resize_box(plane, box, size, interpolation)
+        if pixels is not None:
+            return pixels
+    return _to_image(plane).resize(size[::-1], INTERPOLATIONS[interpolation], box)
+
+
+def _to_image(plane: Plane) -> Image.Image:
+    """``[H, W, 1 or 3]`` as Pillow's image, which stays one."""
+    if not isinstance(plane, np.ndarray):
+        return plane
+    return Image.fromarray(plane.squeeze(2) if plane.shape[2] == 1 else plane)
 
 
 def to_planes(image: Image.Image, channels: int, path: str) -> List[Image.Image]:
@@ -249,9 +284,8 @@ def _high_byte(values: np.ndarray) -> np.ndarray:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _draft(image: Image.Image, reduction: float, channels: int) -> int:
-    """Make a JPEG decode at 1 / (1, 2, 4 or 8), which is returned, at most ``reduction``; others decode whole."""
-    shrink = next((s for s in (8, 4, 2) if s <= reduction), 1)
+def _draft(image: Image.Image, shrink: int, channels: int) -> int:
+    """Make a JPEG decode at 1 / ``shrink``; returns what others do, 1."""
     applied = image.draft('L' if channels == 1 else None, (image.width // shrink, image.height // shrink))
     return shrink if applied is not None else 1
 

@@ -35,6 +35,7 @@ PARTS = (
     Part('opencv', 'cv2', ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python',
                            'opencv-contrib-python-headless')),
     Part('safetensors', 'safetensors', ('safetensors', )),
+    Part('simplejpeg', 'simplejpeg', ('simplejpeg', ), 'decoding JPEGs faster'),
     Part('timm', 'timm', ('timm', ), needs_torch=True),
     Part('mmengine', 'mmengine', FAMILIES['mmengine'], needs_torch=True),
     Part('mmcv', 'mmcv', FAMILIES['mmcv'], needs_torch=True),

@@ -1,0 +1,67 @@
+"""The fast way through a JPEG: libjpeg-turbo by simplejpeg, and torch's resizing, in place of Pillow's.
+
+Both are several times as fast as Pillow's on one core. What they give: a decoded image is Pillow's, bit for bit; a box
+of it is cut out and then resized, as torchvision does it, within one level of Pillow's result.
+"""
+from typing import Optional, Tuple
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+try:
+    import simplejpeg
+except ImportError:  # Pillow does it all
+    simplejpeg = None
+
+_FILTERS = ('bilinear', 'bicubic')  # that torch has with antialiasing
+
+
+def decode_jpeg(content: bytes, shrink: int, channels: int) -> Optional[np.ndarray]:
+    """Decode at 1 / ``shrink`` of the size.
+
+    Args:
+        content: The file.
+        shrink: 1, 2, 4 or 8.
+        channels: 3 for RGB, 1 for luminance.
+
+    Returns:
+        ``[H, W, channels]`` uint8; None for what Pillow is to decode, or to say what is wrong with: other colour spaces
+        and channels, damaged files; and for all of them where simplejpeg is not installed.
+    """
+    if simplejpeg is None or channels not in (1, 3):
+        return None
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(content)
+        if space not in ('YCbCr', 'Gray'):
+            return None
+        size = -(-height // shrink), -(-width // shrink)
+        pixels = simplejpeg.decode_jpeg(content, 'RGB' if channels == 3 else 'GRAY', min_height=size[0],
+                                        min_width=size[1], min_factor=1)
+    except ValueError:
+        return None
+    return pixels if pixels.shape[:2] == size else None
+
+
+def resize_box(pixels: np.ndarray, box: Tuple[float, float, float, float], size: Tuple[int, int],
+               interpolation: str) -> Optional[np.ndarray]:
+    """Cut out a box and resize it, antialiased.
+
+    Args:
+        pixels: ``[H, W, C]`` uint8.
+        box: ``(x0, y0, x1, y1)`` in pixels.
+        size: ``(height, width)`` of the result.
+        interpolation: bilinear or bicubic.
+
+    Returns:
+        ``[height, width, C]`` uint8; None for another interpolation, or a box with parts of pixels.
+    """
+    if interpolation not in _FILTERS or any(edge != int(edge) for edge in box):
+        return None
+    x0, y0, x1, y1 = map(int, box)
+    part = pixels[y0:y1, x0:x1]
+    if part.shape[:2] == tuple(size):
+        return part.copy()
+    image = torch.from_numpy(part).permute(2, 0, 1)[None]  # channels last: torch has a kernel of its own for it
+    resized = F.interpolate(image, tuple(size), mode=interpolation, antialias=True)
+    return resized[0].permute(1, 2, 0).contiguous().numpy()
