@@ -34,11 +34,12 @@ model = dict(
         mask_head=dict(num_convs=2, in_channels=channels, conv_out_channels=channels)),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=128)), rpn_proposal=dict(nms_pre=500, max_per_img=200),
-        rcnn=dict(sampler=dict(num=64))),
+        rcnn=dict(sampler=dict(num=64, pos_fraction=0.5))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200), rcnn=dict(max_per_img=50)))
 image_size = 160
-total_batch_size = 16
-max_batch_per_device = 16
+total_batch_size = 8
+max_batch_per_device = 8
 max_epochs = 25
 warmup_epochs = 0.5
-optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))
+optim_wrapper = dict(
+    optimizer=dict(lr=3e-3, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75), clip_grad=dict(max_norm=5.0))
