@@ -33,7 +33,8 @@ SHORTER = {
         ('val_interval=75', 'val_interval=6'), ('checkpoint=dict(interval=75', 'checkpoint=dict(interval=2'),
         ('batch_size=20', 'batch_size=8')),
     'configs/quickstart/downstream/detection.py': (
-        ('max_epochs = 3', 'max_epochs = 1'), ('warmup_epochs = 0.3', 'warmup_epochs = 0.5')),
+        ('max_epochs = 2', 'max_epochs = 1'), ('warmup_epochs = 0.2', 'warmup_epochs = 0.5'),
+        ('val_interval=2', 'val_interval=1')),
 }
 
 
