@@ -33,7 +33,7 @@ def _start(checkout, folder, **kwargs):
 
 def _finish(checkout, folder):
     process = _start(checkout, folder)
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output[-4000:]
     return output
 
@@ -67,12 +67,12 @@ def _interrupt(checkout, folder, stage, ready):
         output += line
         if stage in line:
             break
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while not ready():
         assert time.monotonic() < deadline and process.poll() is None, output
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    rest, _ = process.communicate(timeout=100)
+    rest, _ = process.communicate(timeout=300)
     assert process.returncode == 130 and 'the same command continues' in rest, output + rest
     assert 'Traceback' not in rest
     return output + rest
@@ -107,7 +107,7 @@ def test_other_images_under_the_same_path_are_an_error(checkout, image_root, tmp
     work_dir.mkdir(parents=True)
     (work_dir / 'pretrain.py').write_text(f'data_root = {str(photos)!r}  # edited')
     process = _start(checkout, photos)
-    output, _ = process.communicate(timeout=100)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 1 and 'Traceback' not in output
     assert 'says something else' in output and 'remove' in output
 
@@ -117,5 +117,5 @@ def test_scripts_refuse_what_is_no_folder(tmp_path):
     (tmp_path / 'file').write_text('')
     for name, message in (('nowhere', 'there is no folder'), ('file', 'is a file'), ('empty', 'there are no images')):
         done = subprocess.run(['bash', ROOT / 'tools/quickstart.sh', tmp_path / name], capture_output=True, text=True,
-                              timeout=60)
+                              timeout=180)
         assert done.returncode == 2 and message in done.stderr and 'environment' not in done.stdout
