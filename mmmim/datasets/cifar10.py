@@ -21,7 +21,8 @@ from PIL import Image
 from ..registry import DATASETS
 from .file_list import IMAGE_EXTENSIONS, cache_places, list_images, write_to_first
 from .image_folder import check_data_root
-from .image_io import FORMATS, to_planes
+from .image_io import FORMATS
+from .planes import to_planes
 from .retrying import RetryingDataset
 
 SPLITS = ('train', 'val')

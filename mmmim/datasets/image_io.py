@@ -29,12 +29,13 @@ import warnings
 from contextlib import contextmanager
 from functools import cached_property
 from math import ceil, floor
-from typing import Any, BinaryIO, List, Sequence, Tuple, Union
+from typing import Any, BinaryIO, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .jpeg import decode_jpeg, resize_box
+from .planes import ImageReadError, high_byte, to_planes, wrong_channels
 
 Box = Tuple[float, float, float, float]
 Plane = Union[Image.Image, np.ndarray]  # the latter [H, W, 1 or 3] uint8
@@ -58,23 +59,6 @@ _TURNS = {
     7: (Image.Transpose.TRANSVERSE, True, True, True),
     8: (Image.Transpose.ROTATE_90, True, True, False),
 }
-
-
-class ImageReadError(ValueError):
-    """An image that can't be read.
-
-    Attributes:
-        path (str): The file.
-        reason (str): What is wrong with it, in words.
-    """
-
-    def __init__(self, path: str, reason: str = ''):
-        super().__init__(path, reason)  # both, so that it survives the way from a worker process
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f'{self.path}: {self.reason}'
 
 
 class ImageSource:
@@ -198,7 +182,7 @@ class ImageSource:
             raise ImageReadError(self.path, f'holds {array.dtype} of shape {array.shape}; uint8 or uint16 [H, W, C] is '
                                  'needed')
         if array.shape[2] != self.channels and (self._array is None or {array.shape[2], self.channels} - {1, 3, 4}):
-            raise _wrong_channels(self.path, f'{array.shape[2]} channels', self.channels)
+            raise wrong_channels(self.path, f'{array.shape[2]} channels', self.channels)
         return array
 
     def _array_region(self, box: Box, size: Tuple[int, int]) -> Tuple[Sequence[Plane], Box, int]:
@@ -211,7 +195,7 @@ class ImageSource:
         x1, y1 = ceil(left + width + margin_x), ceil(top + height + margin_y)
         region = np.array(array[y0:y1, x0:x1])
         if region.dtype == np.uint16:
-            region = _high_byte(region)
+            region = high_byte(region)
         count = region.shape[2]
         if count == self.channels and count not in (1, 3):
             # also for 4, which need not be RGBA: resizing as RGBA would weigh three channels by the fourth
@@ -235,53 +219,6 @@ def _to_image(plane: Plane) -> Image.Image:
     if not isinstance(plane, np.ndarray):
         return plane
     return Image.fromarray(plane.squeeze(2) if plane.shape[2] == 1 else plane)
-
-
-def to_planes(image: Image.Image, channels: int, path: str) -> List[Image.Image]:
-    """The pixels of an image as one Pillow image of 1, 3 or 4 channels, or as ``channels`` images of one each."""
-    if channels in (1, 3, 4):
-        return [_to_mode(image, {1: 'L', 3: 'RGB', 4: 'RGBA'}[channels])]
-    pages = getattr(image, 'n_frames', 1)
-    if image.format != 'TIFF' or pages != channels:
-        raise _wrong_channels(path, f'{pages} page(s) of {len(image.getbands())} channel(s)', channels)
-    planes = []
-    for page in range(pages):
-        image.seek(page)
-        planes.append(_to_mode(image.copy(), 'L'))
-        if planes[page].size != planes[0].size:
-            raise ImageReadError(path, f'its pages have different sizes: {planes[0].size}, {planes[page].size}')
-    return planes
-
-
-def _to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Any Pillow mode to ``L``, ``RGB`` or ``RGBA``, after the table at the top."""
-    if image.mode == 'F' or image.mode.startswith('I'):
-        image = _grey_to_8_bits(image)
-    if image.has_transparency_data:
-        if image.mode in ('La', 'RGBa'):  # colours already multiplied by alpha
-            image = image.convert('LA' if image.mode == 'La' else 'RGBA')
-        image = image if image.mode == 'RGBA' else image.convert('RGBA')
-        if mode != 'RGBA':
-            image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
-    elif image.mode not in ('L', 'RGB'):
-        image = image.convert('RGB')  # the one conversion that Pillow has from every mode
-    image.load()  # the file is closed after this
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _grey_to_8_bits(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    if image.mode == 'F':
-        values = np.nan_to_num(values)
-        if values.min() >= 0 and values.max() <= 1:
-            values = values * 255
-        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
-    return Image.fromarray(_high_byte(np.clip(values, 0, 65535)))
-
-
-def _high_byte(values: np.ndarray) -> np.ndarray:
-    """0..65535 to 0..255, rounded: 257 * k becomes k."""
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _draft(image: Image.Image, shrink: int, channels: int) -> int:
@@ -320,11 +257,6 @@ def _late_png_exif(file) -> bytes:
         file.seek(length + 4, os.SEEK_CUR)  # 4: the checksum
     file.seek(position)
     return exif
-
-
-def _wrong_channels(path: str, found: str, asked: int) -> ImageReadError:
-    return ImageReadError(path, f'has {found}, but {asked} channels were asked for (numbers other than 1, 3 and 4 need '
-                          'a .npy array [H, W, C] or a TIFF with one page for each channel)')
 
 
 @contextmanager
