@@ -244,6 +244,18 @@ def test_jpeg_is_decoded_at_the_scale_that_suffices(tmp_path, decoded):
     assert decoded[-2:] == [(1201, 803), (1201, 803)]
 
 
+@pytest.mark.parametrize('orientation', UPRIGHT)
+def test_orientation_of_a_jpeg_is_applied(tmp_path, decoded, orientation):
+    path = save(tmp_path / 'a.jpg', smooth(121, 201), quality=95, exif=exif_with(orientation))
+    with Image.open(path) as image:
+        upright = UPRIGHT[orientation](np.asarray(image.convert('RGB')))
+    source = ImageSource(path)
+    assert source.size == upright.shape[1::-1]
+    assert np.array_equal(source.crop((20, 10, 64, 48), (48, 64)), upright[10:58, 20:84])
+    half = np.asarray(Image.fromarray(upright[10:58, 20:84]).resize((32, 24), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(source.crop((20, 10, 64, 48), (24, 32)) - half).mean() < 2 and decoded == [(201, 121), (101, 61)]
+
+
 @pytest.mark.parametrize('shrink', [1, 2, 4, 8])
 @pytest.mark.parametrize('mode, channels', [('RGB', 3), ('RGB', 1), ('L', 3), ('L', 1)])
 def test_fast_decoding_is_pillows(tmp_path, mode, channels, shrink):
