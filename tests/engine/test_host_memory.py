@@ -5,33 +5,42 @@ import sys
 import pytest
 from harness import environment
 
-# a tensor of 200 MB is made, freed and made again: the page faults of the second time
+# a tensor of 200 MB is made and freed: how much of it the process still holds; made again: the page faults of that
 SCRIPT = """
-import resource, torch
+import os, resource, torch
 from mmmim.engine.host_memory import keep_freed_memory
+
+def resident():
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 1e6
+
 print(keep_freed_memory())
+torch.ones(1000)
+before = resident()
 torch.ones(50_000_000)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resident() - before)
+faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 torch.ones(50_000_000)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
 """
+pytestmark = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='malloc of glibc')
 
 
 def run(**variables):
     done = subprocess.run([sys.executable, '-c', SCRIPT], env=environment(**variables), capture_output=True, text=True,
                           check=True, timeout=120)
-    kept, faults = done.stdout.split()
-    return kept == 'True', int(faults)
+    done_by_us, held, faults = done.stdout.split()
+    return done_by_us == 'True', float(held), int(faults)
 
 
-@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='malloc of glibc')
 def test_freed_memory_is_used_again_without_page_faults():
-    kept, faults = run()
-    assert kept and faults < 500
+    done_by_us, held, faults = run()
+    assert done_by_us and held > 150 and faults < 500
 
 
+# where the system grants large pages to everyone, giving memory back costs few faults: so not they are counted here
 @pytest.mark.parametrize('name, value', [('MMMIM_KEEP_MEMORY', '0'), ('MALLOC_TRIM_THRESHOLD_', '131072'),
                                          ('GLIBC_TUNABLES', 'glibc.malloc.trim_threshold=131072')])
 def test_what_the_user_chose_stays(name, value):
-    kept, faults = run(**{name: value})
-    assert not kept and faults > 10_000
+    done_by_us, held, _ = run(**{name: value})
+    assert not done_by_us and held < 50
