@@ -118,6 +118,15 @@ def test_global_blocks_are_the_last_of_each_quarter_unless_stated():
     assert [i for i, is_global in enumerate(kinds(build(**twelve, global_blocks=[-1, 0]))) if is_global] == [0, 11]
 
 
+@pytest.mark.parametrize('kwargs, whole, windowed', [(dict(), 4, 8), (dict(out_indices=[1, 6]), 2, 5),
+                                                     (dict(global_blocks=[0]), 1, 11), (dict(with_cp=True), 1, 1)])
+def test_blocks_know_how_many_others_keep_their_weights_at_the_same_time(kwargs, whole, windowed):
+    vit = build(arch=dict(embed_dim=4, depth=12, num_heads=1), window_size=2, **kwargs)
+    run = [block.attn for block in vit.blocks[:vit.out_indices[-1] + 1]]
+    assert {attn.alike for attn in run if attn.window is None} == {whole}
+    assert {attn.alike for attn in run if attn.window is not None} == {windowed}
+
+
 # ------------------------------------------------------------------------------------------------------- training
 
 

@@ -197,14 +197,18 @@ def test_gradients_reach_tables_that_are_stretched(kind):
 @pytest.mark.parametrize('rel_pos', [None, 'bias', 'decomposed'])
 @torch.no_grad()
 def test_fused_attention_of_long_maps_equals_plain_products(rel_pos, monkeypatch):
-    """In bf16 on a CPU the backend depends on the length."""
+    """In bf16 on a CPU the backend depends on the length, and on the bytes that all blocks alike would keep."""
     grid = (4, 5)
     positions = dict(bias=PositionBias(HEADS, grid), decomposed=DecomposedPositions(DIM // HEADS, grid)).get(rel_pos)
     ours = attention(grid, None, positions)[1].bfloat16()
     x, calls = draw(grid).bfloat16() / 4, []
     plain = ours(x)
     monkeypatch.setattr('mmmim.models.backbones.window_attention.LONG', 19)
+    monkeypatch.setattr('mmmim.models.backbones.window_attention.KEPT', 3 * x.shape[0] * HEADS * 20 * 20 * 2)
+    ours.alike = 4
     fused = F.scaled_dot_product_attention
     monkeypatch.setattr(F, 'scaled_dot_product_attention', lambda *args, **kw: calls.append(1) or fused(*args, **kw))
     torch.testing.assert_close(ours(x), plain, atol=0.1, rtol=0.05)
+    ours.alike = 3
+    assert torch.equal(ours(x), plain)
     assert calls == [1] and LONG > 1025  # a class token and 512 x 512 pixels are not long

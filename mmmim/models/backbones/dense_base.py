@@ -45,6 +45,9 @@ class DenseEncoder(BaseEncoder):
         for index, block in enumerate(self.blocks):
             window = None if index in everywhere else self.window
             block.attn = DenseAttention(block.attn, window, self._own_positions(relative_positions, block, window))
+        run = [block.attn for block in self.blocks[:self.out_indices[-1] + 1]]
+        for attn in run:
+            attn.alike = 1 if with_cp else sum(other.window == attn.window for other in run)
         for block in self.blocks[self.out_indices[-1] + 1:]:  # there for the checkpoint, but never run
             block.requires_grad_(False)
 

@@ -14,9 +14,11 @@ from ..blocks import prefers_fused_attention
 from .relative_positions import DecomposedPositions, PositionBias, RelativePositions
 
 Grid = Tuple[int, int]
-# Over so many tokens attention is fused also where plain matrix products are faster (on a CPU in bf16, twice as fast
-# with 196 tokens, 1.3 times with 1024, 1.2 with 2304): they keep the weights, which grow with the square of the tokens.
+# Where plain matrix products are faster than a fused kernel (on a CPU in bf16), they keep the weights for the backward
+# pass, which grow with the square of the tokens. Over so many tokens they are used only if all blocks that attend over
+# the whole map keep no more than so many bytes.
 LONG = 1536
+KEPT = 2 << 30
 
 
 class DenseAttention(nn.Module):
@@ -31,6 +33,7 @@ class DenseAttention(nn.Module):
         grid: (h, w) of the next map, to be set before a call.
         fused_attn: Whether one kernel computes it all, or plain matrix products do. None: what is faster, and fused
             where the weights would take too much memory.
+        alike: Blocks that attend as this one does and keep their weights at the same time.
         biases: What blocks share: ``[heads, P + h*w, P + h*w]`` for each ((h, w) of map or window, whether a map).
     """
 
@@ -42,6 +45,7 @@ class DenseAttention(nn.Module):
         self.window, self.rel_pos = window, rel_pos
         self.grid: Grid = (0, 0)
         self.fused_attn: Optional[bool] = None
+        self.alike = 1
         self.biases: Dict[Tuple[Grid, bool], Tensor] = {}
 
     def forward(self, x: Tensor, **_) -> Tensor:
@@ -68,8 +72,11 @@ class DenseAttention(nn.Module):
             bias = self.rel_pos(size, stretch)
         if bias is not None:
             bias = bias.to(q.dtype)
-        fused = prefers_fused_attention(q.device.type, q.dtype) or q.shape[2] > LONG
-        if fused if self.fused_attn is None else self.fused_attn:
+        fused = self.fused_attn
+        if fused is None:
+            weights = q.shape[:3].numel() * q.shape[2] * q.element_size() * self.alike
+            fused = prefers_fused_attention(q.device.type, q.dtype) or (q.shape[2] > LONG and weights > KEPT)
+        if fused:
             # one width for all three, which the kernels that save memory ask for
             x = F.scaled_dot_product_attention(q, k, F.pad(v, (0, q.shape[3] - v.shape[3])), bias, scale=scale)
             x = x[..., :self.head_dim]
