@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 # One number for each use, so that two uses never see the same draw. Never change one: old runs would not resume alike.
-AUGMENT, MASK, REPLACE, ORDER, STEP, LATENT, VIEW, FIT, TARGET_MASK, UNCHANGED = range(1, 11)
+AUGMENT, MASK, REPLACE, ORDER, STEP, LATENT, VIEW, FIT, TARGET_MASK, UNCHANGED, REPEAT = range(1, 12)
 
 _MASK64 = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15

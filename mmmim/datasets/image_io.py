@@ -29,7 +29,7 @@ import warnings
 from contextlib import contextmanager
 from functools import cached_property
 from math import ceil, floor
-from typing import Any, BinaryIO, Sequence, Tuple, Union
+from typing import Any, BinaryIO, Dict, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -62,7 +62,7 @@ _TURNS = {
 
 
 class ImageSource:
-    """An image that is opened when it is needed, and then closed again.
+    """An image that is opened when it is needed, and then closed again; what was decoded of a file is kept.
 
     Args:
         source: Path of a file, or an array ``[H, W, C]`` uint8, or what holds the bytes of a file (``read()``) under a
@@ -76,6 +76,7 @@ class ImageSource:
         self._encoded = source if hasattr(source, 'read') else None
         self.path = '<array>' if self._array is not None else os.fspath(getattr(self._encoded, 'path', source))
         self._in_array = self._array is not None or self.path.lower().endswith('.npy')
+        self._decoded: Dict[int, Tuple[Sequence[Plane], int]] = {}  # by the scale that was asked for
 
     @cached_property
     def size(self) -> Tuple[int, int]:
@@ -158,17 +159,22 @@ class ImageSource:
         top = full_height - top - height if against_y else top
         reduction = min(box[2] / size[1], box[3] / size[0])
         shrink = next((s for s in (8, 4, 2) if s <= reduction), 1) if kind == 'JPEG' else 1
-        pixels = decode_jpeg(self._content, shrink, self.channels) if kind == 'JPEG' else None
-        if pixels is not None:
-            planes, right, bottom = [pixels], pixels.shape[1], pixels.shape[0]
-        else:
-            with self._open() as file:
-                image, _ = _open_image(file)
-                shrink = _draft(image, shrink, self.channels)
-                planes = to_planes(image, self.channels, self.path)
-            right, bottom = planes[0].size
+        if shrink not in self._decoded:
+            self._decoded[shrink] = self._planes(kind, shrink)
+        planes, shrink = self._decoded[shrink]
+        right, bottom = planes[0].shape[1::-1] if isinstance(planes[0], np.ndarray) else planes[0].size
         right, bottom = min((left + width) / shrink, right), min((top + height) / shrink, bottom)
         return planes, (left / shrink, top / shrink, right, bottom), orientation
+
+    def _planes(self, kind: str, shrink: int) -> Tuple[Sequence[Plane], int]:
+        """The pixels as stored, at 1 / ``shrink`` of the size where the format can; the scale that it became."""
+        pixels = decode_jpeg(self._content, shrink, self.channels) if kind == 'JPEG' else None
+        if pixels is not None:
+            return [pixels], shrink
+        with self._open() as file:
+            image, _ = _open_image(file)
+            shrink = _draft(image, shrink, self.channels)
+            return to_planes(image, self.channels, self.path), shrink
 
     def _open_array(self) -> np.ndarray:
         """``[H, W, C]``, mapped into memory where it comes from a file."""

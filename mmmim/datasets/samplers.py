@@ -26,15 +26,20 @@ class EpochSampler(Sampler):
         pad: Repeat the first samples until all ranks have equally many (evaluation in several processes).
         samples_per_epoch: An epoch ends after so many samples, the first of its order (None: all of them). With
             ``shuffle`` each epoch takes others.
+        repeat_crops: So many samples in a row are of one image, each with a seed of its own: different crops, flips and
+            masks, for which :class:`.LoadImage` decodes it once (repeated augmentation, Hoffer et al. 2020). An epoch
+            has as many samples as before, so that so many epochs go once through all images.
 
     Raises:
-        ValueError: Fewer samples than ``round_to``, or than ``samples_per_epoch``.
+        ValueError: Fewer samples than ``round_to``, or than ``samples_per_epoch``; or a batch that crops of
+            ``repeat_crops`` images in each process do not fill.
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: Optional[int] = None, round_to: int = 1,
-                 pad: bool = False, samples_per_epoch: Optional[int] = None) -> None:
+                 pad: bool = False, samples_per_epoch: Optional[int] = None, repeat_crops: int = 1) -> None:
         self.rank, self.world_size = get_dist_info()
         self.dataset, self.shuffle, self.seed = dataset, shuffle, seed or 0
+        self.repeat_crops = repeat_crops
         self.epoch, self.start = 0, 0
         total = len(dataset)
         if samples_per_epoch is not None:
@@ -42,6 +47,13 @@ class EpochSampler(Sampler):
                 raise ValueError(f'samples_per_epoch={samples_per_epoch}: a number from 1 to {total}, the number of '
                                  'images, is needed')
             total = samples_per_epoch
+        if repeat_crops != 1:
+            share = round_to / self.world_size
+            if not isinstance(repeat_crops, int) or repeat_crops < 1 or share % repeat_crops:
+                raise ValueError(f'repeat_crops={repeat_crops}: a positive int that divides the {share:g} images of a '
+                                 'batch in each process is needed')
+            if not shuffle or pad:
+                raise ValueError(f'repeat_crops={repeat_crops} is for training: with shuffle, without pad')
         if pad:
             self.total = -(-total // self.world_size) * self.world_size
         else:
@@ -56,21 +68,24 @@ class EpochSampler(Sampler):
         self.epoch, self.start = epoch, start
 
     def _order(self) -> torch.Tensor:
+        """Images of the epoch, each once."""
         length = len(self.dataset)
         if not self.shuffle:
             order = torch.arange(length)
         else:
             generator = torch.Generator()
-            generator.manual_seed(randomness.derive(self.seed, self.epoch, randomness.ORDER))
+            generator.manual_seed(randomness.derive(self.seed, self.epoch // self.repeat_crops, randomness.ORDER))
             order = torch.randperm(length, generator=generator)
-        repeats = -(-self.total // length)
-        return order.repeat(repeats)[:self.total]
+        count = self.total // self.repeat_crops
+        first = self.epoch % self.repeat_crops * (length // self.repeat_crops)
+        return order.repeat(-(-count // length))[first:first + count]
 
     def __iter__(self) -> Iterator[SampleIndex]:
         epoch = self.epoch if self.shuffle else 0
-        mine = self._order()[self.rank::self.world_size][self.start:]
-        for index in mine.tolist():
-            yield SampleIndex(index, randomness.derive(self.seed, epoch, index))
+        mine = self._order()[self.rank::self.world_size].repeat_interleave(self.repeat_crops)
+        for place, index in enumerate(mine[self.start:].tolist(), self.start):
+            seed, crop = randomness.derive(self.seed, epoch, index), place % self.repeat_crops
+            yield SampleIndex(index, randomness.derive(seed, crop, randomness.REPEAT) if crop else seed)
 
     def __len__(self) -> int:
         """Samples of this rank in a whole epoch."""

@@ -9,6 +9,7 @@
 Random choices use NumPy's global generator, which :class:`~mmmim.datasets.seeded.SeededDataset` seeds for each sample.
 """
 import math
+import os
 from typing import Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -54,6 +55,9 @@ def _source(results: dict) -> ImageSource:
 class LoadImage(BaseTransform):
     """Prepare reading the image. Nothing is decoded before it is needed.
 
+    The file of the last call is kept, and what was decoded of it: crops of one image in a row (``repeat_crops`` of
+    :class:`.EpochSampler`) read and decode it once.
+
     Args:
         channels: What the image becomes; the table in :mod:`mmmim.datasets.image_io` says how.
     """
@@ -62,12 +66,23 @@ class LoadImage(BaseTransform):
         if not isinstance(channels, int) or channels < 1:
             raise ValueError(f'channels is {channels!r}; it must be a positive int')
         self.channels = channels
+        self._last: Optional[ImageSource] = None
 
     def transform(self, results: Dict) -> Dict:
         """Turn ``img`` or ``img_path`` into ``source``."""
         image = results.pop('img', None)
-        results['source'] = ImageSource(results['img_path'] if image is None else image, self.channels)
+        image = results['img_path'] if image is None else image  # pixels, or the bytes of a file
+        path = None if isinstance(image, np.ndarray) else os.fspath(getattr(image, 'path', image))
+        if path is None or self._last is None or self._last.path != path:
+            self._last = None  # its pixels go before others come
+            results['source'] = ImageSource(image, self.channels)
+            self._last = results['source'] if path else None
+        else:
+            results['source'] = self._last
         return results
+
+    def __getstate__(self) -> dict:
+        return dict(vars(self), _last=None)
 
 
 class _Crop(BaseTransform):

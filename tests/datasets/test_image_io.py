@@ -239,9 +239,20 @@ def test_jpeg_is_decoded_at_the_scale_that_suffices(tmp_path, decoded):
         difference = np.abs(source.crop(box, (64, 64)).astype(int) - np.asarray(expected))
         assert difference.mean() < 1.5 and (difference.max() > 0 or shrink == 1), shrink
     assert decoded == [(151, 101), (301, 201), (601, 402), (1201, 803)]
-    source.crop((0, 0, 100, 512), (64, 64))  # the tighter direction decides
-    source.crop((0, 0, 127, 127), (64, 64))
+    ImageSource(path).crop((0, 0, 100, 512), (64, 64))  # the tighter direction decides
+    ImageSource(path).crop((0, 0, 127, 127), (64, 64))
     assert decoded[-2:] == [(1201, 803), (1201, 803)]
+
+
+def test_each_scale_is_decoded_once_and_what_is_done_to_a_crop_stays_there(tmp_path, decoded):
+    """Crops of one image one after the other, each written into, as augmentation may do."""
+    path = save(tmp_path / 'a.jpg', smooth(80, 120), quality=95)
+    source = ImageSource(path)
+    for box, size in 2 * [((0, 0, 120, 80), (80, 120)), ((8, 8, 64, 64), (32, 32)), ((0, 0, 64, 64), (64, 64))]:
+        crop = source.crop(box, size)
+        assert np.array_equal(crop, ImageSource(path).crop(box, size))
+        crop[:] = 0
+    assert len(decoded) == 2 + 6
 
 
 @pytest.mark.parametrize('orientation', UPRIGHT)

@@ -109,3 +109,66 @@ def test_the_seed_survives_wrappers_that_pass_plain_indices(tmp_path):
     parts = [ImageFolder(str(tmp_path), pipeline=pipeline) for _ in range(2)]
     dataset = SeededDataset(ConcatDataset(parts))
     assert [dataset[SampleIndex(i, seed)]['data_samples'].seed for i, seed in ((0, 5), (1, 6), (1, 7))] == [5, 6, 7]
+
+
+def test_repeated_crops_follow_each_other_and_epochs_take_turns_through_the_images(monkeypatch):
+    sampler = _sampler(monkeypatch, length=12, repeat_crops=4, round_to=4)
+    images = []
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        order = list(sampler)
+        assert len(order) == len(sampler) == 12
+        groups = [order[start:start + 4] for start in range(0, 12, 4)]
+        assert all(len(set(map(int, group))) == 1 for group in groups)
+        assert len({i.seed for i in order}) == 12
+        images += [int(group[0]) for group in groups]
+    assert sorted(images) == list(range(12))
+    sampler.set_epoch(4)
+    assert [int(i) for i in sampler][::4] != images[:3]
+    sampler.set_epoch(1, start=6)  # in the middle of an image
+    rest = list(sampler)
+    sampler.set_epoch(1)
+    assert [(int(i), i.seed) for i in rest] == [(int(i), i.seed) for i in sampler][6:]
+
+
+@pytest.mark.parametrize('world_size', [2, 4])
+def test_ranks_share_global_batches_of_repeated_crops(monkeypatch, world_size):
+    """As without repetition; and all crops of an image are one rank's, which decodes it."""
+    options = dict(length=96, round_to=24, repeat_crops=3)
+    alone = [(int(i), i.seed) for i in _sampler(monkeypatch, **options)]
+    ranks = [[(int(i), i.seed) for i in _sampler(monkeypatch, rank, world_size, **options)]
+             for rank in range(world_size)]
+    share = 24 // world_size
+    for k in range(4):
+        parts = [rank[k * share:(k + 1) * share] for rank in ranks]
+        assert sorted(sum(parts, [])) == sorted(alone[k * 24:(k + 1) * 24])
+        assert sum(len({index for index, _ in part}) for part in parts) == 8
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(repeat_crops=3, round_to=20), 'divides the 20 images'), (dict(repeat_crops=0), 'positive int'),
+    (dict(repeat_crops=2.0, round_to=4), 'positive int'),
+    (dict(repeat_crops=2, round_to=4, shuffle=False), 'for training')])
+def test_repeated_crops_that_fill_no_batch_are_refused(options, message, monkeypatch):
+    with pytest.raises(ValueError, match=message):
+        _sampler(monkeypatch, **options)
+
+
+def test_repeated_crops_of_a_file_are_those_of_single_reading_and_decoded_once(tmp_path, monkeypatch):
+    from PIL import Image
+
+    from mmmim.datasets import ImageFolder, image_io
+    pixels = np.random.RandomState(0).randint(0, 256, (120, 160, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'a.jpg')
+    pipeline = [dict(type='mmmim.LoadImage'), dict(type='mmmim.RandomResizedCrop', size=32),
+                dict(type='mmmim.PackImage')]
+    dataset = SeededDataset(ImageFolder(str(tmp_path), pipeline=pipeline))
+    indices = [SampleIndex(0, index.seed) for index in _sampler(monkeypatch, length=8, repeat_crops=8, round_to=8)]
+    scales, decode = [], image_io.decode_jpeg
+    monkeypatch.setattr(image_io, 'decode_jpeg', lambda content, shrink, channels: (
+        scales.append(shrink), decode(content, shrink, channels))[1])
+    together = [dataset[index]['inputs'] for index in indices]
+    assert len(scales) == len(set(scales)) < 8  # once at each scale that a crop needs
+    fresh = [SeededDataset(ImageFolder(str(tmp_path), pipeline=pipeline))[index]['inputs'] for index in indices]
+    assert all(torch.equal(one, other) for one, other in zip(together, fresh))
+    assert len({image.numpy().tobytes() for image in together}) == 8

@@ -37,8 +37,9 @@ def test_shards_are_measured_alone(benchmark, image_root, tmp_path, monkeypatch)
     monkeypatch.setattr(sys, 'argv', ['make_shards.py', str(image_root), str(tmp_path / 'shards')])
     runpy.run_path(str(ROOT / 'tools/datasets/make_shards.py'), run_name='__main__')
     out = tmp_path / 'out.json'
-    assert benchmark(tmp_path / 'shards', '--size', 16, '--images', 6, '--turns', 1, '--out', out) is None
-    assert list(json.loads(out.read_text())['images_per_second']) == ['mmmim']
+    assert benchmark(tmp_path / 'shards', '--size', 16, '--images', 6, '--turns', 1, '--repeat-crops', 3, '--out',
+                     out) is None
+    assert list(json.loads(out.read_text())['images_per_second']) == ['mmmim', 'mmmim x3']
 
 
 def test_bad_input(benchmark, tmp_path):

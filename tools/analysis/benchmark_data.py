@@ -5,7 +5,8 @@
 Reads the images under DIR (files, or shards of make_shards.py), crops them at random, scale 0.2 to 1, bicubic, flips
 and packs them, in one process on one thread. All read the same files in turns, in alternating order, after a first turn
 that brings them into the system's cache; ratios are of medians. Ours ends in uint8, as mmpretrain's does, and
-torchvision's in normalised floats, as MAE's original code has it: the device does that here.
+torchvision's in normalised floats, as MAE's original code has it: the device does that here. `--repeat-crops N` also
+measures ours with so many crops in a row of one image, as `train_dataloader.sampler.repeat_crops=N` takes them.
 
 STEP.json is what `benchmark_train.py --out` wrote: how many cores feed that step is then said.
 """
@@ -26,12 +27,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('dir', metavar='DIR', help='a folder of images, or of shards')
     parser.add_argument('--size', type=int, default=224, help='of the crops, pixels')
     parser.add_argument('--images', type=int, default=200, help='at most so many of the folder, at equal distances')
+    parser.add_argument('--repeat-crops', type=int, default=1, metavar='N', help='crops in a row of one image, beside 1')
     parser.add_argument('--turns', type=int, default=5, help='timed turns of each, through all images')
     parser.add_argument('--step', metavar='STEP.json', help='of benchmark_train.py --out')
     parser.add_argument('--out', help='write what was measured to this JSON file')
     args = parser.parse_args()
-    if min(args.size, args.images, args.turns) < 1:
-        parser.error('--size, --images and --turns must be at least 1')
+    if min(args.size, args.turns, args.repeat_crops) < 1 or args.images < 2:
+        parser.error('--size, --turns and --repeat-crops must be at least 1, and --images at least 2')
     return args
 
 
@@ -81,6 +83,9 @@ def contenders(args: argparse.Namespace) -> Dict[str, Callable[[int], Any]]:
     dataset = ours(args.dir, args.size)
     places = [k * len(dataset) // min(args.images, len(dataset)) for k in range(min(args.images, len(dataset)))]
     found: Dict[str, Callable[[int], Any]] = {OURS: lambda k: dataset[SampleIndex(places[k], k)]}
+    if args.repeat_crops > 1:
+        again, count = ours(args.dir, args.size), args.repeat_crops
+        found[f'{OURS} x{count}'] = lambda k: again[SampleIndex(places[k - k % count], k)]
     paths = [dataset.get_data_info(place)['img_path'] for place in places]
     if all(map(os.path.isfile, paths)):
         for name, make in ((MMPRETRAIN, mmpretrain_pipeline), (TORCHVISION, torchvision_pipeline)):
