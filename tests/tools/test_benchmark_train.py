@@ -11,10 +11,11 @@ import toy_algorithm  # noqa: F401  (registers the two-phase method)
 from harness import ROOT, make_config, save_config
 
 from mmmim.analysis import contenders, timing
-from mmmim.analysis.contenders import PEERS, mae_sizes
 from mmmim.analysis.flops import FlopCounter
 from mmmim.analysis.memory import in_own_process
+from mmmim.analysis.peers import PEERS, mae_sizes
 from mmmim.analysis.timing import PhaseTimer, run_steps, summarize
+from mmmim.analysis.turns import OwnProcess
 from mmmim.analysis.workload import build, default_batch, real_batches, settle, synthetic_batch
 
 CPU = torch.device('cpu')
@@ -98,11 +99,15 @@ def test_a_process_that_fails_says_why():
 
 @pytest.mark.parametrize('name', PEERS)
 def test_peers_are_the_same_model(name, tmp_path, image_root):
-    """As many trained values, and the same products but for the patches that a peer projects and does not use."""
+    """As many trained values, and the same products but for patches that are projected or predicted and not used."""
     cfg = tiny(tmp_path, image_root)
+    if name == 'lightly':
+        pytest.importorskip('lightly')  # installed by hand, see the message that names the command
     contenders.check_peers([name], cfg)
     ours, peer = build(cfg, CPU).algorithm, PEERS[name].build(mae_sizes(cfg)).train()
     images = torch.randn(4, 3, 16, 16)
+    if name == 'lightly':
+        peer.encoder.mask_token.requires_grad_(False)  # for methods that put it into the encoder: never used here
 
     def trained(model):
         return sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -114,8 +119,9 @@ def test_peers_are_the_same_model(name, tmp_path, image_root):
 
     assert trained(peer) == trained(ours)
     hidden = 4 * 12 * 48 * 32  # images, removed patches, values of a patch, width
-    class_token = 4 * 16 * 48  # whose prediction a peer computes and drops
-    assert forward(peer, PEERS[name].loss) == 2 * (hidden + class_token) + forward(
+    # peers predict for the class token, too; Lightly only for masked patches, ours for all
+    predicted = -4 * 4 * 16 * 48 if name == 'lightly' else 4 * 16 * 48
+    assert forward(peer, PEERS[name].loss) == 2 * (hidden + predicted) + forward(
         ours, lambda model, images: model(images, mode='loss'))
 
 
@@ -141,6 +147,31 @@ def test_turns_of_all_contenders(tmp_path, image_root, monkeypatch, capsys):
     assert result['versions']['transformers'] and result['hardware']['cpu']
     table = capsys.readouterr().out
     assert [line.split()[0] for line in table.splitlines()[4:7]] == ['mmmim', 'mmpretrain', 'hf']
+
+
+def test_turns_of_contenders_in_processes_of_their_own(tmp_path, image_root, monkeypatch, capsys):
+    config = save_config(make_config(tmp_path / 'run', image_root, **PLAIN), tmp_path / 'config.py')
+    out = tmp_path / 'o.json'
+    assert run_tool(monkeypatch, config, '--peers', 'hf', '--batch', 4, '--steps', 2, '--warmup', 0, '--no-memory',
+                    '--own-processes', '--out', out) is None
+    result = json.loads(out.read_text())
+    assert list(result['contenders']) == ['mmmim', 'hf'] and result['own_processes']
+    for contender in result['contenders'].values():
+        assert len(contender['turns']['step']) == 2
+        assert all(value > 0 for part in PARTS[1:] for value in contender['turns'][part])
+    assert run_tool(monkeypatch, config, '--own-processes', '--profile') == 2
+    assert 'which --data and --profile look at' in capsys.readouterr().err
+
+
+def test_what_goes_wrong_in_another_process_is_told(tmp_path, image_root):
+    cfg = tiny(tmp_path, image_root)
+    with OwnProcess('hf', cfg, dict(inputs=None), CPU, torch.float32, 1) as contender:
+        with pytest.raises(RuntimeError, match='hf: .*Error'):
+            contender()
+    with OwnProcess('mmmim', cfg, {}, CPU, torch.float32, 1) as contender:
+        contender.process.kill()
+        with pytest.raises(RuntimeError, match='mmmim ended with -9'):
+            contender()
 
 
 def test_real_data_and_memory(tmp_path, image_root, monkeypatch, capsys):

@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('dir', metavar='DIR', help='a folder of images, or of shards')
     parser.add_argument('--size', type=int, default=224, help='of the crops, pixels')
     parser.add_argument('--images', type=int, default=200, help='at most so many of the folder, at equal distances')
-    parser.add_argument('--repeat-crops', type=int, default=1, metavar='N', help='crops in a row of one image, beside 1')
+    parser.add_argument('--repeat-crops', type=int, default=1, metavar='N', help='also with N crops of an image')
     parser.add_argument('--turns', type=int, default=5, help='timed turns of each, through all images')
     parser.add_argument('--step', metavar='STEP.json', help='of benchmark_train.py --out')
     parser.add_argument('--out', help='write what was measured to this JSON file')

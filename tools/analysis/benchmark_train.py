@@ -10,14 +10,16 @@ accumulation and without the hooks of a run. `forward` is all of it that is neit
 normalisation, mask, losses, momentum updates.
 
 Contenders take turns in one process, in alternating order, so that a noisy machine hits all of them; ratios are ratios
-of medians. `--data` adds steps on the config's real loader, workers and all: `data` is the time in which the device
-waits for a batch. MFU is the FLOPs of the model (tools/analysis/get_flops.py) at the measured rate, over the best
-matrix product in the same precision in the same run. `--profile` adds shares of our step's time by kind of operation.
+of medians. There all have the memory settings of our runs (engine/host_memory.py); with `--own-processes` each has a
+process of its own, the peers' as their users start it, and these take turns. `--data` adds steps on the config's real
+loader, workers and all: `data` is the time in which the device waits for a batch. MFU is the FLOPs of the model
+(tools/analysis/get_flops.py) at the measured rate, over the best matrix product in the same precision in the same run.
+`--profile` adds shares of our step's time by kind of operation.
 Memory is measured apart: on a GPU what its allocator handed out at most, without one the growth of the resident memory
 of a process of its own above its imports.
 """
 import argparse
-import itertools
+import contextlib
 import json
 import os
 import shlex
@@ -36,7 +38,8 @@ PHASES = ('data', 'forward', 'backward', 'optimizer')
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
-    parser.add_argument('--peers', default='', help='comma-separated: mmpretrain, hf (plain MAE); timm (classifiers)')
+    parser.add_argument('--peers', default='',
+                        help='comma-separated: mmpretrain, hf, lightly (plain MAE); timm (classifiers)')
     parser.add_argument('--against', metavar='CONFIG', help='another config of ours, to compare step times and FLOPs')
     parser.add_argument('--batch', type=int, help="images a step (default: the config's for one device; 8 on a CPU)")
     parser.add_argument('--steps', type=int, default=10, help='timed turns of each contender')
@@ -44,6 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--turn', type=int, help='steps in a row that make a turn (default: 10 on a GPU, 1 on a CPU)')
     parser.add_argument('--dtype', default='bfloat16', choices=['bfloat16', 'float32'])
     parser.add_argument('--device', choices=['cuda', 'cpu'], default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--own-processes', action='store_true', help='each contender in a process of its own')
     parser.add_argument('--data', action='store_true', help="also train on the config's own data")
     parser.add_argument('--profile', action='store_true', help="also say which operations take our step's time")
     parser.add_argument('--no-memory', action='store_true', help='leave out the measurement of memory')
@@ -55,18 +59,19 @@ def parse_args() -> argparse.Namespace:
         parser.error('--steps and --turn must be at least 1, --warmup at least 0')
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--device cuda: torch finds no GPU here')
+    if args.own_processes and (args.data or args.profile):
+        parser.error('--own-processes leaves no step of ours in this process, which --data and --profile look at')
     return args
 
 
-def take_turns(steps: Dict[str, Callable], data: Dict[str, dict], args: argparse.Namespace, timers: Dict[str, Any]
+def take_turns(turns: Dict[str, Callable[[], Dict[str, float]]], args: argparse.Namespace
                ) -> Dict[str, Dict[str, List[float]]]:
     """Seconds of one step for each contender, phase and timed turn."""
-    from mmmim.analysis.timing import run_steps
     from mmmim.progress import track
-    seconds: Dict[str, Dict[str, List[float]]] = {name: {} for name in steps}
+    seconds: Dict[str, Dict[str, List[float]]] = {name: {} for name in turns}
     for turn in track(range(args.warmup + args.steps), 'Taking turns', unit='turn'):
-        for name in list(steps)[::-1 if turn % 2 else 1]:
-            spent = run_steps(steps[name], itertools.repeat(data[name]), args.turn, timers[name])
+        for name in list(turns)[::-1 if turn % 2 else 1]:
+            spent = turns[name]()
             spent['forward'] += spent.pop('data')  # nothing is loaded: that is the cost of the loop
             if turn >= args.warmup:
                 for phase, value in spent.items():
@@ -115,21 +120,25 @@ def memory_of(name: str, cfg: Config, data: dict, args: argparse.Namespace, own_
 
 def measure(contenders: Dict[str, Tuple[Config, dict]], args: argparse.Namespace) -> Dict[str, Any]:
     """Everything about every contender (its config and a batch), as the JSON file has it."""
-    from mmmim.analysis.contenders import OURS, make_step
+    from mmmim.analysis.contenders import OURS
     from mmmim.analysis.operations import share_by_kind
-    from mmmim.analysis.timing import PhaseTimer, matmul_peak, summarize
+    from mmmim.analysis.timing import matmul_peak, summarize
+    from mmmim.analysis.turns import Here, OwnProcess
     device, dtype = torch.device(args.device), getattr(torch, args.dtype)
     counted = {id(cfg): count_flops(cfg, device) for cfg, _ in contenders.values()}
     flops = {name: counted[id(cfg)] for name, (cfg, _) in contenders.items()}
     memory = {name: None if args.no_memory else memory_of(name, *contender, args)
               for name, contender in contenders.items()}
-    timers = {name: PhaseTimer(device) for name in contenders}
-    steps = {name: make_step(name, *contender, dtype, timers[name]) for name, contender in contenders.items()}
     peak = matmul_peak(device, dtype)
-    seconds = take_turns(steps, {name: data for name, (_, data) in contenders.items()}, args, timers)
-    loaded = on_real_data(contenders[OURS][0], steps[OURS], timers[OURS], args) if args.data else None
+    kind = OwnProcess if args.own_processes else Here
+    with contextlib.ExitStack() as stack:
+        steps = {name: stack.enter_context(kind(name, *contender, device, dtype, args.turn))
+                 for name, contender in contenders.items()}
+        seconds = take_turns(steps, args)
+    mine = steps[OURS]
+    loaded = on_real_data(contenders[OURS][0], mine.step, mine.timer, args) if args.data else None
     peak = max(peak, matmul_peak(device, dtype))
-    shares = share_by_kind(steps[OURS], contenders[OURS][1], device) if args.profile else None
+    shares = share_by_kind(mine.step, contenders[OURS][1], device) if args.profile else None
 
     def rates(name: str, phases: Dict[str, List[float]]) -> Dict[str, Any]:
         summaries = {phase: summarize(values) for phase, values in phases.items()}
@@ -154,7 +163,7 @@ def facts(args: argparse.Namespace) -> Dict[str, Any]:
     return dict(
         command=' '.join(map(shlex.quote, ['python', *sys.argv])), config=args.config, batch=args.batch,
         dtype=args.dtype, device=args.device, steps=args.steps, steps_per_turn=args.turn, warmup=args.warmup,
-        threads=torch.get_num_threads(), hardware=hardware(), versions=installed,
+        own_processes=args.own_processes, threads=torch.get_num_threads(), hardware=hardware(), versions=installed,
         images='synthetic uint8 in main memory', memory=None if args.no_memory else memory)
 
 
@@ -200,7 +209,8 @@ def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     from mmmim.analysis.workload import default_batch, settle, synthetic_batch
     from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import load_config
-    keep_freed_memory()
+    if not args.own_processes:
+        keep_freed_memory()
     cfg = load_config(args.config, args.cfg_options)
     device = torch.device(args.device)
     args.batch = default_batch(cfg, device) if args.batch is None else args.batch
