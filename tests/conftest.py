@@ -1,15 +1,13 @@
 """Data that tests share. Nothing is downloaded; photographs are used where MMMIM_DATA has them."""
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from harness import DATA
 from mmengine.registry import DefaultScope
 from PIL import Image
 
 import mmmim  # noqa: F401  (its registries)
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def make_images(root: Path, per_class: int = 32, classes: int = 2, size: int = 40) -> Path:
@@ -48,7 +46,6 @@ def image_root(tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def photographs() -> Path:
     """Real photographs, where there are any."""
-    folder = Path(os.environ.get('MMMIM_DATA', ROOT / '../shared/data'))
-    if not folder.is_dir():
-        pytest.skip(f'no photographs at {folder}; set MMMIM_DATA')
-    return folder
+    if not DATA.is_dir():
+        pytest.skip(f'no photographs at {DATA}; set MMMIM_DATA')
+    return DATA

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = str(Path(__file__).resolve().parent)
+DATA = Path(os.environ.get('MMMIM_DATA', 'MMMIM_DATA is not set'))  # photographs and CIFAR-10, where there are any
 
 # a two-block model of each method; the harness's tests run over all of them
 METHODS: Dict[str, dict] = {

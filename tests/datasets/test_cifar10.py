@@ -4,15 +4,13 @@ import os
 import pickle
 import tarfile
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from harness import DATA
 from PIL import Image
 
 from mmmim.datasets import CIFAR10, LoadImage, PackImage, SampleIndex, cifar10
-
-DATA = Path(os.environ.get('MMMIM_DATA', Path(__file__).parents[3] / 'shared/data'))
 
 
 @pytest.fixture(autouse=True)

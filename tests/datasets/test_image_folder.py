@@ -1,15 +1,13 @@
 """Labels, replacement of bad images, and the errors a user meets."""
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from harness import DATA
 from PIL import Image
 
 from mmmim.datasets import ImageFolder, ImageReadError, LoadImage, PackImage, Resize, SampleIndex
 from mmmim.randomness import REPLACE, derive
 
-DATA = Path(os.environ.get('MMMIM_DATA', Path(__file__).parents[3] / 'shared/data'))
 PIPELINE = [LoadImage(), Resize(4), PackImage()]
 
 

@@ -1,50 +1,19 @@
 """MAE: equality with the original code and Hugging Face's, its gradients, its masks, and that it learns."""
-import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from mae_harness import assert_equal, build, draw_images, draw_noise, samples_with_seeds
 from torch import nn
 from torch.nn import functional as F
 
 from mmmim.models.patches import patchify, unpatchify
-from mmmim.randomness import derive
 from mmmim.registry import MODELS
-from mmmim.structures import DataSample
 from mmmim.translate import from_mmmim, to_mmmim
 
 FIXTURE = Path(__file__).parents[1] / 'data' / 'mae_official.npz'
-TINY = dict(
-    type='MAE',
-    backbone=dict(type='MaskedViT', arch=dict(embed_dim=48, depth=3, num_heads=3), img_size=32, patch_size=8),
-    neck=dict(type='MAEDecoder', embed_dim=32, depth=2, num_heads=4),
-    target=dict(type='PixelTarget'),
-    head=dict(type='ReconstructionHead'))
-
-
-def build(**changes):
-    """The tiny MAE; ``backbone=dict(...)`` changes keys of that part, ``target=dict(type=...)`` replaces it."""
-    cfg = copy.deepcopy(TINY)
-    for key, value in changes.items():
-        cfg[key] = {**cfg.get(key, {}), **value} if isinstance(value, dict) and 'type' not in value else value
-    torch.manual_seed(0)
-    return MODELS.build(cfg)
-
-
-def draw_images(batch=4, channels=3, size=(32, 32)):
-    return torch.randn(batch, channels, *size, generator=torch.Generator().manual_seed(1))
-
-
-def draw_noise(mae, batch=4):
-    return torch.rand(batch, *mae.masking.noise_shape, generator=torch.Generator().manual_seed(2))
-
-
-def samples_with_seeds(count):
-    return [DataSample(metainfo=dict(seed=derive(0, index))) for index in range(count)]
-
-
 # equality with other implementations
 
 @pytest.fixture(scope='module', params=[torch.float32, torch.float64], ids=str)
@@ -55,10 +24,6 @@ def official(request):
     mae.load_state_dict(to_mmmim({key[3:]: value for key, value in arrays.items() if key.startswith('sd/')}))
     inputs = arrays['images'].to(request.param), arrays['noise'].to(request.param)
     return mae, *inputs, {key: value.to(request.param) for key, value in arrays.items()}
-
-
-def assert_equal(actual, expected):
-    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
 
 
 def test_loss_and_gradients_equal_the_original(official):
@@ -247,81 +212,6 @@ def test_it_overfits_smooth_images_below_a_constant_predictor():
     constant = F.mse_loss(torch.zeros(8, 16, 192), mae.target(images)).item()  # what a patch's mean gives
     assert constant == pytest.approx(1, abs=0.05)
     assert np.mean(losses[-20:]) < 0.5 * constant < losses[0]
-
-
-# predictions
-
-@pytest.fixture(params=[True, False], ids=['norm_pix', 'raw'])
-def predicted(request):
-    mae = build(target=dict(norm_pix=request.param))
-    images, noise = draw_images(), draw_noise(mae)
-    return mae, images, noise, mae.predict(images, noise=noise)
-
-
-def test_visible_patches_of_a_reconstruction_are_the_originals(predicted):
-    _, images, _, samples = predicted
-    for image, sample in zip(images, samples):
-        pictures = image, sample.reconstruction, sample.masked_image
-        original, painted, shown = (patchify(picture[None], 8)[0] for picture in pictures)
-        visible = sample.mask == 0
-        assert torch.equal(painted[visible], original[visible]) and torch.equal(shown[visible], original[visible])
-        assert not (painted[~visible] == original[~visible]).all(-1).any() and not shown[~visible].any()
-        assert visible.sum() == 4
-
-
-def test_a_perfect_prediction_reconstructs_the_image(predicted):
-    mae, images, noise, _ = predicted
-    mae.neck.register_forward_hook(lambda module, args, out: mae.target(images))
-    for image, sample in zip(images, mae.predict(images, noise=noise)):
-        assert_equal(sample.reconstruction, image)
-        assert sample.recon_loss == 0
-
-
-def test_recon_losses_average_to_the_loss(predicted):
-    mae, images, noise, samples = predicted
-    mean = torch.stack([sample.recon_loss for sample in samples]).mean()
-    assert_equal(mean, mae.loss(images, noise=noise)['loss'].detach())
-    assert len({sample.recon_loss.item() for sample in samples}) == 4
-
-
-def test_samples_say_whether_the_originals_statistics_painted_them(predicted):
-    mae, *_, samples = predicted
-    assert all(sample.uses_original_statistics == mae.target.norm_pix for sample in samples)
-
-
-def test_predictions_are_added_to_the_samples_that_came():
-    mae, samples = build(), samples_with_seeds(4)
-    result = mae.predict(draw_images(), samples)
-    assert all(a is b for a, b in zip(result, samples)) and 'reconstruction' in samples[0] and 'seed' in samples[0]
-
-
-def test_principal_components_paint_without_the_original():
-    mae = build(target=dict(type='PCATarget', num_components=7))
-    mae.target.fit([draw_images(8)])
-    sample = mae.predict(draw_images())[0]
-    assert sample.reconstruction.shape == (3, 32, 32) and not sample.uses_original_statistics
-
-
-@pytest.mark.parametrize('pool', ['mean', 'cls'])
-def test_features_of_whole_images(pool):
-    mae = build().eval()
-    tokens = mae(draw_images(), mode='tensor')
-    expected = tokens[:, 1:].mean(1) if pool == 'mean' else tokens[:, 0]
-    assert_equal(mae.extract_features(draw_images(), pool), expected.detach())
-
-
-def test_class_features_need_a_class_token():
-    with pytest.raises(ValueError, match="'cls' when the backbone has a class token"):
-        build(backbone=dict(class_token=False)).extract_features(draw_images(), 'cls')
-
-
-def test_the_entry_point_names_its_modes():
-    mae, images = build(), draw_images()
-    noise = draw_noise(mae)
-    assert torch.equal(mae(images, mode='loss', noise=noise)['loss'], mae.loss(images, noise=noise)['loss'])
-    assert mae(images, mode='predict', noise=noise)[0].mask.shape == (16, )
-    with pytest.raises(ValueError, match="mode='train' is not known"):
-        mae(images, mode='train')
 
 
 def test_init_weights_keeps_a_loaded_encoder(tmp_path):
