@@ -1,5 +1,6 @@
 """Contenders that take turns, in this process or each in its own."""
 import itertools
+import os
 from typing import Any, Dict
 
 import torch
@@ -11,6 +12,9 @@ from ..engine.host_memory import keep_freed_memory
 from ..engine.launch import set_up_scope
 from .contenders import check_peers, is_peer, make_step
 from .timing import PhaseTimer, run_steps
+from .workload import pinned
+
+SPIN_COUNT = 'GOMP_SPINCOUNT'  # which our tools set
 
 
 class Here:
@@ -55,7 +59,11 @@ class OwnProcess:
                                        args=(self._theirs, torch.get_num_threads(), name, *args))
 
     def __enter__(self) -> 'OwnProcess':
+        # torch reads it when it is imported; a peer's user has not set it
+        kept = os.environ.pop(SPIN_COUNT, None) if is_peer(self.name) else None
         self.process.start()
+        if kept is not None:
+            os.environ[SPIN_COUNT] = kept
         self._theirs.close()  # so that the pipe ends with the process
         return self
 
@@ -66,16 +74,20 @@ class OwnProcess:
     def __call__(self) -> Dict[str, float]:
         try:
             self.pipe.send(None)
+        except OSError:  # it has ended; what it said last can still be read
+            pass
+        try:
             spent = self.pipe.recv()
         except (EOFError, OSError) as error:
             self.process.join()
-            raise RuntimeError(f'the process of {self.name} ended with {self.process.exitcode}') from error
+            hint = ', as happens when memory runs out: lower --batch' if self.process.exitcode == -9 else ''
+            raise RuntimeError(f'the process of {self.name} ended with {self.process.exitcode}{hint}') from error
         if isinstance(spent, str):
             raise RuntimeError(f'{self.name}: {spent}')
         return spent
 
 
-def _serve(pipe: Any, threads: int, name: str, cfg: Config, *args: Any) -> None:
+def _serve(pipe: Any, threads: int, name: str, cfg: Config, data: dict, *args: Any) -> None:
     """Take a turn at every word from the pipe, and answer with its seconds, or with what went wrong."""
     torch.set_num_threads(threads)
     if not is_peer(name):
@@ -85,7 +97,7 @@ def _serve(pipe: Any, threads: int, name: str, cfg: Config, *args: Any) -> None:
             import_modules_from_strings(**cfg.custom_imports)
         set_up_scope(cfg)
         check_peers([name] if is_peer(name) else [], cfg)  # imports what it needs
-        contender = Here(name, cfg, *args)
+        contender = Here(name, cfg, pinned(data), *args)
         while True:
             pipe.recv()
             pipe.send(contender())

@@ -156,10 +156,12 @@ def synthetic_batch(cfg: Config, batch: int) -> Dict[str, Any]:
     pipeline = Compose(_pipeline(cfg.train_dataloader.dataset))
     form = pipeline(dict(img=image, sample_idx=0, seed=0, gt_label=0))
     samples = [_noise_like(form, (height, width), seed=i) for i in range(batch)]
-    data = _collate_function(cfg)(samples)
-    if torch.cuda.is_available():
-        data['inputs'] = _map_views(data['inputs'], Tensor.pin_memory)
-    return data
+    return pinned(_collate_function(cfg)(samples))
+
+
+def pinned(data: dict) -> dict:
+    """A batch in memory that a GPU copies from while it computes; without one the batch as it is."""
+    return dict(data, inputs=_map_views(data['inputs'], Tensor.pin_memory)) if torch.cuda.is_available() else data
 
 
 def real_batches(cfg: Config, seed: int = 0) -> Iterator[Dict[str, Any]]:

@@ -42,11 +42,11 @@ def hardware() -> Dict[str, Any]:
                 gpu=torch.cuda.get_device_name(0) if gpus else None, gpus=gpus)
 
 
-def versions() -> Dict[str, str]:
-    """Installed versions of what a result depends on."""
+def versions(*others: str) -> Dict[str, str]:
+    """Installed versions of what a result depends on; ``others`` are further distributions to look for."""
     from ..version import __version__
     found = dict(mmmim=__version__, python=platform.python_version())
-    for name, distributions in DISTRIBUTIONS.items():
+    for name, distributions in {**DISTRIBUTIONS, **{name: (name, ) for name in others}}.items():
         for distribution in distributions:
             try:
                 found[name] = importlib.metadata.version(distribution)

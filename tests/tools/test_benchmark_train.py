@@ -168,9 +168,15 @@ def test_what_goes_wrong_in_another_process_is_told(tmp_path, image_root):
     with OwnProcess('hf', cfg, dict(inputs=None), CPU, torch.float32, 1) as contender:
         with pytest.raises(RuntimeError, match='hf: .*Error'):
             contender()
+    with OwnProcess('hf', cfg, dict(inputs=None), CPU, torch.float32, 1) as contender:
+        with pytest.raises(RuntimeError):
+            contender()
+        contender.process.join()
+        with pytest.raises(RuntimeError, match='hf'):  # also when it has ended long before
+            contender()
     with OwnProcess('mmmim', cfg, {}, CPU, torch.float32, 1) as contender:
         contender.process.kill()
-        with pytest.raises(RuntimeError, match='mmmim ended with -9'):
+        with pytest.raises(RuntimeError, match='mmmim ended with -9, as happens when memory runs out'):
             contender()
 
 

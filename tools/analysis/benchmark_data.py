@@ -82,6 +82,8 @@ def contenders(args: argparse.Namespace) -> Dict[str, Callable[[int], Any]]:
     from mmmim.datasets import SampleIndex
     dataset = ours(args.dir, args.size)
     places = [k * len(dataset) // min(args.images, len(dataset)) for k in range(min(args.images, len(dataset)))]
+    if len(places) <= args.repeat_crops:  # an image that is read again at once is not decoded again
+        raise ValueError(f'{args.dir}: {len(places)} images are too few; more than --repeat-crops are needed')
     found: Dict[str, Callable[[int], Any]] = {OURS: lambda k: dataset[SampleIndex(places[k], k)]}
     if args.repeat_crops > 1:
         again, count = ours(args.dir, args.size), args.repeat_crops

@@ -156,9 +156,7 @@ def measure(contenders: Dict[str, Tuple[Config, dict]], args: argparse.Namespace
 def facts(args: argparse.Namespace) -> Dict[str, Any]:
     """What was measured, and on what."""
     from mmmim.engine.hardware import hardware, versions
-    on_gpu, installed = args.device == 'cuda', versions()
-    if 'transformers' in sys.modules:
-        installed['transformers'] = sys.modules['transformers'].__version__
+    on_gpu, installed = args.device == 'cuda', versions('transformers', 'lightly')
     memory = 'peak of the GPU allocator' if on_gpu else 'growth of the resident memory of a process of its own'
     return dict(
         command=' '.join(map(shlex.quote, ['python', *sys.argv])), config=args.config, batch=args.batch,
@@ -185,8 +183,9 @@ def show(result: Dict[str, Any]) -> None:
     memory = f' Memory: {result["memory"]}.' if result['memory'] else ''
     for name, contender in result['contenders'].items():
         if contender['flops_per_image'] != result['flops_per_image']:
-            print(f'\nours over {name}: {1 / contender["step_time_over_ours"]:.3f} of the step time, '
-                  f'{result["flops_per_image"] / contender["flops_per_image"]:.3f} of the FLOPs')
+            time = 1 / contender['step_time_over_ours']
+            flops = result['flops_per_image'] / contender['flops_per_image']
+            print(f'\nours over {name}: {time:.3f} of the step time, {flops:.3f} of the FLOPs: {time / flops:.3f}')
     print(f'\nTimes in milliseconds, medians of {result["steps"]} turns.{memory}\n'
           'Synthetic images, uint8 in main memory' + (', except for real data.' if result['real_data'] else '.'))
 
@@ -205,11 +204,11 @@ def _row(name: str, numbers: Dict[str, Any]) -> str:
 
 def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     """Measure and print; a process for one contender's memory prints only that."""
-    from mmmim.analysis.contenders import OURS, check_peers
+    from mmmim.analysis.contenders import OURS, check_peers, is_peer
     from mmmim.analysis.workload import default_batch, settle, synthetic_batch
     from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import load_config
-    if not args.own_processes:
+    if not is_peer(args.memory_of) if args.memory_of else not args.own_processes:
         keep_freed_memory()
     cfg = load_config(args.config, args.cfg_options)
     device = torch.device(args.device)
