@@ -28,7 +28,7 @@ class EpochSampler(Sampler):
             ``shuffle`` each epoch takes others.
         repeat_crops: So many samples in a row are of one image, each with a seed of its own: different crops, flips and
             masks, for which :class:`.LoadImage` decodes it once (repeated augmentation, Hoffer et al. 2020). An epoch
-            has as many samples as before, so that so many epochs go once through all images.
+            has as many samples as before, so that so many epochs go once through all images (but for what is cut).
 
     Raises:
         ValueError: Fewer samples than ``round_to``, or than ``samples_per_epoch``; or a batch that crops of
@@ -47,11 +47,11 @@ class EpochSampler(Sampler):
                 raise ValueError(f'samples_per_epoch={samples_per_epoch}: a number from 1 to {total}, the number of '
                                  'images, is needed')
             total = samples_per_epoch
-        if repeat_crops != 1:
+        if repeat_crops != 1 or not isinstance(repeat_crops, int):
             share = round_to / self.world_size
             if not isinstance(repeat_crops, int) or repeat_crops < 1 or share % repeat_crops:
-                raise ValueError(f'repeat_crops={repeat_crops}: a positive int that divides the {share:g} images of a '
-                                 'batch in each process is needed')
+                raise ValueError(f'repeat_crops={repeat_crops}: a positive int is needed that divides the {share:g} '
+                                 'samples of a step in each process (round_to, which total_batch_size sets)')
             if not shuffle or pad:
                 raise ValueError(f'repeat_crops={repeat_crops} is for training: with shuffle, without pad')
         if pad:

@@ -9,7 +9,8 @@ from ..registry import DATASETS, FUNCTIONS
 
 
 class SampleIndex(int):
-    """The index of a sample that carries the sample's seed, itself derived from (run seed, epoch, index)."""
+    """The index of a sample that carries the sample's seed, itself derived from (run seed, epoch, index), and from the
+    number of the crop where there are several."""
 
     seed: int
 

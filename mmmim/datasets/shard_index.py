@@ -50,18 +50,17 @@ class ShardIndex(NamedTuple):
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 head = json.loads(file['head'].tobytes())
-                if head['format'] != FORMAT:
-                    raise ValueError(f'{path} has format {head["format"]}, and {FORMAT} is known: write the shards '
-                                     'again with this version')
-                index = cls(
+                known = head['format'] == FORMAT
+                index = None if not known else cls(
                     tuple(head['shards']), *(file[key] for key in ('shard', 'offset', 'size', 'crc')),
                     tuple(file['names'].tobytes().decode().split('\n')), file['labels'] if 'labels' in file else None,
                     None if head['classes'] is None else tuple(head['classes']))
-        except ValueError:
-            raise
-        except Exception as error:  # a zip that is cut, a key that is missing, and more
-            raise ValueError(f'{path} is no index of shards, or not whole ({type(error).__name__}: {error}); '
+        except Exception as error:  # a zip that is cut, a key that is missing, another file and more
+            raise ValueError(f'{path} is no index of shards, or not whole ({type(error).__name__}); '
                              'tools/datasets/make_shards.py writes it') from error
+        if index is None:
+            raise ValueError(f'{path} has format {head["format"]}, and {FORMAT} is known: write the shards again with '
+                             'this version')
         counts = {len(part) for part in (index.shard, index.offset, index.size, index.crc, index.names)}
         if len(counts) != 1 or index.labels is not None and len(index.labels) not in counts:
             raise ValueError(f'{path}: its parts have different lengths, {sorted(counts)}; write the shards again')

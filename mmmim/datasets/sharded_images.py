@@ -10,6 +10,8 @@ from .image_io import ImageReadError
 from .retrying import RetryingDataset
 from .shard_index import INDEX, ShardIndex
 
+OPEN_SHARDS = 64  # files that a process keeps open
+
 
 @DATASETS.register_module()
 class ShardedImages(RetryingDataset):
@@ -166,8 +168,10 @@ class ShardReader:
             system, root = self._file_system()
             return system.cat_file(posixpath.join(root, shard), start=offset, end=offset + size)
         key = (os.getpid(), shard)
-        if key not in self._files:
-            self._files[key] = os.open(self.path(shard), os.O_RDONLY)
+        file = self._files.pop(key, None)
+        self._files[key] = os.open(self.path(shard), os.O_RDONLY) if file is None else file  # the newest is last
+        if len(self._files) > OPEN_SHARDS:
+            os.close(self._files.pop(next(iter(self._files))))
         return os.pread(self._files[key], size, offset)
 
 

@@ -73,12 +73,12 @@ class LoadImage(BaseTransform):
         image = results.pop('img', None)
         image = results['img_path'] if image is None else image  # pixels, or the bytes of a file
         path = None if isinstance(image, np.ndarray) else os.fspath(getattr(image, 'path', image))
-        if path is None or self._last is None or self._last.path != path:
-            self._last = None  # its pixels go before others come
-            results['source'] = ImageSource(image, self.channels)
-            self._last = results['source'] if path else None
-        else:
-            results['source'] = self._last
+        source, self._last = self._last, None  # its pixels go before others come
+        if source is None or source.path != path:
+            source = ImageSource(image, self.channels)
+        if path is not None:
+            self._last = source
+        results['source'] = source
         return results
 
     def __getstate__(self) -> dict:

@@ -272,7 +272,8 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if hasattr(model, 'check_batch') and 'total_batch_size' in cfg:
-        model.check_batch(cfg.train_dataloader.batch_size * world_size)
+        model.check_batch(cfg.train_dataloader.batch_size * world_size,
+                          cfg.train_dataloader.sampler.get('repeat_crops', 1))
     return runner
 
 

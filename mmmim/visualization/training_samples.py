@@ -24,7 +24,8 @@ def training_panel(cfg: Config, images: int = 8, epochs: int = 3) -> Panel:
     """A row for each of some images, and in it what the first epochs make of it.
 
     The draws are those of training: with our samplers a sample depends on (seed, epoch, index) alone, so that epoch 2
-    here is epoch 2 of a run. Other toolboxes' samplers draw anew in each run.
+    here is epoch 2 of a run (with ``repeat_crops`` the first crop, of images that the epoch takes). Other toolboxes'
+    samplers draw anew in each run.
 
     - Pre-training: the view or views after all changes, also those that are made on the device, and the first view
       without the patches that are removed.

@@ -146,7 +146,7 @@ def test_ranks_share_global_batches_of_repeated_crops(monkeypatch, world_size):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(repeat_crops=3, round_to=20), 'divides the 20 images'), (dict(repeat_crops=0), 'positive int'),
+    (dict(repeat_crops=3, round_to=20), 'divides the 20 samples'), (dict(repeat_crops=0), 'positive int'),
     (dict(repeat_crops=2.0, round_to=4), 'positive int'),
     (dict(repeat_crops=2, round_to=4, shuffle=False), 'for training')])
 def test_repeated_crops_that_fill_no_batch_are_refused(options, message, monkeypatch):
@@ -158,17 +158,22 @@ def test_repeated_crops_of_a_file_are_those_of_single_reading_and_decoded_once(t
     from PIL import Image
 
     from mmmim.datasets import ImageFolder, image_io
-    pixels = np.random.RandomState(0).randint(0, 256, (120, 160, 3)).astype(np.uint8)
-    Image.fromarray(pixels).save(tmp_path / 'a.jpg')
+    for name in 'ab':
+        pixels = np.random.RandomState(ord(name)).randint(0, 256, (120, 160, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f'{name}.jpg')
     pipeline = [dict(type='mmmim.LoadImage'), dict(type='mmmim.RandomResizedCrop', size=32),
                 dict(type='mmmim.PackImage')]
     dataset = SeededDataset(ImageFolder(str(tmp_path), pipeline=pipeline))
-    indices = [SampleIndex(0, index.seed) for index in _sampler(monkeypatch, length=8, repeat_crops=8, round_to=8)]
+    seeds = [index.seed for index in _sampler(monkeypatch, length=16, repeat_crops=8, round_to=8)]
+    indices = [SampleIndex(place // 8, seed) for place, seed in enumerate(seeds)]
     scales, decode = [], image_io.decode_jpeg
     monkeypatch.setattr(image_io, 'decode_jpeg', lambda content, shrink, channels: (
-        scales.append(shrink), decode(content, shrink, channels))[1])
+        scales.append((hash(content), shrink)), decode(content, shrink, channels))[1])
     together = [dataset[index]['inputs'] for index in indices]
-    assert len(scales) == len(set(scales)) < 8  # once at each scale that a crop needs
+    assert len(scales) == len(set(scales)) < 8  # each file once at each scale that a crop needs
     fresh = [SeededDataset(ImageFolder(str(tmp_path), pipeline=pipeline))[index]['inputs'] for index in indices]
     assert all(torch.equal(one, other) for one, other in zip(together, fresh))
-    assert len({image.numpy().tobytes() for image in together}) == 8
+    assert len({image.numpy().tobytes() for image in together}) == 16
+    scales.clear()
+    turns = [dataset[index]['inputs'] for pair in zip(indices[:8], indices[8:]) for index in pair]  # another each time
+    assert len(scales) == 16 and torch.equal(torch.stack(turns[::2]), torch.stack(together[:8]))

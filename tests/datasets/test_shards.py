@@ -158,7 +158,10 @@ def test_what_is_missing_or_cut_is_said(shards, tmp_path):
     with pytest.raises(ValueError, match='no index of shards, or not whole'):
         ShardedImages(str(out), pipeline=PIPELINE)
     np.savez(out / INDEX, head=np.array([object()], dtype=object))
-    with pytest.raises(ValueError):  # nothing is unpickled
+    with pytest.raises(ValueError, match='no index of shards'):  # nothing is unpickled
+        ShardedImages(str(out), pipeline=PIPELINE)
+    (out / INDEX).write_bytes(b'<html>not found</html>')
+    with pytest.raises(ValueError, match='index.npz is no index of shards'):
         ShardedImages(str(out), pipeline=PIPELINE)
 
 

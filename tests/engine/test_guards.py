@@ -38,6 +38,7 @@ def _resume(finished, tmp_path, images, **overrides):
     ({'optim_wrapper.optimizer.type': 'Adam'}, ['optimizer', 'AdamW', "'Adam'"]),
     ({'train_dataloader.dataset.indices': 48}, ['dataset_length', '64', '48']),
     ({'total_batch_size': 32}, ['steps_per_epoch', '4', '2']),
+    ({'train_dataloader.sampler.repeat_crops': 4}, ['repeat_crops', '1', '4']),
 ])
 def test_resume_with_another_structure_is_an_error_that_names_both(finished, tmp_path, image_root, overrides, words):
     with pytest.raises(ResumeError) as error:

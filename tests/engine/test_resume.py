@@ -80,3 +80,18 @@ def test_run_can_end_in_mid_epoch_and_go_on(undisturbed, tmp_path):
     train(config, *args)
     assert largest_difference(weights, load_weights(tmp_path / 'run')) == 0
     assert read_curve(tmp_path / 'run') == curve
+
+
+def test_repeated_crops_go_on_in_mid_epoch_and_in_two_processes(tmp_path, image_root):
+    options = {'train_dataloader.sampler.repeat_crops': 4, 'model.backbone.drop_path_rate': 0.0}
+    config = save_config(make_config(tmp_path / 'whole', image_root, epochs=2, **options), tmp_path / 'config.py')
+    train(config)
+    curve = read_curve(tmp_path / 'whole')
+    parts = ['--work-dir', str(tmp_path / 'parts'), '--resume']
+    train(config, *parts, '--cfg-options', 'train_cfg.max_iters=6')
+    train(config, *parts)
+    assert largest_difference(load_weights(tmp_path / 'whole'), load_weights(tmp_path / 'parts')) == 0
+    assert read_curve(tmp_path / 'parts') == curve
+    train(config, '--work-dir', str(tmp_path / 'two'), processes=2)
+    two = read_curve(tmp_path / 'two')
+    assert [line['loss'] for line in two] == pytest.approx([line['loss'] for line in curve], abs=1e-5)

@@ -75,7 +75,7 @@ class RunStateHook(Hook):
             raise ResumeError(f'this file cannot be resumed: it has no {", ".join(sorted(absent))}. To start from its '
                               'weights, use load_from=PATH without --resume')
         problems = _state_differences(checkpoint['state_dict'], _module(runner).state_dict())
-        saved, now = checkpoint['mmmim'], run_facts(runner)
+        saved, now = {'repeat_crops': 1, **checkpoint['mmmim']}, run_facts(runner)  # older ones know of no repetition
         problems += [f'{name}: the checkpoint has {saved.get(name)}, this run {now[name]}'
                      for name in now if saved.get(name) != now[name]]
         if problems:
@@ -130,6 +130,7 @@ def run_facts(runner) -> Dict[str, Any]:
         world_size=runner.world_size,
         dataset_length=len(loader.dataset),
         steps_per_epoch=len(loader),
+        repeat_crops=getattr(loader.sampler, 'repeat_crops', 1),
         optimizer=_optimizer_facts(runner.optim_wrapper))
 
 
