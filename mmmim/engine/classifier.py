@@ -3,7 +3,9 @@ from typing import Any, List, Tuple
 
 from mmengine.config import Config
 
-from ..models.backbones import conv_vit, masked_vit
+from ..models.backbones import conv_vit, masked_vit, timm_backbone
+
+ENCODERS = ('MaskedViT', 'RelativeViT', 'ConvViT', 'MaskedSwin')
 
 
 def settle_classifier(cfg: Config) -> None:
@@ -21,7 +23,7 @@ def settle_classifier(cfg: Config) -> None:
     """
     model = cfg.get('model') or {}
     backbone = model.get('backbone') or {}
-    if name_of(model) != 'ImageClassifier' or name_of(backbone) not in ('MaskedViT', 'RelativeViT', 'ConvViT'):
+    if name_of(model) != 'ImageClassifier' or name_of(backbone) not in ENCODERS:
         return
     set_pretrained(cfg, backbone)
     embed_dim, num_prefix_tokens = _tokens(backbone)
@@ -47,6 +49,9 @@ def _tokens(backbone: Any) -> Tuple[int, int]:
     arch = backbone.get('arch', 'base')
     if name_of(backbone) == 'ConvViT':
         return conv_vit.resolve_architecture(arch).embed_dims[-1], 0
+    if name_of(backbone) == 'MaskedSwin':
+        width, depths, _ = timm_backbone.resolve_architecture(arch)
+        return width * 2**(len(depths) - 1), 0
     return masked_vit.resolve_architecture(arch)[0], int(backbone.get('class_token', True))
 
 

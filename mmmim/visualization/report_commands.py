@@ -155,7 +155,7 @@ def _fine_tune(run: RunData, checkpoint: str) -> Optional[Step]:
     model = run.config.get('model')
     backbone = model.get('backbone') if isinstance(model, dict) else None
     name = str(backbone.get('type')).rpartition('.')[2] if isinstance(backbone, dict) else ''
-    if name not in ('MaskedViT', 'ConvViT'):
+    if name not in ('MaskedViT', 'ConvViT', 'MaskedSwin'):
         return None
     values = {key: value for key, value in backbone.items() if key not in ('type', 'init_cfg')}
     arguments = ', '.join(f'{key}={value!r}' for key, value in dict(type=f'mmmim.{name}', **values).items())

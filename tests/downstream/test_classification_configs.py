@@ -29,6 +29,7 @@ FINETUNE = {  # arch, patch, size, drop path, base lr, layer decay, epochs, warm
     'vit-b_finetune_100e_cmae': ('base', 16, 224, 0.1, 2.5e-4, 0.65, 100, 5, 1024),
     'conv-vit-b_finetune_100e_cmae': ('base', 16, 224, 0.1, 2.5e-4, 0.65, 100, 5, 1024),
     'vit-b_finetune_100e_crossmae': ('base', 16, 224, 0.1, 1e-3, 0.65, 100, 5, 1024),
+    'swin-b_finetune_100e_crossmae': ('base', 4, 224, 0.1, 1e-3, 0.65, 100, 5, 1024),
     'vit-s_finetune_100e_crossmae': ('small', 16, 224, 0.1, 1e-3, 0.65, 100, 5, 1024),
     'vit-b_finetune_100e_vision-electra': ('base', 16, 224, 0.1, 1.25e-3, 0.9, 100, 20, 640),
     'vit-b_finetune_100e_simmim': ('base', 16, 224, 0.1, 6.25e-4, 0.65, 100, 20, 2048),
@@ -79,10 +80,12 @@ def test_builds_reads_an_image_and_has_a_loss(name, photo, scope):
     size = cfg.model.backbone.img_size
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert read(loader.dataset.pipeline, photo)['inputs'].shape == (3, size, size)
-    cfg.model.backbone.arch = (
-        dict(embed_dims=(8, 16, 24), depths=(1, 1, 2), num_heads=3) if cfg.model.backbone.type == 'mmmim.ConvViT' else
-        dict(embed_dim=24, depth=2, num_heads=3))
-    cfg.model.backbone.trainable_blocks = min(cfg.model.backbone.get('trainable_blocks', 2), 1)
+    cfg.model.backbone.arch = {
+        'mmmim.ConvViT': dict(embed_dims=(8, 16, 24), depths=(1, 1, 2), num_heads=3),
+        'mmmim.MaskedSwin': dict(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2))}.get(
+            cfg.model.backbone.type, dict(embed_dim=24, depth=2, num_heads=3))
+    if cfg.model.backbone.type != 'mmmim.MaskedSwin':
+        cfg.model.backbone.trainable_blocks = min(cfg.model.backbone.get('trainable_blocks', 2), 1)
     cfg.model.neck.pop('in_dim'), cfg.model.head.pop('in_channels')
     settle_classifier(cfg)
     model = MODELS.build(cfg.model)
@@ -125,14 +128,28 @@ def test_published_fine_tuning(name):
 def test_published_linear_probing(name):
     cfg = resolved(name)
     crossmae = name.endswith('crossmae')
-    assert cfg.model.backbone.trainable_blocks == 0 and cfg.model.backbone.final_norm
-    assert (cfg.model.neck.pool, cfg.model.neck.norm) == ('cls', 'batch') and 'train_cfg' not in cfg.model
+    swin = name.startswith('swin')  # whose norm is always there, and which has no class token
+    assert cfg.model.backbone.trainable_blocks == 0 and cfg.model.backbone.get('final_norm', swin)
+    assert (cfg.model.neck.pool, cfg.model.neck.norm) == ('mean' if swin else 'cls', 'batch')
+    assert 'train_cfg' not in cfg.model
     optimizer = cfg.optim_wrapper.optimizer
     assert optimizer.type == ('SGD' if crossmae else 'mmmim.LARS')
     assert (optimizer.momentum, optimizer.weight_decay, cfg.base_lr) == (0.9, 0.0, 0.1)
     assert (cfg.total_batch_size, cfg.max_epochs, cfg.warmup_epochs) == (512 if crossmae else 16384, 90, 10)
     assert [step.type for step in cfg.train_dataloader.dataset.pipeline] == [
         'mmmim.LoadImage', 'mmmim.RandomResizedCrop', 'mmmim.RandomFlip', 'PackInputs']
+
+
+def test_of_a_probed_swin_only_the_head_learns(scope):
+    cfg = resolved('swin-b_linear_90e_crossmae')
+    cfg.model.backbone.arch = dict(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2))
+    cfg.model.neck.pop('in_dim'), cfg.model.head.pop('in_channels')
+    settle_classifier(cfg)
+    model = MODELS.build(cfg.model).train()
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == {'head.fc.weight', 'head.fc.bias'}
+    assert not any(module.training for module in model.backbone.layers.modules())
+    with pytest.raises(ValueError, match='trainable_blocks=2: of Swin nothing is trained'):
+        MODELS.build(dict(cfg.model.backbone, trainable_blocks=2))
 
 
 def test_published_supervised_baseline():

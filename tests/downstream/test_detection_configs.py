@@ -67,6 +67,8 @@ def shrunk(name, data, size=64, width=16):
     model = cfg.model
     if model.backbone.type == 'mmmim.DenseConvViT':
         model.backbone.arch = dict(embed_dims=(8, 16, 24), depths=(1, 1, 4), num_heads=3)
+    elif model.backbone.type == 'mmmim.DenseSwin':
+        model.backbone.update(arch=dict(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)), window_size=4)
     else:
         arch = model.backbone.arch
         model.backbone.arch = dict(
@@ -179,8 +181,11 @@ def test_builds_reads_images_with_objects_and_has_a_loss(name, data):
     total.backward()
     missing = [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not missing
-    if 'conv' not in name:
+    if name.startswith('vit'):
         check_rates(model, cfg)
+    elif name.startswith('swin'):
+        spared = {key for key, (_, weight_decay) in rates(model, cfg).items() if weight_decay == 0.0}
+        assert spared == {key for key, p in model.named_parameters() if 'norm' in key or 'position_bias_table' in key}
     sample = DATASETS.build(cfg.test_dataloader.dataset)[0]
     model.test_cfg.rcnn.score_thr = model.roi_head.test_cfg.score_thr = 0.0
     result = model.eval().test_step(pseudo_collate([sample]))[0].pred_instances

@@ -29,6 +29,7 @@ class MaskedSwin(BaseEncoder):
         window_size: Patches; SimMIM: 6 at 192 pixels. A map that is no larger than a window is one window.
         mask_tokens: Whether there is a mask token, without which no mask can be given.
         drop_path_rate: Stochastic depth, growing linearly over all blocks.
+        trainable_blocks: 0: nothing is trained, for linear probing. None: everything.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a Swin of timm, of its
             authors, of SimMIM or mmpretrain, and fails when it does not match.
 
@@ -39,7 +40,8 @@ class MaskedSwin(BaseEncoder):
         num_prefix_tokens: 0.
 
     Raises:
-        ValueError: An unknown ``arch``, or an image that patches, mergings or windows do not divide.
+        ValueError: An unknown ``arch`` or ``trainable_blocks``, or an image that patches, mergings or windows do not
+            divide.
     """
 
     num_prefix_tokens = 0
@@ -52,6 +54,7 @@ class MaskedSwin(BaseEncoder):
                  window_size: int = 6,
                  mask_tokens: bool = False,
                  drop_path_rate: float = 0.0,
+                 trainable_blocks: Optional[int] = None,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
         width, self.depths, num_heads = resolve_architecture(arch)
@@ -67,6 +70,12 @@ class MaskedSwin(BaseEncoder):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if mask_tokens else None
         if mask_tokens:
             trunc_normal_(self.mask_token, std=0.02)
+        if trainable_blocks is not None:
+            if trainable_blocks != 0:
+                raise ValueError(f'trainable_blocks={trainable_blocks}: of Swin nothing is trained (0), or everything '
+                                 '(None)')
+            self.requires_grad_(False)
+            self.frozen = (self.patch_embed, self.layers, self.norm)
 
     def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         """``[B, C, H, W]`` to all tokens of the last map ``[B, L, D]``, in image order.

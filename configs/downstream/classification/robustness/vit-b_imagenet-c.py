@@ -11,8 +11,8 @@ images are 224 px already, and are not cropped. A part of it: `test_dataloader.d
 `PATH/TO/CLASSIFIER.pth` is a checkpoint that ../vit-b_finetune_100e.py wrote; nothing is trained here. Other sizes:
 `model.backbone.arch=large`, or `huge` with `model.backbone.patch_size=14`.
 
-Published: mCE of 51.7 (MAE), 49.5 (GAN-MAE), 42.5 (supervised), quoted from the GAN-MAE paper's Table 6; 48.9
-(CrossMAE) from its paper's Table 11. Not reproduced by this code yet.
+Published: mCE of 51.7 (MAE), 49.5 (GAN-MAE), 42.5 (supervised), quoted from the GAN-MAE paper's Table 6. Not
+reproduced by this code yet.
 """
 _base_ = '../vit-b_finetune_100e.py'
 data_root = 'data/imagenet-c'
