@@ -27,7 +27,7 @@ class Room(NamedTuple):
     @classmethod
     def for_runs(cls, count: int) -> 'Room':
         rows, strip_rows, side = {1: (8, 4, 224), 2: (6, 3, 224)}.get(count, (max(2, 12 // count), 2, 160))
-        tiles = count * (4 * rows + (MOST_EPOCHS + 1) * strip_rows) + (count + 1) * strip_rows
+        tiles = count * (4 * rows + (MOST_EPOCHS + 1) * strip_rows) + (count + 2) * strip_rows
         return cls(rows, strip_rows, side, PICTURE_BYTES // tiles)
 
 
@@ -91,7 +91,7 @@ def pictures(runs: Sequence[RunData]) -> List[Markup]:
     parts: List[Markup] = []
     common = [key for key in having[0][1][-1].keys if all(key in panels[-1].keys for _, panels in having)] if having \
         else []
-    parts.append(_leak_note([panels[-1] for _, panels in having]))
+    parts.append(_leak_note([(run, panels[-1]) for run, panels in having]))
     if len(having) > 1 and common:
         parts += _side_by_side([(run, panels[-1]) for run, panels in having], common[:room.strip_rows], room)
     for run, panels in having:
@@ -138,23 +138,39 @@ def _side_by_side(runs: Sequence[Tuple[RunData, Shown]], keys: Sequence[str], ro
     if len(runs) < 2:
         return []
     first = runs[0][1]
+    masked = _common_masks([shown for _, shown in runs], keys)
+    leading = [0] if masked is None else [0, masked]
     rows = []
     for key in keys:
-        tiles = [(first.panel.tiles[first.keys.index(key)][0], f'{first.title(0)}: {key}')]
+        tiles = [(first.panel.tiles[first.keys.index(key)][i], f'{first.title(i)}: {key}') for i in leading]
         tiles += [(_reconstruction(shown, key), f'{run.name}, {shown.epoch}, reconstruction: {key}')
                   for run, shown in runs]
         rows.append((tiles, ''))
-    titles = [first.title(0), *(f'{run.name} ({shown.epoch})' for run, shown in runs)]
-    return [el('h3', 'The same images, reconstructed by each run'),
+    titles = [first.title(i) for i in leading]
+    titles += [f'{run.name} ({shown.epoch}{f"; {LEAK}" if shown.leaks else ""})' for run, shown in runs]
+    masks = '' if masked is not None else ', each under its own mask'
+    return [el('h3', f'The same images, reconstructed by each run{masks}'),
             el('div', grid(titles, rows, room), class_='scroll', tabindex=0, role='region',
                aria_label='reconstructions of all runs')]
 
 
-def _leak_note(shown: Sequence[Shown]) -> Optional[Markup]:
-    if not any(each.leaks for each in shown):
+def _common_masks(shown: Sequence[Shown], keys: Sequence[str]) -> Optional[int]:
+    """The column of masked images, if all runs removed the same patches of these images."""
+    if not all('masked' in each.panel.columns for each in shown):
         return None
-    return el('p', f'Removed patches are painted with the {LEAK}, which the model was not shown: colour and contrast '
-              'tell less about it than shapes and edges.', class_='note')
+    columns = [each.panel.columns.index('masked') for each in shown]
+    tiles = [[each.panel.tiles[each.keys.index(key)][column] for key in keys] for each, column in zip(shown, columns)]
+    alike = all(np.array_equal(a, b) for others in tiles[1:] for a, b in zip(tiles[0], others))
+    return columns[0] if alike else None
+
+
+def _leak_note(having: Sequence[Tuple[RunData, Shown]]) -> Optional[Markup]:
+    names = [run.name for run, shown in having if shown.leaks]
+    if not names:
+        return None
+    whose = '' if len(names) == len(having) else f' of {", ".join(names)}'
+    return el('p', f'Removed patches{whose} are painted with the {LEAK}, which the model was not shown: colour and '
+              'contrast tell less about it than shapes and edges.', class_='note')
 
 
 def _order(shown: Shown, first: Sequence[str]) -> List[int]:

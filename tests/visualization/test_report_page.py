@@ -17,6 +17,7 @@ from PIL import Image
 from mmmim.visualization.panel import Panel
 from mmmim.visualization.report_markup import VOID
 from mmmim.visualization.report_page import write_report
+from mmmim.visualization.report_pictures import LEAK
 from mmmim.visualization.report_tables import differences
 from mmmim.visualization.run_data import load_runs
 
@@ -210,6 +211,20 @@ def test_several_runs_side_by_side(trained, run_dir):
     assert 'run: ' in loss and 'wider: ' in loss
 
 
+def test_side_by_side_says_whose_pictures_know_more_and_whether_masks_agree(tmp_path):
+    for name, options in (('leaky', dict(uses_original_statistics=True)), ('plain', {}), ('other', dict(noise=True))):
+        (tmp_path / name / 'reconstructions').mkdir(parents=True)
+        (tmp_path / name / 'curve.jsonl').write_text('{"iter": 1, "epoch": 1, "loss": 1.0}\n')
+        panel(epoch=1, **options).save(str(tmp_path / name / 'reconstructions/epoch_0001.png'))
+    words = Page(write_report([tmp_path / 'leaky', tmp_path / 'plain'], tmp_path / 'a.html')).words
+    assert re.search(f'leaky\\s*\\(epoch 1; {LEAK}\\)', words) and re.search(r'plain\s*\(epoch 1\)', words)
+    assert f'Removed patches of leaky are painted with the {LEAK}' in words
+    assert re.search(r'original\s*masked\s*leaky', words) and 'under its own mask' not in words
+    words = Page(write_report([tmp_path / 'plain', tmp_path / 'other'], tmp_path / 'b.html')).words
+    assert 'reconstructed by each run, each under its own mask' in words and re.search(r'original\s*plain', words)
+    assert LEAK not in words
+
+
 def test_the_page_stays_small(tmp_path):
     for run in range(2):
         folder = tmp_path / f'run{run}' / 'reconstructions'
@@ -218,7 +233,7 @@ def test_the_page_stays_small(tmp_path):
             panel(224, noise=True, epoch=epoch).save(str(folder / f'epoch_{epoch:04d}.png'))  # no JPEG can shrink it
         with open(tmp_path / f'run{run}/curve.jsonl', 'w') as file:
             file.writelines(json.dumps(dict(iter=i, epoch=i // 100 + 1, loss=1 / i)) + '\n' for i in range(1, 5001))
-    for count, images in ((1, 48), (2, 81)):
+    for count, images in ((1, 48), (2, 84)):
         path = write_report([tmp_path / f'run{i}' for i in range(count)], tmp_path / 'report.html')
         assert (tmp_path / 'report.html').stat().st_size < 3e6 and len(Page(path).all('img')) == images
 
