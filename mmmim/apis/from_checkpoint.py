@@ -14,6 +14,8 @@ from ..registry import MODELS, TRANSFORMS
 from ..safe_load import load_file
 from ..translate import fill_encoder
 
+DECODERS = ('neck.', 'drawing_head.')  # what reconstructs, in any method
+
 
 class Source(NamedTuple):
     """A checkpoint and what is known of the model in it."""
@@ -134,10 +136,10 @@ def load_algorithm(source: Source, **overrides: Any) -> nn.Module:
         EncoderMismatchError: The encoder does not fit.
     """
     state = to_mmmim(source.checkpoint) if detect_scheme(source.checkpoint) else unwrap(source.checkpoint)
-    if not any(key.startswith('neck.') for key in state):
+    if not any(key.startswith(DECODERS) for key in state):
         raise ValueError(f'{source.path} has no decoder, and without one nothing can be reconstructed: give a '
                          'checkpoint of a whole pre-training run (epoch_N.pth), not an encoder alone')
-    if 'neck' not in source.cfg['model']:
+    if all(source.cfg['model'].get(part.rstrip('.')) is None for part in DECODERS):
         raise ValueError(f'the model of {source.origin} has no decoder: give the config of the pre-training run with '
                          '--config')
     cfg = {**_buildable(source.cfg['model'], source), **overrides}
@@ -153,7 +155,7 @@ def _load_rest(model: nn.Module, state: Dict[str, Tensor], path: str) -> None:
     """All that is not the encoder. What pictures need has to be there; a discriminator, say, need not."""
     own = {key: value for key, value in model.state_dict().items() if not key.startswith('backbone.')}
     fitting = {key: state[key] for key in own if key in state and state[key].shape == own[key].shape}
-    absent = [key for key in own if key not in fitting and key.startswith(('neck.', 'target.'))]
+    absent = [key for key in own if key not in fitting and key.startswith((*DECODERS, 'generator.', 'target.'))]
     if absent:
         shapes = [f'{key} {list(own[key].shape)} against {list(state[key].shape)}' for key in absent if key in state]
         raise ValueError(f'{path} does not hold this decoder; {len(absent)} parameters do not fit (config against '

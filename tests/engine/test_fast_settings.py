@@ -1,7 +1,10 @@
 """What makes training fast keeps its numbers: the losses of 200 steps against plain float32."""
 import numpy as np
 import pytest
+import torch
 from harness import METHODS, make_config, read_curve, train_here
+
+from mmmim.analysis.flops import each_wrapper
 
 STEPS = 200
 PLAIN = {'optim_wrapper.dtype': 'float32', 'optim_wrapper.optimizer.fused': False,
@@ -13,7 +16,9 @@ COMPILED = {**FAST, 'model.backbone.compiled': True, 'model.neck.compiled': True
 def losses(folder, images, method, **options):
     cfg = make_config(folder, images, method, epochs=STEPS // 4, **{
         'base_lr': 4e-3, 'default_hooks.checkpoint.interval': STEPS, **options})
-    train_here(cfg)
+    runner = train_here(cfg)
+    for wrapper in each_wrapper(runner.optim_wrapper):
+        assert wrapper.optimizer.defaults['fused'] == ('optim_wrapper.optimizer.fused' not in options)
     curve = np.array([line['loss'] for line in read_curve(folder)])
     assert len(curve) == STEPS and np.isfinite(curve).all()
     return curve
@@ -29,6 +34,8 @@ def test_200_steps_of_bf16_follow_plain_float32(method, fast, tmp_path, image_ro
     """
     plain = losses(tmp_path / 'plain', image_root, method, **PLAIN)
     quick = losses(tmp_path / 'fast', image_root, method, **fast)
+    if fast is COMPILED:
+        assert torch._dynamo.utils.counters['frames']['ok'] > 0
     difference, way = quick - plain, np.ptp(plain)
     assert 0 < np.abs(difference).mean() < (0.05 if method == 'cmae' else 0.01) * way
     assert abs(difference[-20:].mean()) < 0.01 * way

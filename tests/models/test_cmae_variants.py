@@ -76,3 +76,9 @@ def test_one_view_or_one_image_is_refused():
     with pytest.raises(ValueError, match='at least 2 images'):
         model.check_batch(1)
     model.check_batch(2)
+
+
+def test_crops_of_one_image_are_no_negatives():
+    with pytest.raises(ValueError, match='repeat_crops=4: in the contrast .* pushed apart'):
+        tiny().check_batch(16, repeat_crops=4)
+    tiny(contrast_head=dict(type='ContrastiveHead', kind='byol')).check_batch(16, repeat_crops=4)

@@ -178,6 +178,12 @@ def test_swin_can_predict_the_mean_of_the_cells():
     torch.testing.assert_close(model.mask_of_features(model.masking(noise)).mask, share)
 
 
+def test_swin_whose_last_map_is_one_place():
+    model = tiny(backbone=dict(SWIN, img_size=16), drawing_head=SWIN_HEAD, target=HOG, mask_ratio=0.5)
+    assert model.backbone.grid_size == (1, 1) and model.masking.grid == (2, 2)
+    assert torch.isfinite(model.loss(images(2, 16))['loss_pred'])
+
+
 def test_a_momentum_swin_is_compared_on_its_own_grid():
     model = tiny(backbone=SWIN, drawing_head=SWIN_HEAD, target=EMA)
     assert model.pred_grid == (4, 4) and model.predict_features(images(1, 64)).shape == (1, 16, 32)
@@ -227,6 +233,10 @@ def test_the_hook_lets_the_momentum_rise():
     for runner.iter, expected in ((0, 0.9), (50, 0.95), (100, 1.0)):
         hook.before_train_iter(runner, 0)
         assert model.target.ema_momentum == pytest.approx(expected)
+    runner.model = several = tiny(target=dict(type='CombinedTarget', targets=[EMA, HOG]))
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0)  # at the end
+    assert several.target.targets[0].ema_momentum == 1.0
     runner.model = tiny()
     with pytest.raises(TypeError, match='no momentum encoder'):
         hook.before_train(runner)

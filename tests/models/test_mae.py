@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmmim.models.patches import patchify, unpatchify
+from mmmim.models.targets import PixelTarget
 from mmmim.registry import MODELS
 from mmmim.translate import from_mmmim, to_mmmim
 
@@ -212,6 +213,17 @@ def test_it_overfits_smooth_images_below_a_constant_predictor():
     constant = F.mse_loss(torch.zeros(8, 16, 192), mae.target(images)).item()  # what a patch's mean gives
     assert constant == pytest.approx(1, abs=0.05)
     assert np.mean(losses[-20:]) < 0.5 * constant < losses[0]
+
+
+@MODELS.register_module()
+class CoarseTarget(PixelTarget):
+    """Features on a grid of its own."""
+    grid_size = (2, 2)
+
+
+def test_a_target_on_another_grid_is_refused():
+    with pytest.raises(ValueError, match='CoarseTarget has features on a grid of 2x2, and the .* is 4x4'):
+        build(target=dict(type='CoarseTarget'))
 
 
 def test_init_weights_keeps_a_loaded_encoder(tmp_path):

@@ -75,6 +75,19 @@ def _same(a, b, column):
     return all(np.array_equal(r[column], s[column]) for r, s in zip(a.tiles, b.tiles, strict=True))
 
 
+@pytest.mark.parametrize('method, columns', [
+    ('cmae', ['original', 'masked', FROM_ORIGINAL]), ('gan_mae', ['original', 'masked', 'reconstruction']),
+    ('vision_electra', ['original', 'masked', 'reconstruction']),
+    ('crossmae', ['original', 'blurred target', 'masked'])])
+def test_reconstruct_from_any_method(method, columns, run, tmp_path, image_root):
+    """Also where the generator is another part than MAE's decoder; without that part it is refused."""
+    folder = tmp_path / 'train'
+    train_here(make_config(folder, image_root, method, epochs=2, **{
+        'custom_imports.imports': ['mmmim'], 'train_cfg.max_iters': 2, 'experiment_name': str(tmp_path)}))
+    panel = run('reconstruct', folder / 'iter_2.pth', image_root / 'class0', '--limit', 2)
+    assert panel.columns[:3] == columns and len(panel.tiles) == 2
+
+
 def test_reconstruct_from_a_run(run, trained, image_root):
     panel = run('reconstruct', trained, image_root / 'class0', '--limit', 3)
     assert panel.columns == ['original', 'masked', FROM_ORIGINAL] and len(panel.tiles) == 3

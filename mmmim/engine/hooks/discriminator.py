@@ -13,7 +13,8 @@ class DiscriminatorHook(Hook):
     """Warns of a saturated or a collapsed discriminator (GAN-MAE, Vision ELECTRA).
 
     Saturated: it tells originals and generated ones apart without a mistake. It learns nothing more, and a generator
-    gets no useful gradient from it. Collapsed: it says the same of everything. The log has what this hook looks at:
+    gets no useful gradient from it. Collapsed: it says the same of everything, or guesses: what it says of originals
+    and of generated ones is equally often the same (the two accuracies sum to 1). The log has what this hook looks at:
     ``original_accuracy`` and ``generated_accuracy`` of patches, and the same with ``image_`` in front. It warns once,
     and again when the state has changed.
 
@@ -49,11 +50,11 @@ class DiscriminatorHook(Hook):
         low, high = sorted(float(buffer.mean(self.window)) for buffer in buffers)
         if high > 1 - self.margin and low > 1 - self.margin:
             return 'saturated'
-        return 'collapsed' if high > 1 - self.margin and low < self.margin else 'sound'
+        return 'collapsed' if abs(high + low - 1) < self.margin else 'sound'
 
     def _warn(self, runner, state: str, what: str) -> None:
         means = ('tells original and generated {} apart without a mistake: it learns nothing more, and the generator '
                  'gets no useful gradient from it' if state == 'saturated' else
-                 'says the same of all {}: the encoder learns nothing from it').format(what)
+                 'says the same of original and of generated {}: the encoder learns nothing from it').format(what)
         runner.logger.warning(f'The discriminator is {state}: over the last {self.window} iterations it {means}. A '
                               'lower learning rate or weight of the discriminator, or another mask ratio, may help')

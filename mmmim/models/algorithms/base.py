@@ -27,9 +27,13 @@ class BaseAlgorithm(BaseModel):
     Args:
         backbone, neck, target, head: Configs of the parts.
         mask_ratio: Share of patches that are removed.
-        masking: ``'random'``, ``'block'``, ``'grid'`` or ``'unit'``; see :class:`~mmmim.models.masking.Masking`.
+        masking: ``'random'``, ``'block'``, ``'grid'`` or ``'unit'``; see :class:`~mmmim.models.masking.Masking`. None:
+            a subclass masks other patches than the backbone's.
         mask_options: Further arguments of the strategy.
         data_preprocessor: Config of the preprocessor (default: :class:`MIMDataPreprocessor`).
+
+    Raises:
+        ValueError: A target whose features are on another grid than the backbone's.
     """
 
     def __init__(self,
@@ -38,7 +42,7 @@ class BaseAlgorithm(BaseModel):
                  target: Optional[dict] = None,
                  head: Optional[dict] = None,
                  mask_ratio: float = 0.75,
-                 masking: str = 'random',
+                 masking: Optional[str] = 'random',
                  mask_options: Optional[dict] = None,
                  data_preprocessor: Optional[dict] = None,
                  init_cfg: Optional[dict] = None) -> None:
@@ -48,8 +52,14 @@ class BaseAlgorithm(BaseModel):
         sizes = dict(in_dim=self.backbone.embed_dim, grid_size=self.backbone.grid_size,
                      num_prefix_tokens=self.backbone.num_prefix_tokens, patch_size=self.backbone.patch_size,
                      in_chans=self.backbone.in_chans, fill_in=getattr(self.backbone, 'mask_token', None) is None)
-        self.masking = Masking(masking, mask_ratio, self.backbone.grid_size, **(mask_options or {}))
+        if masking is not None:
+            self.masking = Masking(masking, mask_ratio, self.backbone.grid_size, **(mask_options or {}))
         self.target = self.make_target(target, preprocessor, sizes)
+        grid = getattr(self.target, 'grid_size', None) or self.backbone.grid_size
+        if tuple(grid) != tuple(self.backbone.grid_size):
+            raise ValueError(f'{type(self.target).__name__} has features on a grid of {grid[0]}x{grid[1]}, and the '
+                             f"backbone's is {self.backbone.grid_size[0]}x{self.backbone.grid_size[1]}: choose sizes "
+                             'of image and patches at which they agree')
         self.sizes = sizes  # what further parts of a subclass are filled in with
         self.neck = build_part(neck, 'neck', **sizes)
         self.head = build_part(head, 'head', **sizes)
@@ -81,8 +91,9 @@ class BaseAlgorithm(BaseModel):
             noise = draw_noise(images, data_samples, self.masking.noise_shape, randomness.MASK)
         return self.masking(noise)
 
-    def check_batch(self, size: int) -> None:
-        """Called before training with the images that one pass of all ranks holds; a method that needs more raises."""
+    def check_batch(self, size: int, repeat_crops: int = 1) -> None:
+        """Called before training with the samples that one pass of all ranks holds, and how many of them in a row are
+        of one image; a method that needs others raises."""
 
     def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
         """Called with what ``load_from`` found for this model: a method adds what follows from it, such as a copy.

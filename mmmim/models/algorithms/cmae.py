@@ -99,13 +99,18 @@ class CMAE(BaseAlgorithm):
 
     def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
         """A checkpoint without target branch (MAE's): the target starts as a copy of what is loaded."""
+        super().complete_state_dict(state_dict)
         for name in self.state_dict():
             online = name.removeprefix('target_')
             if name not in state_dict and name != online and online in state_dict:
                 state_dict[name] = state_dict[online].clone()
 
-    def check_batch(self, size: int) -> None:
-        """Raises ValueError for a single image: it has no negatives, and a batch norm of one row no variance."""
+    def check_batch(self, size: int, repeat_crops: int = 1) -> None:
+        """Raises ValueError for a single image: it has no negatives, and a batch norm of one row no variance; and for
+        several crops of an image, which would be each other's negatives."""
+        if repeat_crops > 1 and self.contrast_head.kind == 'infonce':
+            raise ValueError(f'repeat_crops={repeat_crops}: in the contrast of CMAE crops of one image would be pushed '
+                             "apart. Leave it at 1, or use contrast_head.kind='byol'")
         if size < 2:
             raise ValueError(f'CMAE needs batches of at least 2 images over all processes: with {size} there is '
                              'nothing to contrast with. Raise total_batch_size or max_batch_per_device')

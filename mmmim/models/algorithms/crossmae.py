@@ -75,7 +75,7 @@ class CrossMAE(BaseAlgorithm):
         if kwargs.get('neck') or kwargs.get('head'):
             raise ValueError('CrossMAE has no `neck` and no `head`: its parts are `drawing_head` and `predictor`, its '
                              'loss is `pred_loss`')
-        super().__init__(backbone, **kwargs)
+        super().__init__(backbone, masking=None, **kwargs)  # masked are the drawing head's patches
         if swin_match not in ('predictor_linear', 'target_pool') or pred_weight < 0:
             raise ValueError(f"swin_match='{swin_match}' must be 'predictor_linear' or 'target_pool', and "
                              f'pred_weight={pred_weight} not negative')
@@ -125,15 +125,6 @@ class CrossMAE(BaseAlgorithm):
         if pred_loss not in ('cosine', 'normalized_mse'):
             raise ValueError(f"pred_loss='{pred_loss}' is not known; use 'cosine', 'normalized_mse' or 'mse'")
         return FeatureHead(pred_on, pred_loss, self.sizes['out_dims'], target_weights)
-
-    @property
-    def momentum(self) -> float:
-        """Of a momentum target, which ``CosineMomentumHook`` moves; others have none (AttributeError)."""
-        return self.target.ema_momentum
-
-    @momentum.setter
-    def momentum(self, value: float) -> None:
-        self.target.ema_momentum = value
 
     def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None,
              z: Optional[Tensor] = None) -> Dict[str, Tensor]:

@@ -160,8 +160,8 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
         logits = self.patch_head(tokens)  # D, Eq. 5: [B, L, 2]
         l_disc = self.patch_head.loss_per_item(logits, y)  # -y log D - (1 - y) log(1 - D): [B, L]
         l_adv = self.patch_head.adversarial_loss_per_item(logits, y, self.adv_loss)  # y log D + (1 - y) log(1 - D)
-        per_patch, per_adv_patch = self._weights(y)
-        l_disc, l_adv = (per_patch * l_disc).sum(1).mean(), (per_adv_patch * l_adv).sum(1).mean()  # Eq. 6, Eq. 7
+        count, adv_count = self._counts(y)
+        l_disc, l_adv = (l_disc / count).sum(1).mean(), (l_adv / adv_count).sum(1).mean()  # Eq. 6, Eq. 7
         metrics = self.patch_head.accuracies(logits, y)
         if self.image_head is not None:
             logits, y = self.image_head(tokens), y.amin(dim=1)  # [B, 2], [B]: 1 = all its patches are original
@@ -170,14 +170,15 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
             metrics.update(self.image_head.accuracies(logits, y, 'image_'))
         return l_disc, l_adv, metrics
 
-    def _weights(self, is_original: Tensor) -> Tuple[Union[float, Tensor], Union[float, Tensor]]:
-        """What a patch counts in Eq. 6 and in Eq. 7."""
+    def _counts(self, is_original: Tensor) -> Tuple[int, Union[int, Tensor]]:
+        """Of how many patches a patch is part of the mean, in Eq. 6 and in Eq. 7."""
         if self.reduction == 'sum':
-            return 1.0, 1.0
-        total, visible = self.masking.num_patches, self.masking.num_keep
+            return 1, 1
+        total = self.masking.num_patches
         if self.adv_mean == 'all':
-            return 1 / total, 1 / total
-        return 1 / total, torch.where(is_original.bool(), 1 / visible, 1 / (total - visible))
+            return total, total
+        originals = is_original.sum(1, keepdim=True)  # all of them where an image stayed as it is
+        return total, torch.where(is_original.bool(), originals, total - originals)
 
     def generator_loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
                        noise: Optional[Tensor] = None, scale: Scale = 1.0) -> Tuple[Dict[str, Tensor], Corrupted]:

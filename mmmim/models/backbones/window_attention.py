@@ -74,7 +74,8 @@ class DenseAttention(nn.Module):
             bias = bias.to(q.dtype)
         fused = self.fused_attn
         if fused is None:
-            weights = q.shape[:3].numel() * q.shape[2] * q.element_size() * self.alike
+            blocks = self.alike if torch.is_grad_enabled() and q.requires_grad else 1  # without gradient none is kept
+            weights = blocks * q.shape[:3].numel() * q.shape[2] * q.element_size()
             fused = prefers_fused_attention(q.device.type, q.dtype) or (q.shape[2] > LONG and weights > KEPT)
         if fused:
             # one width for all three, which the kernels that save memory ask for

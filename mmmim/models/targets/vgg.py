@@ -50,14 +50,15 @@ class VGGTarget(NetworkTarget):
         self.network = as_constant(network)
 
     def _cells(self, network: nn.Module, patch_size) -> Tuple[int, int]:
-        stride = 2**sum(isinstance(part, nn.MaxPool2d) for part in network)
+        halvings = sum(isinstance(part, nn.MaxPool2d) for part in network)
+        stride = 2**halvings
         sides = (patch_size, ) * 2 if isinstance(patch_size, int) else patch_size
         fine = tuple(grid * patch // stride for grid, patch in zip(self.grid_size, sides))
         try:
             return cells_per_place(fine, self.grid_size)
         except ValueError as error:
-            raise ValueError(f'VGGTarget: {error}: the layer halves images {stride} times too often for patches of '
-                             f'{sides[0]}x{sides[1]} pixels; take an earlier layer') from None
+            raise ValueError(f'VGGTarget: {error}: the layer comes after {halvings} halvings of the image, too many '
+                             f'for patches of {sides[0]}x{sides[1]} pixels; take an earlier layer') from None
 
     def compute(self, images: Tensor) -> Tensor:
         x = self.network(self.renormalize(images))
