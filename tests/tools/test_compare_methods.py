@@ -1,11 +1,13 @@
 """Contenders trained for the same minutes with several seeds, and their table."""
 import json
+import runpy
 import subprocess
 import sys
 
 import pytest
 from cls_harness import make_classifier_config
 from harness import ROOT, environment, make_config, save_config
+from mmengine.config import Config
 
 TOOL = ROOT / 'tools/analysis/compare_methods.py'
 
@@ -56,6 +58,18 @@ def test_every_contender_has_its_minutes_and_its_numbers(compared):
     assert lines[0] == '| method | images seen | minutes | k-NN | linear | fine-tuned |' and len(lines) == 4
     knn = [row['knn'] for row in found['a']]
     assert f'| {sum(knn) / 2:.1f} ± ' in lines[2] and lines[2] in printed
+
+
+@pytest.mark.parametrize('images, epochs, samples', [(300, 5, 60), (100, 2, 50), (40, 1, 40)])
+def test_a_short_run_has_a_warm_up_of_two_steps(images, epochs, samples, tmp_path, image_root):
+    tool = runpy.run_path(str(TOOL))
+    cfg = Config.fromfile(config(tmp_path, image_root, 'mae', warmup_epochs=0.1))
+    assert tool['lengths'](cfg, images, 10) == (epochs, samples)
+    comparison = object.__new__(tool['Comparison'])
+    comparison.write_config(cfg, str(tmp_path / 'run'), 3, epochs, samples)
+    written = Config.fromfile(tmp_path / 'run.py')
+    assert written.max_epochs == epochs and written.randomness.seed == 3
+    assert int(written.warmup_epochs * (samples // 16)) == max(2, int(0.1 / 3 * epochs * (samples // 16)))
 
 
 def test_seeds_differ_and_a_start_is_the_same_seeds_checkpoint(compared):

@@ -31,6 +31,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 TOOLS = osp.dirname(osp.dirname(osp.abspath(__file__)))
 sys.path.insert(0, osp.dirname(TOOLS))
 EPOCHS = 10  # that the minutes are divided into, or more: no epoch has more images than the data set
+STEPS_AN_EPOCH = 4  # at least, as what is left after whole steps is cut
 TIMED_STEPS = 40
 
 
@@ -122,7 +123,9 @@ class Comparison:
 
     def write_config(self, cfg: Any, place: str, seed: int, epochs: int, samples: int) -> None:
         """The config with another length, as ``place``.py."""
-        cfg.warmup_epochs = epochs * (cfg.get('warmup_epochs') or 0) / cfg.max_epochs
+        share = (cfg.get('warmup_epochs') or 0) / cfg.max_epochs
+        steps = samples // cfg.total_batch_size
+        cfg.warmup_epochs = share and max(epochs * share, 2.001 / steps)  # training refuses a warm-up of one step
         cfg.max_epochs, cfg.work_dir = epochs, place
         cfg.train_dataloader.sampler.samples_per_epoch = samples
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
@@ -220,7 +223,7 @@ def lengths(cfg: Any, images: int, epochs: int) -> Tuple[int, int]:
     set_up_scope(cfg)
     batch = cfg.total_batch_size
     most = len(DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []}))
-    epochs = max(1, min(epochs, images // batch), math.ceil(images / most))
+    epochs = max(1, min(epochs, images // (STEPS_AN_EPOCH * batch)), math.ceil(images / most))
     return epochs, min(most, max(batch, round(images / epochs)))
 
 

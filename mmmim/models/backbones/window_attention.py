@@ -112,9 +112,11 @@ def split_windows(x: Tensor, window: Grid) -> List[Tensor]:
         One to four groups of ``[B * windows, h', w', C]``, in the order of :func:`group_sizes`.
     """
     groups = []
-    for top, bottom, h in _bands(x.shape[1], window[0]):
-        for left, right, w in _bands(x.shape[2], window[1]):
-            cells = x[:, top:bottom, left:right].unflatten(2, (-1, w)).unflatten(1, (-1, h))
+    rows, columns = _bands(x.shape[1], window[0]), _bands(x.shape[2], window[1])
+    # split, not sliced: the gradient of a slice is a whole map, zero around it; that of all parts of a split one copy
+    for band, (_, _, h) in zip(x.split([bottom - top for top, bottom, _ in rows], dim=1), rows):
+        for cells, (_, _, w) in zip(band.split([right - left for left, right, _ in columns], dim=2), columns):
+            cells = cells.unflatten(2, (-1, w)).unflatten(1, (-1, h))
             groups.append(cells.transpose(2, 3).flatten(0, 2))  # [B, rows, columns, h, w, C]
     return groups
 
