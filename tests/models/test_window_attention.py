@@ -48,7 +48,7 @@ def finish(attn, products, v):
 def test_windows_are_taken_apart_and_put_together(grid, window):
     x = torch.randn(2, *grid, 3)
     groups = split_windows(x, window)
-    assert [tuple(group.shape[1:3]) for group in groups] == group_sizes(grid, window)
+    assert [tuple(group.shape[3:5]) for group in groups] == group_sizes(grid, window)
     assert sum(group.numel() for group in groups) == x.numel()
     assert torch.equal(join_windows(groups, grid, window), x)
 
@@ -75,9 +75,9 @@ def test_windows_at_the_edge_are_those_of_a_padded_map_whose_padding_is_masked()
     x = draw((5, 7)).unflatten(1, (5, 7))
     padded, real = F.pad(x, (0, 0, 0, 2, 0, 1)), F.pad(torch.ones(1, 5, 7, 1), (0, 0, 0, 2, 0, 1)).bool()
     (windows, ), (seen, ) = split_windows(padded, (3, 3)), split_windows(real, (3, 3))
-    _, v, products = logits(theirs, windows.flatten(1, 2))
-    seen = seen.flatten(1).repeat(2, 1)[:, None, None]
-    out = finish(theirs, products.masked_fill(~seen, -torch.inf), v).unflatten(1, (3, 3))
+    _, v, products = logits(theirs, windows.flatten(0, 2).flatten(1, 2))
+    seen = seen.flatten(0, 2).flatten(1).repeat(2, 1)[:, None, None]
+    out = finish(theirs, products.masked_fill(~seen, -torch.inf), v).reshape(windows.shape)
     expected = join_windows([out], (6, 9), (3, 3))[:, :5, :7]
     torch.testing.assert_close(ours(x.flatten(1, 2)), expected.flatten(1, 2), atol=1e-12, rtol=0)
 

@@ -50,19 +50,23 @@ class DenseAttention(nn.Module):
 
     def forward(self, x: Tensor, **_) -> Tensor:
         """``[B, P + h*w, D]`` to the same; prefix tokens (P) only without windows. timm's mask is not looked at."""
-        qkv = self.qkv(x)
+        qkv = self.qkv(x).unflatten(2, (3, self.num_heads, self.head_dim))  # [B, T, 3, heads, d]
         if self.window is None:
-            x = self.attend(qkv, self.grid)
+            x = self.attend(qkv.permute(2, 0, 3, 1, 4), self.grid).transpose(1, 2).flatten(2)
         else:
-            groups = split_windows(qkv.unflatten(1, self.grid), self.window)
-            attended = [self.attend(group.flatten(1, 2), tuple(group.shape[1:3])).unflatten(1, group.shape[1:3])
-                        for group in groups]
-            x = join_windows(attended, self.grid, self.window).flatten(1, 2)
+            groups = [self._attend_in(cells) for cells in split_windows(qkv.unflatten(1, self.grid), self.window)]
+            x = join_windows(groups, self.grid, self.window).flatten(3).flatten(1, 2)
         return self.proj(x)
 
+    def _attend_in(self, cells: Tensor) -> Tensor:
+        """``[B, rows, columns, h, w, 3, heads, d]``, a view of the map, to such a view without the 3; one copy."""
+        (*places, h, w), heads_first = cells.shape[:5], cells.permute(5, 0, 1, 2, 6, 3, 4, 7)
+        x = self.attend(heads_first.flatten(5, 6).flatten(1, 3), (h, w))
+        return x.unflatten(2, (h, w)).unflatten(0, places).permute(0, 1, 2, 4, 5, 3, 6)
+
     def attend(self, qkv: Tensor, size: Grid) -> Tensor:
-        """``[B, P + h*w, 3*D] -> [B, P + h*w, D]`` for maps or windows of ``size`` (h, w)."""
-        q, k, v = qkv.unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)  # [B, heads, T, d]
+        """``[3, B, heads, P + h*w, d] -> [B, heads, P + h*w, d]`` for maps or windows of ``size`` (h, w)."""
+        q, k, v = qkv
         scale, stretch = self.head_dim**-0.5, self.window is None
         bias = self.biases.get((size, stretch))
         if isinstance(self.rel_pos, DecomposedPositions):
@@ -87,7 +91,7 @@ class DenseAttention(nn.Module):
             with torch.autocast(q.device.type, enabled=False):  # computed in float32 anyway, but not kept in it
                 weights = products.softmax(-1)
             x = weights @ v
-        return x.transpose(1, 2).flatten(2)
+        return x
 
 
 def _bands(length: int, step: int) -> List[Tuple[int, int, int]]:
@@ -105,27 +109,25 @@ def split_windows(x: Tensor, window: Grid) -> List[Tensor]:
     """Cut a map into windows.
 
     Args:
-        x: ``[B, H, W, C]``.
+        x: ``[B, H, W, ...]``.
         window: (h, w) positions.
 
     Returns:
-        One to four groups of ``[B * windows, h', w', C]``, in the order of :func:`group_sizes`.
+        One to four groups ``[B, rows, columns, h', w', ...]``, in the order of :func:`group_sizes`: views of the map.
     """
     groups = []
     rows, columns = _bands(x.shape[1], window[0]), _bands(x.shape[2], window[1])
     # split, not sliced: the gradient of a slice is a whole map, zero around it; that of all parts of a split one copy
     for band, (_, _, h) in zip(x.split([bottom - top for top, bottom, _ in rows], dim=1), rows):
         for cells, (_, _, w) in zip(band.split([right - left for left, right, _ in columns], dim=2), columns):
-            cells = cells.unflatten(2, (-1, w)).unflatten(1, (-1, h))
-            groups.append(cells.transpose(2, 3).flatten(0, 2))  # [B, rows, columns, h, w, C]
+            groups.append(cells.unflatten(2, (-1, w)).unflatten(1, (-1, h)).transpose(2, 3))
     return groups
 
 
 def join_windows(groups: List[Tensor], grid: Grid, window: Grid) -> Tensor:
-    """Inverse of :func:`split_windows`: ``[B, H, W, C]`` for a map of ``grid`` (H, W)."""
+    """Inverse of :func:`split_windows`: ``[B, H, W, ...]`` for a map of ``grid`` (H, W)."""
     remaining, rows = iter(groups), []
-    for top, bottom, h in _bands(grid[0], window[0]):
-        cells = [next(remaining).unflatten(0, (-1, (bottom - top) // h, (right - left) // w)).transpose(2, 3)
-                 for left, right, w in _bands(grid[1], window[1])]
+    for _ in _bands(grid[0], window[0]):
+        cells = [next(remaining).transpose(2, 3) for _ in _bands(grid[1], window[1])]  # [B, rows, h, columns, w, ...]
         rows.append(torch.cat([cell.flatten(3, 4).flatten(1, 2) for cell in cells], dim=2))
     return torch.cat(rows, dim=1)
