@@ -152,6 +152,7 @@ def test_turns_of_all_contenders(tmp_path, image_root, monkeypatch, capsys):
 def test_turns_of_contenders_in_processes_of_their_own(tmp_path, image_root, monkeypatch, capsys):
     config = save_config(make_config(tmp_path / 'run', image_root, **PLAIN), tmp_path / 'config.py')
     out = tmp_path / 'o.json'
+    monkeypatch.setattr('mmmim.analysis.turns.Here', None)  # in this process no contender can be built
     assert run_tool(monkeypatch, config, '--peers', 'hf', '--batch', 4, '--steps', 2, '--warmup', 0, '--no-memory',
                     '--own-processes', '--out', out) is None
     result = json.loads(out.read_text())
