@@ -82,13 +82,15 @@ def keep(result: dict, loaded: dict, args: argparse.Namespace, work_dir: str) ->
 
 def main() -> None:
     args = parse_args()
+    from mmmim.engine.ending import ending_at_once
     from mmmim.engine.launch import USER_ERRORS, end_with
-    try:
-        measure(args)
-    except USER_ERRORS as error:
-        end_with(error, None)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with ending_at_once():
+        try:
+            measure(args)
+        except USER_ERRORS as error:
+            end_with(error, None)
+        except KeyboardInterrupt:
+            sys.exit(130)
 
 
 if __name__ == '__main__':

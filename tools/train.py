@@ -35,10 +35,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    args = parse_args()
-    from torch import distributed as dist
-
+def train(args: argparse.Namespace) -> None:
     from mmmim.engine.launch import USER_ERRORS, build_runner, end_with, load_config
     runner = None
     try:
@@ -49,12 +46,17 @@ def main() -> None:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         runner = build_runner(cfg, args.launcher)
         runner.train()
-        if dist.is_initialized():  # its threads, left to the interpreter's end, abort the process now and then
-            dist.destroy_process_group()
     except USER_ERRORS as error:
         end_with(error, runner)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def main() -> None:
+    args = parse_args()
+    from mmmim.engine.ending import ending_at_once
+    with ending_at_once():
+        train(args)
 
 
 if __name__ == '__main__':
