@@ -2,6 +2,7 @@
 from .bgr import AsBGR
 from .cifar10 import CIFAR10
 from .collate import mim_collate
+from .color_jitter import ColorJitter
 from .file_list import IMAGE_EXTENSIONS, list_images
 from .image_folder import ImageFolder
 from .image_io import ImageReadError, ImageSource
@@ -16,7 +17,6 @@ from .seeded import SampleIndex, SeededDataset
 from .sharded_images import ShardedImages
 from .transforms import (
                          CenterCrop,
-                         ColorJitter,
                          FixedSizeCrop,
                          LoadImage,
                          PackImage,

@@ -29,12 +29,12 @@ import warnings
 from contextlib import contextmanager
 from functools import cached_property
 from math import ceil, floor
-from typing import Any, BinaryIO, Dict, Sequence, Tuple, Union
+from typing import Any, BinaryIO, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from .jpeg import decode_jpeg, resize_box
+from .jpeg import can_wait, decode_jpeg, resize_box
 from .planes import ImageReadError, high_byte, to_planes, wrong_channels
 
 Box = Tuple[float, float, float, float]
@@ -121,6 +121,17 @@ class ImageSource:
         # [height, width] or [height, width, C] each
         planes = [np.atleast_3d(np.asarray(plane)) for plane in planes]
         return planes[0] if len(planes) == 1 and planes[0].flags.writeable else np.concatenate(planes, axis=2)
+
+    def encoded_crop(self, box: Box, interpolation: str) -> Optional[bytes]:
+        """The file, if all of it is there, is a JPEG that is stored upright, and the box can be cut out of it later.
+
+        Raises :class:`ImageReadError` for what is no image.
+        """
+        if self._in_array or any(edge != int(edge) for edge in box):
+            return None
+        with _reading(self.path):
+            kind, _, orientation = self._header
+        return self._content if orientation == 1 and kind == 'JPEG' and can_wait(self._content, interpolation) else None
 
     def read(self) -> np.ndarray:
         """The whole upright image, ``[H, W, channels]`` uint8. Raises :class:`ImageReadError`."""

@@ -15,6 +15,7 @@ except ImportError:  # Pillow does it all
     simplejpeg = None
 
 _FILTERS = ('bilinear', 'bicubic')  # that torch has with antialiasing
+_SPACES = ('YCbCr', 'Gray')  # that become RGB in the same way everywhere
 
 
 def decode_jpeg(content: bytes, shrink: int, channels: int) -> Optional[np.ndarray]:
@@ -33,7 +34,7 @@ def decode_jpeg(content: bytes, shrink: int, channels: int) -> Optional[np.ndarr
         return None
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(content)
-        if space not in ('YCbCr', 'Gray'):
+        if space not in _SPACES:
             return None
         size = -(-height // shrink), -(-width // shrink)
         pixels = simplejpeg.decode_jpeg(content, 'RGB' if channels == 3 else 'GRAY', min_height=size[0],
@@ -41,6 +42,16 @@ def decode_jpeg(content: bytes, shrink: int, channels: int) -> Optional[np.ndarr
     except ValueError:
         return None
     return pixels if pixels.shape[:2] == size else None
+
+
+def can_wait(content: bytes, interpolation: str) -> bool:
+    """Whether a JPEG can be handed on as it is: what a device decodes and resizes, and not cut off at its end."""
+    if simplejpeg is None or interpolation not in _FILTERS or b'\xff\xd9' not in content[-64:]:
+        return False
+    try:
+        return simplejpeg.decode_jpeg_header(content)[2] in _SPACES
+    except ValueError:
+        return False
 
 
 def resize_box(pixels: np.ndarray, box: Tuple[float, float, float, float], size: Tuple[int, int],

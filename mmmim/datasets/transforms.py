@@ -3,7 +3,8 @@
 - ``img_path`` (str) or ``img`` (``[H, W, C]`` uint8) from the data set, with ``gt_label``, ``sample_idx``, ``seed`` and
   ``replaced`` where it has them;
 - ``source`` (:class:`~mmmim.datasets.image_io.ImageSource`) from :class:`LoadImage`, not decoded yet;
-- ``img`` (``[h, w, C]`` uint8) from one of the crops, which decode only what they need;
+- ``img`` (``[h, w, C]`` uint8) from one of the crops, which decode only what they need; or in its place ``encoded``
+  (:class:`~mmmim.datasets.encoded.EncodedCrop`), which is decoded on the device;
 - ``views`` (a list of such images) from what makes two views (:mod:`mmmim.datasets.two_views`).
 
 Random choices use NumPy's global generator, which :class:`~mmmim.datasets.seeded.SeededDataset` seeds for each sample.
@@ -18,6 +19,7 @@ from mmcv.transforms import BaseTransform
 
 from ..registry import TRANSFORMS
 from ..structures import DataSample
+from .encoded import EncodedCrop
 from .image_io import INTERPOLATIONS, Box, ImageSource
 
 Size = Union[int, Sequence[int]]
@@ -38,8 +40,10 @@ def _checked_range(name: str, values: Sequence[float]) -> Tuple[float, float]:
     return low, high
 
 
-def _image(results: dict) -> np.ndarray:
+def current_image(results: dict) -> np.ndarray:
     """``[h, w, C]``: what the last transform left, or the whole image if there was no crop."""
+    if 'encoded' in results:  # for a transform that needs the pixels after all
+        results['img'] = results.pop('encoded').read()
     if 'img' not in results:
         results['img'] = _source(results).read()
     return results['img']
@@ -60,12 +64,20 @@ class LoadImage(BaseTransform):
 
     Args:
         channels: What the image becomes; the table in :mod:`mmmim.datasets.image_io` says how.
+        decode: ``'worker'``, or ``'device'``: for training on a GPU whose images come as JPEGs faster than the
+            workers decode them. A worker then draws the crop, and the data preprocessor decodes the batch on its
+            device. What is no plain upright RGB or grey JPEG, and what goes through other transforms than a crop and a
+            flip, is decoded in the worker as ever.
     """
 
-    def __init__(self, channels: int = 3):
+    def __init__(self, channels: int = 3, decode: str = 'worker'):
         if not isinstance(channels, int) or channels < 1:
             raise ValueError(f'channels is {channels!r}; it must be a positive int')
-        self.channels = channels
+        if decode not in ('worker', 'device'):
+            raise ValueError(f"decode is {decode!r}; it can be 'worker' or 'device'")
+        if decode == 'device' and channels != 3:
+            raise ValueError(f"decode='device' is for images of 3 channels, and channels is {channels}")
+        self.channels, self.decode = channels, decode
         self._last: Optional[ImageSource] = None
 
     def transform(self, results: Dict) -> Dict:
@@ -78,7 +90,7 @@ class LoadImage(BaseTransform):
             source = ImageSource(image, self.channels)
         if path is not None:
             self._last = source
-        results['source'] = source
+        results['source'], results['decode'] = source, self.decode
         return results
 
     def __getstate__(self) -> dict:
@@ -107,9 +119,14 @@ class _Crop(BaseTransform):
         raise NotImplementedError
 
     def transform(self, results: Dict) -> Dict:
-        """Turn ``source`` into ``img``."""
+        """Turn ``source`` into ``img``, or into ``encoded``."""
         source = _source(results)
-        results['img'] = source.crop(self.box(*source.size), self.size, self.interpolation)
+        box = self.box(*source.size)
+        encoded = source.encoded_crop(box, self.interpolation) if results.get('decode') == 'device' else None
+        if encoded is None:
+            results['img'] = source.crop(box, self.size, self.interpolation)
+        else:
+            results['encoded'] = EncodedCrop(encoded, source.path, box, self.size, self.interpolation)
         return results
 
 
@@ -239,54 +256,12 @@ class RandomFlip(BaseTransform):
 
     def transform(self, results: Dict) -> Dict:
         """Draws one number, whatever ``prob``."""
-        image = _image(results)
-        results['img'] = image[:, ::-1] if np.random.rand() < self.prob else image
-        return results
-
-
-@TRANSFORMS.register_module()
-class ColorJitter(BaseTransform):
-    """Random brightness, contrast, saturation and hue in random order, as torchvision draws them; for RGB.
-
-    Args:
-        brightness, contrast, saturation: A factor is drawn from [max(0, 1 - x), 1 + x], or from the range (low, high).
-        hue: A shift is drawn from [-x, x], x at most 0.5, or from the range (low, high).
-
-    Raises:
-        ValueError: for a range that makes no sense; when used, for images that don't have 3 channels.
-    """
-
-    def __init__(self, brightness: Union[float, Sequence[float]] = 0, contrast: Union[float, Sequence[float]] = 0,
-                 saturation: Union[float, Sequence[float]] = 0, hue: Union[float, Sequence[float]] = 0):
-        import torchvision.transforms.v2  # noqa: F401  (here, because it takes a second; before workers are forked)
-        self.ranges = {}  # of those that change anything
-        for name, value in dict(brightness=brightness, contrast=contrast, saturation=saturation).items():
-            self._add(name, value, center=1, low=0, high=math.inf)
-        self._add('hue', hue, center=0, low=-0.5, high=0.5)
-
-    def _add(self, name: str, value: Union[float, Sequence[float]], center: float, low: float, high: float) -> None:
-        if isinstance(value, (int, float)):
-            if value < 0:
-                raise ValueError(f'{name} is {value}; it must not be negative')
-            value = (max(center - value, 0) if center else -value, center + value)
-        if not low <= value[0] <= value[1] <= high:
-            raise ValueError(f'{name} gives the range {tuple(value)}; it must be ordered and lie in [{low}, {high}]')
-        if tuple(value) != (center, center):
-            self.ranges[name] = tuple(value)
-
-    def transform(self, results: Dict) -> Dict:
-        """Change ``img``."""
-        from torchvision.transforms.v2 import functional
-        image = _image(results)
-        if image.shape[2] != 3:
-            raise ValueError(f'ColorJitter is for images of 3 channels, but this one has {image.shape[2]}: take it out '
-                             'of the pipeline')
-        image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        names = list(self.ranges)
-        for place in np.random.permutation(len(names)):
-            adjust = getattr(functional, f'adjust_{names[place]}')
-            image = adjust(image, np.random.uniform(*self.ranges[names[place]]))
-        results['img'] = image.numpy().transpose(1, 2, 0)
+        mirrored = np.random.rand() < self.prob
+        if 'encoded' in results:
+            results['encoded'] = results['encoded'].mirror() if mirrored else results['encoded']
+        else:
+            image = current_image(results)
+            results['img'] = image[:, ::-1] if mirrored else image
         return results
 
 
@@ -294,13 +269,16 @@ class ColorJitter(BaseTransform):
 class PackImage(BaseTransform):
     """The end of a pipeline: ``dict(inputs=uint8 tensor [C, H, W], data_samples=DataSample)``.
 
-    Where a transform made two views of the image, ``inputs`` is a list of two such tensors.
+    Where a transform made two views of the image, ``inputs`` is a list of two such tensors; where it is to be decoded
+    on the device, an :class:`~mmmim.datasets.encoded.EncodedCrop`.
     """
 
     def transform(self, results: Dict) -> Dict:
         """Without a crop before it, the whole image is packed at its own size."""
-        views = results.get('views')
-        inputs = _to_tensor(_image(results)) if views is None else [_to_tensor(view) for view in views]
+        if 'views' in results:
+            inputs = [_to_tensor(view) for view in results['views']]
+        else:
+            inputs = results['encoded'] if 'encoded' in results else _to_tensor(current_image(results))
         metainfo = dict(img_path=results.get('img_path', ''), sample_idx=results.get('sample_idx', -1),
                         replaced=results.get('replaced', []))
         if 'seed' in results:

@@ -48,6 +48,7 @@ class PixelShift(BaseTransform):
 
     def transform(self, results: Dict) -> Dict:
         """Turn ``source`` into ``views``."""
+        results['decode'] = 'worker'  # of which there is one, for two views
         master = self.flip.transform(self.master.transform(results)).pop('img')
         (h, w), (top, left) = self.size, np.random.randint(0, self.max_shift + 1, size=2)
         results['views'] = [master[:h, :w], master[top:top + h, left:left + w]]
@@ -73,5 +74,6 @@ class TwoCrops(BaseTransform):
 
     def transform(self, results: Dict) -> Dict:
         """Turn ``source`` into ``views``."""
+        results['decode'] = 'worker'
         results['views'] = [self.flip.transform(self.crop.transform(results)).pop('img') for _ in range(2)]
         return results

@@ -5,6 +5,7 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from ..datasets.encoded import EncodedCrop, decode_crops
 from ..registry import MODELS
 from .build import build_part
 
@@ -39,8 +40,13 @@ class MIMDataPreprocessor(BaseDataPreprocessor):
         self.register_buffer('_std', torch.tensor(std).reshape(1, -1, 1, 1), persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """``dict(inputs=uint8 [B, C, H, W] or a list of such, data_samples=list)`` to the same with float inputs."""
+        """``dict(inputs=uint8 [B, C, H, W] or a list of such, data_samples=list)`` to the same with float inputs.
+
+        Crops that are still encoded (``LoadImage(decode='device')``) are decoded here.
+        """
         inputs = data['inputs']
+        if isinstance(inputs, (list, tuple)) and any(isinstance(image, EncodedCrop) for image in inputs):
+            inputs = decode_crops(inputs, self.device)
         if isinstance(inputs, (list, tuple)) and inputs and inputs[0].ndim == 3:
             inputs = torch.stack(list(inputs))
         if isinstance(inputs, (list, tuple)):
