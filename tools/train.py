@@ -36,12 +36,16 @@ def parse_args() -> argparse.Namespace:
 
 
 def train(args: argparse.Namespace) -> None:
+    from mmengine.runner import find_latest_checkpoint
+
     from mmmim.engine.launch import USER_ERRORS, build_runner, end_with, load_config
     runner = None
     try:
         cfg = load_config(args.config, args.cfg_options, args.work_dir)
-        if args.resume:
-            cfg.resume, cfg.load_from = True, None if args.resume == 'auto' else args.resume
+        if args.resume and args.resume != 'auto':
+            cfg.resume, cfg.load_from = True, args.resume
+        elif args.resume and find_latest_checkpoint(cfg.work_dir):  # else it starts from load_from, if that is set
+            cfg.resume, cfg.load_from = True, None
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         runner = build_runner(cfg, args.launcher)

@@ -9,7 +9,7 @@ from .run_data import RunData, text
 
 MOST_DIFFERENCES = 60
 # what differs between any two runs and says nothing
-UNINTERESTING = ('work_dir', 'source', 'experiment_name', 'resume', 'load_from', 'launcher')
+UNINTERESTING = ('work_dir', 'source', 'experiment_name', 'resume', 'launcher')
 
 
 def probe_table(run: RunData) -> Optional[Markup]:

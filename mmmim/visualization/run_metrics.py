@@ -39,6 +39,8 @@ def describe(name: str) -> Metric:
         return Metric(TITLES[name], True)
     if 'loss' in name:
         return Metric('training loss' if name == 'loss' else name.replace('_', ' '))
+    if name.endswith('_accuracy'):  # of discriminators, in the log of training: shares
+        return Metric(name.replace('_', ' '))
     # MMEngine's metrics of these names are percentages
     percent = bool(re.search(r'(top[15]|accuracy|aAcc|mAcc|mIoU)\b', name))
     return Metric('learning rate' if name == 'lr' else name, percent)

@@ -49,6 +49,19 @@ def test_finished_run_resumes_to_nothing(undisturbed, tmp_path):
     assert read_curve(run) == curve
 
 
+def test_resume_starts_from_load_from_where_there_is_nothing_to_resume(tmp_path, image_root):
+    """The same command every time, as a cluster runs it: first from other weights, then from its own checkpoint."""
+    first = make_config(tmp_path / 'first', image_root, epochs=2)
+    train(save_config(first, tmp_path / 'first.py'))
+    again = make_config(tmp_path / 'again', image_root, epochs=2, base_lr=0.0,
+                        load_from=str(tmp_path / 'first/epoch_2.pth'))
+    config = save_config(again, tmp_path / 'again.py')
+    for iters in (1, 3):
+        train(config, '--resume', '--cfg-options', f'train_cfg.max_iters={iters}')
+        assert largest_difference(load_weights(tmp_path / 'first'), load_weights(tmp_path / 'again')) == 0
+    assert [line['iter'] for line in read_curve(tmp_path / 'again')] == [1, 2, 3]
+
+
 @pytest.mark.parametrize('group, workers', [(False, 0), (True, 1)], ids=['process', 'whole-group'])
 def test_sigterm_saves_and_ends_with_its_own_code(undisturbed, tmp_path, group, workers):
     _, config, weights, curve = undisturbed

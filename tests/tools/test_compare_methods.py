@@ -80,6 +80,7 @@ def test_seeds_differ_and_a_start_is_the_same_seeds_checkpoint(compared):
         written = (folder / f'out/more/seed{seed}.py').read_text()
         start = json.loads((folder / 'out/comparison.json').read_text())['rows']['a'][seed]['checkpoint']
         assert f"load_from = '{start}'" in written and f'seed{seed}/' in start
+        assert f'Load checkpoint from {start}' in (folder / f'out/more/seed{seed}.log').read_text()
 
 
 def test_what_is_done_is_not_repeated(compared):

@@ -20,6 +20,7 @@ from mmmim.visualization.report_page import write_report
 from mmmim.visualization.report_pictures import LEAK
 from mmmim.visualization.report_tables import differences
 from mmmim.visualization.run_data import load_runs
+from mmmim.visualization.run_metrics import describe
 
 SECTIONS = ['Pictures', 'Measurements', 'Curves', 'Settings', 'Speed and hardware', 'How to go on', 'Files']
 EVIL = '<script>alert("größe")</script>'
@@ -254,3 +255,9 @@ def test_the_tool_prints_the_path_and_ends_with_one_line(trained, tmp_path, monk
         with pytest.raises(SystemExit, match=message) as end:
             tool('a', name)
         assert len(str(end.value).splitlines()) == 2 and 'report.html' not in str(end.value)
+
+
+def test_a_discriminators_accuracies_are_shares_and_a_linear_probes_are_per_cent():
+    shares = describe('image_original_accuracy')
+    assert (shares.title, shares.percent) == ('image original accuracy', False)
+    assert describe('accuracy/top1').percent and describe('linear/top1').percent
