@@ -1,4 +1,5 @@
 """JPEGs that are decoded on the device, in a batch, instead of in the loading workers."""
+import warnings
 from dataclasses import dataclass, replace
 from typing import Dict, List, Sequence, Tuple, Union
 
@@ -34,25 +35,21 @@ class EncodedCrop:
         """The same crop the other way round."""
         return replace(self, mirrored=not self.mirrored)
 
-    def read(self) -> np.ndarray:
-        """``[height, width, 3]`` uint8, decoded here and now. Raises :class:`ImageReadError`."""
-        image = ImageSource(_File(self.content, self.path)).crop(self.box, self.size, self.interpolation)
-        return image[:, ::-1] if self.mirrored else image
-
-
-@dataclass(frozen=True)
-class _File:
-    content: bytes
-    path: str
-
     def read(self) -> bytes:
+        """The file, as :class:`ImageSource` asks for it."""
         return self.content
+
+    def pixels(self) -> np.ndarray:
+        """``[height, width, 3]`` uint8, decoded here and now. Raises :class:`ImageReadError`."""
+        image = ImageSource(self).crop(self.box, self.size, self.interpolation)
+        return image[:, ::-1] if self.mirrored else image
 
 
 def decode_crops(crops: Sequence[Union[EncodedCrop, Tensor]], device: Union[str, torch.device]) -> Tensor:
     """Decode a batch: on a GPU by nvJPEG, on the CPU by libjpeg-turbo, through torchvision.
 
     Images are decoded at their full size, as nvJPEG knows no other, then cut, resized with antialiasing and rounded.
+    What the device cannot decode is decoded on the CPU, with a warning.
 
     Args:
         crops: Some of them may be decoded already, ``[3, height, width]`` uint8: files that are no plain JPEG.
@@ -72,7 +69,7 @@ def decode_crops(crops: Sequence[Union[EncodedCrop, Tensor]], device: Union[str,
         if isinstance(crop, Tensor):
             made.append(crop.to(device, non_blocking=True).float())
         elif images[crop.path] is None:
-            pixels = np.ascontiguousarray(crop.read().transpose(2, 0, 1))
+            pixels = np.ascontiguousarray(crop.pixels().transpose(2, 0, 1))
             made.append(torch.from_numpy(pixels).to(device).float())
         else:
             made.append(_cut(images[crop.path], crop))
@@ -95,12 +92,16 @@ def _decode(files: Dict[str, EncodedCrop], device: Union[str, torch.device]) -> 
         return {}
     try:
         return dict(zip(files, decode([crop.content for crop in files.values()])))
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:  # of one file, it does not say which
         images = {}
         for path, crop in files.items():
             try:
                 images[path], = decode([crop.content])
-            except RuntimeError:
+            except RuntimeError as error:  # without the path, so that it is said once for all files like it
+                warnings.warn(f'{device} does not decode some JPEGs, which is done on the CPU: '
+                              f'{str(error).splitlines()[0]}', stacklevel=2)
                 images[path] = None
         return images
 

@@ -43,7 +43,7 @@ def _checked_range(name: str, values: Sequence[float]) -> Tuple[float, float]:
 def current_image(results: dict) -> np.ndarray:
     """``[h, w, C]``: what the last transform left, or the whole image if there was no crop."""
     if 'encoded' in results:  # for a transform that needs the pixels after all
-        results['img'] = results.pop('encoded').read()
+        results['img'] = results.pop('encoded').pixels()
     if 'img' not in results:
         results['img'] = _source(results).read()
     return results['img']
@@ -126,7 +126,7 @@ class _Crop(BaseTransform):
         if encoded is None:
             results['img'] = source.crop(box, self.size, self.interpolation)
         else:
-            results['encoded'] = EncodedCrop(encoded, source.path, box, self.size, self.interpolation)
+            results['encoded'] = EncodedCrop(encoded, source.path, tuple(map(int, box)), self.size, self.interpolation)
         return results
 
 
