@@ -5,25 +5,33 @@ import logging
 import os
 import time
 import uuid
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from mmengine.logging import print_log
 
+from .file_table import PathArray
+
 IMAGE_EXTENSIONS = ('jpg', 'jpeg', 'png', 'webp', 'bmp', 'gif', 'tif', 'tiff', 'ppm', 'pgm', 'npy')
 
 # A folder that changed less than this before it was listed may change again within one tick of a coarse file clock.
 _SETTLED_NS = 2 * 10**9
-_FORMAT = 1
+_FORMAT = 2
 
 
 def list_images(root: str, extensions: Iterable[str] = IMAGE_EXTENSIONS, cache_from: int = 10_000) -> List[str]:
+    """:func:`image_paths` as a list of strings."""
+    return image_paths(root, extensions, cache_from).tolist()
+
+
+def image_paths(root: str, extensions: Iterable[str] = IMAGE_EXTENSIONS, cache_from: int = 10_000) -> PathArray:
     """List the images under a folder.
 
     Symbolic links to files and to folders are followed, loops are cut; hidden files and folders are skipped. The list
-    of a folder with at least ``cache_from`` images is kept in ``<parent>/.<name>.mmmim-files.json``, or in the user's
-    cache folder when that can't be written, and used as long as no folder under ``root`` changes.
+    of a folder with at least ``cache_from`` images is kept in ``<parent>/.<name>.mmmim-files``, or in the user's cache
+    folder when that can't be written, and used as long as no folder under ``root`` changes.
 
     Args:
         root: The folder.
@@ -34,19 +42,20 @@ def list_images(root: str, extensions: Iterable[str] = IMAGE_EXTENSIONS, cache_f
         Paths relative to ``root``, with ``/``, sorted.
     """
     extensions = sorted({extension.lower().lstrip('.') for extension in extensions})
-    places = cache_places(root, 'files.json')
+    places = cache_places(root, 'files')
     for place in places:
-        files = _read_cache(place, root, extensions)
-        if files is not None:
-            return files
+        paths = _read_cache(place, root, extensions)
+        if paths is not None:
+            return paths
     started = time.time_ns()
     folders: Dict[str, int] = {}
     wanted = tuple(f'.{extension}' for extension in extensions)
-    files = sorted(file for file in walk(root, folders) if file.lower().endswith(wanted))
-    if len(files) >= cache_from:
-        content = dict(format=_FORMAT, extensions=extensions, listed_at=started, folders=folders, files=files)
-        write_to_first(places, lambda stream: stream.write(json.dumps(content).encode()))
-    return files
+    paths = PathArray(sorted(file for file in walk(root, folders) if file.lower().endswith(wanted)))
+    if len(paths) >= cache_from:
+        names = paths.to_bytes()
+        facts = dict(format=_FORMAT, extensions=extensions, listed_at=started, folders=folders, crc=zlib.crc32(names))
+        write_to_first(places, lambda stream: stream.write(json.dumps(facts).encode() + b'\n' + names))
+    return paths
 
 
 def walk(root: str, folders: Optional[Dict[str, int]] = None) -> Iterator[str]:
@@ -78,19 +87,18 @@ def walk(root: str, folders: Optional[Dict[str, int]] = None) -> Iterator[str]:
                         yield relative
 
 
-def _read_cache(place: Path, root: str, extensions: List[str]) -> Optional[List[str]]:
-    """The list, if there is one that still holds."""
+def _read_cache(place: Path, root: str, extensions: List[str]) -> Optional[PathArray]:
+    """The list, if there is one that still holds. The file has a line of facts about it (JSON), then the names."""
     try:
         with open(place, 'rb') as stream:
-            content = json.load(stream)
-        if content['format'] != _FORMAT or content['extensions'] != extensions:
+            facts, names = json.loads(stream.readline()), stream.read()
+        if facts['format'] != _FORMAT or facts['extensions'] != extensions or facts['crc'] != zlib.crc32(names):
             return None
-        settled_before = content['listed_at'] - _SETTLED_NS
-        for folder, modified in content['folders'].items():
+        settled_before = facts['listed_at'] - _SETTLED_NS
+        for folder, modified in facts['folders'].items():
             if modified > settled_before or os.stat(os.path.join(root, folder)).st_mtime_ns != modified:
                 return None
-        files = content['files']
-        return files if all(isinstance(file, str) for file in files) else None
+        return PathArray(names)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # missing or damaged: it is made anew
 

@@ -3,8 +3,11 @@ import os
 from collections import Counter
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
+import numpy as np
+
 from ..registry import DATASETS
-from .file_list import IMAGE_EXTENSIONS, list_images, walk
+from .file_list import IMAGE_EXTENSIONS, image_paths, list_images, walk
+from .file_table import FileTable, PathArray
 from .retrying import RetryingDataset
 
 
@@ -31,7 +34,7 @@ class ImageFolder(RetryingDataset):
             file the label is the place of that folder in alphabetical order, or in ``metainfo['classes']`` if given.
         extensions: File name extensions of images, without a dot, in any case.
         cache_from: The number of images from which the file list is cached, see
-            :func:`~mmmim.datasets.file_list.list_images`.
+            :func:`~mmmim.datasets.file_list.image_paths`.
         **kwargs: ``pipeline``, ``indices``, ``metainfo`` and the other options of MMEngine's ``BaseDataset``.
             ``data_prefix=dict(img_path=...)`` names a sub-folder that holds the images.
 
@@ -54,15 +57,18 @@ class ImageFolder(RetryingDataset):
         self.cache_from = cache_from
         super().__init__(ann_file=ann_file, data_root=data_root, **kwargs)
 
-    def load_data_list(self) -> List[dict]:
+    def full_init(self) -> None:
+        """As MMEngine's, without serialising: loading workers share the table as it is."""
+        self.serialize_data = False
+        super().full_init()
+
+    def load_data_list(self) -> FileTable:
         """One ``dict(img_path=relative path[, gt_label=int])`` for each image."""
         root = self.data_prefix['img_path']
         if not os.path.isdir(root):
             raise FileNotFoundError(f"there is no folder {root!r} (data_root and data_prefix['img_path'])")
         files, labels = self._annotated(root) if self.ann_file else self._found(root)
-        if labels is None:
-            return [dict(img_path=file) for file in files]
-        return [dict(img_path=file, gt_label=label) for file, label in zip(files, labels)]
+        return FileTable(files, labels)
 
     def get_data_info(self, idx: int) -> dict:
         """``img_path`` (full), ``sample_idx`` and, where there are labels, ``gt_label``."""
@@ -70,23 +76,31 @@ class ImageFolder(RetryingDataset):
         info['img_path'] = os.path.join(self.data_prefix['img_path'], info['img_path'])
         return info
 
-    def _found(self, root: str) -> Tuple[List[str], Optional[List[int]]]:
-        files = list_images(root, self.extensions, self.cache_from)
-        if not files:
+    def get_labels(self) -> np.ndarray:
+        self.full_init()
+        return super().get_labels() if self.data_list.labels is None else self.data_list.labels.copy()
+
+    get_labels.__doc__ = RetryingDataset.get_labels.__doc__
+
+    def _get_unserialized_subset(self, indices: Union[Sequence[int], int]) -> FileTable:
+        return FileTable.of(super()._get_unserialized_subset(indices))
+
+    def _found(self, root: str) -> Tuple[PathArray, Optional[np.ndarray]]:
+        files = image_paths(root, self.extensions, self.cache_from)
+        if not len(files):
             kinds = Counter(os.path.splitext(file)[1].lower() or 'no extension' for file in walk(root))
             found = ', '.join(f'{count} x {kind}' for kind, count in kinds.most_common(8)) or 'no files at all'
             raise ValueError(f'there are no images under {root!r}: found {found}; looked for '
                              f'{", ".join(self.extensions)} (option extensions). Hidden ones do not count.')
-        # the folder in root that an image lies in; '' for an image in root itself
-        names = [file.partition('/')[0] if '/' in file else '' for file in files]
+        names, counts = zip(*files.top_folders())  # '' for an image in root itself
         folders = sorted(set(names))
         if self.with_label is False or (self.with_label == 'auto' and ('' in folders or len(folders) < 2)):
             return files, None
         if '' in folders:
             raise ValueError('with_label=True needs every image in a folder of its class, but '
-                             f'{files[names.index("")]!r} lies directly in {root!r}')
+                             f'{files[sum(counts[:names.index("")])]!r} lies directly in {root!r}')
         classes = self._classes(folders, root)
-        return files, [classes[name] for name in names]
+        return files, np.repeat([classes[name] for name in names], counts)
 
     def _classes(self, folders: List[str], root: str) -> Dict[str, int]:
         """Class names and their labels."""

@@ -69,7 +69,7 @@ def test_cache_beside_the_folder(tmp_path, monkeypatch, user_cache):
     assert list_images(root, cache_from=4) == ['a/1.png', 'a/2.png', 'b/3.png']
     assert os.listdir(tmp_path) == ['photos']  # a small folder is not cached
     assert cached_twice(root, monkeypatch)
-    assert sorted(os.listdir(tmp_path)) == ['.photos.mmmim-files.json', 'photos']  # and no temporary file
+    assert sorted(os.listdir(tmp_path)) == ['.photos.mmmim-files', 'photos']  # and no temporary file
     assert not any(user_cache.iterdir())
     assert list_images(root, ['jpg'], cache_from=2) == []  # other extensions are another list
     assert list_images(root, cache_from=2) == ['a/1.png', 'a/2.png', 'b/3.png']
@@ -112,15 +112,36 @@ def test_a_folder_that_has_just_changed_is_not_trusted(tmp_path, monkeypatch):
     assert cached_twice(root, monkeypatch)
 
 
-@pytest.mark.parametrize('content', [b'', b'{"format": 1', b'[]', b'{"format": 1}', b'\x80\x04K\x01.', b'[' * 100_000])
-def test_a_damaged_cache_is_written_anew(tmp_path, monkeypatch, content):
-    root = tmp_path / 'photos'
+@pytest.mark.parametrize('damage', [
+    lambda kept: b'', lambda kept: b'{"format": 1', lambda kept: b'[]', lambda kept: b'{"format": 2}',
+    lambda kept: b'\x80\x04K\x01.', lambda kept: b'[' * 100_000,
+    lambda kept: kept[:-1],  # cut
+    lambda kept: kept.replace(b'2.png', b'3.png'),
+    lambda kept: kept.replace(b'"format": 2', b'"format": 1'),
+    lambda kept: kept[kept.index(b'\n'):]])
+def test_a_damaged_cache_is_written_anew(tmp_path, monkeypatch, damage):
+    root, place = tmp_path / 'photos', tmp_path / '.photos.mmmim-files'
     fill(root, '1.png', '2.png')
     age(root)
     assert cached_twice(root, monkeypatch)
-    (tmp_path / '.photos.mmmim-files.json').write_bytes(content)
+    kept = place.read_bytes()
+    place.write_bytes(damage(kept))
+    assert place.read_bytes() != kept
     assert list_images(root, cache_from=2) == ['1.png', '2.png']
-    assert json.loads((tmp_path / '.photos.mmmim-files.json').read_text())['files'] == ['1.png', '2.png']
+    facts, names = place.read_bytes().split(b'\n')
+    assert json.loads(facts)['folders'].keys() == {''} and names == b'1.png\x002.png\x00'
+    assert cached_twice(root, monkeypatch)
+
+
+def test_names_of_any_bytes_survive_the_cache(tmp_path, monkeypatch):
+    root = tmp_path / 'photos'
+    fill(root, 'two\nlines.png', 'Zürich/Über.png')
+    (root / os.fsdecode(b'no\xfftext.png')).write_bytes(b'')
+    age(root)
+    fresh = list_images(root, cache_from=2)
+    assert sorted(os.fsencode(name) for name in fresh) == sorted(
+        [b'two\nlines.png', 'Zürich/Über.png'.encode(), b'no\xfftext.png'])
+    assert cached_twice(root, monkeypatch) and list_images(root, cache_from=2) == fresh
 
 
 @pytest.mark.parametrize('obstacle', ['mode', 'access', 'failing write'])
@@ -146,12 +167,12 @@ def test_cache_goes_to_the_user_when_the_parent_is_read_only(tmp_path, monkeypat
     assert cached_twice(root, monkeypatch)
     assert os.listdir(parent) == ['photos']
     cached, = (user_cache / 'mmmim').iterdir()
-    assert cached.name.startswith('photos-') and cached.suffix == '.json'
+    assert cached.name.startswith('photos-') and cached.suffix == '.files'
     parent.chmod(0o755)
 
 
 def test_two_folders_of_one_name_do_not_share_a_user_cache(tmp_path):
-    first, second = (file_list.cache_places(tmp_path / name / 'photos', 'files.json')[1] for name in 'ab')
+    first, second = (file_list.cache_places(tmp_path / name / 'photos', 'files')[1] for name in 'ab')
     assert first != second and first.parent == second.parent
 
 

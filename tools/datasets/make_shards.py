@@ -103,8 +103,7 @@ def make_shards(root: str, out: str, limit: float) -> Tuple[int, int]:
     from mmmim.progress import Progress
     dataset = ImageFolder(root, pipeline=[], lazy_init=True)
     found = dataset.load_data_list()
-    files = [info['img_path'] for info in found]
-    labels = [info['gt_label'] for info in found] if 'gt_label' in found[0] else None
+    files, labels = found.paths.tolist(), None if found.labels is None else found.labels.tolist()
     if osp.commonpath([osp.abspath(root), osp.abspath(out)]) == osp.abspath(root):
         raise ValueError(f'{out} lies in {root}, the folder of the images: name another')
     os.makedirs(out, exist_ok=True)
