@@ -1,12 +1,59 @@
-"""Transformer blocks: timm's, with the initialisation of MAE and the attention backend chosen by measurement."""
+"""Transformer blocks: timm's, with the initialisation of MAE, an MLP that keeps less for the backward pass, and the
+attention backend chosen by measurement."""
 from functools import partial
-from typing import Sequence, Tuple, Union
+from typing import Any, Optional, Sequence, Tuple, Union
 
 import torch
+from timm.layers import Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
+# From this width on GELU takes so little of a block's time that it is computed again in the backward pass (below it
+# more than 2% of a step).
+RECOMPUTED_FROM = 384
+
+
+class _LinearOfGELU(torch.autograd.Function):
+    """``linear(gelu(x), weight, bias)``, which keeps ``x`` and not ``gelu(x)`` for the backward pass."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.linear(F.gelu(x), weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        rows = grad.flatten(0, -2)
+        return (torch.ops.aten.gelu_backward(grad @ weight, x) if of_x else None,
+                rows.t() @ F.gelu(x).flatten(0, -2) if of_weight else None,
+                rows.sum(0) if of_bias else None)
+
+
+def _is_plain(linear: nn.Module) -> bool:
+    return type(linear) is nn.Linear and not (linear._forward_pre_hooks or linear._forward_hooks
+                                              or linear._backward_pre_hooks or linear._backward_hooks)
+
+
+class LeanMlp(Mlp):
+    """timm's MLP with GELU and without dropout, whose hidden values are kept once and not twice for the backward pass.
+
+    That is a sixth of what a pre-training step of ViT-B keeps. Compiled code decides by itself what to keep, and a
+    layer that was replaced, or that somebody watches or prunes by hooks, is called as it is.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc1(x)
+        needed = torch.is_grad_enabled() and x.requires_grad
+        if torch.compiler.is_compiling() or not needed or not _is_plain(self.fc2) or type(self.act) is not nn.GELU:
+            return self.fc2(self.act(x))
+        return _LinearOfGELU.apply(x, self.fc2.weight.to(x.dtype), self.fc2.bias.to(x.dtype))  # x has autocast's type
 
 
 def build_blocks(embed_dim: int, depth: int, num_heads: int, mlp_ratio: float = 4.0,
@@ -21,8 +68,9 @@ def build_blocks(embed_dim: int, depth: int, num_heads: int, mlp_ratio: float = 
                          'and the heads must divide the width')
     if isinstance(drop_path_rates, (int, float)):
         drop_path_rates = [float(drop_path_rates)] * depth
+    mlp = LeanMlp if embed_dim >= RECOMPUTED_FROM else Mlp
     blocks = nn.ModuleList(
-        Block(embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm, drop_path=rate)
+        Block(embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm, drop_path=rate, mlp_layer=mlp)
         for rate in drop_path_rates)
     if compiled:
         for block in blocks:
