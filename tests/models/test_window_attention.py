@@ -4,6 +4,7 @@ import torch
 from timm.models.vision_transformer import Attention
 from torch.nn import functional as F
 
+from mmmim.models.backbones import window_attention
 from mmmim.models.backbones.relative_positions import (
     DecomposedPositions,
     PositionBias,
@@ -213,3 +214,26 @@ def test_fused_attention_of_long_maps_equals_plain_products(rel_pos, monkeypatch
     ours.alike = 3
     assert torch.equal(ours(x), plain)
     assert calls == [1] and LONG > 1025  # a class token and 512 x 512 pixels are not long
+
+
+@pytest.mark.parametrize('window', [None, (3, 2)])
+@pytest.mark.parametrize('rel_pos', [None, 'bias', 'decomposed'])
+def test_heads_one_after_another_are_the_heads_together(rel_pos, window, monkeypatch):
+    grid = (5, 4)
+    positions = {'bias': lambda: PositionBias(HEADS, window or grid).double(),
+                 'decomposed': lambda: DecomposedPositions(DIM // HEADS, window or grid).double()}
+    _, attn = attention(grid, window, positions[rel_pos]() if rel_pos else None)
+    attn.fused_attn = False
+    calls, products = [], window_attention._by_products
+    monkeypatch.setattr(window_attention, '_by_products',
+                        lambda *args: calls.append(args[0].shape[1]) or products(*args))
+    results = []
+    for limit in (1 << 30, 1):
+        monkeypatch.setattr(window_attention, 'TOGETHER', limit)
+        calls.clear()
+        x = draw(grid).requires_grad_()
+        out = attn(x)
+        results.append([out, *torch.autograd.grad(out.square().sum(), [x, *attn.parameters()])])
+        assert set(calls) == {HEADS if limit > 1 else 1}
+    for together, apart in zip(*results):
+        torch.testing.assert_close(apart, together, rtol=1e-10, atol=1e-10)

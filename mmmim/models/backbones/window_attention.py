@@ -19,6 +19,9 @@ Grid = Tuple[int, int]
 # the whole map keep no more than so many bytes.
 LONG = 1536
 KEPT = 2 << 30
+# Heads are computed together as long as their weights take no more than this: a step needs several times as much for a
+# moment, and more of them at once are not faster.
+TOGETHER = 128 << 20
 
 
 class DenseAttention(nn.Module):
@@ -86,12 +89,20 @@ class DenseAttention(nn.Module):
             x = F.scaled_dot_product_attention(q, k, F.pad(v, (0, q.shape[3] - v.shape[3])), bias, scale=scale)
             x = x[..., :self.head_dim]
         else:
-            products = (q * scale) @ k.transpose(2, 3)
-            products = products if bias is None else products + bias
-            with torch.autocast(q.device.type, enabled=False):  # computed in float32 anyway, but not kept in it
-                weights = products.softmax(-1)
-            x = weights @ v
+            heads = max(1, TOGETHER // (q.shape[0] * q.shape[2]**2 * q.element_size()))
+            biases = [None] * len(q.split(heads, dim=1)) if bias is None else bias.split(heads)
+            parts = zip(*(part.split(heads, dim=1) for part in (q * scale, k, v)), biases)
+            x = torch.cat([_by_products(*part) for part in parts], dim=1)
         return x
+
+
+def _by_products(q: Tensor, k: Tensor, v: Tensor, bias: Optional[Tensor]) -> Tensor:
+    """Attention by plain matrix products, queries already scaled: ``[B, heads, T, d]`` to the same."""
+    products = q @ k.transpose(2, 3)
+    products = products if bias is None else products + bias
+    with torch.autocast(q.device.type, enabled=False):  # computed in float32 anyway, but not kept in it
+        weights = products.softmax(-1)
+    return weights @ v
 
 
 def _bands(length: int, step: int) -> List[Tuple[int, int, int]]:
