@@ -58,12 +58,20 @@ class ImageFolder(RetryingDataset):
         super().__init__(ann_file=ann_file, data_root=data_root, **kwargs)
 
     def full_init(self) -> None:
-        """As MMEngine's, without serialising: loading workers share the table as it is."""
-        self.serialize_data = False
+        """As MMEngine's, but loading workers share a table as it is; a subclass's list is serialised, if asked for."""
+        if self._fully_initialized:
+            return
+        wanted, self.serialize_data = self.serialize_data, False
         super().full_init()
+        if wanted and not isinstance(self.data_list, FileTable):
+            self.serialize_data = True
+            self.data_bytes, self.data_address = self._serialize_data()
 
     def load_data_list(self) -> FileTable:
-        """One ``dict(img_path=relative path[, gt_label=int])`` for each image."""
+        """One ``dict(img_path=relative path[, gt_label=int])`` for each image.
+
+        A subclass may return a list of dictionaries instead; those of a table are made anew each time they are read.
+        """
         root = self.data_prefix['img_path']
         if not os.path.isdir(root):
             raise FileNotFoundError(f"there is no folder {root!r} (data_root and data_prefix['img_path'])")
@@ -78,12 +86,15 @@ class ImageFolder(RetryingDataset):
 
     def get_labels(self) -> np.ndarray:
         self.full_init()
-        return super().get_labels() if self.data_list.labels is None else self.data_list.labels.copy()
+        table = getattr(self, 'data_list', None)  # a subset of what was serialised has no list
+        labels = table.labels if isinstance(table, FileTable) else None
+        return super().get_labels() if labels is None else labels.copy()
 
     get_labels.__doc__ = RetryingDataset.get_labels.__doc__
 
-    def _get_unserialized_subset(self, indices: Union[Sequence[int], int]) -> FileTable:
-        return FileTable.of(super()._get_unserialized_subset(indices))
+    def _get_unserialized_subset(self, indices: Union[Sequence[int], int]) -> Sequence[dict]:
+        subset = super()._get_unserialized_subset(indices)
+        return FileTable.of(subset) if isinstance(self.data_list, FileTable) else subset
 
     def _found(self, root: str) -> Tuple[PathArray, Optional[np.ndarray]]:
         files = image_paths(root, self.extensions, self.cache_from)

@@ -8,6 +8,7 @@ from timm.layers import Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
 # From this width on GELU takes so little of a block's time that it is computed again in the backward pass (below it
@@ -17,6 +18,7 @@ RECOMPUTED_FROM = 384
 
 class _LinearOfGELU(torch.autograd.Function):
     """``linear(gelu(x), weight, bias)``, which keeps ``x`` and not ``gelu(x)`` for the backward pass."""
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -30,30 +32,42 @@ class _LinearOfGELU(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
-        rows = grad.flatten(0, -2)
+        rows = grad.reshape(-1, grad.shape[-1])
         return (torch.ops.aten.gelu_backward(grad @ weight, x) if of_x else None,
-                rows.t() @ F.gelu(x).flatten(0, -2) if of_weight else None,
+                rows.t() @ F.gelu(x).reshape(-1, x.shape[-1]) if of_weight else None,
                 rows.sum(0) if of_bias else None)
 
 
-def _is_plain(linear: nn.Module) -> bool:
-    return type(linear) is nn.Linear and not (linear._forward_pre_hooks or linear._forward_hooks
-                                              or linear._backward_pre_hooks or linear._backward_hooks)
-
-
 class LeanMlp(Mlp):
-    """timm's MLP with GELU and without dropout, whose hidden values are kept once and not twice for the backward pass.
+    """timm's MLP, whose hidden values are kept once and not twice for the backward pass.
 
-    That is a sixth of what a pre-training step of ViT-B keeps. Compiled code decides by itself what to keep, and a
-    layer that was replaced, or that somebody watches or prunes by hooks, is called as it is.
+    That is a sixth of what a pre-training step of ViT-B keeps. It is computed as timm's is where a layer was replaced
+    or is watched by hooks, and in compiled or traced code, whose compiler decides by itself what to keep.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.fc1(x)
-        needed = torch.is_grad_enabled() and x.requires_grad
-        if torch.compiler.is_compiling() or not needed or not _is_plain(self.fc2) or type(self.act) is not nn.GELU:
-            return self.fc2(self.act(x))
-        return _LinearOfGELU.apply(x, self.fc2.weight.to(x.dtype), self.fc2.bias.to(x.dtype))  # x has autocast's type
+        if not torch.jit.is_scripting():
+            if self._keeps_less(x):
+                return self._activate_and_project(x)
+        return self.drop2(self.fc2(self.norm(self.drop1(self.act(x)))))
+
+    @torch.jit.unused
+    def _keeps_less(self, x: Tensor) -> bool:
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or not (torch.is_grad_enabled() and x.requires_grad):
+            return False
+        if type(self.fc2) is not nn.Linear or self.fc2.bias is None or type(self.act) is not nn.GELU:
+            return False
+        kind, steps = x.device.type, (self.act, self.drop1, self.norm, self.fc2, self.drop2)
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.fc2.weight.dtype
+        return (x.dtype == dtype and self.act.approximate == 'none' and type(self.norm) is nn.Identity
+                and self.drop1.p == self.drop2.p == 0 and not _has_any_global_hook()
+                and not any(step._forward_pre_hooks or step._forward_hooks or step._backward_pre_hooks
+                            or step._backward_hooks for step in steps))
+
+    @torch.jit.unused
+    def _activate_and_project(self, x: Tensor) -> Tensor:
+        return _LinearOfGELU.apply(x, self.fc2.weight.to(x.dtype), self.fc2.bias.to(x.dtype))
 
 
 def build_blocks(embed_dim: int, depth: int, num_heads: int, mlp_ratio: float = 4.0,

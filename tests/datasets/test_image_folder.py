@@ -1,4 +1,5 @@
 """Labels, replacement of bad images, and the errors a user meets."""
+import pickle
 
 import numpy as np
 import pytest
@@ -42,6 +43,43 @@ def test_class_folders(tmp_path):
     assert given.get_labels().tolist() == [2, 2, 0]
     with pytest.raises(ValueError, match="does not have the folders \\['dog'\\]"):
         ImageFolder(str(tmp_path), metainfo=dict(classes=['cat']))
+
+
+class Dogs(ImageFolder):
+    """A subclass with lists of dictionaries, as MMEngine's data sets have them."""
+
+    def load_data_list(self):
+        return [dict(info, caption=f'no {place}') for place, info in enumerate(super().load_data_list())]
+
+    def filter_data(self):
+        return [info for info in self.data_list if info['gt_label'] == 1]
+
+
+@pytest.mark.parametrize('serialize', [True, False])
+@pytest.mark.parametrize('base', [Dogs, ImageFolder])
+def test_subsets_and_subclasses_with_lists(base, serialize, tmp_path):
+    fill(tmp_path, 'cat/0.png', 'dog/1.png', 'dog/2.png', 'dog/3.png')
+    dataset = base(str(tmp_path), pipeline=PIPELINE, serialize_data=serialize)
+    names = ['1.png', '2.png', '3.png'] if base is Dogs else ['0.png', '1.png', '2.png', '3.png']
+    labels = [1, 1, 1] if base is Dogs else [0, 1, 1, 1]
+
+    def check(found, places):
+        assert len(found) == len(places) and found.get_labels().tolist() == [labels[place] for place in places]
+        for index, place in enumerate(places):
+            info = found.get_data_info(index)
+            assert info['img_path'].endswith(names[place]) and info['gt_label'] == labels[place]
+            assert info.get('caption') == (f'no {place + 1}' if base is Dogs else None)
+            assert int(found[index]['inputs'][0, 0, 0]) == int(names[place][0])
+
+    check(dataset, range(len(names)))
+    check(dataset.get_subset([2, 0]), [2, 0])
+    check(dataset.get_subset(2), [0, 1])
+    check(pickle.loads(pickle.dumps(dataset)), range(len(names)))
+    check(base(str(tmp_path), pipeline=PIPELINE, serialize_data=serialize, indices=[1]), [1])
+    lazy = base(str(tmp_path), pipeline=PIPELINE, serialize_data=serialize, lazy_init=True)
+    lazy.full_init()
+    lazy.get_subset_([-1 + len(names)])
+    check(lazy, [len(names) - 1])
 
 
 @pytest.mark.parametrize('names', [('1.png', '2.png'), ('a/1.png', 'a/2.png'), ('a/1.png', 'b/2.png', '3.png')])

@@ -78,22 +78,68 @@ def test_frozen_layers(frozen):
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize('change', ['hook', 'prune', 'replace'])
-def test_a_layer_that_was_changed_is_called_as_it_is(change):
+CHANGES = {
+    'hook': lambda mlp, seen: mlp.fc2.register_forward_hook(lambda module, inputs, out: seen.append(module) or 2 * out),
+    'hook of the activation': lambda mlp, seen: mlp.act.register_forward_hook(
+        lambda module, inputs, out: seen.append(module) or 2 * out),
+    'prune': lambda mlp, seen: prune.l1_unstructured(mlp.fc2, 'weight', amount=0.5),
+    'replace': lambda mlp, seen: setattr(mlp, 'fc2', torch.nn.Sequential(mlp.fc2, torch.nn.Tanh())),
+    'tanh': lambda mlp, seen: setattr(mlp, 'act', torch.nn.GELU('tanh')),
+    'relu': lambda mlp, seen: setattr(mlp, 'act', torch.nn.ReLU()),
+    'dropout': lambda mlp, seen: setattr(mlp, 'drop1', torch.nn.Dropout(0.5)),
+    'norm': lambda mlp, seen: setattr(mlp, 'norm', torch.nn.LayerNorm(4 * 24)),
+    'no bias': lambda mlp, seen: setattr(mlp.fc2, 'bias', None)}
+
+
+@pytest.mark.parametrize('autocast', [False, True])
+@pytest.mark.parametrize('change', CHANGES)
+def test_a_part_that_was_changed_is_called_as_it_is(change, autocast):
     plain, lean, x = both()
     seen = []
+    results = []
     for mlp in (plain, lean):
-        if change == 'hook':
-            mlp.fc2.register_forward_hook(lambda module, inputs, out: seen.append(module) or 2 * out)
-        elif change == 'prune':
-            prune.random_unstructured(mlp.fc2, 'weight', amount=0.5)
-        else:
-            mlp.fc2 = torch.nn.Sequential(mlp.fc2, torch.nn.Tanh())
-    if change == 'prune':
-        lean.load_state_dict(plain.state_dict())
-    for one, other in zip(run(lean, x), run(plain, x)):
+        CHANGES[change](mlp, seen)
+        torch.manual_seed(1)
+        results.append(run(mlp, x, autocast))
+    assert len(results[0]) == len(results[1])
+    for one, other in zip(*results):
+        assert torch.equal(one, other)
+    assert len(seen) == (2 if change.startswith('hook') else 0)
+
+
+def test_an_adapter_that_leaves_the_type_of_autocast():
+    plain, lean, x = both()
+    for mlp in (plain, lean):
+        mlp.fc1.register_forward_hook(lambda module, inputs, out: out.float())
+    for one, other in zip(run(lean, x, autocast=True), run(plain, x, autocast=True)):
+        assert torch.equal(one, other)
+
+
+def test_gradients_for_each_sample_and_for_several_outputs():
+    plain, lean, x = both(torch.float64)
+    results = []
+    for mlp in (plain, lean):
+        weights = {name: parameter.detach() for name, parameter in mlp.named_parameters()}
+
+        def loss(given, sample):
+            return torch.func.functional_call(mlp, given, (sample, )).square().sum()
+
+        each = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, x)
+        images = x.clone().requires_grad_()
+        out = mlp(images)
+        batched, = torch.autograd.grad(out, images, torch.stack([torch.ones_like(out), out.detach()]),
+                                       is_grads_batched=True)
+        results.append([*each.values(), batched])
+    for one, other in zip(*results):
         torch.testing.assert_close(one, other)
-    assert len(seen) == (2 if change == 'hook' else 0)
+
+
+@pytest.mark.parametrize('export', [lambda mlp, x: torch.jit.trace(mlp, x), lambda mlp, x: torch.jit.script(mlp)],
+                         ids=['trace', 'script'])
+def test_exported_by_torchscript(export, tmp_path):
+    _, lean, x = both()
+    export(lean.eval(), x).save(str(tmp_path / 'mlp.pt'))
+    assert torch.equal(torch.jit.load(str(tmp_path / 'mlp.pt'))(x), lean(x))
 
 
 def test_compiled_by_dynamo():

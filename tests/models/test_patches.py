@@ -8,6 +8,7 @@ from mmmim.models.patches import (
     gather_patches,
     grid_size,
     normalize_patches,
+    patch_statistics,
     patchify,
     to_2tuple,
     unpatchify,
@@ -86,3 +87,9 @@ def test_the_error_names_an_image_size_that_fits():
 def test_patches_that_do_not_fill_the_grid_are_refused(grid, dim):
     with pytest.raises(ValueError, match=f'4 patches of {dim} values do not fill a {grid[0]}x{grid[1]} grid of 4x4'):
         unpatchify(torch.zeros(1, 4, dim), 4, grid)
+
+
+def test_variance_in_float16_does_not_overflow():
+    patches = torch.rand(1, 4, 768, generator=torch.Generator().manual_seed(0)).mul(255).half()
+    _, var = patch_statistics(patches)
+    torch.testing.assert_close(var.double(), patches.double().var(-1, keepdim=True), rtol=5e-3, atol=0)

@@ -237,3 +237,9 @@ def test_heads_one_after_another_are_the_heads_together(rel_pos, window, monkeyp
         assert set(calls) == {HEADS if limit > 1 else 1}
     for together, apart in zip(*results):
         torch.testing.assert_close(apart, together, rtol=1e-10, atol=1e-10)
+
+
+def test_no_images_are_no_error():
+    _, attn = attention((4, 5))
+    attn.fused_attn = False
+    assert attn(torch.empty(0, 20, DIM, dtype=torch.float64)).shape == (0, 20, DIM)

@@ -89,7 +89,7 @@ class DenseAttention(nn.Module):
             x = F.scaled_dot_product_attention(q, k, F.pad(v, (0, q.shape[3] - v.shape[3])), bias, scale=scale)
             x = x[..., :self.head_dim]
         else:
-            heads = max(1, TOGETHER // (q.shape[0] * q.shape[2]**2 * q.element_size()))
+            heads = max(1, TOGETHER // max(1, q.shape[0] * q.shape[2]**2 * q.element_size()))
             biases = [None] * len(q.split(heads, dim=1)) if bias is None else bias.split(heads)
             parts = zip(*(part.split(heads, dim=1) for part in (q * scale, k, v)), biases)
             x = torch.cat([_by_products(*part) for part in parts], dim=1)
