@@ -38,6 +38,13 @@ class _LinearOfGELU(torch.autograd.Function):
                 rows.sum(0) if of_bias else None)
 
 
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """The type that a matrix product with ``x`` is computed in: autocast's where it is on, else its own."""
+    kind = x.device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # not for the device 'meta'
+    return torch.get_autocast_dtype(kind) if on else x.dtype
+
+
 class LeanMlp(Mlp):
     """timm's MLP, whose hidden values are kept once and not twice for the backward pass.
 
@@ -58,10 +65,9 @@ class LeanMlp(Mlp):
             return False
         if type(self.fc2) is not nn.Linear or self.fc2.bias is None or type(self.act) is not nn.GELU:
             return False
-        kind, steps = x.device.type, (self.act, self.drop1, self.norm, self.fc2, self.drop2)
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.fc2.weight.dtype
-        return (x.dtype == dtype and self.act.approximate == 'none' and type(self.norm) is nn.Identity
-                and self.drop1.p == self.drop2.p == 0 and not _has_any_global_hook()
+        steps = self.act, self.drop1, self.norm, self.fc2, self.drop2
+        return (x.dtype == compute_dtype(self.fc2.weight) and self.act.approximate == 'none'
+                and type(self.norm) is nn.Identity and self.drop1.p == self.drop2.p == 0 and not _has_any_global_hook()
                 and not any(step._forward_pre_hooks or step._forward_hooks or step._backward_pre_hooks
                             or step._backward_hooks for step in steps))
 
@@ -135,9 +141,7 @@ def prefers_fused_attention(device_type: str, dtype: torch.dtype) -> bool:
 
 def run_blocks(blocks: nn.ModuleList, x: Tensor) -> Tensor:
     """``[B, T, D]`` through the blocks, with the attention backend for the type that is really computed in."""
-    kind = x.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-    fused = prefers_fused_attention(kind, dtype)
+    fused = prefers_fused_attention(x.device.type, compute_dtype(x))
     for block in blocks:
         block.attn.fused_attn = fused
         x = block(x)

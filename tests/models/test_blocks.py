@@ -153,3 +153,9 @@ def test_wide_blocks_are_lean():
     wide, narrow = (build_blocks(width, 1, 2)[0].mlp for width in (RECOMPUTED_FROM, RECOMPUTED_FROM - 2))
     assert type(wide) is LeanMlp and type(narrow) is Mlp
     assert wide.state_dict().keys() == narrow.state_dict().keys()
+
+
+def test_shapes_on_the_meta_device():
+    block = build_blocks(RECOMPUTED_FROM, 1, 2).to('meta')
+    x = torch.empty(2, 5, RECOMPUTED_FROM, device='meta', requires_grad=True)
+    assert block[0](x).shape == blocks.run_blocks(block, x).shape == x.shape

@@ -6,7 +6,7 @@ from timm.models.beit import Beit
 from torch import Tensor
 
 from ...registry import MODELS
-from ..blocks import prefers_fused_attention
+from ..blocks import compute_dtype, prefers_fused_attention
 from ..freezing import freeze_all_but_last
 from ..patches import Size, grid_size, to_2tuple
 from .base import BaseEncoder
@@ -93,9 +93,8 @@ class RelativeViT(BaseEncoder):
         """Embedded patches ``[B, L, D]`` through the blocks, the class token in front: ``[B, 1 + L, D]``."""
         x = torch.cat([self.cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
         bias = None if self.rel_pos_bias is None else self.rel_pos_bias()
-        kind = x.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        fused = prefers_fused_attention(x.device.type, compute_dtype(x))
         for block in self.blocks:
-            block.attn.fused_attn = prefers_fused_attention(kind, dtype)
+            block.attn.fused_attn = fused
             x = block(x, shared_rel_pos_bias=bias)
         return self.norm(x)
