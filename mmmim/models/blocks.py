@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
-# From this width on GELU is computed again in the backward pass, which takes 2 to 3% of a step on a CPU. Narrower models
-# keep little that could be saved.
+# From this width on GELU is computed again in the backward pass, which takes 2 to 3% of a step on a CPU. Narrower
+# models keep little that could be saved.
 RECOMPUTED_FROM = 384
 
 

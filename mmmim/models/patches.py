@@ -88,8 +88,8 @@ def patch_statistics(patches: Tensor) -> Tuple[Tensor, Tensor]:
 
 
 def _variance(centered: Tensor) -> Tensor:
-    # torch.var goes through the values one by one on a CPU, which takes fifty times as long; a square of the norm alone
-    # would overflow in float16
+    # torch.var goes through the values one by one on a CPU: fifty times as long. A square of the norm alone would
+    # overflow in float16
     return (torch.linalg.vector_norm(centered, dim=-1, keepdim=True) / (centered.shape[-1] - 1)**0.5)**2
 
 
