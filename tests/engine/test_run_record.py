@@ -1,9 +1,13 @@
 """run.json: the facts of a run for whoever reads its work dir."""
 import json
+import signal
 
 import pytest
 import torch
 from harness import make_config, train_here
+from mmengine.hooks import Hook
+
+from mmmim.registry import HOOKS
 
 
 def _run(work_dir, images, **overrides):
@@ -37,6 +41,23 @@ def test_a_resumed_run_adds_a_session_and_counts_no_step_twice(tmp_path, image_r
     assert [(s['from_iter'], s['to_iter']) for s in second['sessions']] == [(0, 5), (5, 12)]
     assert second['sessions'][0]['seconds'] == pytest.approx(first['sessions'][0]['seconds'] * 5 / 6)
     assert second['finished']
+
+
+@pytest.mark.parametrize('stopped_at', [1, 3])
+def test_a_run_that_is_asked_to_stop_counts_the_step_it_has_saved(tmp_path, image_root, stopped_at):
+    @HOOKS.register_module(name=f'AskToStop{stopped_at}', force=True)
+    class AskToStop(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if runner.iter + 1 == stopped_at:
+                signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        _run(tmp_path / 'run', image_root, custom_hooks=[dict(type=f'AskToStop{stopped_at}')])
+    stopped = json.loads((tmp_path / 'run/run.json').read_text())
+    assert [(s['from_iter'], s['to_iter']) for s in stopped['sessions']] == [(0, stopped_at)]
+    assert not stopped['finished'] and stopped['sessions'][0]['images_per_second'] > 0
+    record = _run(tmp_path / 'run', image_root, resume=True)
+    assert [(s['from_iter'], s['to_iter']) for s in record['sessions']] == [(0, stopped_at), (stopped_at, 12)]
 
 
 def test_a_torn_record_does_not_stop_a_resume(tmp_path, image_root):

@@ -31,9 +31,11 @@ class RunRecordHook(Hook):
     def __init__(self) -> None:
         self.record: Dict[str, Any] = {}
         self.seconds = self.data_seconds = 0.0
+        self.done = 0
 
     def before_train(self, runner) -> None:
         self.seconds = self.data_seconds = 0.0
+        self.done = runner.iter
         if runner.rank != 0:
             return
         self.path = osp.join(runner.work_dir, 'run.json')
@@ -64,6 +66,7 @@ class RunRecordHook(Hook):
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:
         self.seconds += runner.message_hub.get_scalar('train/time').current()
         self.data_seconds += runner.message_hub.get_scalar('train/data_time').current()
+        self.done = runner.iter + 1  # a run that is asked to stop saves and ends before the loop counts this one
 
     def after_train_epoch(self, runner) -> None:
         self._update(runner)
@@ -84,9 +87,9 @@ class RunRecordHook(Hook):
     def _update(self, runner) -> None:
         if not self.record or runner.rank != 0:
             return
-        steps = runner.iter - self.session['from_iter']
+        steps = self.done - self.session['from_iter']
         images = steps * self.record['batch'] * self.record['accumulation'] * self.record['processes']
-        self.session.update(to_iter=runner.iter, seconds=round(self.seconds, 2))
+        self.session.update(to_iter=self.done, seconds=round(self.seconds, 2))
         if self.seconds:
             self.session.update(images_per_second=round(images / self.seconds, 2),
                                 data_share=round(self.data_seconds / self.seconds, 4))
