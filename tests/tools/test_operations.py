@@ -7,7 +7,7 @@ import pytest
 import torch
 from harness import ROOT, make_config, save_config
 
-from mmmim.analysis.operations import ELEMENTWISE, OUTSIDE, kind_of, share_by_kind
+from mmmim.analysis.operations import ELEMENTWISE, OUTSIDE, UNCOUNTED, kind_of, share_by_kind
 
 
 @pytest.mark.parametrize('name, kind', [
@@ -30,6 +30,18 @@ def test_shares_follow_where_the_time_is_spent():
     assert sum(shares.values()) == pytest.approx(1) and ELEMENTWISE in shares and OUTSIDE in shares
     mostly = share_by_kind(lambda x: torch.softmax(x, 1), data, torch.device('cpu'), steps=5)
     assert next(iter(mostly)) == 'attention: softmax'
+
+
+def test_steps_before_the_one_that_counts_leave_no_share():
+    weight, data, done = torch.randn(800, 800), torch.randn(800, 800), []
+
+    def step(x):
+        done.append(1)
+        return torch.softmax(x, 1) if len(done) % (UNCOUNTED + 1) else x @ weight
+
+    shares = share_by_kind(step, data, torch.device('cpu'), steps=2)
+    assert len(done) == 2 * (UNCOUNTED + 1)
+    assert 'linear layers' in shares and 'attention: softmax' not in shares
 
 
 def test_benchmark_prints_and_writes_them(tmp_path, image_root, monkeypatch, capsys):
