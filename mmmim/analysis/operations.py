@@ -1,9 +1,10 @@
 """Which operations take the time of a training step."""
 import re
 import time
-from typing import Any, Callable, Dict, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Sequence, Tuple
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from .timing import synchronize
@@ -26,6 +27,7 @@ KINDS: Sequence[Tuple[str, str]] = (
 )
 ELEMENTWISE = 'other element-wise work'
 OUTSIDE = 'outside of operators (Python, waiting)'
+WITHOUT_OPERATOR = 'kernels without an operator'
 # Steps under the profiler before each that counts. What the profiler keeps in memory lies in the way of the tensors at
 # first: the page faults go to the operators with the largest ones, which were softmax's and took three times as long.
 UNCOUNTED = 3
@@ -62,10 +64,28 @@ def share_by_kind(step: Callable[[Any], Any], data: Any, device: torch.device, s
             step(data)
             synchronize(device)
             total += time.perf_counter() - start
-        for event in profiler.key_averages():
-            own = (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6
-            if own > 0 and not event.key.startswith('ProfilerStep'):  # the profiler's own name for the whole step
-                seconds[kind_of(event.key)] = seconds.get(kind_of(event.key), 0.0) + own
+        for kind, own in seconds_by_kind(profiler.key_averages(), on_gpu).items():
+            seconds[kind] = seconds.get(kind, 0.0) + own
     seconds[OUTSIDE] = max(0.0, total - sum(seconds.values()))
     whole = sum(seconds.values())
     return dict(sorted(((kind, value / whole) for kind, value in seconds.items()), key=lambda item: -item[1]))
+
+
+def seconds_by_kind(events: Iterable[Any], on_gpu: bool) -> Dict[str, float]:
+    """Own time of each kind of operation, from the profiler's averages.
+
+    On a GPU the profiler lists a kernel's time twice: at the operator that launched it, whose name tells the kind, and
+    at the kernel.
+    """
+    seconds: Dict[str, float] = {}
+    kernels = 0.0
+    for event in events:
+        own = (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6
+        if own <= 0 or event.key.startswith('ProfilerStep'):  # the profiler's own name for the whole step
+            continue
+        if on_gpu and event.device_type != DeviceType.CPU:
+            kernels += own
+        else:
+            seconds[kind_of(event.key)] = seconds.get(kind_of(event.key), 0.0) + own
+    alone = kernels - sum(seconds.values())
+    return dict(seconds, **{WITHOUT_OPERATOR: alone}) if on_gpu and alone > 0 else seconds

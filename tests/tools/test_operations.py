@@ -2,12 +2,22 @@
 import json
 import runpy
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from harness import ROOT, make_config, save_config
+from torch.autograd import DeviceType
 
-from mmmim.analysis.operations import ELEMENTWISE, OUTSIDE, UNCOUNTED, kind_of, share_by_kind
+from mmmim.analysis.operations import (
+    ELEMENTWISE,
+    OUTSIDE,
+    UNCOUNTED,
+    WITHOUT_OPERATOR,
+    kind_of,
+    seconds_by_kind,
+    share_by_kind,
+)
 
 
 @pytest.mark.parametrize('name, kind', [
@@ -42,6 +52,18 @@ def test_steps_before_the_one_that_counts_leave_no_share():
     shares = share_by_kind(step, data, torch.device('cpu'), steps=2)
     assert len(done) == 2 * (UNCOUNTED + 1)
     assert 'linear layers' in shares and 'attention: softmax' not in shares
+
+
+def test_a_kernel_counts_once_and_by_its_operator():
+    def event(key, device, gpu_us, cpu_us=1.0):
+        return SimpleNamespace(key=key, device_type=device, self_device_time_total=gpu_us, self_cpu_time_total=cpu_us)
+
+    events = [event('aten::mm', DeviceType.CPU, 80e6), event('sm90_xmma_gemm_bf16', DeviceType.CUDA, 80e6),
+              event('aten::_fused_adamw_', DeviceType.CPU, 15e6), event('multi_tensor_apply', DeviceType.CUDA, 15e6),
+              event('written_by_hand', DeviceType.CUDA, 5e6), event('ProfilerStep*', DeviceType.CUDA, 100e6)]
+    assert seconds_by_kind(events, on_gpu=True) == {
+        'linear layers': 80.0, 'optimizer': 15.0, WITHOUT_OPERATOR: 5.0}
+    assert set(seconds_by_kind(events[:1], on_gpu=False)) == {'linear layers'}
 
 
 def test_benchmark_prints_and_writes_them(tmp_path, image_root, monkeypatch, capsys):
