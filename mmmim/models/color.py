@@ -88,8 +88,8 @@ def _change(images: Tensor, chosen: Tensor, function: Callable, *values: Tensor)
 
 
 def _gray(images: Tensor) -> Tensor:
-    weights = images.new_tensor(_GRAY).reshape(1, 3, 1, 1)
-    return (images * weights).sum(dim=1, keepdim=True)
+    # plain numbers: a tensor of them, made here, would make the host wait for a GPU
+    return sum(weight * channel for weight, channel in zip(_GRAY, images.split(1, dim=1)))
 
 
 def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     hue, saturation, value = _to_hsv(images)
     turned = (hue + shift.reshape(-1, 1, 1)) % 1.0
     # each channel as a function of the hue: a trapezium over the circle of six
-    position = (images.new_tensor([5.0, 3.0, 1.0]).reshape(1, 3, 1, 1) + 6 * turned[:, None]) % 6
+    position = torch.stack([start + 6 * turned for start in (5.0, 3.0, 1.0)], dim=1) % 6
     edge = torch.minimum(position, 4 - position).clamp(0, 1)
     return value[:, None] * (1 - saturation[:, None] * edge)
 
