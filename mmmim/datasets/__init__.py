@@ -25,11 +25,12 @@ from .transforms import (
                          Resize,
 )
 from .two_views import PixelShift, TwoCrops
+from .workers import start_worker
 
 __all__ = [
     'AsBGR', 'CIFAR10', 'CenterCrop', 'ColorJitter', 'EpochSampler', 'FixedSizeCrop', 'IMAGE_EXTENSIONS',
     'INaturalist', 'ImageFolder', 'ImageNetC', 'ImageNetVariant', 'ImageReadError', 'ImageSource', 'ImageSubset',
     'LoadImage', 'MaskFolder', 'PackImage', 'PixelShift', 'Places', 'RandomFlip', 'RandomResizedCrop', 'Resize',
     'RetryingDataset', 'SampleIndex', 'SeededDataset', 'ShardedImages', 'TwoCrops', 'draw_per_class', 'label_share',
-    'list_images', 'mim_collate'
+    'list_images', 'mim_collate', 'start_worker'
 ]

@@ -1,11 +1,10 @@
 """What is drawn for a sample depends on its own seed and on nothing else."""
-import signal
 from typing import Any, Union
 
 from mmengine.dataset import BaseDataset
 
 from .. import randomness
-from ..registry import DATASETS, FUNCTIONS
+from ..registry import DATASETS
 
 
 class SampleIndex(int):
@@ -57,18 +56,3 @@ class SeededDataset:
             # wrappers such as ConcatDataset pass a plain index on, and the seed would be lost with it
             sample['data_samples'].set_metainfo(dict(seed=seed))
         return sample
-
-
-@FUNCTIONS.register_module()
-def outlive_first_sigterm(worker_id: int) -> None:
-    """Start-up of a loading worker: let it survive the signal that asks the whole process group to stop.
-
-    A worker that dies would interrupt the step that the main process is about to finish and save. It lives on for 20
-    seconds at most, or until a second signal. Ctrl-C reaches workers too: they leave the answer to the main process.
-    """
-    def give_time(*_: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.alarm(20)
-
-    signal.signal(signal.SIGTERM, give_time)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

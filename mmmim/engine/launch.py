@@ -18,6 +18,7 @@ from ..safe_load import load_file
 from .classifier import settle_classifier
 from .detector import require_ops, settle_detector
 from .host_memory import keep_freed_memory
+from .loaders import settle_loaders
 from .segmentor import settle_segmentor
 
 # what a user can mend: the tools print these without a traceback
@@ -79,11 +80,12 @@ _RUNNER_KEYS = {'work_dir', 'resume', 'load_from', 'randomness', 'launcher', 'en
 def _move_paths(node: Any, old: str, new: str, given: set, name: str = '') -> None:
     """Replace a leading ``old`` in every string below ``node`` that the command line did not set itself."""
     items = node.items() if isinstance(node, dict) else enumerate(node)
+    old, new = old.rstrip('/'), new.rstrip('/')
     for key, value in list(items):
         path = f'{name}.{key}' if name else str(key)
         if isinstance(value, (dict, list)):
             _move_paths(value, old, new, given, path)
-        elif isinstance(value, str) and path not in given and (value == old or value.startswith(old + '/')):
+        elif isinstance(value, str) and path not in given and f'{value}/'.startswith(f'{old}/'):
             node[key] = new + value[len(old):]
 
 
@@ -266,6 +268,7 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     set_schedule(cfg)
     drop_disabled_hooks(cfg)
     settle(cfg)
+    settle_loaders(cfg)
     check_model(cfg.model)
     if 'run_state' not in (cfg.get('default_hooks') or {}):  # a config of another toolbox
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmmim.RunStateHook', guard=False)]

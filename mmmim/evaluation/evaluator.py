@@ -51,7 +51,7 @@ class FeatureEvaluator:
             loaders.append(Runner.build_dataloader(dict(
                 dataset=dataset, batch_size=self.batch_size, num_workers=self.num_workers,
                 sampler=dict(type='mmmim.EpochSampler', shuffle=False, pad=True),
-                collate_fn=dict(type='mmmim.mim_collate'), worker_init_fn=dict(type='mmmim.outlive_first_sigterm'))))
+                collate_fn=dict(type='mmmim.mim_collate'), worker_init_fn=dict(type='mmmim.start_worker'))))
         bank, query = (loader.dataset.metainfo.get('classes') for loader in loaders)
         if bank and query and tuple(bank) != tuple(query):
             # each folder numbers its own classes: the same number would mean two things

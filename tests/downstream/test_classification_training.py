@@ -147,6 +147,16 @@ def test_killed_and_resumed_is_bit_identical(variant, tmp_path, image_root):
         assert largest_difference({k: plain[k] for k in whole['state_dict']}, whole['state_dict']) > 0
 
 
+def test_a_signal_to_the_whole_group_saves_though_workers_of_the_validation_wait(tmp_path, image_root):
+    cfg = make_classifier_config(tmp_path / 'run', image_root, workers=1, **SAVE_OFTEN)
+    cfg.val_dataloader.persistent_workers = True
+    config = save_config(cfg, tmp_path / 'config.py')
+    done = train(config, check=False, TEST_KILL_AT='6', TEST_SIGNAL='SIGTERM', TEST_KILL_GROUP='1')
+    assert len(accuracies(tmp_path / 'run')) == 1  # the first epoch's: the workers were there
+    assert done.returncode == 75, done.stderr[-2000:]
+    assert (tmp_path / 'run/last_checkpoint').read_text().endswith('iter_7.pth')
+
+
 @pytest.mark.parametrize('protocol, limit', [('finetune', None), ('finetune', 4), ('linear', None)])
 def test_two_processes_equal_one(protocol, limit, tmp_path, image_root):
     """Also the statistics of the batch norm, and the validation. Mixing pairs images within a process: left out."""

@@ -5,6 +5,7 @@ from harness import ROOT
 from mmengine.config import Config
 
 from mmmim.engine.launch import load_config, set_batch_and_lr, set_schedule, split_batch
+from mmmim.engine.loaders import settle_loaders
 from mmmim.engine.optim.autocast import AutocastOptimWrapper
 
 
@@ -55,6 +56,29 @@ def test_data_root_moves_every_path_but_those_given():
     assert cfg.test_dataloader.dataset.data_root == '/mine/val'
     assert cfg.feature_eval.bank.data_root == '/mine/train'
     assert cfg.feature_eval.query.data_root == 'elsewhere'
+
+
+@pytest.mark.parametrize('old', ['data/coco', 'data/coco/'])
+@pytest.mark.parametrize('new', ['/mine', '/mine/'])
+def test_data_root_with_and_without_a_slash_at_its_end(tmp_path, old, new):
+    """Configs of other toolboxes write one."""
+    path = tmp_path / 'config.py'
+    path.write_text(f"data_root = {old!r}\nfirst = dict(root={old!r}, file='data/coco/a.json', other='data/coco2/b')")
+    first = load_config(str(path), dict(data_root=new)).first
+    assert first.root.rstrip('/') == '/mine' and first.file == '/mine/a.json' and first.other == 'data/coco2/b'
+
+
+@pytest.mark.parametrize('gpu', [False, True])
+def test_every_loader_has_workers_that_outlive_a_stop_and_pins_for_a_gpu(monkeypatch, gpu):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    cfg = Config(dict(
+        randomness=dict(seed=3), test_dataloader=None,
+        train_dataloader=dict(worker_init_fn=dict(type='mmmim.start_worker', seed=9)),
+        val_dataloader=dict(pin_memory=False, worker_init_fn=dict(type='theirs', a=1))))
+    settle_loaders(cfg)
+    assert cfg.train_dataloader.worker_init_fn == dict(type='mmmim.start_worker', seed=3)
+    assert cfg.val_dataloader.worker_init_fn == dict(type='theirs', a=1) and not cfg.val_dataloader.pin_memory
+    assert cfg.train_dataloader.get('pin_memory', False) == gpu
 
 
 def test_work_dirs_of_two_methods_do_not_meet():

@@ -76,6 +76,17 @@ def test_sigterm_saves_and_ends_with_its_own_code(undisturbed, tmp_path, group, 
     assert read_curve(tmp_path / 'run') == curve
 
 
+def test_a_stop_in_the_very_last_iteration_leaves_the_end_of_its_epoch_to_the_resumed_run(undisturbed, tmp_path):
+    _, config, weights, _ = undisturbed
+    args = ['--work-dir', str(tmp_path / 'run'), '--resume']
+    done = train(config, *args, check=False, TEST_KILL_AT=str(EPOCHS * STEPS - 1), TEST_SIGNAL='SIGTERM')
+    assert done.returncode == 75, done.stderr[-2000:]
+    assert (tmp_path / 'run/last_checkpoint').read_text().endswith(f'iter_{EPOCHS * STEPS}.pth')
+    train(config, *args)
+    assert largest_difference(weights, load_weights(tmp_path / 'run', f'epoch_{EPOCHS}.pth')) == 0
+    assert (tmp_path / 'run/encoder.safetensors').exists()
+
+
 def test_old_checkpoints_go_after_the_pointer_moves(undisturbed):
     run = undisturbed[1].parent / 'run'
     kept = sorted(name for name in os.listdir(run) if name.endswith('.pth'))
@@ -88,7 +99,7 @@ def test_run_can_end_in_mid_epoch_and_go_on(undisturbed, tmp_path):
     _, config, weights, curve = undisturbed
     args = ['--work-dir', str(tmp_path / 'run'), '--resume']
     train(config, *args, '--cfg-options', 'train_cfg.max_iters=10', 'train_dataloader.num_workers=2',
-          'train_dataloader.persistent_workers=True', timeout=60)
+          'train_dataloader.persistent_workers=True')
     assert (tmp_path / 'run/last_checkpoint').read_text().endswith('iter_10.pth')
     train(config, *args)
     assert largest_difference(weights, load_weights(tmp_path / 'run')) == 0

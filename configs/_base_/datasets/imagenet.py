@@ -15,7 +15,6 @@ train_dataloader = dict(
     batch_size=256,
     num_workers=10,
     persistent_workers=True,
-    pin_memory=True,
     sampler=dict(type='EpochSampler', shuffle=True),
     collate_fn=dict(type='mmmim.mim_collate'),
     dataset=dict(type='ImageFolder', data_root='data/imagenet/train', pipeline=train_pipeline))

@@ -23,7 +23,6 @@ train_dataloader = dict(
     batch_size=128,
     num_workers=10,
     persistent_workers=True,
-    pin_memory=True,
     sampler=dict(type='mmmim.EpochSampler', shuffle=True),
     collate_fn=dict(type='mmmim.mim_collate'),
     dataset=dict(type='mmmim.ImageFolder', data_root='data/imagenet/train', with_label=True, pipeline=train_pipeline))
@@ -31,7 +30,6 @@ val_dataloader = dict(
     batch_size=128,
     num_workers=10,
     persistent_workers=True,
-    pin_memory=True,
     sampler=dict(type='mmmim.EpochSampler', shuffle=False, pad=True),
     collate_fn=dict(type='mmmim.mim_collate'),
     dataset=dict(type='mmmim.ImageFolder', data_root='data/imagenet/val', with_label=True, pipeline=test_pipeline))

@@ -32,7 +32,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         if isinstance(dataloader, dict):
             dataloader = dict(dataloader)
             dataloader['dataset'] = dict(type='mmmim.SeededDataset', dataset=dataloader['dataset'])
-            dataloader.setdefault('worker_init_fn', dict(type='mmmim.outlive_first_sigterm'))
+            dataloader.setdefault('worker_init_fn', dict(type='mmmim.start_worker'))
             if not dataloader.get('num_workers'):
                 dataloader['persistent_workers'] = False  # torch refuses it without workers
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval)
@@ -64,7 +64,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.dataloader.sampler.seed = self.runner.seed  # a resumed run keeps the seed of its checkpoint
         try:
             self.runner.call_hook('before_train')
-            while self._epoch < self._max_epochs and self._iter < self.stop_at and not self.stop_training:
+            while self._epoch < self._max_epochs and not self.stop_training and not self._cut_short():
                 if self.run_epoch():
                     self._maybe_validate()
             self.runner.call_hook('after_train')
@@ -74,6 +74,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 if hasattr(hook, 'release'):
                     hook.release(self.runner)
         return self.runner.model
+
+    def _cut_short(self) -> bool:
+        """Whether ``max_iters`` end the run. After the schedule's last iteration an epoch's end may still be due: where
+        the run was stopped right before it."""
+        return self._iter >= self.stop_at and self._iter < self._max_iters
 
     def _maybe_validate(self) -> None:
         if self.runner.val_loop is None or self._epoch < self.val_begin:

@@ -1,0 +1,37 @@
+"""Processes that load data, while the run is asked to stop."""
+import os
+import signal
+import threading
+from typing import Optional
+
+from mmengine.dataset import worker_init_fn
+from torch.utils.data import get_worker_info
+
+from ..registry import FUNCTIONS
+
+
+@FUNCTIONS.register_module()
+def start_worker(worker_id: int, seed: Optional[int] = None) -> None:
+    """Start-up of a loading worker: of the signals that ask for an end, it heeds its parent's alone.
+
+    Launchers, slurm, ``timeout`` and a terminal's Ctrl-C signal the whole process group. The main process then finishes
+    its step and saves; a worker that ends before would make that fail. Where the system does not tell who sent a signal
+    (outside of Linux), SIGTERM ends the worker as ever. One whose parent is gone ends by torch's own watch.
+
+    Args:
+        worker_id: Which of the loader's workers.
+        seed: Of the run: the generators start from it as MMEngine has it, different ones in each worker and process,
+            for data sets that draw from them. None: they stay as torch has set them.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, 'sigwaitinfo'):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    if seed is not None:
+        worker_init_fn(worker_id, get_worker_info().num_workers, int(os.environ.get('RANK', 0)), seed)
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
