@@ -22,6 +22,7 @@ default_hooks = dict(
     bad_images=dict(type='mmmim.BadImagesHook', max_share=0.01),
     logger=dict(type='LoggerHook', interval=50, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
+    missed_validation=dict(type='mmmim.MissedValidationHook'),
     checkpoint=dict(type='mmmim.AtomicCheckpointHook', interval=1, interval_minutes=30, max_keep_ckpts=2))
 
 model_wrapper_cfg = dict(type='mmmim.MIMDistributedDataParallel')

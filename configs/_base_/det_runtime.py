@@ -21,6 +21,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    missed_validation=dict(type='mmmim.MissedValidationHook'),
     checkpoint=dict(type='mmmim.AtomicCheckpointHook', interval=1, interval_minutes=30, max_keep_ckpts=2))
 
 model_wrapper_cfg = dict(type='mmmim.MIMDistributedDataParallel')

@@ -22,6 +22,7 @@ default_hooks = dict(
     run_record=dict(type='mmmim.RunRecordHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
+    missed_validation=dict(type='mmmim.MissedValidationHook'),
     checkpoint=dict(type='mmmim.AtomicCheckpointHook', by_epoch=False, interval=16000, interval_minutes=30,
                     max_keep_ckpts=2))
 

@@ -1,13 +1,17 @@
 """When checkpoints are written, which stay, and what happens when the disk is full."""
 import errno
 import os
+import signal
+import sys
 
 import pytest
 import torch
 from harness import make_config, train_here
+from mmengine.hooks import Hook
 
 from mmmim.checkpoint import CheckpointWriteError
 from mmmim.engine.curve import CurveFile
+from mmmim.registry import HOOKS
 
 
 def _config(work_dir, images, **hook):
@@ -69,6 +73,45 @@ def test_a_checkpoint_is_moved_with_its_work_dir(tmp_path, image_root):
     cfg = _config(tmp_path / 'moved', image_root, interval=1)
     cfg.resume = True
     assert train_here(cfg).iter == 12
+
+
+@pytest.mark.parametrize('error', [BrokenPipeError, RuntimeError, ValueError],
+                         ids=['reader-gone', 'in-the-middle-of-a-write', 'closed'])
+def test_ctrl_c_saves_though_nobody_reads_what_is_printed(tmp_path, image_root, monkeypatch, error):
+    """``| tee log`` ends by the same Ctrl-C."""
+    class Stdout:
+        def write(self, text):
+            raise error
+
+        flush = isatty = lambda self, *_: False
+
+    @HOOKS.register_module(name='CtrlC', force=True)
+    class CtrlC(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if runner.iter == 4:
+                monkeypatch.setattr(sys, 'stdout', Stdout())
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(SystemExit) as end:
+        cfg = _config(tmp_path / 'run', image_root, interval=5)
+        cfg.custom_hooks = [dict(type='CtrlC')]
+        train_here(cfg)
+    assert end.value.code == 75 and (tmp_path / 'run/last_checkpoint').read_text().endswith('iter_5.pth')
+
+
+def test_a_new_run_in_an_old_folder_does_not_leave_the_old_one_to_be_resumed(tmp_path, image_root):
+    train_here(_config(tmp_path / 'run', image_root, interval=1))
+    again = _config(tmp_path / 'run', image_root, interval=1)
+    again.custom_hooks = [dict(type='FailHook')]
+
+    @HOOKS.register_module(name='FailHook', force=True)
+    class FailHook(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            raise OSError('gone')
+
+    with pytest.raises(OSError, match='gone'):
+        train_here(again)
+    assert not (tmp_path / 'run/last_checkpoint').exists() and len(_files(tmp_path / 'run')) == 2
 
 
 def test_curve_survives_a_torn_line(tmp_path):

@@ -111,7 +111,7 @@ def finished(tmp_path_factory):
     """A quickstart that was stopped in one training and killed in the other, and went on; what it printed."""
     quickstart = Quickstart(tmp_path_factory.mktemp('dense') / 'checkout')
     quickstart.place_pretraining()
-    code, output = quickstart.interrupt('random', signal.SIGINT, 'run.json')
+    code, output = quickstart.interrupt('random', signal.SIGINT, 'last_checkpoint')
     assert code == 130 and 'stopped and saved; the same command continues' in output and 'Traceback' not in output
     assert list((quickstart.work_dir / 'segmentation/random').glob('iter_*.pth'))
     assert quickstart.interrupt('pretrained', signal.SIGKILL, 'last_checkpoint')[0] == -signal.SIGKILL

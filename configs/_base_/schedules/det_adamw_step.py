@@ -20,4 +20,4 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=warmup_epochs, convert_to_iter_based=True),
     dict(type='MultiStepLR', gamma=0.1, by_epoch=True, begin=0, end=max_epochs, milestones=list(milestones)),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(type='mmmim.HostEpochLoop', max_epochs=max_epochs, val_interval=1)

@@ -7,6 +7,7 @@ from .export_encoder import ExportEncoderHook
 from .fit_target import FitTargetHook
 from .knn import KNNHook
 from .masks import CheckMasksHook
+from .missed_validation import MissedValidationHook
 from .momentum import CosineMomentumHook
 from .progress import ProgressHook
 from .reconstruction import ReconstructionHook
@@ -18,5 +19,6 @@ from .step_seed import StepSeedHook
 __all__ = [
     'AtomicCheckpointHook', 'BadImagesHook', 'CheckAnnotationsHook', 'CheckClassesHook', 'CheckMasksHook',
     'CosineMomentumHook', 'DeferredRuntimeInfoHook', 'DiscriminatorHook', 'ExportEncoderHook', 'FitTargetHook',
-    'KNNHook', 'ProgressHook', 'ReconstructionHook', 'RunRecordHook', 'RunStateHook', 'StepSeedHook'
+    'KNNHook', 'MissedValidationHook', 'ProgressHook', 'ReconstructionHook', 'RunRecordHook', 'RunStateHook',
+    'StepSeedHook'
 ]

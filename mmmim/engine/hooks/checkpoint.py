@@ -2,8 +2,8 @@
 import os
 import os.path as osp
 import signal
-import sys
 import time
+from contextlib import suppress
 from typing import Any, List, Optional
 
 import torch
@@ -71,6 +71,9 @@ class AtomicCheckpointHook(CheckpointHook):
         self._listen()
         if runner.rank == 0:
             remove_stale_temporaries(self.out_dir)
+            if not runner.iter:  # a new run here: what an older one left is not to be resumed by mistake
+                with suppress(FileNotFoundError):
+                    os.remove(osp.join(runner.work_dir, 'last_checkpoint'))
 
     def _continues_here(self, runner) -> bool:
         last = runner.message_hub.runtime_info.get('last_ckpt')
@@ -78,11 +81,11 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _listen(self) -> None:
         def request_stop(signum: int, frame: Any) -> None:
+            asked_before, self.stop_requested = self.stop_requested, True
             if signum == signal.SIGINT:
-                if self.stop_requested:
+                if asked_before:
                     raise KeyboardInterrupt
-                print('\nStopping after this iteration; it is saved first (Ctrl-C again: at once, unsaved)', flush=True)
-            self.stop_requested = True
+                _say('\nStopping after this iteration; it is saved first (Ctrl-C again: at once, unsaved)')
 
         self._old_handlers = {}
         try:
@@ -128,7 +131,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self._save(runner, f'iter_{done}.pth', runner.epoch, done)
         self.channel.sum([0])  # a launcher ends all ranks as soon as one has left: rank 0 has to have saved by then
         print_log(f'Asked to stop: saved after iteration {done}. Continue with --resume.', 'current')
-        sys.stdout.flush()
+        _say('', end='')  # what is buffered
         raise SystemExit(EXIT_ASKED_TO_STOP)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
@@ -156,6 +159,13 @@ class AtomicCheckpointHook(CheckpointHook):
             if runner.rank == 0 and osp.isfile(old):
                 os.remove(old)
         self.last_time, self.saved_iter = time.monotonic(), done
+
+
+def _say(message: str, end: str = '\n') -> None:
+    """Print at once. What reads the output may have ended by the same Ctrl-C (``| tee``): no reason not to save. Nor is
+    an output that was being written to when the signal came."""
+    with suppress(OSError, ValueError, RuntimeError):
+        print(message, end=end, flush=True)
 
 
 def _check_weights(model: nn.Module) -> None:

@@ -76,8 +76,12 @@ class RunRecordHook(Hook):
             self._update(runner)
 
     def after_train(self, runner) -> None:
-        self.record['finished'] = runner.iter >= runner.max_iters
         self._update(runner)
+
+    def after_run(self, runner) -> None:
+        if self.record and runner.rank == 0:  # now all that other hooks write after training is there
+            self.record['finished'] = runner.iter >= runner.max_iters
+            self._write()
 
     def release(self, runner) -> None:
         """The loop calls it however training ends."""
@@ -114,7 +118,7 @@ def run_facts(runner) -> Dict[str, Any]:
         parameters={name: count for name, count in parameters.items() if count},
         seed=runner.seed,
         images=len(loader.dataset),
-        batch=getattr(loader, 'batch_size', None),
+        batch=getattr(loader, 'batch_size', None) or getattr(loader.batch_sampler, 'batch_size', 1),
         accumulation=getattr(loader, 'batches_per_step', 1),
         processes=get_world_size(),
         steps_per_epoch=len(loader),

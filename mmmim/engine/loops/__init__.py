@@ -1,4 +1,5 @@
 from .epoch_loop import ResumableEpochLoop
+from .host_epoch_loop import HostEpochLoop, LateBatchSampler
 from .tta_loop import AugmentedTestLoop
 
-__all__ = ['AugmentedTestLoop', 'ResumableEpochLoop']
+__all__ = ['AugmentedTestLoop', 'HostEpochLoop', 'LateBatchSampler', 'ResumableEpochLoop']
