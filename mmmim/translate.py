@@ -16,6 +16,7 @@ from .naming import SCHEMES, consume, detect_scheme, first_names, from_mmmim, le
 from .naming.beit import fit_tables, is_beit
 from .naming.state import describe
 from .naming.swin import is_swin
+from .position_grid import explain_unknown, find_grid, stated_grid
 
 __all__ = ['SCHEMES', 'EncoderMismatchError', 'LoadReport', 'add_positions', 'detect_scheme', 'encoder_state_dict',
            'fill_encoder', 'from_mmmim', 'left_out', 'rebuild_positions', 'resize_pos_embed', 'split_encoder',
@@ -96,10 +97,10 @@ def fill_encoder(module, checkpoint, prefix: str = 'backbone.', resize_patches: 
                  logger=None) -> LoadReport:
     """Loads an encoder into a module of ours completely or not at all, and says what it did.
 
-    Position tables of another grid, relative ones too, are resized; an absent one is rebuilt. A class token that the
-    module does not have is dropped. A final norm (mean-pooled or dense models) or a mask token that the module does not
-    have stays unused. A layer scale that it does not have is multiplied into the layers before it, which computes the
-    same.
+    Position tables of another grid (:func:`mmmim.position_grid.find_grid` tells which), relative ones too, are resized;
+    an absent one is rebuilt. A class token that the module does not have is dropped. A final norm (mean-pooled or dense
+    models) or a mask token that the module does not have stays unused. A layer scale that it does not have is
+    multiplied into the layers before it, which computes the same.
 
     Args:
         module (nn.Module): A backbone with timm's names, ``grid_size`` (h, w) and ``num_prefix_tokens``.
@@ -116,14 +117,18 @@ def fill_encoder(module, checkpoint, prefix: str = 'backbone.', resize_patches: 
     if owned:
         from mmengine.runner.checkpoint import CheckpointLoader
         checkpoint = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu', logger=logger)
+    stated = stated_grid(checkpoint, prefix)
     encoder, others, scheme = split_encoder(checkpoint, prefix, owned)
     report, others = LoadReport(), _file_names(others, scheme)
     wanted = module.state_dict()
     _fold_layer_scale(encoder, wanted, report)
     if resize_patches:
         _fit_patch_projection(encoder, wanted, report)
-    _drop_class_token(encoder, wanted, module, report)
-    _fit_position_table(encoder, wanted, module, scheme, report)
+    dropped = _drop_class_token(encoder, wanted, module, report)
+    if 'pos_embed' in encoder:
+        _fit_position_table(encoder, wanted, module, dropped, stated, report)
+    else:
+        _rebuild_position_table(encoder, wanted, module, scheme, report)
     report.notes += fit_tables(encoder, wanted, module.grid_size)
     for key in [key for key in encoder if re.match(r'(fc_)?norm\.|mask_token$', key) and key not in wanted]:
         del encoder[key]
@@ -132,7 +137,7 @@ def fill_encoder(module, checkpoint, prefix: str = 'backbone.', resize_patches: 
     if 'mask_token' in wanted and 'mask_token' not in encoder:  # says nothing about images: not learned elsewhere
         encoder['mask_token'] = wanted['mask_token']
         report.notes.append('The file has no mask token for the encoder: the module keeps its own.')
-    _check(encoder, wanted)
+    _check(encoder, wanted, module.grid_size)
     module.load_state_dict(encoder, strict=True)
     report.unused = dict(Counter(key.split('.')[0] for key in others))
     print_log(str(report), logger=logger)
@@ -166,34 +171,39 @@ def _fit_patch_projection(encoder, wanted, report):
         *kernel.shape[2:], *own.shape[2:]))
 
 
-def _drop_class_token(encoder, wanted, module, report):
+def _drop_class_token(encoder, wanted, module, report) -> bool:
     if 'cls_token' not in encoder or module.num_prefix_tokens > 0 or 'cls_token' in wanted:
-        return
+        return False
     del encoder['cls_token']
-    table = encoder.get('pos_embed')
-    h, w = module.grid_size
-    # Tables without a row for the class token exist, too (timm's no_embed_class).
-    rows = 0 if table is None else table.shape[1]
-    if rows != h * w and (rows == h * w + 1 or _is_square(rows - 1)):
-        encoder['pos_embed'] = table[:, 1:]
     report.notes.append('The class token of the file was dropped: the module has none.')
+    return True
 
 
-def _fit_position_table(encoder, wanted, module, scheme, report):
-    table, own = encoder.get('pos_embed'), wanted.get('pos_embed')
-    if table is None and own is not None and not any('relative_position' in key for key in encoder):
-        encoder['pos_embed'] = rebuild_positions(own.shape[-1], module.grid_size, module.num_prefix_tokens, scheme)
-        report.notes.append('The file has no position table: the fixed sine-cosine table was rebuilt.')
-    if table is None or own is None or table.shape == own.shape or table.shape[-1] != own.shape[-1]:
+def _rebuild_position_table(encoder, wanted, module, scheme, report):
+    own = wanted.get('pos_embed')
+    if own is None or any('relative_position' in key for key in encoder):
+        return
+    encoder['pos_embed'] = rebuild_positions(own.shape[-1], module.grid_size, module.num_prefix_tokens, scheme)
+    report.notes.append('The file has no position table: the fixed sine-cosine table was rebuilt.')
+
+
+def _fit_position_table(encoder, wanted, module, dropped, stated, report):
+    table, own = encoder['pos_embed'], wanted.get('pos_embed')
+    if own is None or table.ndim != 3 or table.shape[-1] != own.shape[-1]:
         return
     h, w = module.grid_size
     rows = own.shape[1] - h * w  # of class and register tokens
-    patches = table.shape[1] - rows
-    if not _is_square(patches):  # a file does not say its grid; _check reports both shapes
+    # Tables without a row for the class token exist, too (timm's no_embed_class).
+    found = find_grid(table, (rows + 1, rows) if dropped else (rows, ), (h, w), stated)
+    if found is None:  # _check reports it
         return
-    side = int(patches ** 0.5 + 0.5)
-    encoder['pos_embed'] = resize_pos_embed(table, (side, side), (h, w), rows)
-    report.notes.append(f'The position table was resized from {side} x {side} to {h} x {w} patches (bicubic).')
+    encoder['pos_embed'] = resize_pos_embed(table[:, found.prefix - rows:], found.grid, (h, w), rows)
+    if found.grid != (h, w):
+        old = ' x '.join(map(str, found.grid))
+        report.notes.append(f'The position table was resized from {old} to {h} x {w} patches (bicubic).')
+    elif not found.known and h != w:
+        report.notes.append(f'Nothing in the file tells the grid of its {h * w} positions: it was taken for the '
+                            f"module's, {h} x {w}.")
 
 
 def rebuild_positions(embed_dim: int, grid, num_prefix_tokens: int, scheme=None):
@@ -219,19 +229,15 @@ def add_positions(ours: dict, scheme) -> list:
     if is_swin(ours) or any('relative_position' in key for key in ours):
         return []
     absent = [table for table in widths if table not in ours]
-    rows = next((ours[table].shape[1] for table in widths if table in ours), None)
+    present = next((ours[table] for table in widths if table in ours), None)
     prefix = int('backbone.cls_token' in ours)
-    if absent and (rows is None or not _is_square(rows - prefix)):
+    found = find_grid(present, (prefix, )) if absent and present is not None else None
+    if absent and found is None:
         return [f'{" and ".join(absent)} can not be rebuilt, as nothing in the file tells the grid']
-    side = round((rows - prefix)**0.5) if absent else 0
     for table in absent:
-        ours[table] = rebuild_positions(widths[table], (side, side), prefix, scheme)
-    return [f'{table} was absent: the fixed sine-cosine table of {side} x {side} patches was rebuilt'
+        ours[table] = rebuild_positions(widths[table], found.grid, prefix, scheme)
+    return [f'{table} was absent: the fixed sine-cosine table of {found.grid[0]} x {found.grid[1]} patches was rebuilt'
             for table in absent]
-
-
-def _is_square(number) -> bool:
-    return number > 0 and int(number ** 0.5 + 0.5) ** 2 == number
 
 
 def resize_pos_embed(table, old_grid, new_grid, prefix: int):
@@ -259,7 +265,7 @@ def resize_pos_embed(table, old_grid, new_grid, prefix: int):
     return torch.cat([table[:, :prefix], rows], dim=1)
 
 
-def _check(encoder, wanted):
+def _check(encoder, wanted, grid):
     missing = [key for key in wanted if key not in encoder]
     unexpected = [key for key in encoder if key not in wanted]
     shapes = [f'{key}: file {list(encoder[key].shape)}, module {list(wanted[key].shape)}'
@@ -275,7 +281,9 @@ def _check(encoder, wanted):
             lines.append(f'{title} ({len(keys)}): {"; ".join(keys[:10])}{more}')
     if is_beit(encoder) and not is_beit(wanted):
         lines.append("Its positions are relative, as BEiT's: mmmim.RelativeViT is the backbone for them, to classify.")
-    lines.append('Build the module with the width, depth and patch size of the file, or name the right file or prefix. '
+    unknown = '' if missing else explain_unknown(encoder.get('pos_embed'), wanted.get('pos_embed'), grid)
+    lines.append(unknown if unknown and not unexpected and len(shapes) == 1 else
+                 'Build the module with the width, depth and patch size of the file, or name the right file or prefix. '
                  '(Another patch size can be resampled: resize_patches=True beside the checkpoint in init_cfg.)')
     raise EncoderMismatchError('\n'.join(lines))
 

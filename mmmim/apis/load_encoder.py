@@ -17,6 +17,7 @@ from ..models.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from ..models.patches import Size, grid_size, to_2tuple
 from ..naming.beit import is_beit
 from ..naming.state import pooled_norm_name
+from ..position_grid import sincos_grid
 from ..translate import EncoderMismatchError, rebuild_positions, resize_pos_embed, split_encoder
 from .from_checkpoint import stored_config
 from .load_beit import build_beit
@@ -137,8 +138,9 @@ def _stored_grid(encoder: State, options: Dict[str, Any], config: Dict[str, Any]
                  path: str) -> Optional[Tuple[int, int]]:
     """The grid of the file's own positions, None when nothing tells it; sets ``no_embed_class`` in ``options``.
 
-    The config in the file tells, or else the grid is square, or else that of the wanted image size, if it has as many
-    patches. In timm's ``no_embed_class`` models the prefix tokens have no rows in the table.
+    The config in the file tells, or the values of a fixed sine-cosine table; or else the grid is square, or else that
+    of the wanted image size, if it has as many patches. In timm's ``no_embed_class`` models the prefix tokens have no
+    rows in the table.
     """
     prefix = int(options['class_token']) + options['reg_tokens']
     rows = encoder['pos_embed'].shape[1] if 'pos_embed' in encoder else None
@@ -148,8 +150,8 @@ def _stored_grid(encoder: State, options: Dict[str, Any], config: Dict[str, Any]
         return known
     wanted = tuple(side // length for side, length in zip(to_2tuple(img_size), patch)) if img_size is not None else None
     for patches in (rows - prefix, rows):
-        square = (round(max(patches, 0)**0.5), ) * 2
-        for grid in (known, square, wanted):
+        fixed, square = sincos_grid(encoder['pos_embed'][0, rows - patches:]), (round(max(patches, 0)**0.5), ) * 2
+        for grid in (known, fixed, square, wanted):
             if grid is not None and grid[0] * grid[1] == patches:
                 options['no_embed_class'] = patches == rows and prefix > 0
                 return grid

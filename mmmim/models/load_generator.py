@@ -1,12 +1,12 @@
 """A generator's encoder and decoder from one checkpoint."""
-import math
-from typing import Dict
+from typing import Dict, Optional
 
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from ..naming import to_mmmim, unwrap
+from ..position_grid import Grid, find_grid, stated_grid
 from ..translate import EncoderMismatchError, fill_encoder, resize_pos_embed
 
 
@@ -28,23 +28,24 @@ def load_generator(encoder: nn.Module, decoder: nn.Module, path: str, part: str 
     state = {key.removeprefix('neck.'): value for key, value in to_mmmim(checkpoint).items()
              if key.startswith('neck.')}
     wanted = decoder.state_dict()
-    notes = _fit_positions(state, wanted, encoder)
+    notes = _fit_positions(state, wanted, encoder, stated_grid(checkpoint, prefix))
     check_decoder(state, wanted, str(path))
     fill_encoder(encoder, checkpoint, prefix)
     decoder.load_state_dict(state)
     print_log(f'Decoder loaded from {path}: {len(state)} keys matched.{notes}', 'current')
 
 
-def _fit_positions(state: Dict[str, Tensor], wanted: Dict[str, Tensor], encoder: nn.Module) -> str:
-    """Resize a square decoder table of another grid as the encoder's is, in place; returns what to say of it."""
-    name, prefix = 'decoder_pos_embed', encoder.num_prefix_tokens
-    if name not in state or name not in wanted or state[name].shape[1] == wanted[name].shape[1]:
+def _fit_positions(state: Dict[str, Tensor], wanted: Dict[str, Tensor], encoder: nn.Module,
+                   stated: Optional[Grid]) -> str:
+    """Resize a decoder table of another grid as the encoder's is, in place; returns what to say of it."""
+    name, prefix, grid = 'decoder_pos_embed', encoder.num_prefix_tokens, tuple(encoder.grid_size)
+    if name not in state or name not in wanted:
         return ''
-    side = math.isqrt(max(state[name].shape[1] - prefix, 0))
-    if side**2 + prefix != state[name].shape[1]:
+    found = find_grid(state[name], (prefix, ), grid, stated)
+    if found is None or found.grid == grid:  # check_decoder reports what can not be read
         return ''
-    state[name] = resize_pos_embed(state[name], (side, side), encoder.grid_size, prefix)
-    return f' Its position table was resized from {side} x {side} patches to {" x ".join(map(str, encoder.grid_size))}.'
+    state[name] = resize_pos_embed(state[name], found.grid, grid, prefix)
+    return ' Its position table was resized from {} x {} to {} x {} patches.'.format(*found.grid, *grid)
 
 
 def check_decoder(state: Dict[str, Tensor], wanted: Dict[str, Tensor], path: str) -> None:

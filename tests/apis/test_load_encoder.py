@@ -187,3 +187,12 @@ def test_the_same_checkpoint_in_a_plain_timm_script(tmp_path):
     with torch.no_grad():
         expected = vit(random_images(32, 32))
     torch.testing.assert_close(torch.from_numpy(np.load(tmp_path / 'tokens.npy')), expected, rtol=0, atol=1e-5)
+
+
+def test_sides_of_a_bare_file_are_told_by_its_sine_cosine_table(tmp_path):
+    """64 positions of 4 x 16 patches are no 8 x 8."""
+    model = MaskedViT(arch=dict(embed_dim=64, depth=1, num_heads=1), img_size=(32, 128), patch_size=8)
+    torch.save(model.state_dict(), tmp_path / 'bare.pth')
+    loaded = mmmim.load_encoder(str(tmp_path / 'bare.pth'), pool='', num_heads=1)
+    assert loaded.patch_embed.grid_size == (4, 16)
+    assert torch.equal(loaded.pos_embed, model.pos_embed)

@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmmim.engine.hooks import StepSeedHook
 from mmmim.engine.hooks.run_state import ResumeError
 from mmmim.engine.hooks.runtime_info import NonFiniteLossError
+from mmmim.models.positions import sincos_positions
 from mmmim.registry import HOOKS
 from mmmim.translate import EncoderMismatchError
 
@@ -224,3 +225,17 @@ def test_optimizer_groups_are_merged(tmp_path, image_root):
     assert {id(p) for group in groups for p in group['params']} == trained
     decayed = next(g for g in groups if g['weight_decay'])['params']
     assert all(p.ndim > 1 for p in decayed)
+
+
+def test_load_from_keeps_the_decoders_positions_of_this_grid(tmp_path, image_root):
+    """A row of 16 patches and 4 x 4 have equally large tables."""
+    wide = _config(tmp_path / 'wide', image_root, **{'model.backbone.img_size': [4, 64], 'train_cfg.max_iters': 1})
+    wide.train_dataloader.dataset.pipeline[1].size = (4, 64)
+    train_here(wide)
+    path = tmp_path / 'wide/iter_1.pth'
+    neck = train_here(_config(tmp_path / 'square', image_root, **{
+        'load_from': str(path), 'base_lr': 0.0, 'train_cfg.max_iters': 1})).model.neck
+    theirs = torch.load(path, weights_only=True)['state_dict']
+    assert torch.equal(neck.decoder_pos_embed, sincos_positions(16, (4, 4), 1))
+    assert not torch.equal(neck.decoder_pos_embed, theirs['neck.decoder_pos_embed'])
+    assert torch.equal(neck.decoder_embed.weight, theirs['neck.decoder_embed.weight'])

@@ -107,7 +107,10 @@ class RunStateHook(Hook):
         own = model.state_dict()
         rest = {k: v for k, v in state.items() if not k.startswith('backbone.') and k in own
                 and own[k].shape == v.shape}
-        loaded = {**rest, **encoder}
+        # tables that are not trained follow from the config: the file's may be another grid's with as many rows
+        fixed = {k: own[k] for k, value in model.named_parameters() if k in rest and k.endswith('pos_embed')
+                 and not value.requires_grad}
+        loaded = {**rest, **fixed, **encoder}
         if hasattr(model, 'complete_state_dict'):
             model.complete_state_dict(loaded)
         checkpoint.clear()
