@@ -4,7 +4,8 @@
   ``replaced`` where it has them;
 - ``source`` (:class:`~mmmim.datasets.image_io.ImageSource`) from :class:`LoadImage`, not decoded yet;
 - ``img`` (``[h, w, C]`` uint8) from one of the crops, which decode only what they need; or in its place ``encoded``
-  (:class:`~mmmim.datasets.encoded.EncodedCrop`), which is decoded on the device;
+  (:class:`~mmmim.datasets.encoded.EncodedCrop`), which is decoded on the device: :func:`current_image` gives the pixels
+  of both, and whoever asks such a sample for ``img`` itself gets an error;
 - ``views`` (a list of such images) from what makes two views (:mod:`mmmim.datasets.two_views`).
 
 Random choices use NumPy's global generator, which :class:`~mmmim.datasets.seeded.SeededDataset` seeds for each sample.
@@ -19,7 +20,7 @@ from mmcv.transforms import BaseTransform
 
 from ..registry import TRANSFORMS
 from ..structures import DataSample
-from .encoded import EncodedCrop
+from .encoded import EncodedCrop, SampleWithoutPixels
 from .image_io import INTERPOLATIONS, Box, ImageSource
 
 Size = Union[int, Sequence[int]]
@@ -65,9 +66,10 @@ class LoadImage(BaseTransform):
     Args:
         channels: What the image becomes; the table in :mod:`mmmim.datasets.image_io` says how.
         decode: ``'worker'``, or ``'device'``: for training on a GPU whose images come as JPEGs faster than the
-            workers decode them. A worker then draws the crop, and the data preprocessor decodes the batch on its
-            device. What is no plain upright RGB or grey JPEG, and what goes through other transforms than a crop and a
-            flip, is decoded in the worker as ever.
+            workers decode them. A worker then draws crop and flip, and :class:`.MIMDataPreprocessor` decodes the batch
+            on its device. What is no plain upright RGB or grey JPEG is decoded in the worker as ever, and so is what
+            goes through another transform of mmmim that takes it by :func:`current_image`. One that asks for ``img``,
+            such as :class:`.AsBGR` and those of mmcv and mmpretrain, ends with a ValueError at the first JPEG.
     """
 
     def __init__(self, channels: int = 3, decode: str = 'worker'):
@@ -122,12 +124,12 @@ class _Crop(BaseTransform):
         """Turn ``source`` into ``img``, or into ``encoded``."""
         source = _source(results)
         box = self.box(*source.size)
-        encoded = source.encoded_crop(box, self.interpolation) if results.get('decode') == 'device' else None
-        if encoded is None:
+        content = source.encoded_crop(box, self.interpolation) if results.get('decode') == 'device' else None
+        if content is None:
             results['img'] = source.crop(box, self.size, self.interpolation)
-        else:
-            results['encoded'] = EncodedCrop(encoded, source.path, tuple(map(int, box)), self.size, self.interpolation)
-        return results
+            return results
+        crop = EncodedCrop(content, source.path, tuple(map(int, box)), self.size, self.interpolation)
+        return SampleWithoutPixels(results, encoded=crop)
 
 
 @TRANSFORMS.register_module()

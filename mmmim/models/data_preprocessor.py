@@ -1,11 +1,11 @@
 """From uint8 batches to normalised float batches, on the device."""
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
-from ..datasets.encoded import EncodedCrop, decode_crops
+from ..datasets.encoded import EncodedCrop, StandIn, decode_crops
 from ..registry import MODELS
 from .build import build_part
 
@@ -42,11 +42,16 @@ class MIMDataPreprocessor(BaseDataPreprocessor):
     def forward(self, data: dict, training: bool = False) -> dict:
         """``dict(inputs=uint8 [B, C, H, W] or a list of such, data_samples=list)`` to the same with float inputs.
 
-        Crops that are still encoded (``LoadImage(decode='device')``) are decoded here.
+        Crops that are still encoded (``LoadImage(decode='device')``) are decoded here. Where one can't be read,
+        another of the batch stands in for it, which its data sample then says as if the data set had replaced it.
+
+        Raises:
+            ImageReadError: None of such a batch can be read, or one where there are no data samples to say so.
         """
         inputs = data['inputs']
         if isinstance(inputs, (list, tuple)) and any(isinstance(image, EncodedCrop) for image in inputs):
-            inputs = decode_crops(inputs, self.device)
+            inputs, stand_ins = decode_crops(inputs, self.device)
+            _record(stand_ins, data.get('data_samples'))
         if isinstance(inputs, (list, tuple)) and inputs and inputs[0].ndim == 3:
             inputs = torch.stack(list(inputs))
         if isinstance(inputs, (list, tuple)):
@@ -79,6 +84,18 @@ class MIMDataPreprocessor(BaseDataPreprocessor):
     def cast_data(self, data: Optional[list]):
         """Labels stay on the host: pre-training does not need them on the device."""
         return data
+
+
+def _record(stand_ins: Dict[int, StandIn], data_samples: Optional[list]) -> None:
+    """Write on the samples, which the loop's hooks also see, what :class:`.RetryingDataset` would have written."""
+    for place, (other, error) in stand_ins.items():
+        if not data_samples:
+            raise error
+        sample, shown = data_samples[place], data_samples[other]
+        replaced = [*sample.get('replaced', []), (error.path, error.reason)]
+        sample.set_metainfo(dict(img_path=shown.img_path, replaced=replaced))
+        if 'gt_label' in shown:
+            sample.gt_label = shown.gt_label
 
 
 @MODELS.register_module()

@@ -1,4 +1,4 @@
-"""Unreadable images: replaced by the data set, counted and reported here."""
+"""Unreadable images: replaced by the data set or the data preprocessor, counted and reported here."""
 import os
 import os.path as osp
 from typing import Any, Dict, Optional
@@ -17,7 +17,8 @@ class TooManyBadImagesError(RuntimeError):
 
 @HOOKS.register_module()
 class BadImagesHook(Hook):
-    """Collects what the data set replaced, lists it in ``bad_images.txt``, and stops a run that loses too much.
+    """Collects what ``replaced`` of the data samples names, lists it in ``bad_images.txt``, and stops a run that loses
+    too much.
 
     Args:
         max_share: Largest share of the data set that may be unreadable; counted are the unreadable images met since
