@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 from contextlib import contextmanager, redirect_stdout
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
 from ..engine.launch import build_runner, load_config
 from ..progress import mode
@@ -107,6 +107,11 @@ def _from_checkout(path: str) -> str:
     """As seen from the folder that holds tools/, for a text that does not depend on where one is."""
     relative = osp.relpath(path, tools_folder().parent)
     return osp.abspath(path) if relative.startswith(osp.pardir) else relative
+
+
+def tool_here(name: str) -> List[str]:
+    """How a script of tools/ is started from here, wherever that folder is."""
+    return [_python(), relative_to_here(str(tools_folder() / name))]
 
 
 def _python() -> str:

@@ -9,6 +9,7 @@ from typing import Any, List, NamedTuple, Optional
 import torch
 from safetensors import SafetensorError, safe_open
 
+from ..apis.pretrain import tool_here
 from ..models.backbones.masked_vit import MaskedViT
 from .run_curve import number
 from .run_data import RunData, text
@@ -67,18 +68,30 @@ def next_steps(run: RunData) -> List[Step]:
 
 def training_command(run: RunData) -> Optional[Command]:
     """The command that trained, from ``run.json``; where it was no tools/train.py, one that runs the config here."""
-    try:
-        words = shlex.split(text(run.record.get('command')))
-    except ValueError:
-        words = []
-    script = next((i for i, word in enumerate(words[:-1]) if osp.basename(word) == 'train.py'), None)
-    if script is not None:
-        return _train_command(run, words[script:])
+    words = _recorded(run)
+    if words:
+        return _train_command(run, words)
     written = osp.basename(text(run.record.get('source')))  # better than the dumped one: it still has its comments
     config = written if run.file(written) else run.config_name
     if not config.endswith('.py'):
         return None
-    return Command(['python', 'tools/train.py', osp.join(run.path, config)], ['--work-dir', run.path], [])
+    return Command([*tool_here('train.py'), osp.join(run.path, config)], ['--work-dir', run.path], [])
+
+
+def _recorded(run: RunData) -> List[str]:
+    """From tools/train.py on what ``run.json`` says; [] where something else trained, such as ``mmmim pretrain``."""
+    try:
+        words = shlex.split(text(run.record.get('command')))
+    except ValueError:
+        return []
+    script = next((i for i, word in enumerate(words[:-1]) if osp.basename(word) == 'train.py'), len(words))
+    return words[script:]
+
+
+def _tool(run: RunData, name: str) -> List[str]:
+    """How a script of tools/ is started: from the folder of the one that trained, else from where they are here."""
+    words = _recorded(run)
+    return ['python', osp.join(osp.dirname(words[0]), name)] if words else tool_here(name)
 
 
 def _train_command(run: RunData, words: List[str]) -> Command:
@@ -136,7 +149,7 @@ def _test(run: RunData, command: Optional[Command], checkpoint: str) -> Optional
     if not config:
         return None
     overrides = command.overrides if command else []
-    words = ['python', 'tools/test.py', config, checkpoint, '--work-dir', run.path, *['--linear'] * (not run.dense)]
+    words = [*_tool(run, 'test.py'), config, checkpoint, '--work-dir', run.path, *['--linear'] * (not run.dense)]
     return Step('Measure it', shlex.join([*words, *(['--cfg-options', *overrides] if overrides else [])]),
                 'It goes into this report.' if run.dense else
                 'Without the checkpoint: the random initialisation, to compare with. Both go into this report.')
@@ -147,7 +160,7 @@ def _predict(run: RunData, checkpoint: str) -> Optional[Step]:
     if not run.dense or not run.config_name:
         return None
     return Step('See what it says about other images', shlex.join([
-        'python', 'tools/visualize/predict.py', osp.join(run.path, run.config_name), checkpoint]) +
+        *_tool(run, 'visualize/predict.py'), osp.join(run.path, run.config_name), checkpoint]) +
         ' PATH/TO/IMAGES --out predictions.png')
 
 

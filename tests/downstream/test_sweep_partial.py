@@ -35,12 +35,29 @@ def test_sweep_trains_each_and_draws(tmp_path, image_root):
     before = os.stat(tmp_path / 'sweep/blocks_0/run.json').st_mtime_ns
     assert sweep(config, '--blocks', '0', '--work-dir', tmp_path / 'sweep').returncode == 0
     assert os.stat(tmp_path / 'sweep/blocks_0/run.json').st_mtime_ns == before  # a finished run is not repeated
+    kept = (tmp_path / 'sweep/sweep.json').read_text()
+    done = sweep(config, '--blocks', '0,1', '--work-dir', tmp_path / 'sweep', '--cfg-options', 'pretrained=other.pth')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stderr
+    then, now = done.stderr.split('This call would start it with')
+    assert 'blocks_0 holds a run' in then and 'pretrained=other.pth' not in then
+    assert f'{config} pretrained=other.pth model.backbone.trainable_blocks=0' in now and '(--work-dir)' in now
+    assert (tmp_path / 'sweep/sweep.json').read_text() == kept
+    assert not (tmp_path / 'sweep/blocks_1/run.json').exists()
 
 
 def test_a_run_that_fails_ends_the_sweep(tmp_path, image_root):
     config = save_config(make_classifier_config(tmp_path / 'run', image_root, 'partial'), tmp_path / 'c.py')
     done = sweep(config, '--blocks', '1', '--work-dir', tmp_path / 'sweep', '--cfg-options', 'num_classes=5')
     assert done.returncode == 1 and 'num_classes=2' in done.stderr and 'goes on' in done.stderr
+
+
+def test_a_run_without_its_last_validation_is_not_finished(tmp_path):
+    (tmp_path / 'run.json').write_text('{"finished": true, "max_iters": 8}')
+    (tmp_path / 'curve.jsonl').write_text('{"iter": 4, "epoch": 1, "accuracy/top1": 50.0}\n')
+    assert not sweep_partial.is_finished(str(tmp_path)) and sweep_partial.last_accuracy(str(tmp_path)) is None
+    with open(tmp_path / 'curve.jsonl', 'a') as file:
+        file.write('{"iter": 8, "epoch": 2, "accuracy/top1": 60.0}\n')
+    assert sweep_partial.is_finished(str(tmp_path)) and sweep_partial.last_accuracy(str(tmp_path)) == 60
 
 
 @pytest.mark.parametrize('text, depth, expected', [

@@ -3,11 +3,14 @@ import json
 import runpy
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from cls_harness import make_classifier_config
 from harness import ROOT, environment, make_config, save_config
 from mmengine.config import Config
+
+from mmmim.engine import hardware
 
 TOOL = ROOT / 'tools/analysis/compare_methods.py'
 
@@ -89,6 +92,51 @@ def test_what_is_done_is_not_repeated(compared):
     done = compare(*words, folder=folder)
     assert done.returncode == 0 and done.stdout.splitlines()[-4:] == printed.splitlines()[-4:]
     assert {path: path.stat().st_mtime_ns for path in (folder / 'out').rglob('*.pth')} == before
+
+
+@pytest.mark.parametrize('before, after', [
+    ('minutes=0.01,', 'minutes=0.03,'), ('mask_ratio=0.5', 'mask_ratio=0.6'), ('max_epochs=1', 'max_epochs=2'),
+    ('warmup_epochs=0', 'pretrained=other.pth')], ids=['minutes', 'options', 'finetune', 'checkpoint'])
+def test_what_another_command_has_started_is_not_taken_for_its_result(compared, before, after):
+    folder, words, _ = compared
+    assert before in ' '.join(map(str, words))
+    kept = (folder / 'out/comparison.json').read_bytes()
+    done = compare(*[str(word).replace(before, after) for word in words], folder=folder)
+    assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stderr
+    then, now = done.stderr.split('This call would start it with')
+    assert before.strip(',') in then and after.strip(',') in now and 'another folder (--out)' in now
+    assert (folder / 'out/comparison.json').read_bytes() == kept
+
+
+def test_fine_tuning_without_its_last_validation_is_not_finished(tmp_path, image_root):
+    path = save_config(make_classifier_config(tmp_path / 'unused', image_root), tmp_path / 'finetune.py')
+    comparison = object.__new__(runpy.run_path(str(TOOL))['Comparison'])
+    comparison.args = SimpleNamespace(finetune=str(path), finetune_options=[])
+    work_dir = tmp_path / 'seed0/finetune'
+    lines = [json.dumps({'iter': i, 'epoch': i // 4, 'accuracy/top1': 10.0 * i}) + '\n' for i in (4, 8)]
+
+    def train(*words, log):
+        calls.append(words)
+        (work_dir / 'run.json').write_text('{"finished": true, "max_iters": 8}')
+        (work_dir / 'curve.jsonl').write_text(''.join(lines[:count]))
+
+    calls, count, comparison.call = [], 1, train
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match='no accuracy/top1 of the last iteration'):
+            comparison.finetuned(str(tmp_path / 'seed0'), 'a.pth', 0)
+    count = 2
+    assert [comparison.finetuned(str(tmp_path / 'seed0'), 'a.pth', 0) for _ in range(2)] == [80.0, 80.0]
+    assert len(calls) == 3 and '--resume' in calls[0]
+
+
+@pytest.mark.parametrize('given, expected', [(None, '3'), ('5', '5')])
+def test_threads_are_a_share_of_the_usable_cores_or_as_many_as_were_asked_for(monkeypatch, given, expected):
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    if given:
+        monkeypatch.setenv('OMP_NUM_THREADS', given)
+    monkeypatch.setattr(hardware, 'usable_cores', lambda: 6)
+    args = SimpleNamespace(contenders=['a.py'], minutes=1, jobs=2)
+    assert runpy.run_path(str(TOOL))['Comparison'](args).environment['OMP_NUM_THREADS'] == expected
 
 
 @pytest.mark.parametrize('words, message', [

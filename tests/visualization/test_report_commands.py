@@ -1,7 +1,9 @@
 """How to go on: the commands are accepted by the tools, the snippets run."""
 import runpy
 import shlex
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,11 +50,37 @@ def test_several_processes_are_started_by_their_launcher():
 
 
 @pytest.mark.parametrize('command', ['', 'mmmim pretrain --data photos', 'unbalanced "', None, 'tools/train.py'])
-def test_without_a_known_command_the_config_in_the_work_dir_continues(command):
+def test_without_a_known_command_the_config_in_the_work_dir_continues(monkeypatch, command):
+    monkeypatch.chdir(ROOT)
     run = RunData('w/my run', config_name='as_run.py', record=dict(command=command))
-    assert training_command(run).resumed() == (
-        "python tools/train.py 'w/my run/as_run.py' --work-dir 'w/my run' --resume")
+    python, _, rest = training_command(run).resumed().partition(' ')
+    assert shutil.which(python) and rest == "tools/train.py 'w/my run/as_run.py' --work-dir 'w/my run' --resume"
     assert training_command(RunData('w', record=dict(command=command))) is None
+
+
+def steps_elsewhere(monkeypatch, tmp_path, command):
+    """Words of the steps of a dense run that was started in a folder without tools/."""
+    monkeypatch.chdir(tmp_path)
+    Path('w').mkdir()
+    for name in ('pretrain.py', 'as_run_pretrain.py', 'epoch_3.pth'):
+        Path('w', name).touch()
+    run = RunData('w', config_name='as_run_pretrain.py', config=dict(default_scope='mmseg'),
+                  record=dict(command=command, source='w/pretrain.py', max_epochs=10))
+    return [shlex.split(step.lines) for step in next_steps(run)]
+
+
+def test_the_commands_after_mmmim_pretrain_are_there_in_any_folder(monkeypatch, tmp_path):
+    found = steps_elsewhere(monkeypatch, tmp_path, 'venv/bin/mmmim pretrain --data photos --out w')
+    scripts = [Path(words[1]) for words in found]
+    assert [path.name for path in scripts] == ['train.py', 'train.py', 'test.py', 'predict.py']
+    assert all(path.is_file() for path in scripts) and all(shutil.which(words[0]) for words in found)
+    assert all(Path(words[2]).is_file() for words in found)
+
+
+def test_the_tools_are_where_the_one_was_that_trained(monkeypatch, tmp_path):
+    found = steps_elsewhere(monkeypatch, tmp_path, 'lib/mmmim_tools/train.py w/pretrain.py --work-dir w')
+    assert [words[:2] for words in found] == [['python', f'lib/mmmim_tools/{name}.py'] for name in (
+        'train', 'train', 'test', 'visualize/predict')]
 
 
 def test_a_config_that_was_written_to_the_work_dir_goes_before_the_dumped_one(tmp_path):

@@ -12,9 +12,10 @@ option is the last checkpoint of that contender, named before it, of the same se
 of training, which say how many images the minutes are; warm-up and schedule are shortened in proportion. What a run
 really took stands in the table.
 
-`--jobs N` runs N at a time, each with its share of the cores: a small model uses them better. Nothing else should
-run meanwhile. What was stopped goes on by the same command; runs that are done are not repeated. The numbers of every
-seed are in OUT/comparison.json, means and standard deviations in OUT/comparison.md, the runs below OUT/NAME/seedN.
+`--jobs N` runs N at a time, each with its share of the cores (or OMP_NUM_THREADS threads): a small model uses them
+better. Nothing else should run meanwhile. What was stopped goes on by the same command; runs that are done are not
+repeated. Other minutes, options or configs need another OUT. The numbers of every seed are in OUT/comparison.json,
+means and standard deviations in OUT/comparison.md, the runs below OUT/NAME/seedN.
 """
 import argparse
 import json
@@ -26,13 +27,14 @@ import statistics
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 TOOLS = osp.dirname(osp.dirname(osp.abspath(__file__)))
 sys.path.insert(0, osp.dirname(TOOLS))
 EPOCHS = 10  # that the minutes are divided into, or more: no epoch has more images than the data set
 STEPS_AN_EPOCH = 4  # at least, as what is left after whole steps is cut
 TIMED_STEPS = 40
+ACCURACY = 'accuracy/top1'  # of fine-tuning
 
 
 class Contender(NamedTuple):
@@ -91,9 +93,10 @@ class Comparison:
     """Runs and their results below one folder."""
 
     def __init__(self, args: argparse.Namespace) -> None:
+        from mmmim.engine.hardware import usable_cores
         self.args = args
         self.contenders = parse_contenders(args.contenders, args.minutes)
-        self.environment = dict(os.environ, OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1) // args.jobs)))
+        self.environment = {'OMP_NUM_THREADS': str(max(1, usable_cores() // args.jobs)), **os.environ}
 
     def folder(self, *parts: Any) -> str:
         return osp.join(self.args.out, *map(str, parts))
@@ -111,15 +114,11 @@ class Comparison:
             raise RuntimeError(f'{tool} {words[0]} ended with {done.returncode}; what it printed is in {log}. The same '
                                'command goes on.')
 
-    def config(self, contender: Contender, options: Dict[str, str]) -> Any:
-        """The contender's, as all options make it."""
-        from mmengine.config import DictAction
-
-        from mmmim.engine.launch import load_config
-        everything = dict(pair.split('=', 1) for pair in self.args.cfg_options)
-        everything.update(options)
-        return load_config(contender.config, {key: DictAction._parse_iterable(value)
-                                              for key, value in everything.items()})
+    def options(self, contender: Contender, paths: Optional[Dict[str, str]] = None) -> List[str]:
+        """All of a contender's; without the checkpoints' paths those that name one are left out."""
+        return [*self.args.cfg_options, *(f'{key}={value.format(**paths or {})}'
+                                          for key, value in contender.options.items()
+                                          if paths is not None or '{' not in value)]
 
     def write_config(self, cfg: Any, place: str, seed: int, epochs: int, samples: int) -> None:
         """The config with another length, as ``place``.py."""
@@ -140,26 +139,31 @@ class Comparison:
 
     def time(self, contender: Contender) -> None:
         """Train for some steps, once, to see how many images a second it takes."""
-        place = self.folder(contender.name, 'timing')
-        if not is_finished(place):
-            cfg = self.config(contender, {key: value for key, value in contender.options.items() if '{' not in value})
+        from mmmim.apis.pretrain import is_finished
+        from mmmim.apis.repeat import claim, read_config, start_text
+        place, options = self.folder(contender.name, 'timing'), self.options(contender)
+        if claim(place, start_text(contender.config, options), '--out'):
+            cfg = read_config(contender.config, options)
             self.write_config(cfg, place, 0, *lengths(cfg, TIMED_STEPS * cfg.total_batch_size, 1))
+        if not is_finished(place):
             self.call('train.py', f'{place}.py', '--resume', log=f'{place}.log')
 
-    def prepare(self, contender: Contender, place: str, seed: int, paths: Dict[str, str]) -> None:
-        """Write the config of a run as long as its minutes."""
-        sessions = read_json(self.folder(contender.name, 'timing', 'run.json'))['sessions']
-        cfg = self.config(contender, {key: value.format(**paths) for key, value in contender.options.items()})
-        images = round(60 * contender.minutes * sessions[-1]['images_per_second'])
-        self.write_config(cfg, place, seed, *lengths(cfg, images, EPOCHS))
+    def prepare(self, contender: Contender, place: str, seed: int, options: List[str]) -> None:
+        """Write the config of a run as long as its minutes, unless it goes on: then it keeps its length."""
+        from mmmim.apis.repeat import claim, read_config, start_text
+        if claim(place, start_text(contender.config, options, minutes=contender.minutes), '--out'):
+            sessions = read_json(self.folder(contender.name, 'timing', 'run.json'))['sessions']
+            cfg = read_config(contender.config, options)
+            images = round(60 * contender.minutes * sessions[-1]['images_per_second'])
+            self.write_config(cfg, place, seed, *lengths(cfg, images, EPOCHS))
 
     def run(self, contender: Contender, seed: int, needed: Dict[str, 'Future[Any]']) -> Dict[str, Any]:
         """Train, measure and fine-tune; the row of this seed."""
+        from mmmim.apis.pretrain import is_finished
         paths = {name: future.result()['checkpoint'] for name, future in needed.items()}
         place = self.folder(contender.name, f'seed{seed}')
+        self.prepare(contender, place, seed, self.options(contender, paths))
         if not is_finished(place):
-            if not osp.exists(f'{place}.py'):  # a run that goes on keeps its length
-                self.prepare(contender, place, seed, paths)
             self.call('train.py', f'{place}.py', '--resume', log=f'{place}.log')
         record = read_json(osp.join(place, 'run.json'))
         sessions = record['sessions']
@@ -186,14 +190,19 @@ class Comparison:
         return {key: value for key, value in numbers.items() if value is not None}
 
     def finetuned(self, place: str, checkpoint: str, seed: int) -> float:
-        """Top-1 accuracy in % of the last validation."""
-        from mmmim.visualization.run_curve import read_curve
+        """Top-1 accuracy in %, measured after the last iteration."""
+        from mmmim.apis.pretrain import is_finished
+        from mmmim.apis.repeat import claim, last_measured, not_measured, start_text
         work_dir = osp.join(place, 'finetune')
-        if not is_finished(work_dir):
-            self.call('train.py', self.args.finetune, '--work-dir', work_dir, '--resume', '--cfg-options',
-                      f'pretrained={checkpoint}', f'randomness.seed={seed}', *self.args.finetune_options,
+        options = [f'pretrained={checkpoint}', f'randomness.seed={seed}', *self.args.finetune_options]
+        claim(work_dir, start_text(self.args.finetune, options), '--out')
+        if not is_finished(work_dir) or last_measured(work_dir, ACCURACY) is None:
+            self.call('train.py', self.args.finetune, '--work-dir', work_dir, '--resume', '--cfg-options', *options,
                       log=f'{place}.log')
-        return float(read_curve(osp.join(work_dir, 'curve.jsonl')).measured['accuracy/top1'].values[-1])
+        accuracy = last_measured(work_dir, ACCURACY)
+        if accuracy is None:
+            raise RuntimeError(not_measured(work_dir, ACCURACY))
+        return accuracy
 
     def all(self) -> Dict[str, List[Dict[str, Any]]]:
         """The rows of every contender."""
@@ -233,14 +242,6 @@ COLUMNS = {'minutes': 'minutes', 'knn': 'k-NN', 'linear': 'linear', 'finetune': 
 def read_json(path: str) -> Dict[str, Any]:
     with open(path) as file:
         return json.load(file)
-
-
-def is_finished(work_dir: str) -> bool:
-    """Whether the run in a work dir trained to its end."""
-    try:
-        return bool(read_json(osp.join(work_dir, 'run.json'))['finished'])
-    except (OSError, ValueError, KeyError):
-        return False
 
 
 def table(rows: Dict[str, List[Dict[str, Any]]]) -> str:

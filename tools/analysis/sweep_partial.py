@@ -5,16 +5,16 @@
 
 Each number of blocks is a run of its own with `model.backbone.trainable_blocks` set, in DIR/blocks_N. LINEAR_CONFIG, a
 linear probing recipe, stands in for CONFIG at 0 blocks, as in the paper. A sweep that was stopped goes on where it was:
-runs that are done are not repeated, others resume. Results: DIR/sweep.json and DIR/partial.png.
+runs that are done are not repeated, others resume. Other configs or options need another DIR. Results: DIR/sweep.json
+and DIR/partial.png.
 """
 import argparse
 import io
 import json
-import os
 import os.path as osp
 import subprocess
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 TOOLS = osp.dirname(osp.dirname(osp.abspath(__file__)))
 sys.path.insert(0, osp.dirname(TOOLS))
@@ -51,6 +51,12 @@ def parse_blocks(text: str, depth: int) -> List[float]:
     return [int(n) if n == int(n) else n for n in blocks]
 
 
+def settings(args: argparse.Namespace, blocks: float) -> Tuple[str, List[str]]:
+    """The config and the options of the run with so many blocks."""
+    config = args.linear if blocks == 0 and args.linear else args.config
+    return config, [*args.cfg_options, f'model.backbone.trainable_blocks={blocks}']
+
+
 def train(args: argparse.Namespace, blocks: float, work_dir: str) -> None:
     """Train with so many blocks, or go on with it; nothing when it is done.
 
@@ -59,33 +65,27 @@ def train(args: argparse.Namespace, blocks: float, work_dir: str) -> None:
     """
     if is_finished(work_dir):
         return
-    config = args.linear if blocks == 0 and args.linear else args.config
+    config, options = settings(args, blocks)
     command = ([sys.executable, osp.join(TOOLS, 'train.py'), config] if args.gpus == 1 else
                ['bash', osp.join(TOOLS, 'dist_train.sh'), config, str(args.gpus)])
-    command += ['--work-dir', work_dir, '--resume', '--cfg-options', *args.cfg_options,
-                f'model.backbone.trainable_blocks={blocks}']
-    done = subprocess.run(command)
+    done = subprocess.run([*command, '--work-dir', work_dir, '--resume', '--cfg-options', *options])
     if done.returncode:
         raise RuntimeError(f'training with {blocks} blocks ended with {done.returncode}; the same command goes on')
 
 
 def is_finished(work_dir: str) -> bool:
     """Whether the run in a work dir trained to its end and was validated there."""
-    try:
-        with open(osp.join(work_dir, 'run.json')) as file:
-            return bool(json.load(file)['finished']) and last_accuracy(work_dir) is not None
-    except (OSError, ValueError, KeyError):
-        return False
+    from mmmim.apis.pretrain import is_finished as is_trained
+    return is_trained(work_dir) and last_accuracy(work_dir) is not None
 
 
-def last_accuracy(work_dir: str) -> Any:
-    """Top-1 accuracy in percent of the last validation; None where there was none.
+def last_accuracy(work_dir: str) -> Optional[float]:
+    """Top-1 accuracy in percent after the last iteration; None where it was not validated there.
 
     MAE too reports the end of training and not its best epoch.
     """
-    from mmmim.visualization.run_curve import read_curve
-    series = read_curve(osp.join(work_dir, 'curve.jsonl')).measured.get(ACCURACY)
-    return None if series is None else float(series.values[-1])
+    from mmmim.apis.repeat import last_measured
+    return last_measured(work_dir, ACCURACY)
 
 
 def draw(results: Dict[float, float], path: str) -> None:
@@ -112,21 +112,24 @@ def draw(results: Dict[float, float], path: str) -> None:
 
 def sweep(args: argparse.Namespace) -> Tuple[str, Dict[float, float]]:
     """Run everything; the picture's path and the accuracies in percent."""
+    from mmmim.apis.repeat import claim, not_measured, start_text
     from mmmim.checkpoint import atomic_write_text
     from mmmim.engine.launch import load_config
     from mmmim.models.backbones.masked_vit import resolve_architecture
     cfg = load_config(args.config)
     folder = args.work_dir or f'{cfg.work_dir}_sweep'
+    work_dirs = {blocks: osp.join(folder, f'blocks_{blocks:g}')
+                 for blocks in parse_blocks(args.blocks, resolve_architecture(cfg.model.backbone.arch)[1])}
+    for blocks, work_dir in work_dirs.items():  # all of them, before one is trained for long
+        claim(work_dir, start_text(*settings(args, blocks)), '--work-dir')
     results: Dict[float, float] = {}
-    for blocks in parse_blocks(args.blocks, resolve_architecture(cfg.model.backbone.arch)[1]):
-        work_dir = osp.join(folder, f'blocks_{blocks:g}')
+    for blocks, work_dir in work_dirs.items():
         train(args, blocks, work_dir)
         accuracy = last_accuracy(work_dir)
         if accuracy is None:
-            raise RuntimeError(f'the run in {work_dir} was not validated: val_dataloader and val_evaluator are needed')
+            raise RuntimeError(not_measured(work_dir, ACCURACY))
         results[blocks] = accuracy
         # after each, so that a long sweep can be looked at
-        os.makedirs(folder, exist_ok=True)
         record = dict(config=args.config, linear=args.linear, options=args.cfg_options, metric=ACCURACY,
                       blocks=list(results), accuracy=list(results.values()))
         atomic_write_text(osp.join(folder, 'sweep.json'), json.dumps(record, indent=1))
