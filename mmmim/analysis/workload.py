@@ -169,6 +169,7 @@ def real_batches(cfg: Config, seed: int = 0) -> Iterator[Dict[str, Any]]:
     loader_cfg = dict(cfg.train_dataloader)
     loader_cfg['dataset'] = dict(type='mmmim.SeededDataset', dataset=loader_cfg['dataset'])
     loader_cfg.setdefault('worker_init_fn', dict(type='mmmim.start_worker'))
+    loader_cfg.setdefault('pin_memory', torch.cuda.is_available())
     if not loader_cfg.get('num_workers'):
         loader_cfg['persistent_workers'] = False
     loader = Runner.build_dataloader(loader_cfg, seed=seed)

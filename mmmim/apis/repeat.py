@@ -37,7 +37,8 @@ def start_text(path: str, options: Sequence[str], **more: Any) -> str:
     """
     settings = [f'{key}={value}' for key, value in more.items()]
     cfg = read_config(path, options)
-    cfg.pop('work_dir', None)
+    for key in ('work_dir', 'source'):  # where, and by which of its paths: nothing that matters to the run
+        cfg.pop(key, None)
     return '\n'.join([' '.join([path, *options, *settings]), *settings, cfg.pretty_text])
 
 

@@ -1,8 +1,9 @@
 """Processes that load data, while the run is asked to stop."""
+import multiprocessing
 import os
 import signal
 import threading
-from typing import Optional
+from typing import Any, Optional
 
 from mmengine.dataset import worker_init_fn
 from torch.utils.data import get_worker_info
@@ -15,8 +16,9 @@ def start_worker(worker_id: int, seed: Optional[int] = None) -> None:
     """Start-up of a loading worker: of the signals that ask for an end, it heeds its parent's alone.
 
     Launchers, slurm, ``timeout`` and a terminal's Ctrl-C signal the whole process group. The main process then finishes
-    its step and saves; a worker that ends before would make that fail. Where the system does not tell who sent a signal
-    (outside of Linux), SIGTERM ends the worker as ever. One whose parent is gone ends by torch's own watch.
+    its step and saves; a worker that ends before would make that fail. Where the sender of a signal can not be told
+    (outside of Linux, or with threads that were there before, as under ``spawn``) the first SIGTERM leaves 20 seconds.
+    A worker whose parent is gone ends by torch's own watch.
 
     Args:
         worker_id: Which of the loader's workers.
@@ -24,7 +26,9 @@ def start_worker(worker_id: int, seed: Optional[int] = None) -> None:
             for data sets that draw from them. None: they stay as torch has set them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, 'sigwaitinfo'):
+    if not hasattr(signal, 'sigwaitinfo') or len(os.listdir('/proc/self/task')) > 1:  # the others would be told
+        signal.signal(signal.SIGTERM, _give_time)
+    else:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_parent, daemon=True).start()
     if seed is not None:
@@ -32,6 +36,12 @@ def start_worker(worker_id: int, seed: Optional[int] = None) -> None:
 
 
 def _end_with_parent() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+    parents = {os.getppid(), getattr(multiprocessing.parent_process(), 'pid', None)}  # under forkserver two
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid not in parents:
         pass
     os._exit(0)
+
+
+def _give_time(*_: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.alarm(20)

@@ -29,6 +29,7 @@ def start(config, *options, minutes=2.0):
 def test_the_same_goes_on_however_it_is_written(work_dir, config):
     assert not claim(str(work_dir), start(config), '--out')
     assert not claim(str(work_dir), start(config, 'model.depth=4', 'lr=1e-1'), '--out')
+    assert not claim(str(work_dir), start(config.parent / '..' / config.parent.name / config.name), '--out')
 
 
 @pytest.mark.parametrize('options, minutes', [(['model.depth=5'], 2.0), (['model.depth=4', 'lr=1'], 2.0),

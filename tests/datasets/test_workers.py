@@ -3,6 +3,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from functools import partial
 
@@ -59,6 +60,34 @@ def test_a_worker_ends_when_its_parent_says_so(loader):
         assert worker.exitcode == 0
     finally:
         signal.signal(signal.SIGCHLD, handler)
+
+
+@linux
+def test_a_worker_that_does_not_start_by_fork_has_time_to_go_on():
+    """Libraries that it imports start threads, to which the system may give the signal."""
+    loader = DataLoader(Draws(), batch_size=1, num_workers=1, persistent_workers=True, worker_init_fn=start_worker,
+                        multiprocessing_context='spawn')
+    next(iter(loader))
+    worker, = loader._iterator._workers
+    subprocess.run(['kill', '-TERM', str(worker.pid)], check=True)
+    time.sleep(0.5)
+    assert worker.is_alive() and len(list(loader)) == 4
+    loader._iterator = None
+
+
+@pytest.mark.parametrize('how', ['fork', 'forkserver', 'spawn'])
+def test_a_process_ends_though_its_workers_wait_for_more(tmp_path, how):
+    script = tmp_path / 'load.py'
+    script.write_text(f'''
+from torch.utils.data import DataLoader
+from mmmim.datasets.workers import start_worker
+
+if __name__ == '__main__':
+    loader = DataLoader(range(4), num_workers=1, persistent_workers=True, worker_init_fn=start_worker,
+                        multiprocessing_context={how!r})
+    next(iter(loader))
+''')
+    subprocess.run([sys.executable, str(script)], check=True, timeout=200, env=dict(os.environ, OMP_NUM_THREADS='1'))
 
 
 def test_generators_start_as_mmengines_do(monkeypatch):

@@ -2,6 +2,7 @@
 import errno
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -97,6 +98,19 @@ def test_ctrl_c_saves_though_nobody_reads_what_is_printed(tmp_path, image_root, 
         cfg.custom_hooks = [dict(type='CtrlC')]
         train_here(cfg)
     assert end.value.code == 75 and (tmp_path / 'run/last_checkpoint').read_text().endswith('iter_5.pth')
+
+
+def test_the_exit_code_stays_though_nobody_reads_what_is_printed():
+    script = ("import sys\nfrom mmmim.engine.hooks.checkpoint import _say\n"
+              "sys.stdout.write('buffered')\n_say('Stopping')\nraise SystemExit(75)")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([sys.executable, '-c', script], stdout=writer, stderr=subprocess.PIPE, text=True,
+                              env={name: value for name, value in os.environ.items() if name != 'PYTHONUNBUFFERED'})
+    finally:
+        os.close(writer)
+    assert (done.returncode, 'Error' in done.stderr) == (75, False), done.stderr
 
 
 def test_a_new_run_in_an_old_folder_does_not_leave_the_old_one_to_be_resumed(tmp_path, image_root):

@@ -12,7 +12,7 @@ from mmmim.engine.hooks.run_state import ResumeError
 from mmmim.engine.hooks.runtime_info import NonFiniteLossError
 from mmmim.models.positions import sincos_positions
 from mmmim.registry import HOOKS
-from mmmim.translate import EncoderMismatchError
+from mmmim.translate import EncoderMismatchError, resize_pos_embed
 
 
 @pytest.fixture(scope='module')
@@ -227,15 +227,22 @@ def test_optimizer_groups_are_merged(tmp_path, image_root):
     assert all(p.ndim > 1 for p in decayed)
 
 
-def test_load_from_keeps_the_decoders_positions_of_this_grid(tmp_path, image_root):
+def test_load_from_brings_the_decoders_positions_to_this_grid(tmp_path, image_root):
     """A row of 16 patches and 4 x 4 have equally large tables."""
     wide = _config(tmp_path / 'wide', image_root, **{'model.backbone.img_size': [4, 64], 'train_cfg.max_iters': 1})
     wide.train_dataloader.dataset.pipeline[1].size = (4, 64)
     train_here(wide)
     path = tmp_path / 'wide/iter_1.pth'
-    neck = train_here(_config(tmp_path / 'square', image_root, **{
-        'load_from': str(path), 'base_lr': 0.0, 'train_cfg.max_iters': 1})).model.neck
-    theirs = torch.load(path, weights_only=True)['state_dict']
-    assert torch.equal(neck.decoder_pos_embed, sincos_positions(16, (4, 4), 1))
-    assert not torch.equal(neck.decoder_pos_embed, theirs['neck.decoder_pos_embed'])
-    assert torch.equal(neck.decoder_embed.weight, theirs['neck.decoder_embed.weight'])
+    start = {'base_lr': 0.0, 'train_cfg.max_iters': 1}
+    neck = train_here(_config(tmp_path / 'square', image_root, load_from=str(path), **start)).model.neck
+    theirs = torch.load(path, weights_only=True)
+    table = theirs['state_dict']['neck.decoder_pos_embed']
+    assert torch.equal(neck.decoder_pos_embed, resize_pos_embed(table, (1, 16), (4, 4), 1))
+    assert torch.equal(neck.decoder_embed.weight, theirs['state_dict']['neck.decoder_embed.weight'])
+    # mmpretrain's tables have their halves the other way round: the decoder was trained with them
+    swapped = torch.cat([torch.zeros(1, 1, 16), sincos_positions(16, (4, 4), 0).roll(8, -1)], dim=1)
+    theirs['state_dict'].update({'neck.decoder_pos_embed': swapped})
+    torch.save(theirs, tmp_path / 'swapped.pth')
+    start['load_from'] = str(tmp_path / 'swapped.pth')
+    neck = train_here(_config(tmp_path / 'again', image_root, **start)).model.neck
+    assert torch.equal(neck.decoder_pos_embed, swapped)

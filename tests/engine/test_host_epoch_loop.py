@@ -63,10 +63,11 @@ class Witness(Hook):
         self.validated.append(runner.iter)
 
 
-def run(work_dir, resume=False, iterations=False, batch_sampler=None, **witness):
+def run(work_dir, resume=False, iterations=False, batch_sampler=None, workers=0, persistent=False, **witness):
     """Train a linear layer; returns what was seen."""
     seen = Witness(**witness)
-    loader = dict(dataset=Numbers(), batch_size=BATCH, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=True))
+    loader = dict(dataset=Numbers(), batch_size=BATCH, num_workers=workers, persistent_workers=persistent,
+                  sampler=dict(type='DefaultSampler', shuffle=True))
     if batch_sampler:
         loader['batch_sampler'] = batch_sampler
     steps = EPOCHS * 4
@@ -94,12 +95,14 @@ def run(work_dir, resume=False, iterations=False, batch_sampler=None, **witness)
     return seen
 
 
-@pytest.mark.parametrize('stop_at', [0, 5, 6, 7, 11], ids=lambda i: f'iteration-{i}')
-def test_a_stopped_run_goes_on_with_the_next_batch(tmp_path, stop_at):
+@pytest.mark.parametrize('stop_at, workers', [
+    (0, {}), (5, {}), (6, {}), (7, {}), (11, {}), (5, dict(workers=1)), (5, dict(workers=2, persistent=True)),
+], ids=['first', 'middle', 'next-to-last-of-an-epoch', 'last-of-an-epoch', 'very-last', 'worker', 'persistent-workers'])
+def test_a_stopped_run_goes_on_with_the_next_batch(tmp_path, stop_at, workers):
     """No image twice in an epoch, no step too many, the same rates; also where the last batch of an epoch is done."""
     whole = run(tmp_path / 'whole')
-    first = run(tmp_path / 'parts', stop_at=stop_at)
-    second = run(tmp_path / 'parts', resume=True)
+    first = run(tmp_path / 'parts', stop_at=stop_at, **workers)
+    second = run(tmp_path / 'parts', resume=True, **workers)
     assert len(first.steps) == stop_at + 1 and first.steps + second.steps == whole.steps
     assert first.validated + second.validated == whole.validated == [4, 8, 12]
 
@@ -111,10 +114,11 @@ def test_batches_are_those_of_the_config_own_sampler(tmp_path):
     assert json.loads((tmp_path / 'run/run.json').read_text())['batch'] == BATCH
 
 
-def test_skipping_counts_once():
+def test_batches_before_the_start_are_left_out():
     batches = LateBatchSampler(range(7), 2)
+    assert list(batches) == [[0, 1], [2, 3], [4, 5], [6]]
     batches.start = 2
-    assert list(batches) == [[4, 5], [6]] and list(batches) == [[0, 1], [2, 3], [4, 5], [6]] and len(batches) == 4
+    assert list(batches) == list(batches) == [[4, 5], [6]] and len(batches) == 4
 
 
 @pytest.mark.parametrize('iterations', [False, True], ids=['epochs', 'iterations'])

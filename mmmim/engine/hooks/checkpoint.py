@@ -2,6 +2,7 @@
 import os
 import os.path as osp
 import signal
+import sys
 import time
 from contextlib import suppress
 from typing import Any, List, Optional
@@ -164,8 +165,11 @@ class AtomicCheckpointHook(CheckpointHook):
 def _say(message: str, end: str = '\n') -> None:
     """Print at once. What reads the output may have ended by the same Ctrl-C (``| tee``): no reason not to save. Nor is
     an output that was being written to when the signal came."""
-    with suppress(OSError, ValueError, RuntimeError):
-        print(message, end=end, flush=True)
+    with suppress(OSError, ValueError, RuntimeError, AttributeError):  # the last: an object in the place of stdout
+        try:
+            print(message, end=end, flush=True)
+        except BrokenPipeError:  # what is buffered would fail again at the end, and change the exit code
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_weights(model: nn.Module) -> None:

@@ -3,6 +3,7 @@ import difflib
 from typing import Any, Dict, List
 
 import numpy as np
+import torch
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
@@ -10,8 +11,9 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import BaseLoop
 
 from ...naming.state import classifier_name
+from ...position_grid import sincos_grid
 from ...registry import HOOKS
-from ...translate import to_mmmim
+from ...translate import resize_pos_embed, to_mmmim
 
 # values of the smoothing window; the whole curve is in curve.jsonl
 HISTORY = 1000
@@ -107,10 +109,8 @@ class RunStateHook(Hook):
         own = model.state_dict()
         rest = {k: v for k, v in state.items() if not k.startswith('backbone.') and k in own
                 and own[k].shape == v.shape}
-        # tables that are not trained follow from the config: the file's may be another grid's with as many rows
-        fixed = {k: own[k] for k, value in model.named_parameters() if k in rest and k.endswith('pos_embed')
-                 and not value.requires_grad}
-        loaded = {**rest, **fixed, **encoder}
+        rest.update({name: _same_grid(rest[name], own[name]) for name in rest if name.endswith('pos_embed')})
+        loaded = {**rest, **encoder}
         if hasattr(model, 'complete_state_dict'):
             model.complete_state_dict(loaded)
         checkpoint.clear()
@@ -146,6 +146,15 @@ def _optimizer_facts(optim_wrapper: Any) -> Any:
 
 def _module(runner) -> Any:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _same_grid(table: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """A sine-cosine table of as many positions on another grid, on the grid of the model's own."""
+    for prefix in (0, 1):
+        theirs, ours = sincos_grid(table[0, prefix:]), sincos_grid(own[0, prefix:])
+        if theirs and ours and theirs != ours:
+            return resize_pos_embed(table, theirs, ours, prefix)
+    return table
 
 
 def _plain(buffer: HistoryBuffer) -> dict:

@@ -10,7 +10,7 @@ from ...registry import DATA_SAMPLERS, LOOPS
 
 @DATA_SAMPLERS.register_module()
 class LateBatchSampler(BatchSampler):
-    """The batches of another sampler, the next time from ``start`` on; those before are not read.
+    """The batches of another sampler from ``start`` on; those before are not read.
 
     Args:
         sampler: What gives indices.
@@ -27,8 +27,7 @@ class LateBatchSampler(BatchSampler):
         self.start = 0
 
     def __iter__(self) -> Iterator[List[int]]:
-        start, self.start = self.start, 0
-        return itertools.islice(self.batches, start, None)
+        return itertools.islice(self.batches, self.start, None)  # a loader with workers asks twice
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -63,5 +62,6 @@ class HostEpochLoop(EpochBasedTrainLoop):
         self.dataloader.batch_sampler.start = done
         for step, data_batch in enumerate(self.dataloader, start=done):
             self.run_iter(step, data_batch)
+        self.dataloader.batch_sampler.start = 0
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
