@@ -17,7 +17,7 @@ from ..models.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from ..models.patches import Size, grid_size, to_2tuple
 from ..naming.beit import is_beit
 from ..naming.state import pooled_norm_name
-from ..position_grid import sincos_grid
+from ..position_grid import find_grid
 from ..translate import EncoderMismatchError, rebuild_positions, resize_pos_embed, split_encoder
 from .from_checkpoint import stored_config
 from .load_beit import build_beit
@@ -142,21 +142,18 @@ def _stored_grid(encoder: State, options: Dict[str, Any], config: Dict[str, Any]
     of the wanted image size, if it has as many patches. In timm's ``no_embed_class`` models the prefix tokens have no
     rows in the table.
     """
-    prefix = int(options['class_token']) + options['reg_tokens']
-    rows = encoder['pos_embed'].shape[1] if 'pos_embed' in encoder else None
+    prefix, table = int(options['class_token']) + options['reg_tokens'], encoder.get('pos_embed')
     patch, size = tuple(encoder['patch_embed.proj.weight'].shape[2:]), config.get('backbone', {}).get('img_size')
     known = grid_size(size, patch) if size is not None else None
-    if rows is None:
+    if table is None:
         return known
     wanted = tuple(side // length for side, length in zip(to_2tuple(img_size), patch)) if img_size is not None else None
-    for patches in (rows - prefix, rows):
-        fixed, square = sincos_grid(encoder['pos_embed'][0, rows - patches:]), (round(max(patches, 0)**0.5), ) * 2
-        for grid in (known, fixed, square, wanted):
-            if grid is not None and grid[0] * grid[1] == patches:
-                options['no_embed_class'] = patches == rows and prefix > 0
-                return grid
-    raise ValueError(f'{path}: its {rows - prefix} positions are no square grid, and no config in the file tells the '
-                     'sides: give the img_size of pre-training')
+    found = find_grid(table, (prefix, 0), stated=known) or find_grid(table, (prefix, 0), wanted)
+    if found is None:
+        raise ValueError(f'{path}: its {table.shape[1] - prefix} positions are no square grid, and no config in the '
+                         'file tells the sides: give the img_size of pre-training')
+    options['no_embed_class'] = found.prefix < prefix
+    return found.grid
 
 
 def _fit(encoder: State, options: Dict[str, Any], stored: Optional[Tuple[int, int]], img_size: Optional[Size],
