@@ -76,6 +76,17 @@ class LeanMlp(Mlp):
         return _LinearOfGELU.apply(x, self.fc2.weight.to(x.dtype), self.fc2.bias.to(x.dtype))
 
 
+class TailBlock(Block):
+    """timm's block, which can leave out the first tokens where nothing needs them any more."""
+
+    def forward(self, x: Tensor, first: int = 0) -> Tensor:
+        """``[B, T, D] -> [B, T - first, D]``: all tokens are attended to, and the first ones get no MLP."""
+        if not first:
+            return super().forward(x)
+        x = (x + self.drop_path1(self.ls1(self.attn(self.norm1(x)))))[:, first:]
+        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+
+
 def build_blocks(embed_dim: int, depth: int, num_heads: int, mlp_ratio: float = 4.0,
                  drop_path_rates: Union[float, Sequence[float]] = 0.0, compiled: bool = False) -> nn.ModuleList:
     """``depth`` pre-norm blocks of timm; ``compiled`` compiles each in place, which keeps the parameter names.
@@ -90,7 +101,7 @@ def build_blocks(embed_dim: int, depth: int, num_heads: int, mlp_ratio: float = 
         drop_path_rates = [float(drop_path_rates)] * depth
     mlp = LeanMlp if embed_dim >= RECOMPUTED_FROM else Mlp
     blocks = nn.ModuleList(
-        Block(embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm, drop_path=rate, mlp_layer=mlp)
+        TailBlock(embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm, drop_path=rate, mlp_layer=mlp)
         for rate in drop_path_rates)
     if compiled:
         for block in blocks:
@@ -139,10 +150,14 @@ def prefers_fused_attention(device_type: str, dtype: torch.dtype) -> bool:
     return device_type != 'cpu' or dtype not in (torch.bfloat16, torch.float16)
 
 
-def run_blocks(blocks: nn.ModuleList, x: Tensor) -> Tensor:
-    """``[B, T, D]`` through the blocks, with the attention backend for the type that is really computed in."""
-    fused = prefers_fused_attention(x.device.type, compute_dtype(x))
-    for block in blocks:
+def run_blocks(blocks: nn.ModuleList, x: Tensor, first: int = 0) -> Tensor:
+    """``[B, T, D]`` through the blocks, with the attention backend for the type that is really computed in.
+
+    Returns:
+        The tokens from ``first`` on, ``[B, T - first, D]``; the last block computes no others.
+    """
+    fused, last = prefers_fused_attention(x.device.type, compute_dtype(x)), len(blocks) - 1
+    for i, block in enumerate(blocks):
         block.attn.fused_attn = fused
-        x = block(x)
+        x = block(x, first) if first and i == last else block(x)
     return x

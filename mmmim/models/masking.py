@@ -22,6 +22,22 @@ class PatchMask(NamedTuple):
     ids_restore: Tensor
     mask: Tensor
 
+    @property
+    def ids_shuffle(self) -> Tensor:
+        """``[B, L]``, the inverse of ``ids_restore``: the visible patches, then the removed ones."""
+        places = torch.arange(self.ids_restore.shape[1], device=self.ids_restore.device).expand_as(self.ids_restore)
+        return torch.empty_like(self.ids_restore).scatter_(1, self.ids_restore, places)
+
+    @property
+    def ids_removed(self) -> Tensor:
+        """``[B, L_m]`` indices of the removed patches, in the order in which mask tokens stand for them."""
+        return self.ids_shuffle[:, self.ids_keep.shape[1]:]
+
+
+def take(values: Tensor, ids: Tensor) -> Tensor:
+    """Of ``values [B, L, D]`` those at ``ids [B, K]``: ``[B, K, D]``."""
+    return values.gather(1, ids[..., None].expand(-1, -1, values.shape[2]))
+
 
 def mask_from_order(ids_shuffle: Tensor, num_keep: int) -> PatchMask:
     """Keep the first ``num_keep`` of each row of ``ids_shuffle`` ``[B, L]``, a permutation of the patches."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mmmim.models.masking import Masking
+from mmmim.models.masking import Masking, take
 
 DATA = Path(__file__).parents[1] / 'data'
 GRIDS = [(8, 8), (14, 14), (6, 10), (12, 4), (7, 9), (2, 16)]
@@ -51,7 +51,8 @@ def test_units_are_kept_or_removed_whole(unit, grid):
 @pytest.mark.parametrize('ratio', [0.3, 0.75, 0.9])
 @pytest.mark.parametrize('strategy', Masking.STRATEGIES)
 def test_ids_and_mask_agree(strategy, ratio, grid):
-    ids_keep, ids_restore, mask = draw(Masking(strategy, ratio, grid))
+    found = draw(Masking(strategy, ratio, grid))
+    ids_keep, ids_restore, mask = found
     length, num_keep = grid[0] * grid[1], ids_keep.shape[1]
     every = torch.arange(length).expand(16, -1)
     assert torch.equal(ids_restore.sort(1).values, every)
@@ -60,7 +61,9 @@ def test_ids_and_mask_agree(strategy, ratio, grid):
     patches = torch.randn(16, length, 3)
     shuffled = torch.zeros_like(patches).scatter(1, ids_restore[..., None].expand(-1, -1, 3), patches)
     assert torch.equal(shuffled[:, :num_keep], patches.gather(1, ids_keep[..., None].expand(-1, -1, 3)))
-    assert torch.equal(shuffled.gather(1, ids_restore[..., None].expand(-1, -1, 3)), patches)
+    assert torch.equal(take(shuffled, ids_restore), patches) and torch.equal(take(patches, found.ids_shuffle), shuffled)
+    assert torch.equal(torch.cat([ids_keep, found.ids_removed], dim=1), found.ids_shuffle)
+    assert mask.gather(1, found.ids_removed).all()
 
 
 @pytest.mark.parametrize('strategy', Masking.STRATEGIES)

@@ -105,6 +105,13 @@ class BaseAlgorithm(BaseModel):
             if found and part.startswith('target') and name not in state_dict and f'backbone.{rest}' in state_dict:
                 state_dict[name] = state_dict[f'backbone.{rest}'].clone()
 
+    def predict_patches(self, tokens: Tensor, mask: PatchMask) -> Tensor:
+        """What the neck predicts for the loss, from ``[B, T, D]``: ``[B, L, out_dim]``. Where the loss counts removed
+        patches alone, a neck that can leaves out what only visible ones need, and theirs are zeros."""
+        if getattr(self.neck, 'can_leave_out_visible', False) and self.head.loss_on == 'masked':
+            return self.neck(tokens, mask, removed_only=True)
+        return self.neck(tokens, mask)
+
     def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
              noise: Optional[Tensor] = None) -> Dict[str, Tensor]:
         """Losses of one batch: ``loss*`` entries are summed and minimised, others are only logged."""

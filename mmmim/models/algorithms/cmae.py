@@ -125,7 +125,7 @@ class CMAE(BaseAlgorithm):
         mask = self.draw_mask(online, data_samples, noise)
         tokens = self.backbone(online, mask)  # z_s^v, Eq. 1: visible patches only, [B, 1 + L_v, D]
 
-        prediction = self.neck(tokens, mask)  # y'_m, Eq. 3: [B, L, P*P*C]
+        prediction = self.predict_patches(tokens, mask)  # y'_m, Eq. 3: [B, L, P*P*C]
         reconstruction = self.head.loss(prediction, self.target(online), mask)  # Eq. 5
 
         query = self.predictor(self.projector(self._complete(tokens, mask)))  # y_s^p: [B, D_p]

@@ -232,7 +232,8 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
                   noise: Optional[Tensor] = None) -> Tuple[Tensor, Corrupted]:
         """L_mae and X_bar, with their graphs."""
         mask = self.draw_mask(inputs, data_samples, noise)  # M, Eq. 2
-        prediction = self.reconstruct(inputs, mask)  # Eq. 3-4
+        hidden = self.encoder_of(GENERATOR)(inputs, mask)  # H_v, Eq. 3
+        prediction = self.predict_patches(hidden, mask)  # X_m, Eq. 4
         l_mae = self.head.loss(prediction, self.target(inputs), mask)  # Eq. 1
         l_mae = l_mae * (self.terms_of_mae if self.reduction == 'sum' else 1)
         return l_mae, self.corrupt(inputs, prediction, mask, data_samples)

@@ -23,6 +23,6 @@ class MAE(BaseAlgorithm):
         """``inputs [B, C, H, W]``, normalised. ``noise`` ``[B, L]`` (for random masking) may come from outside."""
         mask = self.draw_mask(inputs, data_samples, noise)  # remove 75% of the patches at random
         tokens = self.backbone(inputs, mask)  # encoder: visible patches only, [B, 1 + L_v, D]
-        prediction = self.neck(tokens, mask)  # decoder: visible patches and mask tokens, [B, L, P*P*C]
+        prediction = self.predict_patches(tokens, mask)  # decoder: visible patches and mask tokens, [B, L, P*P*C]
         target = self.target(inputs)  # normalised pixels of each patch, [B, L, P*P*C]
         return dict(loss=self.head.loss(prediction, target, mask))  # mean squared error on the removed patches

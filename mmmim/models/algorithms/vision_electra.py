@@ -102,7 +102,7 @@ class VisionELECTRA(BaseAlgorithm):
         mask = self.draw_mask(inputs, data_samples, noise)
         tokens = self.generator(inputs, mask)  # [B, T, D]
         latent = self.draw_latent(tokens, data_samples)[0] if latent_noise is None else latent_noise
-        prediction = self.decode(tokens, latent, mask)  # [B, L, P*P*C]
+        prediction = self.decode(tokens, latent, mask, removed_only=self.fake_image != 'full')  # [B, L, P*P*C]
         losses = dict(loss_recon=self.head.loss(prediction, self.target(inputs), mask))  # L_rec
 
         generated, is_original = self.show(inputs, prediction, mask)  # [B, C, H, W] and, for each patch, [B, L_d]
@@ -116,11 +116,12 @@ class VisionELECTRA(BaseAlgorithm):
             losses['loss_gan'] = self.gan_weight * self._deceive(generated, is_original)  # L_gan
         return losses
 
-    def decode(self, tokens: Tensor, latent: Tensor, mask: PatchMask) -> Tensor:
-        """The generator's second half, from ``[B, T, D]`` and noise that is added to it: ``[B, L, P*P*C]``."""
+    def decode(self, tokens: Tensor, latent: Tensor, mask: PatchMask, removed_only: bool = False) -> Tensor:
+        """The generator's second half, from ``[B, T, D]`` and noise that is added to it: ``[B, L, P*P*C]``, with
+        ``removed_only`` as :meth:`predict_patches` gives it."""
         if self.noise_scale:
             tokens = tokens + self.noise_scale * latent.to(tokens.dtype)
-        return self.neck(tokens, mask)
+        return self.predict_patches(tokens, mask) if removed_only else self.neck(tokens, mask)
 
     def draw_latent(self, tokens: Tensor, data_samples: Optional[List[DataSample]] = None, draws: int = 1) -> Tensor:
         """Standard normal noise ``[draws, B, T, D]`` (``[draws, B, 1, D]`` per image) from the samples' seeds."""

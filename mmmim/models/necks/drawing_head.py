@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ...registry import MODELS
 from ..blocks import LayerNorm, build_blocks, init_weights, run_blocks
-from ..masking import PatchMask
+from ..masking import PatchMask, take
 from ..patches import Size, gather_patches, grid_size, to_2tuple
 from ..positions import sincos_positions
 
@@ -113,7 +113,7 @@ class DrawingHead(BaseModule):
         x = self.patch_embed(gather_patches(images, self.patch_size, mask.ids_keep))
         missing = mask.ids_restore.shape[1] - x.shape[1]
         x = torch.cat([x, self.mask_token.to(x.dtype).expand(len(x), missing, -1)], dim=1)
-        x = x.gather(1, mask.ids_restore[..., None].expand(-1, -1, x.shape[2])) + self.pos_embed
+        x = take(x, mask.ids_restore) + self.pos_embed
         if self.noise_embed is not None:  # a channel beside others is a term of its own in a linear layer
             x = x + self.noise_embed(gather_patches(z, self.patch_size))
         return x

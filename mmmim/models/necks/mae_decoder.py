@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ..blocks import LayerNorm, build_blocks, init_weights, run_blocks
-from ..masking import PatchMask
+from ..masking import PatchMask, take
 from ..positions import sincos_positions
 
 
@@ -28,6 +28,7 @@ class MAEDecoder(BaseModule):
             (filled in by the algorithm), and then there is no ``mask_token``, which would get no gradient.
         compiled: Compile the blocks in place.
     """
+    can_leave_out_visible = True  # forward has `removed_only`
 
     def __init__(self,
                  in_dim: int,
@@ -55,28 +56,46 @@ class MAEDecoder(BaseModule):
         if self.mask_token is not None:
             nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, tokens: Tensor, mask: PatchMask) -> Tensor:
-        """Predict every patch.
+    def forward(self, tokens: Tensor, mask: PatchMask, removed_only: bool = False) -> Tensor:
+        """Predict every patch, or only the removed ones.
 
         Args:
             tokens: ``[B, prefix + L_v, D]`` from the encoder; ``[B, prefix + L, D]`` when it saw mask tokens itself,
                 and then nothing is filled in.
             mask: The mask the encoder was given.
+            removed_only: Compute nothing that only predictions of visible patches need; zeros stand in their place.
 
         Returns:
             ``[B, L, out_dim]`` in image order.
         """
+        if removed_only and self._lacks_patches(tokens):
+            x = self.decoder_pred(self.decoder_norm(self._decode_removed(tokens, mask)))
+            ids = mask.ids_removed[..., None].expand_as(x)
+            return x.new_zeros(len(x), self.num_patches, x.shape[2]).scatter(1, ids, x)
         x = self.decoder_norm(self.decode(tokens, mask))
         return self.decoder_pred(x[:, self.num_prefix_tokens:])
 
     def decode(self, tokens: Tensor, mask: PatchMask, num_blocks: Optional[int] = None) -> Tensor:
         """The full set of tokens ``[B, prefix + L, embed_dim]`` after the first ``num_blocks`` blocks (all)."""
-        x = self.decoder_embed(tokens)
-        prefix, patches = x[:, :self.num_prefix_tokens], x[:, self.num_prefix_tokens:]
-        if patches.shape[1] != self.num_patches:
-            missing = self.num_patches - patches.shape[1]
-            mask_tokens = self.mask_token.to(x.dtype).expand(len(x), missing, -1)
-            patches = torch.cat([patches, mask_tokens], dim=1)
-            patches = patches.gather(1, mask.ids_restore[..., None].expand(-1, -1, patches.shape[2]))
-        x = torch.cat([prefix, patches], dim=1) + self.decoder_pos_embed
-        return run_blocks(self.decoder_blocks[:num_blocks], x)
+        x, prefix = self._fill_in(self.decoder_embed(tokens)), self.num_prefix_tokens
+        if self._lacks_patches(tokens):
+            x = torch.cat([x[:, :prefix], take(x[:, prefix:], mask.ids_restore)], dim=1)
+        return run_blocks(self.decoder_blocks[:num_blocks], x + self.decoder_pos_embed)
+
+    def _decode_removed(self, tokens: Tensor, mask: PatchMask) -> Tensor:
+        """``[B, L_m, embed_dim]``. The patches stay in the order of ``mask.ids_shuffle``, for which attention does not
+        care: the removed ones are the last, and neither tokens nor their gradients have to be put in order."""
+        ids, prefix, positions = mask.ids_shuffle, self.num_prefix_tokens, self.decoder_pos_embed
+        x = self._fill_in(self.decoder_embed(tokens))
+        positions = torch.cat([positions[:, :prefix].expand(len(x), -1, -1), positions[0, prefix:][ids]], dim=1)
+        return run_blocks(self.decoder_blocks, x + positions, first=tokens.shape[1])
+
+    def _lacks_patches(self, tokens: Tensor) -> bool:
+        return tokens.shape[1] - self.num_prefix_tokens != self.num_patches
+
+    def _fill_in(self, x: Tensor) -> Tensor:
+        """Mask tokens behind the visible ones, for every patch that is missing."""
+        missing = self.num_prefix_tokens + self.num_patches - x.shape[1]
+        if not missing:
+            return x
+        return torch.cat([x, self.mask_token.to(x.dtype).expand(len(x), missing, -1)], dim=1)
