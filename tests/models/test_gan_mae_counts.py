@@ -27,7 +27,9 @@ def parameters(model):
 
 
 def forward_macs(model):
-    """Multiply-adds for one image, without the products of queries, keys and values. Nothing is computed."""
+    """Multiply-adds for one image, without the products of queries, keys and values, and with predictions of visible
+    patches, as the paper counts. Nothing is computed."""
+    model.neck.can_leave_out_visible = False
     with FakeTensorMode(allow_non_fake_inputs=True), FlopCounter(model) as counter:
         model(torch.zeros(1, 3, 224, 224), mode='loss', noise=torch.rand(1, 196))
     return sum(n for (_, phase, kind), n in counter.counts.items() if (phase, kind) == ('forward', 'linear')) / 2

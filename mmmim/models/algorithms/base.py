@@ -144,6 +144,7 @@ class BaseAlgorithm(BaseModel):
         data = self.data_preprocessor(data, True)
         with optim_wrapper.optim_context(model):
             losses = model(**data, mode='loss')
+        del data  # the backward pass needs no images
         loss, log_vars = self.parse_losses(losses)
         optim_wrapper.update_params(loss)
         if hasattr(self.target, 'follow') and optim_wrapper.should_update():  # when the optimizer has moved

@@ -62,11 +62,12 @@ class ReconstructionHead(PatchLossHead):
         if patch_reduction not in ('mean', 'sum'):
             raise ValueError(f"patch_reduction='{patch_reduction}' is not known; use 'mean' or 'sum'")
         self.norm, self.patch_reduction = norm, patch_reduction
-        self.error = F.mse_loss if norm == 'l2' else F.l1_loss
 
     def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        # in the target's precision: under autocast the prediction is bf16
-        error = self.error(prediction.to(target.dtype), target, reduction='none')
+        # in the target's precision: under autocast the prediction is bf16. The backward pass needs the difference alone
+        # (F.mse_loss would keep prediction and target for it)
+        error = prediction.to(target.dtype) - target
+        error = error.square() if self.norm == 'l2' else error.abs()
         return error.mean(dim=-1) if self.patch_reduction == 'mean' else error.sum(dim=-1)
 
 
