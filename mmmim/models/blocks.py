@@ -81,9 +81,9 @@ class TailBlock(Block):
 
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
         """``[B, T, D] -> [B, T - first, D]``: all tokens are attended to, and the first ones get no MLP."""
-        if not first:
-            return super().forward(x)
-        x = (x + self.drop_path1(self.ls1(self.attn(self.norm1(x)))))[:, first:]
+        x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x))))
+        if first:
+            x = x[:, first:]
         return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
 
 

@@ -46,6 +46,18 @@ def test_loss_on_all_counts_every_patch(prediction, target, mask):
     torch.testing.assert_close(loss, F.mse_loss(prediction, target))
 
 
+@pytest.mark.parametrize('norm', ['l1', 'l2'])
+@pytest.mark.parametrize('dtype, wanted', [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
+def test_the_error_is_at_least_float32(dtype, wanted, norm, prediction, target):
+    """Also with the features of a network that runs in bf16."""
+    head, prediction, target = ReconstructionHead(norm=norm), prediction.to(dtype), target.to(dtype)
+    with torch.autocast('cpu', torch.bfloat16, enabled=dtype == torch.bfloat16):
+        loss = head.patch_loss(prediction, target)
+    expected = (F.l1_loss if norm == 'l1' else F.mse_loss)(prediction.to(wanted), target.to(wanted), reduction='none')
+    assert loss.dtype == wanted
+    torch.testing.assert_close(loss, expected.mean(-1), rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize('loss_on', ['masked', 'all'])
 def test_visible_patches_count_only_with_all(loss_on, prediction, target, mask):
     head = ReconstructionHead(loss_on=loss_on)

@@ -2,6 +2,7 @@
 import pytest
 import torch
 from mae_harness import build, draw_images, draw_noise
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -75,8 +76,7 @@ def test_the_work_that_is_left_out():
     (dict(), [True]), (dict(head=dict(loss_on='all')), [False])], ids=['masked', 'all'])
 def test_only_where_the_loss_counts_removed_patches_alone(options, calls):
     mae, seen = build(**options), []
-    mae.neck.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append(kwargs.get('removed_only', False)), with_kwargs=True)
+    mae.neck.register_forward_pre_hook(lambda module, args: seen.append(args[2:] == (True, )))
     images, noise = draw_images(), draw_noise(mae)
     mae.loss(images, noise=noise)
     assert seen == calls
@@ -101,8 +101,33 @@ def test_a_neck_that_does_not_know_of_it_predicts_all():
     torch.testing.assert_close(mae.loss(images, noise=noise)['loss'], expected, rtol=1e-12, atol=0)
 
 
+def test_a_head_that_does_not_say_what_it_counts_gets_all_predictions():
+    class Squares(nn.Module):
+
+        def loss(self, prediction, target, mask):
+            return (prediction - target).square().mean()
+
+    mae = build()
+    images, noise = draw_images(), draw_noise(mae)
+    mask = mae.draw_mask(images, noise=noise)
+    expected = (mae.neck(mae.backbone(images, mask), mask) - mae.target(images)).square().mean()
+    mae.head = Squares()
+    assert torch.equal(mae.loss(images, noise=noise)['loss'], expected)
+
+
+def test_a_step_whose_neck_is_checkpointed():
+    plain, checkpointed = build(), build()
+    turn_on_activation_checkpointing(checkpointed, ['neck'])
+    images, noise = draw_images(), draw_noise(plain)
+    (loss, grads), (expected, theirs) = step(checkpointed, images, noise), step(plain, images, noise)
+    assert torch.equal(loss, expected)
+    for key, grad in theirs.items():
+        torch.testing.assert_close(grads[key], grad, rtol=1e-5, atol=1e-7, msg=key)
+
+
 def test_a_compiled_decoder():
     """The same with a compiler's front end, for batches of different masks in turn."""
+    torch._dynamo.reset()
     mae, compiled = build(), build()
     compiled.load_state_dict(mae.state_dict())
     for block in compiled.neck.decoder_blocks:

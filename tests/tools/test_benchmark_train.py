@@ -99,7 +99,7 @@ def test_a_process_that_fails_says_why():
 
 @pytest.mark.parametrize('name', PEERS)
 def test_peers_are_the_same_model(name, tmp_path, image_root):
-    """As many trained values, and the same products but for patches that are projected or predicted and not used."""
+    """As many trained values, and the same products but for patches that are computed and not used."""
     cfg = tiny(tmp_path, image_root)
     if name == 'lightly':
         pytest.importorskip('lightly')  # installed by hand, see the message that names the command
@@ -119,9 +119,9 @@ def test_peers_are_the_same_model(name, tmp_path, image_root):
 
     assert trained(peer) == trained(ours)
     hidden = 4 * 12 * 48 * 32  # images, removed patches, values of a patch, width
-    # peers predict for the class token, too; Lightly only for masked patches, ours for all
-    predicted = -4 * 4 * 16 * 48 if name == 'lightly' else 4 * 16 * 48
-    assert forward(peer, PEERS[name].loss) == 2 * (hidden + predicted) + forward(
+    # the class token and the 4 visible patches of an image: peers run the last MLP for them, all but Lightly predict them
+    last_mlp, predicted = 4 * 5 * 8 * 16**2, 0 if name == 'lightly' else 4 * 5 * 16 * 48
+    assert forward(peer, PEERS[name].loss) == 2 * (hidden + last_mlp + predicted) + forward(
         ours, lambda model, images: model(images, mode='loss'))
 
 

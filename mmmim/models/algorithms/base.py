@@ -108,8 +108,8 @@ class BaseAlgorithm(BaseModel):
     def predict_patches(self, tokens: Tensor, mask: PatchMask) -> Tensor:
         """What the neck predicts for the loss, from ``[B, T, D]``: ``[B, L, out_dim]``. Where the loss counts removed
         patches alone, a neck that can leaves out what only visible ones need, and theirs are zeros."""
-        if getattr(self.neck, 'can_leave_out_visible', False) and self.head.loss_on == 'masked':
-            return self.neck(tokens, mask, removed_only=True)
+        if getattr(self.neck, 'can_leave_out_visible', False) and getattr(self.head, 'loss_on', None) == 'masked':
+            return self.neck(tokens, mask, True)  # removed_only; by position, as activation checkpointing wants it
         return self.neck(tokens, mask)
 
     def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,

@@ -64,9 +64,10 @@ class ReconstructionHead(PatchLossHead):
         self.norm, self.patch_reduction = norm, patch_reduction
 
     def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        # in the target's precision: under autocast the prediction is bf16. The backward pass needs the difference alone
-        # (F.mse_loss would keep prediction and target for it)
-        error = prediction.to(target.dtype) - target
+        # at least in float32, also where networks run in bf16. The backward pass needs the difference alone: F.mse_loss
+        # would keep prediction and target for it
+        dtype = torch.promote_types(target.dtype, torch.float32)
+        error = prediction.to(dtype) - target.to(dtype)
         error = error.square() if self.norm == 'l2' else error.abs()
         return error.mean(dim=-1) if self.patch_reduction == 'mean' else error.sum(dim=-1)
 
