@@ -119,7 +119,7 @@ def test_peers_are_the_same_model(name, tmp_path, image_root):
 
     assert trained(peer) == trained(ours)
     hidden = 4 * 12 * 48 * 32  # images, removed patches, values of a patch, width
-    # the class token and the 4 visible patches of an image: peers run the last MLP for them, all but Lightly predict them
+    # class token and 4 visible patches of an image: peers run the last MLP for them, all but Lightly predict them, too
     last_mlp, predicted = 4 * 5 * 8 * 16**2, 0 if name == 'lightly' else 4 * 5 * 16 * 48
     assert forward(peer, PEERS[name].loss) == 2 * (hidden + last_mlp + predicted) + forward(
         ours, lambda model, images: model(images, mode='loss'))

@@ -66,8 +66,8 @@ def two_phases(folder, images):
 
 
 def test_mae_vit_b_by_hand(tmp_path, monkeypatch, capsys):
-    """49 of 196 patches and the class token through the encoder, 197 tokens through the decoder; but its last MLP and the
-    prediction are for the 147 removed patches alone."""
+    """49 of 196 patches and the class token through the encoder, 197 tokens through the decoder, whose last MLP
+    and prediction are for the 147 removed patches alone."""
     out = tmp_path / 'flops.json'
     assert run_tool(monkeypatch, ROOT / 'configs/mae/vit-b_800e.py', '--batch', 1, '--out', out) is None
     result = json.loads(out.read_text())
