@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmmim.models.masking import take
+from mmmim.models.necks import MAEDecoder
 
 VARIANTS = {
     'default': {},
@@ -99,6 +100,31 @@ def test_a_neck_that_does_not_know_of_it_predicts_all():
     expected = mae.loss(images, noise=noise)['loss']
     mae.neck = Plain(mae.neck)
     torch.testing.assert_close(mae.loss(images, noise=noise)['loss'], expected, rtol=1e-12, atol=0)
+
+
+def test_a_subclass_with_a_forward_of_its_own_is_asked_only_if_it_says_so():
+    class Halved(MAEDecoder):
+
+        def forward(self, tokens, mask):
+            return super().forward(tokens, mask) / 2
+
+    class Named(MAEDecoder):
+        pass
+
+    class Asked(MAEDecoder):
+        can_leave_out_visible = True
+
+        def forward(self, tokens, mask, removed_only=False):
+            return super().forward(tokens, mask, removed_only) / 2
+
+    assert [cls.can_leave_out_visible for cls in (MAEDecoder, Named, Halved, Asked)] == [True, True, False, True]
+    mae = build().double()
+    images, noise = draw_images().double(), draw_noise(mae)
+    losses = []
+    for cls in (Halved, Asked):
+        mae.neck.__class__ = cls
+        losses.append(mae.loss(images, noise=noise)['loss'])
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=0)
 
 
 def test_a_head_that_does_not_say_what_it_counts_gets_all_predictions():

@@ -1,5 +1,5 @@
 """MAE's decoder: mask tokens join the encoded visible patches, and every patch is predicted."""
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from mmengine.model import BaseModule
@@ -29,6 +29,11 @@ class MAEDecoder(BaseModule):
         compiled: Compile the blocks in place.
     """
     can_leave_out_visible = True  # forward has `removed_only`
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if 'forward' in vars(cls) and 'can_leave_out_visible' not in vars(cls):  # which may have no `removed_only`
+            cls.can_leave_out_visible = False
 
     def __init__(self,
                  in_dim: int,
