@@ -32,20 +32,22 @@ def losses(folder, images, method, **options):
 def test_200_steps_of_bf16_follow_plain_float32(method, fast, tmp_path, image_root, monkeypatch):
     """Within 1% of the way that the loss goes: on average over the steps, and at the end.
 
-    CMAE's batch statistics of 16 images turn rounding into noise, which logits over 0.07 multiply: with four seeds the
-    mean of the last 20 steps is off by 0.7 to 1.6%, in either direction. With logits over 1 steps are within 2%, and
-    the noise is gone from the mean of all of them (0.5% at most over these seeds).
+    The contrast of CMAE, batch statistics of 16 images and logits over 0.07, turns rounding into noise of 5% at single
+    steps; in the mean of the last 20 that leaves a standard deviation of 0.9% between seeds. The mean of 8 seeds tells
+    an error of 1% from it.
     """
-    noisy = method == 'cmae'
-    same = {'model.contrast_head.temperature': 1.0} if noisy else {}
-    plain = losses(tmp_path / 'plain', image_root, method, **PLAIN, **same)
-    if fast is LEAN:
-        monkeypatch.setattr(blocks, 'RECOMPUTED_FROM', 1)
-    quick = losses(tmp_path / 'fast', image_root, method, **fast, **same)
+    differences = []
+    for seed in range(8 if method == 'cmae' else 1):
+        same = {'randomness.seed': seed}
+        plain = losses(tmp_path / f'plain{seed}', image_root, method, **PLAIN, **same)
+        if fast is LEAN:
+            monkeypatch.setattr(blocks, 'RECOMPUTED_FROM', 1)
+        quick = losses(tmp_path / f'fast{seed}', image_root, method, **fast, **same)
+        differences.append((quick - plain) / np.ptp(plain))
     if fast is COMPILED:
         assert torch._dynamo.utils.counters['frames']['ok'] > 0
-    difference, way = quick - plain, np.ptp(plain)
-    assert 0 < np.abs(difference).mean() < (0.02 if noisy else 0.01) * way
-    assert abs(difference[-(STEPS if noisy else 20):].mean()) < 0.01 * way
+    difference = np.array(differences)  # [seeds, steps]
+    assert 0 < np.abs(difference).mean() < (0.05 if method == 'cmae' else 0.01)
+    assert abs(difference[:, -20:].mean()) < 0.01
     if method == 'mae':
-        assert np.abs(difference / plain).max() < 0.002  # and at every step
+        assert np.abs(quick / plain - 1).max() < 0.002  # and at every step
