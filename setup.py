@@ -8,6 +8,7 @@ The folders ``tools``, ``configs`` and ``requirements`` are installed as ``mmmim
 ``mmmim_requirements``: beside the package and not in it, so that the command ``mmmim`` starts where ``import mmmim``
 does not work yet.
 """
+
 import pathlib
 import re
 
@@ -30,8 +31,10 @@ setup(
     long_description=(ROOT / 'README.md').read_text() if (ROOT / 'README.md').exists() else '',
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    packages=[*find_packages(include=['mmmim', 'mmmim.*']), *(name for folder in FOLDERS
-                                                             for name in with_subfolders(folder))],
+    packages=[
+        *find_packages(include=['mmmim', 'mmmim.*']),
+        *(name for folder in FOLDERS for name in with_subfolders(folder)),
+    ],
     package_dir={f'mmmim_{folder}': folder for folder in FOLDERS},
     package_data={'': ['*.css', '*.html', '*.js', '*.json', '*.md', '*.png', '*.sh', '*.txt', '*.yml']},
     entry_points=dict(console_scripts=['mmmim = mmmim_tools.cli:main']),

@@ -1,4 +1,5 @@
 """Masked-image-modelling pre-training for the OpenMMLab toolboxes."""
+
 import importlib.util
 import os
 import sys
@@ -26,8 +27,10 @@ def _ask_the_doctor() -> str:
 
 
 if _missing():
-    raise ModuleNotFoundError(f'mmmim needs {", ".join(_missing())}, which cannot be found by {sys.executable}. '
-                              f'{_ask_the_doctor()}.', name=_missing()[0])
+    raise ModuleNotFoundError(
+        f'mmmim needs {", ".join(_missing())}, which cannot be found by {sys.executable}. {_ask_the_doctor()}.',
+        name=_missing()[0],
+    )
 try:
     from . import registry  # noqa: F401  (makes `mmmim.X` known to every OpenMMLab config)
     from .checkpoint import install_safe_loader
@@ -41,6 +44,7 @@ def __getattr__(name: str):
     """``mmmim.pretrain``, ``mmmim.embed`` and ``mmmim.load_encoder``, imported when they are first asked for."""
     if name in _LAZY:
         from . import apis
+
         return getattr(apis, name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 

@@ -2,6 +2,7 @@
 
 Reading a file safely is in :mod:`mmmim.safe_load`, other naming schemes are in :mod:`mmmim.translate`.
 """
+
 import json
 import os
 import os.path as osp
@@ -20,9 +21,18 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from .safe_load import CorruptCheckpointError, UnsafeCheckpointError, load_file
 
-__all__ = ['CheckpointWriteError', 'CorruptCheckpointError', 'UnsafeCheckpointError', 'atomic_save',
-           'atomic_write_bytes', 'atomic_write_text', 'export_encoder', 'install_safe_loader', 'load_file',
-           'remove_stale_temporaries']
+__all__ = [
+    'CheckpointWriteError',
+    'CorruptCheckpointError',
+    'UnsafeCheckpointError',
+    'atomic_save',
+    'atomic_write_bytes',
+    'atomic_write_text',
+    'export_encoder',
+    'install_safe_loader',
+    'load_file',
+    'remove_stale_temporaries',
+]
 
 
 class CheckpointWriteError(OSError, RuntimeError):
@@ -79,8 +89,9 @@ def load_from_mmcls(filename, map_location=None):
 
 def load_from_store(filename, map_location=None):
     """Refuses object stores: their clients read files by other ways than ours."""
-    raise ValueError(f'{filename}: checkpoints in an object store are not read directly. Download the file and give '
-                     'its path.')
+    raise ValueError(
+        f'{filename}: checkpoints in an object store are not read directly. Download the file and give its path.'
+    )
 
 
 def _look_up(filename, table, renamed=()):
@@ -117,8 +128,9 @@ def _fetch(url, path, digest):
     try:  # writes to a temporary name, compares the hash, then renames
         torch.hub.download_url_to_file(url, path, digest, progress=os.isatty(2))
     except OSError as error:
-        raise ConnectionError(f'{url} could not be downloaded to {path}: {error}. Download it by other means and give '
-                              'its path.') from error
+        raise ConnectionError(
+            f'{url} could not be downloaded to {path}: {error}. Download it by other means and give its path.'
+        ) from error
     except RuntimeError as error:
         raise CorruptCheckpointError(f'{url} is not the file that its name promises: {error}.') from error
 
@@ -161,8 +173,10 @@ def _write_and_rename(path, write) -> None:
             os.remove(temporary)
         # torch's zip writer reports a full disk as a RuntimeError
         if isinstance(error, (OSError, RuntimeError)):
-            raise CheckpointWriteError(f'{path} could not be written: {error} ({_bytes_free(folder)} bytes are free in '
-                                       f'{folder}). The earlier file, if any, is untouched.') from error
+            raise CheckpointWriteError(
+                f'{path} could not be written: {error} ({_bytes_free(folder)} bytes are free in '
+                f'{folder}). The earlier file, if any, is untouched.'
+            ) from error
         raise
     with suppress(OSError):  # some network file systems cannot flush a folder
         handle = os.open(folder, os.O_RDONLY)
@@ -223,6 +237,7 @@ def export_encoder(state_dict, path, config: dict) -> None:
             ``load_file(path)['meta']['config']``.
     """
     from safetensors.torch import save
+
     if isinstance(state_dict, torch.nn.Module):
         state_dict = state_dict.state_dict()
     prefix = 'backbone.' if any(key.startswith('backbone.') for key in state_dict) else ''
@@ -230,5 +245,5 @@ def export_encoder(state_dict, path, config: dict) -> None:
     for key, value in state_dict.items():
         if key.startswith(prefix):
             value = value.detach().float() if value.is_floating_point() else value.detach()
-            tensors[key[len(prefix):]] = value.cpu().contiguous().clone()  # safetensors refuses shared memory
+            tensors[key[len(prefix) :]] = value.cpu().contiguous().clone()  # safetensors refuses shared memory
     atomic_write_bytes(save(tensors, metadata=dict(format='pt', mmmim_config=json.dumps(config))), path)

@@ -4,6 +4,7 @@ MMEngine stores a run's config as Python text and reads it by executing it. A ch
 the text is only parsed, and only literals and ``dict(...)`` pass. That alone is not enough: a registry imports and
 calls whatever a ``type`` names, also ``'os.system'``. :func:`check_types` lets only this project's own parts through.
 """
+
 import ast
 from typing import Any, Dict
 
@@ -42,8 +43,9 @@ def _is_comment(statement: ast.stmt) -> bool:
 
 
 def _target(statement: ast.stmt) -> str:
-    if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1
-            and isinstance(statement.targets[0], ast.Name)):
+    if not (
+        isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Name)
+    ):
         raise _refusal(statement)
     return statement.targets[0].id
 
@@ -51,16 +53,24 @@ def _target(statement: ast.stmt) -> str:
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, (bool, int, float, str))):
         return node.value
-    if (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant)
-            and type(node.operand.value) in (int, float)):
+    if (
+        isinstance(node, ast.UnaryOp)
+        and isinstance(node.op, ast.USub)
+        and isinstance(node.operand, ast.Constant)
+        and type(node.operand.value) in (int, float)
+    ):
         return -node.operand.value
     if isinstance(node, (ast.List, ast.Tuple)):
         values = [_value(element) for element in node.elts]
         return values if isinstance(node, ast.List) else tuple(values)
     if isinstance(node, ast.Dict) and None not in node.keys:  # None stands for **other
         return {_key(key): _value(value) for key, value in zip(node.keys, node.values)}
-    if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict'
-            and all(keyword.arg for keyword in node.keywords)):
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == 'dict'
+        and all(keyword.arg for keyword in node.keywords)
+    ):
         if not node.args:
             return {keyword.arg: _value(keyword.value) for keyword in node.keywords}
         if not node.keywords and len(node.args) == 1 and isinstance(node.args[0], ast.Dict):
@@ -90,7 +100,7 @@ def check_types(cfg: Any, *registries: Registry) -> None:
     """
     if isinstance(cfg, dict):
         if '_scope_' in cfg:
-            raise ConfigTextError(f"_scope_={cfg['_scope_']!r} is not accepted from inside a checkpoint")
+            raise ConfigTextError(f'_scope_={cfg["_scope_"]!r} is not accepted from inside a checkpoint')
         if 'type' in cfg:
             _check_type(cfg['type'], registries)
         cfg = list(cfg.values())

@@ -4,6 +4,7 @@ These are ``argparse.Namespace`` (original training checkpoints hold one), yacs'
 (SimMIM's hold one), plain numpy numbers and arrays, and the numbers of MMEngine's ``HistoryBuffer`` (what its runner
 saves holds some). Nothing here reaches a function by name: ``getattr``, which histories mention, looks nothing up.
 """
+
 import argparse
 import pickle
 import re
@@ -30,8 +31,9 @@ class _PlainDtype:
         """Returns a fresh dtype, or raises ``UnpicklingError`` for one that is not plain."""
         plain = isinstance(self.name, str) and re.fullmatch(r'[biufcSU]\d+', self.name)
         if not plain or self.order not in ('<', '>', '|', '='):
-            raise pickle.UnpicklingError(f'Unsupported global: GLOBAL numpy.dtype({self.name!r}) was not an allowed '
-                                         'global by default.')
+            raise pickle.UnpicklingError(
+                f'Unsupported global: GLOBAL numpy.dtype({self.name!r}) was not an allowed global by default.'
+            )
         return np.dtype(self.name).newbyteorder(self.order)
 
 
@@ -84,8 +86,9 @@ class _PlainHistory(HistoryBuffer):
 
     def __setstate__(self, state):
         values, counts = (state[key] for key in ('_log_history', '_count_history'))
-        if not all(type(part) is _PlainArray and part.dtype.kind in 'iuf' and part.ndim == 1
-                   for part in (values, counts)):
+        if not all(
+            type(part) is _PlainArray and part.dtype.kind in 'iuf' and part.ndim == 1 for part in (values, counts)
+        ):
             raise pickle.UnpicklingError('Can only build histories of plain numbers')
         super().__init__(values.tolist(), counts.tolist(), max(len(values), int(state['max_length'])))
         self.__class__ = HistoryBuffer  # from here on one like any other
@@ -97,8 +100,9 @@ def _nothing(owner=None, name=None, *_):
     Methods of anything else are refused as if the name were not on the list.
     """
     if owner is not _PlainHistory or not isinstance(name, str):
-        raise pickle.UnpicklingError('Unsupported global: GLOBAL builtins.getattr was not an allowed global by '
-                                     'default.')
+        raise pickle.UnpicklingError(
+            'Unsupported global: GLOBAL builtins.getattr was not an allowed global by default.'
+        )
 
 
 # (what is used, the name that a file may say). Before numpy 2 files say numpy.core, since then numpy._core.

@@ -3,6 +3,7 @@
 64 rows may be 8 x 8, 4 x 16 or 16 x 4 patches. Told apart by what the file says of itself, then by the values of a
 fixed sine-cosine table. A learned table of a file that says nothing is taken for the wanted grid or a square.
 """
+
 import math
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
@@ -17,6 +18,7 @@ TOLERANCE = 0.01
 
 class TableGrid(NamedTuple):
     """What :func:`find_grid` found."""
+
     prefix: int  # rows before those of the patches
     grid: Grid  # (h, w) patches
     known: bool  # False: nothing in the file tells it
@@ -31,6 +33,7 @@ def stated_grid(checkpoint: Any, prefix: str = 'backbone.') -> Optional[Grid]:
         prefix: Of the encoder's names, which is the key of its config in the model's. ``backbone`` stands for others.
     """
     from .models.patches import grid_size  # the models import translate, which imports this module
+
     model = _stated_model(checkpoint)
     cfg = model.get((prefix or '').split('.')[0])
     cfg = cfg if isinstance(cfg, dict) else model.get('backbone')
@@ -63,6 +66,7 @@ def sincos_grid(rows: Tensor) -> Optional[Grid]:
     for a single row or column of patches that is ambiguous: ours is tried first.
     """
     from .models.positions import sincos_positions
+
     count, width = rows.shape
     if count < 1 or width % 4:
         return None
@@ -79,8 +83,9 @@ def sincos_grid(rows: Tensor) -> Optional[Grid]:
     return None
 
 
-def find_grid(table: Tensor, prefixes: Sequence[int], wanted: Optional[Grid] = None,
-              stated: Optional[Grid] = None) -> Optional[TableGrid]:
+def find_grid(
+    table: Tensor, prefixes: Sequence[int], wanted: Optional[Grid] = None, stated: Optional[Grid] = None
+) -> Optional[TableGrid]:
     """Reads a position table ``[1, prefix + h * w, D]``.
 
     Args:
@@ -120,8 +125,10 @@ def explain_unknown(table: Optional[Tensor], own: Optional[Tensor], wanted: Grid
     if table is None or own is None or table.shape == own.shape or table.shape[::2] != own.shape[::2]:
         return ''
     rows, prefix = table.shape[1], own.shape[1] - math.prod(wanted)
-    return (f"The file's position table has {rows} rows, {rows - prefix} for patches and {prefix} before them; the "
-            f"model's grid is {wanted[0]} x {wanted[1]} patches. The table can not be resized, as its own grid is not "
-            'known: no config in the file tells it, the values are not the sine-cosine ones, and it is no square. Give '
-            'the file as training wrote it (epoch_N.pth or encoder.safetensors, with the config inside), or build the '
-            f'model with the img_size=(height, width) of the pre-training, which makes {rows - prefix} patches.')
+    return (
+        f"The file's position table has {rows} rows, {rows - prefix} for patches and {prefix} before them; the "
+        f"model's grid is {wanted[0]} x {wanted[1]} patches. The table can not be resized, as its own grid is not "
+        'known: no config in the file tells it, the values are not the sine-cosine ones, and it is no square. Give '
+        'the file as training wrote it (epoch_N.pth or encoder.safetensors, with the config inside), or build the '
+        f'model with the img_size=(height, width) of the pre-training, which makes {rows - prefix} patches.'
+    )

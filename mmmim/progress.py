@@ -3,6 +3,7 @@
 The environment variable ``MMMIM_PROGRESS`` chooses: ``bar``, ``lines``, ``off``; by default a bar where the error
 output is a terminal, and nothing elsewhere (a log file has its own lines).
 """
+
 import os
 import sys
 import time
@@ -43,8 +44,16 @@ class Progress:
         self.marks = deque([(self.started, initial)], maxlen=4)  # when so many were done, at the last lines
         self.bar: Optional[tqdm] = None
         if self.mode == 'bar':
-            self.bar = tqdm(total=total, desc=description, unit=unit, initial=initial, file=sys.stderr,
-                            bar_format=BAR_FORMAT, dynamic_ncols=True, mininterval=0.2)
+            self.bar = tqdm(
+                total=total,
+                desc=description,
+                unit=unit,
+                initial=initial,
+                file=sys.stderr,
+                bar_format=BAR_FORMAT,
+                dynamic_ncols=True,
+                mininterval=0.2,
+            )
 
     @property
     def rate(self) -> float:
@@ -66,8 +75,12 @@ class Progress:
         self.last_line = time.monotonic()
         shown = ''.join(f', {k}={v:.4g}' if isinstance(v, float) else f', {k}={v}' for k, v in values.items())
         left = (self.total - self.done) / max(self.rate, 1e-9)
-        print(f'{self.description} {100 * self.done // max(self.total, 1):3d}%  {self.done}/{self.total} {self.unit}s, '
-              f'{self.rate:.4g} {self.unit}s/s{shown}, {tqdm.format_interval(left)} left', file=sys.stderr, flush=True)
+        print(
+            f'{self.description} {100 * self.done // max(self.total, 1):3d}%  {self.done}/{self.total} {self.unit}s, '
+            f'{self.rate:.4g} {self.unit}s/s{shown}, {tqdm.format_interval(left)} left',
+            file=sys.stderr,
+            flush=True,
+        )
         self.marks.append((self.last_line, self.done))
 
     def describe(self, description: str) -> None:
@@ -83,8 +96,9 @@ class Progress:
             self.bar = None
 
 
-def track(items: Iterable, description: str, total: Optional[int] = None, unit: str = 'image',
-          step: int = 1) -> Iterator:
+def track(
+    items: Iterable, description: str, total: Optional[int] = None, unit: str = 'image', step: int = 1
+) -> Iterator:
     """Iterate with a progress line; each item counts ``step`` units."""
     progress = Progress(total if total is not None else step * len(items), description, unit)
     try:

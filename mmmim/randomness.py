@@ -4,6 +4,7 @@ A counter-based generator (the finaliser of SplitMix64, Steele et al. 2014) turn
 numbers, on the host for single values and on the device for whole batches, with the same result on both. Nothing is
 stored in a checkpoint and nothing depends on how many workers or ranks there are.
 """
+
 import random
 from typing import Sequence
 

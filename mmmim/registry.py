@@ -4,6 +4,7 @@
 ``Name`` in a config whose ``default_scope`` is ``mmmim``. What is not found here is looked up in MMEngine's root.
 The modules under ``locations`` are imported at the first look-up, so that ``import mmmim`` stays cheap.
 """
+
 from mmengine import registry as root
 from mmengine.registry import Registry
 

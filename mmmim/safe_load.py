@@ -3,6 +3,7 @@
 ``torch.load(weights_only=True)`` interprets a pickle with a list of names that it may use: torch's own (tensors,
 ``OrderedDict``) and those of :mod:`mmmim.plain_types`. A file that needs more is refused.
 """
+
 import json
 import os
 import os.path as osp
@@ -30,9 +31,16 @@ class CorruptCheckpointError(RuntimeError):
 
 
 # the first bytes of files that are taken for checkpoints by mistake
-_MAGIC = {b'\xff\xd8\xff': 'a JPEG image', b'\x89PNG': 'a PNG image', b'GIF8': 'a GIF image', b'%PDF': 'a PDF document',
-          b'\x93NUMPY': 'a numpy array (.npy)', b'\x1f\x8b': 'gzip-compressed: unpack it first',
-          b'\x89HDF': 'an HDF5 file (Keras?)', b'GGUF': 'a GGUF file'}
+_MAGIC = {
+    b'\xff\xd8\xff': 'a JPEG image',
+    b'\x89PNG': 'a PNG image',
+    b'GIF8': 'a GIF image',
+    b'%PDF': 'a PDF document',
+    b'\x93NUMPY': 'a numpy array (.npy)',
+    b'\x1f\x8b': 'gzip-compressed: unpack it first',
+    b'\x89HDF': 'an HDF5 file (Keras?)',
+    b'GGUF': 'a GGUF file',
+}
 
 
 def load_file(path, map_location='cpu'):
@@ -106,6 +114,7 @@ def _load_torch(path, map_location):
 
 def _load_safetensors(path, map_location):
     from safetensors import SafetensorError, safe_open
+
     device = str(map_location) if isinstance(map_location, (str, torch.device)) else 'cpu'
     try:
         with safe_open(path, framework='pt', device=device) as file:
@@ -122,8 +131,10 @@ def _explain(path, error) -> RuntimeError:
     """Turns torch's error into ours: unsafe when the file wanted something outside the list, corrupt otherwise."""
     message = str(error)
     if 'TorchScript' in message:
-        return UnsafeCheckpointError(f'{path} is a TorchScript archive, which holds code. It was not loaded. Save the '
-                                     "weights alone: torch.save(model.state_dict(), 'weights.pth').")
+        return UnsafeCheckpointError(
+            f'{path} is a TorchScript archive, which holds code. It was not loaded. Save the '
+            "weights alone: torch.save(model.state_dict(), 'weights.pth')."
+        )
     found = _globals_in(path)
     wanted = found - set(_get_allowed_globals()) - {name for _, name in ALLOWED}
     if not any(name.endswith('.HistoryBuffer') for name in found):
@@ -140,7 +151,8 @@ def _explain(path, error) -> RuntimeError:
         f'{path} was refused, and nothing in it was run: besides tensors and plain data it wants '
         f'{", ".join(sorted(wanted))}. If a stranger made it, delete it. If you trust its author, save its weights '
         'alone once, on a machine where running its code does no harm: '
-        "c = torch.load('IN', weights_only=False); torch.save({'state_dict': c.get('state_dict', c)}, 'OUT').")
+        "c = torch.load('IN', weights_only=False); torch.save({'state_dict': c.get('state_dict', c)}, 'OUT')."
+    )
 
 
 def _globals_in(path) -> set:
@@ -185,8 +197,10 @@ def _corrupt_message(path, reason) -> str:
         return f'{path} ({osp.getsize(path)} bytes) is not a readable checkpoint: it is {kind}. Give the right file.'
     elif head.startswith(b'pk\x03\x04') and not zipfile.is_zipfile(path):
         reason = f'it is cut off: the table of contents at its end is missing ({reason})'
-    return (f'{path} ({osp.getsize(path)} bytes) is not a readable checkpoint: {reason}. It may be cut off or damaged: '
-            'copy or download it again, or resume from the checkpoint before it.')
+    return (
+        f'{path} ({osp.getsize(path)} bytes) is not a readable checkpoint: {reason}. It may be cut off or damaged: '
+        'copy or download it again, or resume from the checkpoint before it.'
+    )
 
 
 def _other_kind(path) -> str:

@@ -1,4 +1,5 @@
 """The data element that travels with an image."""
+
 from mmengine.structures import BaseDataElement
 
 

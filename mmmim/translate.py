@@ -2,6 +2,7 @@
 
 The naming schemes themselves are in :mod:`mmmim.naming`, whose functions are found here, too.
 """
+
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,9 +19,22 @@ from .naming.state import describe
 from .naming.swin import is_swin
 from .position_grid import explain_unknown, find_grid, stated_grid
 
-__all__ = ['SCHEMES', 'EncoderMismatchError', 'LoadReport', 'add_positions', 'detect_scheme', 'encoder_state_dict',
-           'fill_encoder', 'from_mmmim', 'left_out', 'rebuild_positions', 'resize_pos_embed', 'split_encoder',
-           'to_mmmim', 'unwrap']
+__all__ = [
+    'SCHEMES',
+    'EncoderMismatchError',
+    'LoadReport',
+    'add_positions',
+    'detect_scheme',
+    'encoder_state_dict',
+    'fill_encoder',
+    'from_mmmim',
+    'left_out',
+    'rebuild_positions',
+    'resize_pos_embed',
+    'split_encoder',
+    'to_mmmim',
+    'unwrap',
+]
 
 
 class EncoderMismatchError(RuntimeError):
@@ -30,14 +44,16 @@ class EncoderMismatchError(RuntimeError):
 @dataclass
 class LoadReport:
     """What :func:`fill_encoder` did: number of ``matched`` keys, ``unused`` file keys by first name, and ``notes``."""
+
     matched: int = 0
     unused: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)
 
     def __str__(self) -> str:
         unused = ', '.join(f'{name} ({count})' for name, count in sorted(self.unused.items())) or 'none'
-        return '\n'.join([f'Encoder loaded: {self.matched} keys matched. Keys of the file not used: {unused}.',
-                          *self.notes])
+        return '\n'.join(
+            [f'Encoder loaded: {self.matched} keys matched. Keys of the file not used: {unused}.', *self.notes]
+        )
 
 
 def encoder_state_dict(checkpoint, prefix: str = 'backbone.') -> dict:
@@ -73,7 +89,7 @@ def split_encoder(checkpoint, prefix: str = 'backbone.', owned: bool = False):
         checkpoint.clear()
     if prefix != 'backbone.' or scheme in (None, 'mmmim'):
         if prefix and any(key.startswith(prefix) for key in state):
-            encoder = {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}
+            encoder = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
             others = {key: value for key, value in state.items() if not key.startswith(prefix)}
             inner = detect_scheme(encoder)
             return _encoder_of(encoder)[0] if inner else encoder, others, inner or scheme
@@ -83,18 +99,20 @@ def split_encoder(checkpoint, prefix: str = 'backbone.', owned: bool = False):
             kind = describe(state)
             raise EncoderMismatchError(
                 f'There is no encoder under {prefix!r} in this checkpoint: its names begin with {first_names(state)}'
-                f'{" and are those of " + kind if kind else ""}. Set the prefix to the one that holds the encoder.')
+                f'{" and are those of " + kind if kind else ""}. Set the prefix to the one that holds the encoder.'
+            )
     return *_encoder_of(state), scheme
 
 
 def _encoder_of(state):
     ours = consume(state)
-    encoder = {key[len('backbone.'):]: value for key, value in ours.items() if key.startswith('backbone.')}
+    encoder = {key[len('backbone.') :]: value for key, value in ours.items() if key.startswith('backbone.')}
     return encoder, {key: value for key, value in ours.items() if not key.startswith('backbone.')}
 
 
-def fill_encoder(module, checkpoint, prefix: str = 'backbone.', resize_patches: bool = False,
-                 logger=None) -> LoadReport:
+def fill_encoder(
+    module, checkpoint, prefix: str = 'backbone.', resize_patches: bool = False, logger=None
+) -> LoadReport:
     """Loads an encoder into a module of ours completely or not at all, and says what it did.
 
     Position tables of another grid (:func:`mmmim.position_grid.find_grid` tells which), relative ones too, are resized;
@@ -116,6 +134,7 @@ def fill_encoder(module, checkpoint, prefix: str = 'backbone.', resize_patches: 
     owned = isinstance(checkpoint, (str, PathLike))
     if owned:
         from mmengine.runner.checkpoint import CheckpointLoader
+
         checkpoint = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu', logger=logger)
     stated = stated_grid(checkpoint, prefix)
     encoder, others, scheme = split_encoder(checkpoint, prefix, owned)
@@ -167,8 +186,9 @@ def _fit_patch_projection(encoder, wanted, report):
     if kernel is None or own is None or kernel.shape[2:] == own.shape[2:]:
         return
     encoder[key] = resample_patch_embed(kernel, list(own.shape[2:]))
-    report.notes.append('The patch projection was resampled from {} x {} to {} x {} pixels.'.format(
-        *kernel.shape[2:], *own.shape[2:]))
+    report.notes.append(
+        'The patch projection was resampled from {} x {} to {} x {} pixels.'.format(*kernel.shape[2:], *own.shape[2:])
+    )
 
 
 def _drop_class_token(encoder, wanted, module, report) -> bool:
@@ -194,16 +214,17 @@ def _fit_position_table(encoder, wanted, module, dropped, stated, report):
     h, w = module.grid_size
     rows = own.shape[1] - h * w  # of class and register tokens
     # Tables without a row for the class token exist, too (timm's no_embed_class).
-    found = find_grid(table, (rows + 1, rows) if dropped else (rows, ), (h, w), stated)
+    found = find_grid(table, (rows + 1, rows) if dropped else (rows,), (h, w), stated)
     if found is None:  # _check reports it
         return
-    encoder['pos_embed'] = resize_pos_embed(table[:, found.prefix - rows:], found.grid, (h, w), rows)
+    encoder['pos_embed'] = resize_pos_embed(table[:, found.prefix - rows :], found.grid, (h, w), rows)
     if found.grid != (h, w):
         old = ' x '.join(map(str, found.grid))
         report.notes.append(f'The position table was resized from {old} to {h} x {w} patches (bicubic).')
     elif not found.known and h != w:
-        report.notes.append(f'Nothing in the file tells the grid of its {h * w} positions: it was taken for the '
-                            f"module's, {h} x {w}.")
+        report.notes.append(
+            f"Nothing in the file tells the grid of its {h * w} positions: it was taken for the module's, {h} x {w}."
+        )
 
 
 def rebuild_positions(embed_dim: int, grid, num_prefix_tokens: int, scheme=None):
@@ -213,6 +234,7 @@ def rebuild_positions(embed_dim: int, grid, num_prefix_tokens: int, scheme=None)
     columns there.
     """
     from .models.positions import sincos_positions  # the models import this module
+
     table = sincos_positions(embed_dim, grid, num_prefix_tokens)
     return table.roll(embed_dim // 2, -1) if scheme in ('mmpretrain', 'cmae') else table
 
@@ -231,13 +253,15 @@ def add_positions(ours: dict, scheme) -> list:
     absent = [table for table in widths if table not in ours]
     present = next((ours[table] for table in widths if table in ours), None)
     prefix = int('backbone.cls_token' in ours)
-    found = find_grid(present, (prefix, )) if absent and present is not None else None
+    found = find_grid(present, (prefix,)) if absent and present is not None else None
     if absent and found is None:
         return [f'{" and ".join(absent)} can not be rebuilt, as nothing in the file tells the grid']
     for table in absent:
         ours[table] = rebuild_positions(widths[table], found.grid, prefix, scheme)
-    return [f'{table} was absent: the fixed sine-cosine table of {found.grid[0]} x {found.grid[1]} patches was rebuilt'
-            for table in absent]
+    return [
+        f'{table} was absent: the fixed sine-cosine table of {found.grid[0]} x {found.grid[1]} patches was rebuilt'
+        for table in absent
+    ]
 
 
 def resize_pos_embed(table, old_grid, new_grid, prefix: int):
@@ -268,23 +292,34 @@ def resize_pos_embed(table, old_grid, new_grid, prefix: int):
 def _check(encoder, wanted, grid):
     missing = [key for key in wanted if key not in encoder]
     unexpected = [key for key in encoder if key not in wanted]
-    shapes = [f'{key}: file {list(encoder[key].shape)}, module {list(wanted[key].shape)}'
-              for key in wanted if key in encoder and encoder[key].shape != wanted[key].shape]
+    shapes = [
+        f'{key}: file {list(encoder[key].shape)}, module {list(wanted[key].shape)}'
+        for key in wanted
+        if key in encoder and encoder[key].shape != wanted[key].shape
+    ]
     if not (missing or unexpected or shapes):
         return
-    lines = [f'The encoder of the checkpoint does not match the module; nothing was loaded. The file holds '
-             f'{_architecture(encoder)}, the module is {_architecture(wanted)}.']
-    for title, keys in (('Missing in the file', missing), ('Unexpected in the file', unexpected),
-                        ('Different shapes', shapes)):
+    lines = [
+        f'The encoder of the checkpoint does not match the module; nothing was loaded. The file holds '
+        f'{_architecture(encoder)}, the module is {_architecture(wanted)}.'
+    ]
+    for title, keys in (
+        ('Missing in the file', missing),
+        ('Unexpected in the file', unexpected),
+        ('Different shapes', shapes),
+    ):
         if keys:
             more = f', and {len(keys) - 10} more' if len(keys) > 10 else ''
             lines.append(f'{title} ({len(keys)}): {"; ".join(keys[:10])}{more}')
     if is_beit(encoder) and not is_beit(wanted):
         lines.append("Its positions are relative, as BEiT's: mmmim.RelativeViT is the backbone for them, to classify.")
     unknown = '' if missing else explain_unknown(encoder.get('pos_embed'), wanted.get('pos_embed'), grid)
-    lines.append(unknown if unknown and not unexpected and len(shapes) == 1 else
-                 'Build the module with the width, depth and patch size of the file, or name the right file or prefix. '
-                 '(Another patch size can be resampled: resize_patches=True beside the checkpoint in init_cfg.)')
+    lines.append(
+        unknown
+        if unknown and not unexpected and len(shapes) == 1
+        else 'Build the module with the width, depth and patch size of the file, or name the right file or prefix. '
+        '(Another patch size can be resampled: resize_patches=True beside the checkpoint in init_cfg.)'
+    )
     raise EncoderMismatchError('\n'.join(lines))
 
 
@@ -295,5 +330,7 @@ def _architecture(state) -> str:
     if not depth or kernel is None or kernel.ndim != 4:
         return describe(state) or f'{len(state)} parameters of another kind'
     relative = ', relative positions' if any('relative_position' in key for key in state) else ''
-    return (f'a ViT of {depth} blocks of width {kernel.shape[0]}, patches of {kernel.shape[2]} x {kernel.shape[3]}, '
-            f'{kernel.shape[1]} channels{relative}')
+    return (
+        f'a ViT of {depth} blocks of width {kernel.shape[0]}, patches of {kernel.shape[2]} x {kernel.shape[3]}, '
+        f'{kernel.shape[1]} channels{relative}'
+    )

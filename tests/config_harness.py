@@ -1,4 +1,5 @@
 """Configs for tests: loaded, resolved, compared, and their models shrunk until they build in no time."""
+
 import ast
 import copy
 import functools
@@ -13,8 +14,11 @@ from mmmim.engine.launch import load_config, set_batch_and_lr, set_schedule
 from mmmim.registry import MODELS, TRANSFORMS
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py')
-                 if '_base_' not in path.parts and not path.name.startswith('_'))
+CONFIGS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / 'configs').rglob('*.py')
+    if '_base_' not in path.parts and not path.name.startswith('_')
+)
 GONE = '(not there)'
 
 
@@ -49,15 +53,21 @@ def flat(node, name=''):
     """``{'a.b': value}``; lists are values."""
     if not isinstance(node, dict):
         return {name: node}
-    return {key: value for part, below in node.items()
-            for key, value in flat(below, f'{name}.{part}' if name else part).items()}
+    return {
+        key: value
+        for part, below in node.items()
+        for key, value in flat(below, f'{name}.{part}' if name else part).items()
+    }
 
 
 def changed(name, default):
     """The keys in which a config differs from another one, with its values; the work dir, named after it, aside."""
     own, other = flat(config(name).to_dict()), flat(config(default).to_dict())
-    return {key: own.get(key, GONE) for key in {**own, **other}
-            if key != 'work_dir' and own.get(key, GONE) != other.get(key, GONE)}
+    return {
+        key: own.get(key, GONE)
+        for key in {**own, **other}
+        if key != 'work_dir' and own.get(key, GONE) != other.get(key, GONE)
+    }
 
 
 def shrunk(cfg):
@@ -123,7 +133,7 @@ def without_weights(monkeypatch):
 
     def encoder(name):
         network = VisionTransformer(embed_dim=768, depth=1, num_heads=12, num_classes=512, pre_norm=True)
-        network.pretrained_cfg = dict(mean=(0.5, ) * 3, std=(0.5, ) * 3)
+        network.pretrained_cfg = dict(mean=(0.5,) * 3, std=(0.5,) * 3)
         return network
 
     monkeypatch.setattr(clip, 'create', encoder)

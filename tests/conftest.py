@@ -1,4 +1,5 @@
 """Data that tests share. Nothing is downloaded; photographs are used where MMMIM_DATA has them."""
+
 from pathlib import Path
 
 import numpy as np

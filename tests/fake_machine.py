@@ -1,14 +1,16 @@
 """A machine for the set-up scripts: imitations of Python, pip, apt-get, ldconfig, df and a compiler."""
+
 import shutil
 import subprocess
 from pathlib import Path
 
 from harness import ROOT
 
-REAL_TOOLS = ('awk basename bash cat cksum cp cut dirname du find flock grep head id mkdir mv rm sed sort tail tee '
-              'touch tr uname').split()
+REAL_TOOLS = (
+    'awk basename bash cat cksum cp cut dirname du find flock grep head id mkdir mv rm sed sort tail tee touch tr uname'
+).split()
 
-PYTHON = r'''#!{bash}
+PYTHON = r"""#!{bash}
 echo "$(basename "$0") $*" >> '{log}'
 site=$(dirname "$0")/../lib/python{version}/site-packages
 pin() {{ sed -n "s/^$1==//p" constraints.txt; }}
@@ -40,7 +42,7 @@ case "$*" in
                 if [ ! -e "$new" ]; then rm -rf "$site"/onedl_mmcv-*; mkdir -p "$new"; echo mmcv > "$new/RECORD"; fi;;
         esac;;
 esac
-'''
+"""
 
 
 class Machine:
@@ -60,8 +62,14 @@ class Machine:
                 (self.bin / tool).symlink_to(found)
         for part in ('tools', 'requirements'):
             (self.checkout / part).mkdir(parents=True)
-        for file in ('setup.py', 'pyproject.toml', 'tools/setup_env.sh', 'tools/setup_ops.sh', 'tools/quickstart.sh',
-                     'tools/run_tests.sh'):
+        for file in (
+            'setup.py',
+            'pyproject.toml',
+            'tools/setup_env.sh',
+            'tools/setup_ops.sh',
+            'tools/quickstart.sh',
+            'tools/run_tests.sh',
+        ):
             shutil.copy(ROOT / file, self.checkout / file)
         for file in (ROOT / 'requirements').glob('*.txt'):
             shutil.copy(file, self.checkout / 'requirements')
@@ -74,11 +82,21 @@ class Machine:
         path.write_text(text)
         path.chmod(0o755)
 
-    def python(self, name: str = 'python3.11', version: str = '3.11', ensurepip: bool = True,
-               headers: bool = True) -> None:
-        self.write(name, PYTHON.format(bash=shutil.which('bash'), log=self.log, version=version, offline=self.offline,
-                                       broken=self.broken, headers='exit 0' if headers else 'exit 1',
-                                       ensurepip='exit 0' if ensurepip else 'exit 1'))
+    def python(
+        self, name: str = 'python3.11', version: str = '3.11', ensurepip: bool = True, headers: bool = True
+    ) -> None:
+        self.write(
+            name,
+            PYTHON.format(
+                bash=shutil.which('bash'),
+                log=self.log,
+                version=version,
+                offline=self.offline,
+                broken=self.broken,
+                headers='exit 0' if headers else 'exit 1',
+                ensurepip='exit 0' if ensurepip else 'exit 1',
+            ),
+        )
 
     def libraries(self, *names: str) -> None:
         names = names or ('libGL.so.1', 'libgthread-2.0.so.0')
@@ -88,9 +106,14 @@ class Machine:
         self.write('df', f'#!{shutil.which("bash")}\necho title\necho /dev/x 1 1 {megabytes} 1% /\n')
 
     def run(self, *arguments: str, script: str = 'setup_env.sh', **variables: str) -> subprocess.CompletedProcess:
-        return subprocess.run([shutil.which('bash'), str(self.checkout / 'tools' / script), *arguments], text=True,
-                              capture_output=True, timeout=60, cwd=self.folder,
-                              env=dict(PATH=str(self.bin), HOME=str(self.folder), **variables))
+        return subprocess.run(
+            [shutil.which('bash'), str(self.checkout / 'tools' / script), *arguments],
+            text=True,
+            capture_output=True,
+            timeout=60,
+            cwd=self.folder,
+            env=dict(PATH=str(self.bin), HOME=str(self.folder), **variables),
+        )
 
     def calls(self, containing: str = '-m pip install') -> list:
         lines = self.log.read_text().splitlines() if self.log.exists() else []

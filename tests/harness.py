@@ -1,4 +1,5 @@
 """Training runs for tests: a tiny model of each method, as configs and as commands."""
+
 import json
 import os
 import subprocess
@@ -17,25 +18,41 @@ DATA = Path(os.environ.get('MMMIM_DATA', 'MMMIM_DATA is not set'))  # photograph
 METHODS: Dict[str, dict] = {
     'mae': dict(
         type='MAE',
-        backbone=dict(type='MaskedViT', arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=4,
-                      drop_path_rate=0.1),
+        backbone=dict(
+            type='MaskedViT',
+            arch=dict(embed_dim=32, depth=2, num_heads=2),
+            img_size=16,
+            patch_size=4,
+            drop_path_rate=0.1,
+        ),
         neck=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2),
         target=dict(type='PixelTarget'),
-        head=dict(type='ReconstructionHead')),
+        head=dict(type='ReconstructionHead'),
+    ),
 }
 METHODS['cmae'] = dict(
-    METHODS['mae'], type='CMAE',
+    METHODS['mae'],
+    type='CMAE',
     data_preprocessor=dict(type='ViewPreprocessor', target_view=dict(type='ColorAugment', blur_prob=0.5)),
     feature_decoder=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2),
     projector=dict(type='Projector', hidden_dim=32, out_dim=16),
     predictor=dict(type='Projector', hidden_dim=32, out_dim=16),
-    contrast_head=dict(type='ContrastiveHead'))
+    contrast_head=dict(type='ContrastiveHead'),
+)
 METHODS['vision_electra'] = dict(
-    METHODS['mae'], type='VisionELECTRA', target=dict(type='PixelTarget', norm_pix=False),
+    METHODS['mae'],
+    type='VisionELECTRA',
+    target=dict(type='PixelTarget', norm_pix=False),
     generator=dict(type='MaskedViT', arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=4),
-    image_head=dict(type='ImageDiscriminationHead'), patch_head=dict(type='PatchDiscriminationHead'))
-METHODS['gan_mae'] = dict(METHODS['mae'], type='GANMAE', target=dict(type='PixelTarget', norm_pix=False),
-                          patch_head=dict(type='PatchDiscriminationHead'))
+    image_head=dict(type='ImageDiscriminationHead'),
+    patch_head=dict(type='PatchDiscriminationHead'),
+)
+METHODS['gan_mae'] = dict(
+    METHODS['mae'],
+    type='GANMAE',
+    target=dict(type='PixelTarget', norm_pix=False),
+    patch_head=dict(type='PatchDiscriminationHead'),
+)
 METHODS['crossmae'] = dict(
     type='CrossMAE',
     backbone=METHODS['mae']['backbone'],
@@ -43,42 +60,81 @@ METHODS['crossmae'] = dict(
     # both kinds of targets and of predictors: one that follows the encoder, and one that is computed
     target=dict(type='CombinedTarget', targets=[dict(type='MomentumTarget', ema_momentum=0.9), dict(type='HOGTarget')]),
     predictor=dict(type='LinearPredictor'),
-    pred_weight=0.5)
+    pred_weight=0.5,
+)
 # what a method's config needs beside its model
-OPTIONS: Dict[str, dict] = {'gan_mae': {'optim_wrapper.constructor': 'PlayersOptimWrapperConstructor',
-                                        'model_wrapper_cfg.find_unused_parameters': True}}
+OPTIONS: Dict[str, dict] = {
+    'gan_mae': {
+        'optim_wrapper.constructor': 'PlayersOptimWrapperConstructor',
+        'model_wrapper_cfg.find_unused_parameters': True,
+    }
+}
 TWO_VIEWS = {'cmae'}  # methods that train on two views of each image
 
 
-def make_config(work_dir: Path, images: Path, method: str = 'mae', epochs: int = 3, batch: int = 16, workers: int = 0,
-                **overrides: Any) -> Config:
+def make_config(
+    work_dir: Path,
+    images: Path,
+    method: str = 'mae',
+    epochs: int = 3,
+    batch: int = 16,
+    workers: int = 0,
+    **overrides: Any,
+) -> Config:
     """A whole training config: 64 images in batches of 16 make 4 iterations an epoch."""
-    views = ([dict(type='PixelShift', size=16, master_size=20, max_shift=4)] if method in TWO_VIEWS else
-             [dict(type='RandomResizedCrop', size=16), dict(type='RandomFlip')])
+    views = (
+        [dict(type='PixelShift', size=16, master_size=20, max_shift=4)]
+        if method in TWO_VIEWS
+        else [dict(type='RandomResizedCrop', size=16), dict(type='RandomFlip')]
+    )
     pipeline = [dict(type='LoadImage'), *views, dict(type='PackImage')]
     runtime = Config.fromfile(str(ROOT / 'configs/_base_/default_runtime.py'))
     cfg = Config(dict(runtime._cfg_dict.to_dict()))
-    cfg.merge_from_dict(dict(
-        model=METHODS[method],
-        work_dir=str(work_dir),
-        experiment_name=f'{work_dir.parent.name}_{work_dir.name}',
-        total_batch_size=batch, base_lr=1e-2, max_epochs=epochs, warmup_epochs=1,
-        train_dataloader=dict(
-            num_workers=workers, sampler=dict(type='EpochSampler', shuffle=True),
-            collate_fn=dict(type='mmmim.mim_collate'),
-            dataset=dict(type='ImageFolder', data_root=str(images), pipeline=pipeline)),
-        optim_wrapper=dict(
-            type='AutocastOptimWrapper', dtype='float32', constructor='GroupedOptimWrapperConstructor',
-            optimizer=dict(type='AdamW', lr=0.0, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
-            paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0)),
-        param_scheduler=[
-            dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-            dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, begin=1, end=epochs, T_max=epochs - 1,
-                 convert_to_iter_based=True)],
-        train_cfg=dict(type='ResumableEpochLoop', max_epochs=epochs)))
-    cfg.merge_from_dict({'default_hooks.logger.interval': 3, 'default_hooks.checkpoint.interval': 1,
-                         'default_hooks.checkpoint.interval_minutes': -1,
-                         'custom_imports.imports': ['mmmim', 'run_plugin']})
+    cfg.merge_from_dict(
+        dict(
+            model=METHODS[method],
+            work_dir=str(work_dir),
+            experiment_name=f'{work_dir.parent.name}_{work_dir.name}',
+            total_batch_size=batch,
+            base_lr=1e-2,
+            max_epochs=epochs,
+            warmup_epochs=1,
+            train_dataloader=dict(
+                num_workers=workers,
+                sampler=dict(type='EpochSampler', shuffle=True),
+                collate_fn=dict(type='mmmim.mim_collate'),
+                dataset=dict(type='ImageFolder', data_root=str(images), pipeline=pipeline),
+            ),
+            optim_wrapper=dict(
+                type='AutocastOptimWrapper',
+                dtype='float32',
+                constructor='GroupedOptimWrapperConstructor',
+                optimizer=dict(type='AdamW', lr=0.0, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
+                paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+            ),
+            param_scheduler=[
+                dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
+                dict(
+                    type='CosineAnnealingLR',
+                    eta_min=0.0,
+                    by_epoch=True,
+                    begin=1,
+                    end=epochs,
+                    T_max=epochs - 1,
+                    convert_to_iter_based=True,
+                ),
+            ],
+            train_cfg=dict(type='ResumableEpochLoop', max_epochs=epochs),
+        )
+    )
+    cfg.merge_from_dict(
+        {
+            'default_hooks.logger.interval': 3,
+            'default_hooks.checkpoint.interval': 1,
+            'default_hooks.checkpoint.interval_minutes': -1,
+            'custom_imports.imports': ['mmmim', 'run_plugin'],
+        }
+    )
     cfg.merge_from_dict(OPTIONS.get(method, {}))
     cfg.merge_from_dict(overrides)
     return cfg
@@ -94,13 +150,24 @@ def environment(**variables: str) -> Dict[str, str]:
     return {**os.environ, 'PYTHONPATH': PLUGIN, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **variables}
 
 
-def train(config: Path, *args: str, processes: int = 1, check: bool = True, timeout: int = 300,
-          **variables: str) -> subprocess.CompletedProcess:
+def train(
+    config: Path, *args: str, processes: int = 1, check: bool = True, timeout: int = 300, **variables: str
+) -> subprocess.CompletedProcess:
     """Run tools/train.py, or tools/dist_train.sh with several processes."""
-    command: List[str] = ([sys.executable, str(ROOT / 'tools/train.py'), str(config)] if processes == 1 else
-                          ['bash', str(ROOT / 'tools/dist_train.sh'), str(config), str(processes)])
-    done = subprocess.run([*command, *args], env=environment(**variables), capture_output=True, text=True,
-                          timeout=timeout, cwd=config.parent, start_new_session=True)
+    command: List[str] = (
+        [sys.executable, str(ROOT / 'tools/train.py'), str(config)]
+        if processes == 1
+        else ['bash', str(ROOT / 'tools/dist_train.sh'), str(config), str(processes)]
+    )
+    done = subprocess.run(
+        [*command, *args],
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=config.parent,
+        start_new_session=True,
+    )
     if check and done.returncode:
         raise AssertionError(f'{command} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}')
     return done
@@ -109,6 +176,7 @@ def train(config: Path, *args: str, processes: int = 1, check: bool = True, time
 def train_here(cfg: Config):
     """Train in this process and return the runner."""
     from mmmim.engine.launch import build_runner
+
     runner = build_runner(cfg.copy())
     runner.train()
     return runner

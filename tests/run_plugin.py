@@ -1,4 +1,5 @@
 """Imported by test runs through ``custom_imports``: float64, a chosen end, toy algorithms. Steered by environment."""
+
 import builtins
 import os
 import signal

@@ -1,4 +1,5 @@
 """A write happens completely or not at all; every scheme of MMEngine's loader is ours; downloads are checked."""
+
 import errno
 import os
 import socket
@@ -42,10 +43,12 @@ def test_every_scheme_of_mmengine_is_ours():
 
 def test_import_is_cheap():
     """Our own modules import none of these; MMEngine's optimizers import transformers' top module where it exists."""
-    code = ('import sys, mmengine.runner.checkpoint\nbefore = set(sys.modules)\nimport mmmim\n'
-            'new = {name.split(".")[0] for name in set(sys.modules) - before}\n'
-            'assert not new & {"torchvision", "timm", "transformers", "mmcv", "safetensors"}, new\n'
-            'assert not {"torchvision", "timm", "mmcv"} & set(sys.modules)')
+    code = (
+        'import sys, mmengine.runner.checkpoint\nbefore = set(sys.modules)\nimport mmmim\n'
+        'new = {name.split(".")[0] for name in set(sys.modules) - before}\n'
+        'assert not new & {"torchvision", "timm", "transformers", "mmcv", "safetensors"}, new\n'
+        'assert not {"torchvision", "timm", "mmcv"} & set(sys.modules)'
+    )
     subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True)
 
 
@@ -59,11 +62,10 @@ class Touch:
         self.path = path
 
     def __reduce__(self):
-        return os.system, (f'touch {self.path}', )
+        return os.system, (f'touch {self.path}',)
 
 
 class Silent(SimpleHTTPRequestHandler):
-
     def log_message(self, *_):
         pass
 
@@ -123,8 +125,9 @@ def interrupt(checkpoint, file):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize('failure, error', [(fill_disk, CheckpointWriteError), (fail_in_zip_writer, OSError),
-                                            (interrupt, KeyboardInterrupt)])
+@pytest.mark.parametrize(
+    'failure, error', [(fill_disk, CheckpointWriteError), (fail_in_zip_writer, OSError), (interrupt, KeyboardInterrupt)]
+)
 def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch, failure, error):
     path = tmp_path / 'a.pth'
     atomic_save(dict(value=1), path)
@@ -141,10 +144,14 @@ def test_full_disk_for_real(tmp_path, monkeypatch):
     """A device that is always full takes the place of the temporary file."""
     path = tmp_path / 'a.pth'
     atomic_save(dict(value=1), path)
-    monkeypatch.setattr('builtins.open', lambda name, mode='r', *rest, original=open: original(
-        '/dev/full' if str(name).endswith('.tmp') else name, mode, *rest))
+    monkeypatch.setattr(
+        'builtins.open',
+        lambda name, mode='r', *rest, original=open: original(
+            '/dev/full' if str(name).endswith('.tmp') else name, mode, *rest
+        ),
+    )
     with pytest.raises(CheckpointWriteError, match='bytes are free'):
-        atomic_save(dict(weight=torch.ones(2 ** 16)), path)
+        atomic_save(dict(weight=torch.ones(2**16)), path)
     monkeypatch.undo()
     assert os.listdir(tmp_path) == ['a.pth'] and load_file(path) == dict(value=1)
 
@@ -177,9 +184,14 @@ def test_stale_temporaries(tmp_path):
     child = subprocess.Popen([sys.executable, '-c', 'pass'])
     child.wait()  # its id belongs to nobody now
     host = socket.gethostname()
-    names = dict(dead=f'.a.pth.{host}.{child.pid}.tmp', alive=f'.a.pth.{host}.{os.getppid()}.tmp',
-                 elsewhere=f'.a.pth.other-host.{child.pid}.tmp', old=f'.b.pth.other-host.{child.pid}.tmp',
-                 foreign='.notes.tmp', checkpoint='a.pth')
+    names = dict(
+        dead=f'.a.pth.{host}.{child.pid}.tmp',
+        alive=f'.a.pth.{host}.{os.getppid()}.tmp',
+        elsewhere=f'.a.pth.other-host.{child.pid}.tmp',
+        old=f'.b.pth.other-host.{child.pid}.tmp',
+        foreign='.notes.tmp',
+        checkpoint='a.pth',
+    )
     for name in names.values():
         (tmp_path / name).write_text('')
     os.utime(tmp_path / names['old'], (1, 1))
@@ -192,9 +204,11 @@ def test_stale_temporaries(tmp_path):
 def test_killed_writer_leaves_the_old_file_and_a_removable_temporary(tmp_path):
     path = tmp_path / 'a.pth'
     atomic_save(dict(value=1), path)
-    code = ('import os, sys, torch\nfrom mmmim.checkpoint import atomic_save\n'
-            'def die(checkpoint, file):\n    file.write(b"half"); file.flush(); os.kill(os.getpid(), 9)\n'
-            'torch.save = die\natomic_save({}, sys.argv[1])')
+    code = (
+        'import os, sys, torch\nfrom mmmim.checkpoint import atomic_save\n'
+        'def die(checkpoint, file):\n    file.write(b"half"); file.flush(); os.kill(os.getpid(), 9)\n'
+        'torch.save = die\natomic_save({}, sys.argv[1])'
+    )
     result = subprocess.run([sys.executable, '-c', code, str(path)], cwd=ROOT)
     assert result.returncode == -9
     assert len(os.listdir(tmp_path)) == 2 and load_file(path) == dict(value=1)
@@ -204,6 +218,7 @@ def test_killed_writer_leaves_the_old_file_and_a_removable_temporary(tmp_path):
 
 def test_export_encoder(tmp_path):
     from safetensors import safe_open
+
     path = tmp_path / 'encoder.safetensors'
     table = torch.randn(4, 6)
     state = {'backbone.a': table.t(), 'backbone.b': table, 'backbone.c': table.bfloat16(), 'neck.d': table}

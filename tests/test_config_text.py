@@ -1,4 +1,5 @@
 """A config inside a checkpoint is read as data, and what it names is looked at before it is built."""
+
 import pytest
 from harness import ROOT
 from mmengine.config import Config
@@ -24,34 +25,37 @@ def test_all_kinds_of_values():
     assert parse_config_text('"""A docstring."""\na = dict()\na = 1\n') == dict(a=1)
 
 
-@pytest.mark.parametrize('text', [
-    'import os',
-    'a = open("x")',
-    'a = __import__("os").system("true")',
-    'a = dict(b=lambda: 1)',
-    'a = dict(**{})',
-    'a = dict([(1, 2)])',
-    'a = {**{}}',
-    'a = {b: 1}',
-    'a = b',
-    'a = -b',
-    'a = 1 + 1',
-    'a = "x" * 9**9',
-    'a = f"{1}"',
-    'a = [i for i in (1, 2)]',
-    'a = (b := 1)',
-    'a.b = 1',
-    'a, b = 1, 2',
-    'print()',
-    'def f(): pass',
-    'a = 1j',
-    'a = ...',
-    'a = (',
-    'a = "\0"',
-    'a = ' + '(' * 500 + ')' * 500,
-    'a = ' + '-' * 100_000 + '1',
-    'a = "' + 'x' * 1_000_001 + '"',
-])
+@pytest.mark.parametrize(
+    'text',
+    [
+        'import os',
+        'a = open("x")',
+        'a = __import__("os").system("true")',
+        'a = dict(b=lambda: 1)',
+        'a = dict(**{})',
+        'a = dict([(1, 2)])',
+        'a = {**{}}',
+        'a = {b: 1}',
+        'a = b',
+        'a = -b',
+        'a = 1 + 1',
+        'a = "x" * 9**9',
+        'a = f"{1}"',
+        'a = [i for i in (1, 2)]',
+        'a = (b := 1)',
+        'a.b = 1',
+        'a, b = 1, 2',
+        'print()',
+        'def f(): pass',
+        'a = 1j',
+        'a = ...',
+        'a = (',
+        'a = "\0"',
+        'a = ' + '(' * 500 + ')' * 500,
+        'a = ' + '-' * 100_000 + '1',
+        'a = "' + 'x' * 1_000_001 + '"',
+    ],
+)
 def test_anything_else_is_refused(text):
     with pytest.raises(ConfigTextError):
         parse_config_text(text)
@@ -62,11 +66,23 @@ def test_the_message_names_the_line():
         parse_config_text("a = 1\nb = dict(\n    c=open('x'))")
 
 
-@pytest.mark.parametrize('name', ['os.system', 'torch.nn.Linear', 'mmengine.Linear', 'mmmim.os.system', 'CenterCrop',
-                                  'mmmim.mmmim.MAE', 3, None, ['MAE']])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'os.system',
+        'torch.nn.Linear',
+        'mmengine.Linear',
+        'mmmim.os.system',
+        'CenterCrop',
+        'mmmim.mmmim.MAE',
+        3,
+        None,
+        ['MAE'],
+    ],
+)
 def test_types_of_others_are_refused(name):
     with pytest.raises(ConfigTextError, match='no part of mmmim'):
-        check_types(dict(type='MAE', neck=[dict(inner=(dict(type=name), ))]), MODELS)
+        check_types(dict(type='MAE', neck=[dict(inner=(dict(type=name),))]), MODELS)
 
 
 def test_a_scope_is_refused():

@@ -1,4 +1,5 @@
 """Every config loads, states its command, resolves to the recipe it names, builds, reads an image and has a loss."""
+
 import re
 import sys
 import types
@@ -33,9 +34,11 @@ from mmmim.registry import DATASETS, MODELS
 PRETRAINING = [name for name in CONFIGS if '/downstream/' not in name]
 ABLATIONS = [name for name in CONFIGS if name.startswith('configs/mae/ablations/')]
 DEFAULT = 'configs/mae/ablations/_default.py'
-IMAGENET = {f'configs/mae/vit-{size}_{epochs}e.py': (arch, patch, epochs)
-            for size, arch, patch in (('s', 'small', 16), ('b', 'base', 16), ('l', 'large', 16), ('h', 'huge', 14))
-            for epochs in (300, 800, 1600)}
+IMAGENET = {
+    f'configs/mae/vit-{size}_{epochs}e.py': (arch, patch, epochs)
+    for size, arch, patch in (('s', 'small', 16), ('b', 'base', 16), ('l', 'large', 16), ('h', 'huge', 14))
+    for epochs in (300, 800, 1600)
+}
 IMAGENET.update({f'configs/mae/conv-vit-b_{epochs}e.py': ('base', 16, epochs) for epochs in (800, 1600)})
 
 
@@ -102,7 +105,8 @@ def test_builds_and_has_a_loss(name, photo, tmp_path, monkeypatch):
     size = cfg.model.backbone.img_size
     views = read(cfg.train_dataloader.dataset.pipeline, photo)['inputs']
     assert [view.shape for view in (views if isinstance(views, list) else [views])] == (
-        [(3, size, size)] * (2 if cfg.model.type == 'CMAE' else 1))
+        [(3, size, size)] * (2 if cfg.model.type == 'CMAE' else 1)
+    )
     assert read(cfg.test_dataloader.dataset.pipeline, photo)['inputs'].shape == (3, size, size)
     if cfg.model.get('neck') and 'num_heads' in cfg.model.neck:
         assert cfg.model.neck.embed_dim % cfg.model.neck.num_heads == 0
@@ -119,8 +123,10 @@ def test_builds_and_has_a_loss(name, photo, tmp_path, monkeypatch):
 
 def tiny_dalle_encoder(folder, monkeypatch):
     """Let one convolution stand for mmpretrain's DALLEEncoder (50M parameters); the path of its weights."""
+
     def encoder():
         return torch.nn.Conv2d(3, 8192, 8, 8)
+
     monkeypatch.setitem(sys.modules, 'mmpretrain.models.selfsup', types.SimpleNamespace(DALLEEncoder=encoder))
     torch.save(encoder().state_dict(), folder / 'tiny.pth')
     return str(folder / 'tiny.pth')
@@ -138,13 +144,19 @@ NORM_PIX, TARGET, HEAD = 'model.target.norm_pix', 'model.target.type', 'model.he
 HUGE = {ARCH: 'huge', PATCH: 14, LIMIT: 128}
 DIFFERENCES = {
     **{f'decoder-depth-{depth}': {DEPTH: depth} for depth in (1, 2, 4, 12)},
-    **{f'decoder-width-{width}': {'model.neck.embed_dim': width, 'model.neck.num_heads': heads}
-       for width, heads in ((128, 4), (256, 8), (768, 24), (1024, 32))},
+    **{
+        f'decoder-width-{width}': {'model.neck.embed_dim': width, 'model.neck.num_heads': heads}
+        for width, heads in ((128, 4), (256, 8), (768, 24), (1024, 32))
+    },
     'encoder-with-mask-tokens': {TOKENS: True},
     'target-pixel-norm': {NORM_PIX: True},
     'target-pca': {TARGET: 'PCATarget', NORM_PIX: GONE, 'model.target.num_components': 96},
-    'target-dvae': {TARGET: 'DALLETarget', NORM_PIX: GONE, 'model.target.weights': 'data/dalle_encoder.pth',
-                    HEAD: 'TokenHead'},
+    'target-dvae': {
+        TARGET: 'DALLETarget',
+        NORM_PIX: GONE,
+        'model.target.weights': 'data/dalle_encoder.pth',
+        HEAD: 'TokenHead',
+    },
     'aug-none': {PIPELINE: [LOAD, CENTER, PACK]},
     'aug-crop-fixed': {PIPELINE: [LOAD, FIXED, FLIP, PACK]},
     'aug-crop-jitter': {PIPELINE: [LOAD, RESIZED, FLIP, JITTER, PACK]},
@@ -158,8 +170,18 @@ DIFFERENCES = {
     'table2-vit-h-mask-tokens': {**HUGE, TOKENS: True},
     'table2-vit-h-depth-8': HUGE,
     'table2-vit-h-depth-1': {**HUGE, DEPTH: 1},
-    **dict.fromkeys(('decoder-depth-8', 'decoder-width-512', 'encoder-without-mask-tokens', 'target-pixel',
-                     'aug-crop-random', 'mask-random-75', 'table2-vit-l-depth-8'), {}),
+    **dict.fromkeys(
+        (
+            'decoder-depth-8',
+            'decoder-width-512',
+            'encoder-without-mask-tokens',
+            'target-pixel',
+            'aug-crop-random',
+            'mask-random-75',
+            'table2-vit-l-depth-8',
+        ),
+        {},
+    ),
 }
 
 
@@ -194,8 +216,13 @@ def test_folder_config_reads_any_folder(photo):
 
 
 def test_folder_config_takes_separate_folders():
-    given = {'train_dataloader.dataset.data_root': 'a', 'test_dataloader.dataset.data_root': 'b',
-             'feature_eval.bank.data_root': 'c', 'feature_eval.query.data_root': 'd', 'model.backbone.arch': 'tiny'}
+    given = {
+        'train_dataloader.dataset.data_root': 'a',
+        'test_dataloader.dataset.data_root': 'b',
+        'feature_eval.bank.data_root': 'c',
+        'feature_eval.query.data_root': 'd',
+        'model.backbone.arch': 'tiny',
+    }
     cfg = load_config(str(ROOT / 'configs/mae/vit-tiny_folder.py'), dict(given, data_root='e'))
     values = flat(cfg.to_dict())
     assert {key: values[key] for key in given} == given
@@ -217,7 +244,9 @@ def test_readme_links_every_config_with_the_numbers_of_its_docstring():
     text = (ROOT / 'configs/mae/README.md').read_text()
     links = set(re.findall(r'\]\(([^)]+\.py)\)', text))
     assert {f'configs/mae/{link}' for link in links} == {
-        DEFAULT, *(name for name in CONFIGS if name.startswith('configs/mae/'))}
+        DEFAULT,
+        *(name for name in CONFIGS if name.startswith('configs/mae/')),
+    }
     rows = re.findall(r'^\| (.*) \| \[[^]]+\]\((ablations/.+)\) \|$', text, flags=re.M)
     assert len(rows) == 24 + 6
     for cells, link in rows:

@@ -1,4 +1,5 @@
 """The command line of tools/convert_checkpoint.py: round trips, refusals, one-line errors."""
+
 import argparse
 import importlib.util
 import os
@@ -49,8 +50,11 @@ class Attack:
 def test_hostile_file_is_refused_and_not_run(tmp_path, capsys, name, new_format):
     path, marker, out = tmp_path / 'hostile.pth', tmp_path / 'marker', tmp_path / 'out.pth'
     code = f'open({str(marker)!r}, "w")'
-    attack = {'system': Attack(os.system, f'touch {marker}'), 'exec': Attack(exec, code),
-              'getattr': Attack(Attack(getattr, Attack(__import__, 'builtins'), 'exec'), code)}
+    attack = {
+        'system': Attack(os.system, f'touch {marker}'),
+        'exec': Attack(exec, code),
+        'getattr': Attack(Attack(getattr, Attack(__import__, 'builtins'), 'exec'), code),
+    }
     torch.save({'state_dict': {'a': torch.ones(1)}, 'x': attack[name]}, path, _use_new_zipfile_serialization=new_format)
     torch.load(path, weights_only=False)
     assert marker.exists()  # the control: the weapon is loaded
@@ -85,10 +89,15 @@ def test_a_chain_through_every_project_ends_bit_for_bit_where_it_began(mae, tmp_
 
 
 def test_timm_takes_the_encoder_and_knows_the_config(mae, tmp_path, capsys):
-    config = dict(backbone=dict(type='MaskedViT', arch=dict(embed_dim=48, depth=3, num_heads=3), img_size=32,
-                                patch_size=8), mean=[127.5] * 3, std=[127.5] * 3)
-    text = f'model = dict(type="MAE", backbone={config["backbone"]}, data_preprocessor=dict(mean={config["mean"]}, ' \
-           f'std={config["std"]}))'
+    config = dict(
+        backbone=dict(type='MaskedViT', arch=dict(embed_dim=48, depth=3, num_heads=3), img_size=32, patch_size=8),
+        mean=[127.5] * 3,
+        std=[127.5] * 3,
+    )
+    text = (
+        f'model = dict(type="MAE", backbone={config["backbone"]}, data_preprocessor=dict(mean={config["mean"]}, '
+        f'std={config["std"]}))'
+    )
     torch.save(dict(state_dict=to_mmmim(mae), meta=dict(cfg=text)), tmp_path / 'ours.pth')
     assert converter_main(tmp_path / 'ours.pth', tmp_path / 'timm.safetensors', '--to', 'timm') == 0
     assert 'neck.decoder_blocks.#.attn.qkv.weight (2)' in capsys.readouterr().out  # listed, and expected
@@ -130,17 +139,23 @@ def test_files_of_another_kind_are_named(tmp_path, capsys):
     import zipfile
 
     from PIL import Image
+
     picture, archive, weights = io.BytesIO(), io.BytesIO(), io.BytesIO()
     Image.new('RGB', (8, 8)).save(picture, 'JPEG')
     with zipfile.ZipFile(archive, 'w') as file:
         file.writestr('photos/a.txt', 'a')
     torch.save(dict(weight=torch.ones(64, 64)), weights)
     tensors = safetensors.torch.save(dict(weight=torch.ones(64, 64)))
-    cases = {'picture.pth': (picture.getvalue(), 'a JPEG image'), 'archive.pth': (archive.getvalue(), 'photos/a.txt'),
-             'notes.pth': (b'These are the notes of last week.', 'a text file'),
-             'cut.pth': (weights.getvalue()[:9000], 'it is cut off'), 'st.pth': (tensors, 'name it .safetensors'),
-             'cut.safetensors': (tensors[:9000], 'cut off'), 'torch.safetensors': (weights.getvalue(), 'name it .pth'),
-             'array.pth': (b'\x93NUMPY\x01\x00' + bytes(200), 'a numpy array')}
+    cases = {
+        'picture.pth': (picture.getvalue(), 'a JPEG image'),
+        'archive.pth': (archive.getvalue(), 'photos/a.txt'),
+        'notes.pth': (b'These are the notes of last week.', 'a text file'),
+        'cut.pth': (weights.getvalue()[:9000], 'it is cut off'),
+        'st.pth': (tensors, 'name it .safetensors'),
+        'cut.safetensors': (tensors[:9000], 'cut off'),
+        'torch.safetensors': (weights.getvalue(), 'name it .pth'),
+        'array.pth': (b'\x93NUMPY\x01\x00' + bytes(200), 'a numpy array'),
+    }
     for name, (content, words) in cases.items():
         (tmp_path / name).write_bytes(content)
         assert converter_main(tmp_path / name, tmp_path / 'out.pth') == 1
@@ -153,10 +168,13 @@ def test_converter_errors_are_one_line(tmp_path, capsys):
     torch.save({'backbone.blocks.0.a': torch.ones(1)}, tmp_path / 'ours.pth')
     torch.save(timm.create_model('resnet18').state_dict(), tmp_path / 'resnet.pth')
     out = tmp_path / 'out.pth'
-    for arguments, text in (((tmp_path / 'absent.pth', out), 'can not be found'), ((tmp_path, out), 'is a folder'),
-                            ((tmp_path / 'unknown.pth', out), 'belong to none of'),
-                            ((tmp_path / 'resnet.pth', out), 'those of a ResNet'),
-                            ((tmp_path / 'ours.pth', tmp_path / 'unknown.pth'), '--force')):
+    for arguments, text in (
+        ((tmp_path / 'absent.pth', out), 'can not be found'),
+        ((tmp_path, out), 'is a folder'),
+        ((tmp_path / 'unknown.pth', out), 'belong to none of'),
+        ((tmp_path / 'resnet.pth', out), 'those of a ResNet'),
+        ((tmp_path / 'ours.pth', tmp_path / 'unknown.pth'), '--force'),
+    ):
         assert converter_main(*arguments) == 1
         error = capsys.readouterr().err
         assert text in error and len(error.splitlines()) == 1
@@ -165,7 +183,11 @@ def test_converter_errors_are_one_line(tmp_path, capsys):
 
 
 def test_converter_as_a_process(tmp_path):
-    result = subprocess.run([sys.executable, str(CONVERTER), str(tmp_path / 'absent.pth'), str(tmp_path / 'out.pth')],
-                            capture_output=True, text=True, cwd=tmp_path)
+    result = subprocess.run(
+        [sys.executable, str(CONVERTER), str(tmp_path / 'absent.pth'), str(tmp_path / 'out.pth')],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert result.returncode == 1
     assert 'Traceback' not in result.stderr and 'can not be found' in result.stderr

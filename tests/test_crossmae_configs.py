@@ -1,4 +1,5 @@
 """CrossMAE's configs: the paper's recipe, and what each ablation changes."""
+
 import re
 from pathlib import Path
 
@@ -12,13 +13,21 @@ OURS = [name for name in CONFIGS if name.startswith('configs/crossmae/')]
 ABLATIONS = [name for name in OURS if name.startswith('configs/crossmae/ablations/')]
 DEFAULT = 'configs/crossmae/ablations/_default.py'
 CLIP = dict(type='CLIPTarget', model='vit_base_patch16_clip_quickgelu_224.openai', weights=None)
-TARGETS = {'': CLIP, '_ema': dict(type='MomentumTarget', ema_momentum=0.996),
-           '_pixel': dict(type='PixelTarget', norm_pix=True)}
-ENCODERS = {'vit-s': dict(type='MaskedViT', arch='small', img_size=224, patch_size=16),
-            'vit-b': dict(type='MaskedViT', arch='base', img_size=224, patch_size=16),
-            'swin-b': dict(type='MaskedSwin', arch='base', img_size=224, patch_size=4, window_size=7)}
-IMAGENET = {f'configs/crossmae/{encoder}{target}_{epochs}e.py': (encoder, target, epochs)
-            for encoder, epochs in (('vit-s', 300), ('vit-b', 300), ('swin-b', 100)) for target in TARGETS}
+TARGETS = {
+    '': CLIP,
+    '_ema': dict(type='MomentumTarget', ema_momentum=0.996),
+    '_pixel': dict(type='PixelTarget', norm_pix=True),
+}
+ENCODERS = {
+    'vit-s': dict(type='MaskedViT', arch='small', img_size=224, patch_size=16),
+    'vit-b': dict(type='MaskedViT', arch='base', img_size=224, patch_size=16),
+    'swin-b': dict(type='MaskedSwin', arch='base', img_size=224, patch_size=4, window_size=7),
+}
+IMAGENET = {
+    f'configs/crossmae/{encoder}{target}_{epochs}e.py': (encoder, target, epochs)
+    for encoder, epochs in (('vit-s', 300), ('vit-b', 300), ('swin-b', 100))
+    for target in TARGETS
+}
 RISING = [dict(type='CosineMomentumHook', end=1.0)]
 
 
@@ -27,13 +36,30 @@ def test_the_papers_recipe(name):
     encoder, target, epochs = IMAGENET[name]
     cfg, swin = resolved(name), encoder == 'swin-b'
     assert cfg.model.to_dict() == dict(
-        type='CrossMAE', mask_ratio=0.75, masking='random', backbone=ENCODERS[encoder],
+        type='CrossMAE',
+        mask_ratio=0.75,
+        masking='random',
+        backbone=ENCODERS[encoder],
         data_preprocessor=dict(type='MIMDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
-        drawing_head=dict(type='DrawingHead', embed_dim=256, depth=2, num_heads=8, noise='mapped',
-                          noise_tokens='z_then_w', **(dict(patch_size=16) if swin else {})),
-        draw_target=dict(type='BlurredPixelTarget', sigma=10.0), keep_visible=True, end_to_end=True,
-        predictor=dict(type='LinearPredictor'), target=TARGETS[target], pred_loss='cosine', pred_on='all',
-        pred_weight=0.1, **(dict(swin_match='predictor_linear') if swin else {}))
+        drawing_head=dict(
+            type='DrawingHead',
+            embed_dim=256,
+            depth=2,
+            num_heads=8,
+            noise='mapped',
+            noise_tokens='z_then_w',
+            **(dict(patch_size=16) if swin else {}),
+        ),
+        draw_target=dict(type='BlurredPixelTarget', sigma=10.0),
+        keep_visible=True,
+        end_to_end=True,
+        predictor=dict(type='LinearPredictor'),
+        target=TARGETS[target],
+        pred_loss='cosine',
+        pred_on='all',
+        pred_weight=0.1,
+        **(dict(swin_match='predictor_linear') if swin else {}),
+    )
     assert (cfg.max_epochs, cfg.warmup_epochs, cfg.total_batch_size) == (epochs, 20, 512)
     optimizer = cfg.optim_wrapper.optimizer
     assert optimizer.type == 'AdamW' and tuple(optimizer.betas) == (0.9, 0.95) and optimizer.weight_decay == 0.05
@@ -76,20 +102,33 @@ DIFFERENCES = {
     'target-vgg_100e': {EPOCHS: 100, **WITHOUT_CLIP, f'{TARGET}.type': 'VGGTarget', f'{TARGET}.layer': 'relu3_3'},
     'target-canny_100e': {EPOCHS: 100, **WITHOUT_CLIP, f'{TARGET}.type': 'CannyTarget'},
     'target-hog_100e': {EPOCHS: 100, **WITHOUT_CLIP, f'{TARGET}.type': 'HOGTarget'},
-    'target-ema_100e': {EPOCHS: 100, **WITHOUT_CLIP, f'{TARGET}.type': 'MomentumTarget',
-                        f'{TARGET}.ema_momentum': 0.996, 'custom_hooks': RISING},
+    'target-ema_100e': {
+        EPOCHS: 100,
+        **WITHOUT_CLIP,
+        f'{TARGET}.type': 'MomentumTarget',
+        f'{TARGET}.ema_momentum': 0.996,
+        'custom_hooks': RISING,
+    },
     'target-clip_100e': {EPOCHS: 100},
     'target-clip-hog_100e': {
-        EPOCHS: 100, **WITHOUT_CLIP, f'{TARGET}.type': 'CombinedTarget', 'model.predictor.type': GONE,
+        EPOCHS: 100,
+        **WITHOUT_CLIP,
+        f'{TARGET}.type': 'CombinedTarget',
+        'model.predictor.type': GONE,
         f'{TARGET}.targets': [dict(type='CLIPTarget'), dict(type='HOGTarget')],
-        'model.predictor': [dict(type='LinearPredictor')] * 2},
+        'model.predictor': [dict(type='LinearPredictor')] * 2,
+    },
     'noise-without_vit-s': {'model.backbone.arch': 'small', NOISE: 'none'},
     'noise-with_vit-s': {'model.backbone.arch': 'small'},
     **{f'drawing-blocks-{n}': {'model.drawing_head.depth': n} for n in (4, 6, 8)},
     'drawing-unet': {**UNET, 'model.drawing_head.type': 'UNetDrawingHead'},
     'predictor-mlp': {'model.predictor.type': 'MLPPredictor'},
-    'predictor-decoder': {'model.predictor.type': 'MAEDecoder', 'model.predictor.embed_dim': 512,
-                          'model.predictor.depth': 8, 'model.predictor.num_heads': 16},
+    'predictor-decoder': {
+        'model.predictor.type': 'MAEDecoder',
+        'model.predictor.embed_dim': 512,
+        'model.predictor.depth': 8,
+        'model.predictor.num_heads': 16,
+    },
     **{f'sigma-{sigma}': {SIGMA: float(sigma)} for sigma in (1, 5, 20)},
     'sigma-none': {SIGMA: None},
     **{f'weight-{name}': {'model.pred_weight': value} for name, value in (('0_4', 0.4), ('1_0', 1.0), ('10', 10.0))},
@@ -103,10 +142,12 @@ DIFFERENCES = {
 # of other configs than the default
 SWIN, MAE = 'configs/crossmae/swin-b_100e.py', 'configs/mae/vit-b_300e.py'
 OTHERS = {
-    'noise-without_swin-b': (SWIN, {NOISE: 'none'}), 'noise-with_swin-b': (SWIN, {}),
+    'noise-without_swin-b': (SWIN, {NOISE: 'none'}),
+    'noise-with_swin-b': (SWIN, {}),
     'reading-swin-pool': (SWIN, {'model.swin_match': 'target_pool'}),
     'components-baseline': (MAE, {'warmup_epochs': 20, 'total_batch_size': 512, 'max_batch_per_device': 256}),
-    'time-mae_410e': (MAE, {EPOCHS: 410}), 'time-mae_530e': (MAE, {EPOCHS: 530}),
+    'time-mae_410e': (MAE, {EPOCHS: 410}),
+    'time-mae_530e': (MAE, {EPOCHS: 530}),
 }
 
 

@@ -1,4 +1,5 @@
 """GAN-MAE's configs: the paper's recipe, what each ablation changes, and that the pages agree with them."""
+
 import re
 from pathlib import Path
 
@@ -10,8 +11,9 @@ OURS = [name for name in CONFIGS if name.startswith('configs/gan_mae/')]
 ABLATIONS = [name for name in OURS if name.startswith('configs/gan_mae/ablations/')]
 DEFAULT = 'configs/gan_mae/ablations/_default.py'
 ARCH = dict(s='small', b='base', l='large')
-IMAGENET = {f'configs/gan_mae/vit-{size}_{epochs}e.py': (size, epochs)
-            for size in 'sbl' for epochs in (200, 300, 800, 1600)}
+IMAGENET = {
+    f'configs/gan_mae/vit-{size}_{epochs}e.py': (size, epochs) for size in 'sbl' for epochs in (200, 300, 800, 1600)
+}
 
 
 @pytest.mark.parametrize('name', IMAGENET)
@@ -19,15 +21,27 @@ def test_the_papers_recipe(name):
     size, epochs = IMAGENET[name]
     cfg = resolved(name)
     assert cfg.model.to_dict() == dict(
-        type='GANMAE', mask_ratio=0.75, masking='random',
+        type='GANMAE',
+        mask_ratio=0.75,
+        masking='random',
         backbone=dict(type='MaskedViT', arch=ARCH[size], img_size=224, patch_size=16),
-        data_preprocessor=dict(type='MIMDataPreprocessor', mean=[123.675, 116.28, 103.53],
-                               std=[58.395, 57.12, 57.375]),
+        data_preprocessor=dict(type='MIMDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
         neck=dict(type='MAEDecoder', embed_dim=512, depth=8, num_heads=16),
-        target=dict(type='PixelTarget', norm_pix=False), head=dict(type='ReconstructionHead', loss_on='masked'),
-        patch_head=dict(type='PatchDiscriminationHead'), scheme='adversarial', alternate='iteration', sharing='shared',
-        gamma='adaptive', gamma_layer='decoder_pred', gamma_delta=1e-6, gamma_max=None, adv_through_shared=False,
-        adv_loss='saturating', adv_mean='all', reduction='mean')
+        target=dict(type='PixelTarget', norm_pix=False),
+        head=dict(type='ReconstructionHead', loss_on='masked'),
+        patch_head=dict(type='PatchDiscriminationHead'),
+        scheme='adversarial',
+        alternate='iteration',
+        sharing='shared',
+        gamma='adaptive',
+        gamma_layer='decoder_pred',
+        gamma_delta=1e-6,
+        gamma_max=None,
+        adv_through_shared=False,
+        adv_loss='saturating',
+        adv_mean='all',
+        reduction='mean',
+    )
     assert (cfg.max_epochs, cfg.warmup_epochs, cfg.total_batch_size) == (epochs, 40, 4096)
     optimizer = cfg.optim_wrapper.optimizer
     assert optimizer.type == 'AdamW' and tuple(optimizer.betas) == (0.9, 0.95) and optimizer.weight_decay == 0.05
@@ -50,18 +64,40 @@ def test_each_config_has_what_two_players_need(name):
 @pytest.mark.parametrize('name', ['vit-tiny_cifar10', 'vit-tiny_folder', 'vit-b_800e'])
 def test_a_discriminator_is_all_that_is_added_to_mae(name):
     parts = {tuple(key.split('.')[:2]) for key in changed(f'configs/gan_mae/{name}.py', f'configs/mae/{name}.py')}
-    new = {'type', 'target', 'patch_head', 'scheme', 'alternate', 'sharing', 'gamma', 'gamma_layer', 'gamma_delta',
-           'gamma_max', 'adv_through_shared', 'adv_loss', 'adv_mean', 'reduction'}
-    assert parts - {('max_batch_per_device', )} == {
-        *(('model', part) for part in new), ('optim_wrapper', 'constructor'),
-        ('model_wrapper_cfg', 'find_unused_parameters'), ('default_hooks', 'discriminator')}
+    new = {
+        'type',
+        'target',
+        'patch_head',
+        'scheme',
+        'alternate',
+        'sharing',
+        'gamma',
+        'gamma_layer',
+        'gamma_delta',
+        'gamma_max',
+        'adv_through_shared',
+        'adv_loss',
+        'adv_mean',
+        'reduction',
+    }
+    assert parts - {('max_batch_per_device',)} == {
+        *(('model', part) for part in new),
+        ('optim_wrapper', 'constructor'),
+        ('model_wrapper_cfg', 'find_unused_parameters'),
+        ('default_hooks', 'discriminator'),
+    }
 
 
 def test_quickstart_differs_from_that_of_mae_in_the_method_alone():
     keys = changed('configs/quickstart/gan_mae.py', 'configs/quickstart/mae.py')
     assert {key.rpartition('.')[0] for key in keys} == {
-        'model', 'model.target', 'model.patch_head', 'optim_wrapper', 'model_wrapper_cfg',
-        'default_hooks.discriminator'}
+        'model',
+        'model.target',
+        'model.patch_head',
+        'optim_wrapper',
+        'model_wrapper_cfg',
+        'default_hooks.discriminator',
+    }
 
 
 # ---------------------------------------------------------------- ablations: what each row changes, and nothing else
@@ -69,20 +105,41 @@ def test_quickstart_differs_from_that_of_mae_in_the_method_alone():
 
 def rows(**cases):
     """``{name: (difference, epochs)}`` to the differences with the epochs in them."""
-    return {name: {**difference, **({} if epochs == 800 else {'max_epochs': epochs})}
-            for name, (difference, epochs) in cases.items()}
+    return {
+        name: {**difference, **({} if epochs == 800 else {'max_epochs': epochs})}
+        for name, (difference, epochs) in cases.items()
+    }
 
 
 LAMBDA = 'model.disc_weight'
 COMBINED = {'model.scheme': 'combined'}
 DIFFERENCES = {
-    **rows(**{f'sharing-{player}_{epochs}e': ({'model.sharing': 'separate', 'model.export': player}, epochs)
-              for player in ('generator', 'discriminator') for epochs in (800, 1600)}),
+    **rows(
+        **{
+            f'sharing-{player}_{epochs}e': ({'model.sharing': 'separate', 'model.export': player}, epochs)
+            for player in ('generator', 'discriminator')
+            for epochs in (800, 1600)
+        }
+    ),
     **rows(**{f'sharing-shared_{epochs}e': ({}, epochs) for epochs in (800, 1600)}),
-    **rows(**{f'scheme-{name}_{epochs}e': (difference, epochs) for epochs in (300, 800) for name, difference in (
-        ('two-stage', {'model.scheme': 'two_stage'}), ('combined', {**COMBINED, LAMBDA: 2.0}), ('adversarial', {}))}),
-    **rows(**{f'mask-ratio-{ratio}_{epochs}e': ({} if ratio == 75 else {'model.mask_ratio': ratio / 100}, epochs)
-              for ratio in (70, 75, 80) for epochs in (800, 1600)}),
+    **rows(
+        **{
+            f'scheme-{name}_{epochs}e': (difference, epochs)
+            for epochs in (300, 800)
+            for name, difference in (
+                ('two-stage', {'model.scheme': 'two_stage'}),
+                ('combined', {**COMBINED, LAMBDA: 2.0}),
+                ('adversarial', {}),
+            )
+        }
+    ),
+    **rows(
+        **{
+            f'mask-ratio-{ratio}_{epochs}e': ({} if ratio == 75 else {'model.mask_ratio': ratio / 100}, epochs)
+            for ratio in (70, 75, 80)
+            for epochs in (800, 1600)
+        }
+    ),
     **rows(**{f'disc-weight-{weight}': ({**COMBINED, LAMBDA: weight}, 300) for weight in (1, 2, 5, 10)}),
     **rows(**{'loss-sum_combined': ({**COMBINED, 'model.reduction': 'sum'}, 300)}),
     'image-level': {'model.image_head.type': 'ImageDiscriminationHead', 'model.unchanged_ratio': 0.5},
@@ -105,8 +162,11 @@ def test_every_ablation_is_listed():
 def test_ablation_differs_in_what_it_names(row):
     name = f'configs/gan_mae/ablations/{row}.py'
     schedule = {'max_epochs'}  # which what follows from it does not repeat
-    found = {key: value for key, value in changed(name, DEFAULT).items()
-             if key in schedule or not key.startswith(('param_scheduler', 'train_cfg'))}
+    found = {
+        key: value
+        for key, value in changed(name, DEFAULT).items()
+        if key in schedule or not key.startswith(('param_scheduler', 'train_cfg'))
+    }
     assert found == DIFFERENCES[row] and GONE not in found.values()
     assert lines_after_docstring(name) <= 3
     assert ('The same as the default.' in docstring(name)) == (DIFFERENCES[row] == {})

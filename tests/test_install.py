@@ -1,4 +1,5 @@
 """Installing, and importing where something is missing or broken."""
+
 import os
 import shutil
 import subprocess
@@ -42,8 +43,14 @@ def build(checkout, kind, target):
 
 
 def run(python, code, cwd, **variables):
-    return subprocess.run([str(python), '-c', code], capture_output=True, text=True, timeout=120, cwd=cwd,
-                          env={**os.environ, 'PYTHONPATH': '', **variables})
+    return subprocess.run(
+        [str(python), '-c', code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        env={**os.environ, 'PYTHONPATH': '', **variables},
+    )
 
 
 def unpack_into(python, wheel):
@@ -54,11 +61,15 @@ def unpack_into(python, wheel):
 
 
 def files(folder):
-    return {str(path.relative_to(folder)) for path in folder.rglob('*')
-            if path.is_file() and '__pycache__' not in path.parts}
+    return {
+        str(path.relative_to(folder))
+        for path in folder.rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
 
 
 # ---- distributions ----
+
 
 def test_a_wheel_holds_all_that_a_checkout_has(checkout, tmp_path, bare):
     with zipfile.ZipFile(build(checkout, 'wheel', tmp_path)) as wheel:
@@ -92,6 +103,7 @@ def test_the_command_is_declared(checkout, tmp_path):
 
 # ---- folders ----
 
+
 def test_folders_of_this_checkout():
     assert paths.configs_folder() == ROOT / 'configs' and paths.tools_folder() == ROOT / 'tools'
 
@@ -107,6 +119,7 @@ def test_folders_of_an_installed_copy(tmp_path, monkeypatch):
 
 
 # ---- importing ----
+
 
 def test_all_that_is_missing_is_named_at_once(bare, tmp_path):
     done = run(bare, 'import mmmim', tmp_path, PYTHONPATH=str(ROOT))
@@ -132,19 +145,26 @@ def test_a_broken_library_is_named_with_its_own_words(bare, tmp_path):
     for name in NEEDED:
         (tmp_path / name).mkdir()
         (tmp_path / name / '__init__.py').write_text(
-            "raise OSError('libcudart.so.13: cannot open')" if name == 'mmengine' else '')
-    code = ('try:\n    import mmmim\nexcept ImportError as error:\n'
-            '    print(error)\n    print(type(error.__cause__).__name__)')
+            "raise OSError('libcudart.so.13: cannot open')" if name == 'mmengine' else ''
+        )
+    code = (
+        'try:\n    import mmmim\nexcept ImportError as error:\n'
+        '    print(error)\n    print(type(error.__cause__).__name__)'
+    )
     done = run(bare, code, tmp_path, PYTHONPATH=f'{ROOT}:{tmp_path}')
     assert done.stdout.splitlines() == [
         'mmmim cannot be imported: OSError: libcudart.so.13: cannot open. '
-        f'`python {ROOT}/tools/doctor.py` says what to install.', 'OSError'], done.stderr
+        f'`python {ROOT}/tools/doctor.py` says what to install.',
+        'OSError',
+    ], done.stderr
 
 
 def test_pretrain_and_embed_are_imported_when_they_are_asked_for(tmp_path):
-    code = ("import sys, mmmim; assert 'mmmim.apis' not in sys.modules; "
-            "assert {'pretrain', 'embed'} <= set(dir(mmmim)) and callable(mmmim.embed); "
-            "assert mmmim.pretrain is sys.modules['mmmim.apis'].pretrain")
+    code = (
+        "import sys, mmmim; assert 'mmmim.apis' not in sys.modules; "
+        "assert {'pretrain', 'embed'} <= set(dir(mmmim)) and callable(mmmim.embed); "
+        "assert mmmim.pretrain is sys.modules['mmmim.apis'].pretrain"
+    )
     done = run(sys.executable, code, tmp_path, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError, match='has no attribute'):

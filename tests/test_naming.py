@@ -1,4 +1,5 @@
 """Names of ViTs in other projects: exact round trips, and equal outputs of models built with random weights."""
+
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,15 @@ DATA = Path(__file__).parent / 'data'
 WIDTH, DEPTH, HEADS = 24, 2, 3
 MMPRETRAIN_ARCH = dict(embed_dims=WIDTH, num_layers=DEPTH, num_heads=HEADS, feedforward_channels=4 * WIDTH)
 OURS = dict(arch=dict(embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS), img_size=32, patch_size=8)
-HF = dict(hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS, intermediate_size=4 * WIDTH,
-          image_size=32, patch_size=8, layer_norm_eps=1e-6)
+HF = dict(
+    hidden_size=WIDTH,
+    num_hidden_layers=DEPTH,
+    num_attention_heads=HEADS,
+    intermediate_size=4 * WIDTH,
+    image_size=32,
+    patch_size=8,
+    layer_norm_eps=1e-6,
+)
 
 
 def randomise(model: nn.Module) -> nn.Module:
@@ -50,17 +58,40 @@ def build_mmpretrain(cfg):
 
 
 def mmpretrain_mae():
-    return randomise(build_mmpretrain(dict(
-        type='MAE', backbone=dict(type='MAEViT', arch=MMPRETRAIN_ARCH, img_size=32, patch_size=8, mask_ratio=0.75),
-        neck=dict(type='MAEPretrainDecoder', num_patches=16, patch_size=8, in_chans=3, embed_dim=WIDTH,
-                  decoder_embed_dim=16, decoder_depth=2, decoder_num_heads=2, mlp_ratio=4.),
-        head=dict(type='MAEPretrainHead', norm_pix=True, patch_size=8,
-                  loss=dict(type='PixelReconstructionLoss', criterion='L2')))))
+    return randomise(
+        build_mmpretrain(
+            dict(
+                type='MAE',
+                backbone=dict(type='MAEViT', arch=MMPRETRAIN_ARCH, img_size=32, patch_size=8, mask_ratio=0.75),
+                neck=dict(
+                    type='MAEPretrainDecoder',
+                    num_patches=16,
+                    patch_size=8,
+                    in_chans=3,
+                    embed_dim=WIDTH,
+                    decoder_embed_dim=16,
+                    decoder_depth=2,
+                    decoder_num_heads=2,
+                    mlp_ratio=4.0,
+                ),
+                head=dict(
+                    type='MAEPretrainHead',
+                    norm_pix=True,
+                    patch_size=8,
+                    loss=dict(type='PixelReconstructionLoss', criterion='L2'),
+                ),
+            )
+        )
+    )
 
 
 def our_mae():
-    return MAE(dict(type='MaskedViT', **OURS), dict(type='MAEDecoder', embed_dim=16, depth=2, num_heads=2),
-               dict(type='PixelTarget'), dict(type='ReconstructionHead')).eval()
+    return MAE(
+        dict(type='MaskedViT', **OURS),
+        dict(type='MAEDecoder', embed_dim=16, depth=2, num_heads=2),
+        dict(type='PixelTarget'),
+        dict(type='ReconstructionHead'),
+    ).eval()
 
 
 @pytest.mark.parametrize('scheme', ['mae', 'hf', 'mmpretrain', 'cmae'])
@@ -91,22 +122,43 @@ def test_mmpretrain_mae_computes_the_same_here_and_back():
     torch.testing.assert_close(ours.neck(tokens, mask), theirs.neck(latent, ids_restore), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize('build, scheme', [
-    (lambda: VisionTransformer(MMPRETRAIN_ARCH, 32, 8, out_type='raw'), 'mmpretrain'),
-    (lambda: VisionTransformer(MMPRETRAIN_ARCH, 32, 8, out_type='raw', layer_scale_init_value=0.1), 'mmpretrain'),
-    (lambda: BEiTViT(MMPRETRAIN_ARCH, 32, 8, out_type='raw', final_norm=True, use_abs_pos_emb=True,
-                     use_rel_pos_bias=False), 'mmpretrain'),
-    (lambda: transformers.ViTModel(transformers.ViTConfig(**HF)), 'hf'),
-    (lambda: Beit(32, 8, num_classes=0, global_pool='', embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS, init_values=0.1,
-                  use_abs_pos_emb=True), 'timm'),
-], ids=['vit', 'layer scale', 'beit', 'hugging face', 'timm beit'])
+@pytest.mark.parametrize(
+    'build, scheme',
+    [
+        (lambda: VisionTransformer(MMPRETRAIN_ARCH, 32, 8, out_type='raw'), 'mmpretrain'),
+        (lambda: VisionTransformer(MMPRETRAIN_ARCH, 32, 8, out_type='raw', layer_scale_init_value=0.1), 'mmpretrain'),
+        (
+            lambda: BEiTViT(
+                MMPRETRAIN_ARCH, 32, 8, out_type='raw', final_norm=True, use_abs_pos_emb=True, use_rel_pos_bias=False
+            ),
+            'mmpretrain',
+        ),
+        (lambda: transformers.ViTModel(transformers.ViTConfig(**HF)), 'hf'),
+        (
+            lambda: Beit(
+                32,
+                8,
+                num_classes=0,
+                global_pool='',
+                embed_dim=WIDTH,
+                depth=DEPTH,
+                num_heads=HEADS,
+                init_values=0.1,
+                use_abs_pos_emb=True,
+            ),
+            'timm',
+        ),
+    ],
+    ids=['vit', 'layer scale', 'beit', 'hugging face', 'timm beit'],
+)
 @torch.no_grad()
 def test_encoders_load_directly_into_our_backbone(build, scheme, tmp_path):
     theirs = randomise(build())
     torch.save(theirs.state_dict(), tmp_path / 'theirs.pth')
     assert detect_scheme(theirs.state_dict()) == scheme
-    ours = MaskedViT(**OURS, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'theirs.pth'),
-                                           prefix='backbone.'))
+    ours = MaskedViT(
+        **OURS, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'theirs.pth'), prefix='backbone.')
+    )
     ours.init_weights()
     expected = theirs(images())
     expected = expected[0] if isinstance(expected, tuple) else getattr(expected, 'last_hidden_state', expected)
@@ -114,13 +166,20 @@ def test_encoders_load_directly_into_our_backbone(build, scheme, tmp_path):
 
 
 def test_names_in_mmpretrain_of_an_encoder_come_back_bit_for_bit():
-    backbone = dict(type='VisionTransformer', arch=MMPRETRAIN_ARCH, img_size=32, patch_size=8, out_type='avg_featmap',
-                    layer_scale_init_value=0.1)
+    backbone = dict(
+        type='VisionTransformer',
+        arch=MMPRETRAIN_ARCH,
+        img_size=32,
+        patch_size=8,
+        out_type='avg_featmap',
+        layer_scale_init_value=0.1,
+    )
     alone = build_mmpretrain(backbone).state_dict()
     assert_same(from_mmmim(to_mmmim(alone), 'mmpretrain'), {f'backbone.{key}': alone[key] for key in alone})
     for head in ('LinearClsHead', 'VisionTransformerClsHead'):
-        classifier = build_mmpretrain(dict(type='ImageClassifier', backbone=backbone, head=dict(
-            type=head, num_classes=5, in_channels=WIDTH))).state_dict()
+        classifier = build_mmpretrain(
+            dict(type='ImageClassifier', backbone=backbone, head=dict(type=head, num_classes=5, in_channels=WIDTH))
+        ).state_dict()
         assert_same(from_mmmim(to_mmmim(classifier), 'mmpretrain'), classifier)
         assert {'head.weight', 'head.bias', 'fc_norm.weight'} <= set(from_mmmim(to_mmmim(classifier), 'timm'))
 
@@ -128,8 +187,9 @@ def test_names_in_mmpretrain_of_an_encoder_come_back_bit_for_bit():
 def test_beit_comes_back_as_a_vit_that_computes_the_same():
     theirs = randomise(BEiTViT(MMPRETRAIN_ARCH, 32, 8, use_abs_pos_emb=True, use_rel_pos_bias=False))
     back = from_mmmim(to_mmmim(theirs.state_dict()), 'mmpretrain')
-    vit = VisionTransformer(MMPRETRAIN_ARCH, 32, 8, final_norm=False, out_type='avg_featmap',
-                            layer_scale_init_value=0.1)
+    vit = VisionTransformer(
+        MMPRETRAIN_ARCH, 32, 8, final_norm=False, out_type='avg_featmap', layer_scale_init_value=0.1
+    )
     vit.load_state_dict({key.removeprefix('backbone.'): value for key, value in back.items()}, strict=True)
     vit.eval()
     with torch.no_grad():
@@ -155,11 +215,20 @@ def test_the_authors_cmae_encodes_as_in_their_code(tmp_path):
     assert not [key for key in ours if '.ln' in key or 'ffn' in key]
     assert_same(from_mmmim(ours, 'cmae'), state)
     lost = left_out(ours, 'mae')
-    assert {key.split('.')[0] for key in lost} == {'target_backbone', 'feature_decoder', 'projector',
-                                                   'target_projector', 'predictor'}
+    assert {key.split('.')[0] for key in lost} == {
+        'target_backbone',
+        'feature_decoder',
+        'projector',
+        'target_projector',
+        'predictor',
+    }
     torch.save(dict(state_dict=state), tmp_path / 'cmae.pth')
-    backbone = MaskedViT(dict(embed_dim=48, depth=2, num_heads=3), 32, 4, init_cfg=dict(
-        type='Pretrained', checkpoint=str(tmp_path / 'cmae.pth'), prefix='backbone.'))
+    backbone = MaskedViT(
+        dict(embed_dim=48, depth=2, num_heads=3),
+        32,
+        4,
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'cmae.pth'), prefix='backbone.'),
+    )
     backbone.init_weights()
     mask = Masking('unit', 0.65, (8, 8))(torch.from_numpy(arrays['unit_noise']).float())
     latent = backbone.eval()(torch.from_numpy(arrays['images']).float(), mask)
@@ -168,8 +237,13 @@ def test_the_authors_cmae_encodes_as_in_their_code(tmp_path):
     torch.testing.assert_close(latent.mean(1), reference.mean(1), rtol=0, atol=1e-5)
     torch.testing.assert_close(latent[:, 0], reference[:, 0], rtol=0, atol=1e-5)
     # the momentum encoder is there for those who ask for it by its prefix
-    target = MaskedViT(dict(embed_dim=48, depth=2, num_heads=3), 32, 4, final_norm=False, init_cfg=dict(
-        type='Pretrained', checkpoint=str(tmp_path / 'cmae.pth'), prefix='target_backbone.'))
+    target = MaskedViT(
+        dict(embed_dim=48, depth=2, num_heads=3),
+        32,
+        4,
+        final_norm=False,
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'cmae.pth'), prefix='target_backbone.'),
+    )
     target.init_weights()
     name = 'target_backbone.layers.1.ffn.layers.1.weight'
     assert torch.equal(target.blocks[1].mlp.fc2.weight.double(), state[name].double())
@@ -187,8 +261,12 @@ def test_the_simmim_authors_vit_loses_its_prefix():
 
 
 def test_hugging_face_simmim_and_classifier_keep_their_names():
-    for cls in (transformers.ViTForMaskedImageModeling, transformers.ViTForImageClassification, transformers.ViTModel,
-                transformers.ViTMAEForPreTraining):
+    for cls in (
+        transformers.ViTForMaskedImageModeling,
+        transformers.ViTForImageClassification,
+        transformers.ViTModel,
+        transformers.ViTMAEForPreTraining,
+    ):
         config = transformers.ViTMAEConfig(**HF) if 'MAE' in cls.__name__ else transformers.ViTConfig(**HF)
         state = cls(config).state_dict()
         ours = to_mmmim(state)
@@ -205,9 +283,11 @@ def test_lists_are_short_and_complete():
 
 
 def test_other_architectures_are_named():
-    for state, kind in (({'conv1.weight': 1, 'layer1.0.conv1.weight': 1}, 'a ResNet'),
-                        ({'stages.0.blocks.0.attn.w_msa.logit_scale': 1}, 'a Swin V2'),
-                        ({'stages.0.0.depthwise_conv.weight': 1}, 'a ConvNeXt')):
+    for state, kind in (
+        ({'conv1.weight': 1, 'layer1.0.conv1.weight': 1}, 'a ResNet'),
+        ({'stages.0.blocks.0.attn.w_msa.logit_scale': 1}, 'a Swin V2'),
+        ({'stages.0.0.depthwise_conv.weight': 1}, 'a ConvNeXt'),
+    ):
         state = {key: torch.ones(1) for key in state}
         with pytest.raises(ValueError, match=f'belong to none of.*those of {kind}'):
             to_mmmim(state)
@@ -216,7 +296,11 @@ def test_other_architectures_are_named():
 def test_models_of_other_libraries_load_as_before(tmp_path):
     state = randomise(VisionTransformer(MMPRETRAIN_ARCH, 32, 8)).state_dict()
     torch.save(dict(state_dict={f'backbone.{key}': value for key, value in state.items()}), tmp_path / 'vit.pth')
-    model = VisionTransformer(MMPRETRAIN_ARCH, 32, 8, init_cfg=dict(
-        type='Pretrained', checkpoint=str(tmp_path / 'vit.pth'), prefix='backbone.'))
+    model = VisionTransformer(
+        MMPRETRAIN_ARCH,
+        32,
+        8,
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'vit.pth'), prefix='backbone.'),
+    )
     model.init_weights()
     assert_same(model.state_dict(), state)

@@ -1,4 +1,5 @@
 """ViTs with relative positions in the names of SimMIM's and BEiT's authors compute what they did there."""
+
 import sys
 import types
 from pathlib import Path
@@ -29,23 +30,39 @@ CONFIG = str(Path(__file__).parents[1] / 'configs/downstream/classification/vit-
 def authors_vit(kind, side=SIDE):
     """The public names of SimMIM's VisionTransformer, which are BEiT's: pre-trained (shared table) or fine-tuned."""
     generator = torch.Generator().manual_seed(0)
-    rows = (2 * side - 1)**2 + 3
-    shapes = {'cls_token': (1, 1, WIDTH), 'patch_embed.proj.weight': (WIDTH, 3, PATCH, PATCH),
-              'patch_embed.proj.bias': (WIDTH, )}
+    rows = (2 * side - 1) ** 2 + 3
+    shapes = {
+        'cls_token': (1, 1, WIDTH),
+        'patch_embed.proj.weight': (WIDTH, 3, PATCH, PATCH),
+        'patch_embed.proj.bias': (WIDTH,),
+    }
     for i in range(DEPTH):
-        block = {'norm1.weight': (WIDTH, ), 'norm1.bias': (WIDTH, ), 'norm2.weight': (WIDTH, ), 'norm2.bias': (WIDTH, ),
-                 'attn.q_bias': (WIDTH, ), 'attn.v_bias': (WIDTH, ), 'attn.qkv.weight': (3 * WIDTH, WIDTH),
-                 'attn.proj.weight': (WIDTH, WIDTH), 'attn.proj.bias': (WIDTH, ), 'gamma_1': (WIDTH, ),
-                 'gamma_2': (WIDTH, ), 'mlp.fc1.weight': (4 * WIDTH, WIDTH), 'mlp.fc1.bias': (4 * WIDTH, ),
-                 'mlp.fc2.weight': (WIDTH, 4 * WIDTH), 'mlp.fc2.bias': (WIDTH, )}
+        block = {
+            'norm1.weight': (WIDTH,),
+            'norm1.bias': (WIDTH,),
+            'norm2.weight': (WIDTH,),
+            'norm2.bias': (WIDTH,),
+            'attn.q_bias': (WIDTH,),
+            'attn.v_bias': (WIDTH,),
+            'attn.qkv.weight': (3 * WIDTH, WIDTH),
+            'attn.proj.weight': (WIDTH, WIDTH),
+            'attn.proj.bias': (WIDTH,),
+            'gamma_1': (WIDTH,),
+            'gamma_2': (WIDTH,),
+            'mlp.fc1.weight': (4 * WIDTH, WIDTH),
+            'mlp.fc1.bias': (4 * WIDTH,),
+            'mlp.fc2.weight': (WIDTH, 4 * WIDTH),
+            'mlp.fc2.bias': (WIDTH,),
+        }
         if kind == 'fine-tuned':
             block[f'attn.{TABLE}'] = (rows, HEADS)
         shapes.update({f'blocks.{i}.{name}': shape for name, shape in block.items()})
     if kind == 'pre-trained':
-        shapes.update({f'rel_pos_bias.{TABLE}': (rows, HEADS), 'norm.weight': (WIDTH, ), 'norm.bias': (WIDTH, )})
+        shapes.update({f'rel_pos_bias.{TABLE}': (rows, HEADS), 'norm.weight': (WIDTH,), 'norm.bias': (WIDTH,)})
     else:
-        shapes.update({'fc_norm.weight': (WIDTH, ), 'fc_norm.bias': (WIDTH, ), 'head.weight': (5, WIDTH),
-                       'head.bias': (5, )})
+        shapes.update(
+            {'fc_norm.weight': (WIDTH,), 'fc_norm.bias': (WIDTH,), 'head.weight': (5, WIDTH), 'head.bias': (5,)}
+        )
     state = {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()}
     for name in [name for name in state if name.endswith(TABLE)]:
         state[name.replace('bias_table', 'index')] = torch.zeros(side**2 + 1, side**2 + 1, dtype=torch.long)
@@ -54,13 +71,21 @@ def authors_vit(kind, side=SIDE):
 
 def simmim_file(side=SIDE):
     state = {f'encoder.{key}': value for key, value in authors_vit('pre-trained', side).items()}
-    return {**state, 'encoder.mask_token': torch.ones(1, 1, WIDTH), 'decoder.0.bias': torch.ones(3 * PATCH**2),
-            'decoder.0.weight': torch.ones(3 * PATCH**2, WIDTH, 1, 1)}
+    return {
+        **state,
+        'encoder.mask_token': torch.ones(1, 1, WIDTH),
+        'decoder.0.bias': torch.ones(3 * PATCH**2),
+        'decoder.0.weight': torch.ones(3 * PATCH**2, WIDTH, 1, 1),
+    }
 
 
 def beit_file():
-    return {**authors_vit('pre-trained'), 'mask_token': torch.ones(1, 1, WIDTH), 'lm_head.weight': torch.ones(9, WIDTH),
-            'lm_head.bias': torch.ones(9)}
+    return {
+        **authors_vit('pre-trained'),
+        'mask_token': torch.ones(1, 1, WIDTH),
+        'lm_head.weight': torch.ones(9, WIDTH),
+        'lm_head.bias': torch.ones(9),
+    }
 
 
 FILES = {'simmim': simmim_file, 'beit': beit_file, 'fine-tuned': lambda: authors_vit('fine-tuned')}
@@ -70,13 +95,25 @@ def reference(kind, out_type):
     """mmpretrain's BEiT with the same weights."""
     pooled = kind == 'fine-tuned'
     arch = dict(embed_dims=WIDTH, num_layers=DEPTH, num_heads=HEADS, feedforward_channels=4 * WIDTH)
-    model = BEiTViT(arch, SIZE, PATCH, out_type=out_type, final_norm=not pooled, use_rel_pos_bias=pooled,
-                    use_shared_rel_pos_bias=not pooled)
+    model = BEiTViT(
+        arch,
+        SIZE,
+        PATCH,
+        out_type=out_type,
+        final_norm=not pooled,
+        use_rel_pos_bias=pooled,
+        use_shared_rel_pos_bias=not pooled,
+    )
     renamed = {}
     for key, value in authors_vit('fine-tuned' if pooled else 'pre-trained').items():
-        for ours, theirs in (('patch_embed.proj.', 'patch_embed.projection.'), ('blocks.', 'layers.'),
-                             ('.norm1.', '.ln1.'), ('.norm2.', '.ln2.'), ('mlp.fc1', 'ffn.layers.0.0'),
-                             ('mlp.fc2', 'ffn.layers.1')):
+        for ours, theirs in (
+            ('patch_embed.proj.', 'patch_embed.projection.'),
+            ('blocks.', 'layers.'),
+            ('.norm1.', '.ln1.'),
+            ('.norm2.', '.ln2.'),
+            ('mlp.fc1', 'ffn.layers.0.0'),
+            ('mlp.fc2', 'ffn.layers.1'),
+        ):
             key = key.replace(ours, theirs)
         key = 'ln1' + key[4:] if key.startswith('norm.') else 'ln2' + key[7:] if key.startswith('fc_norm.') else key
         if 'relative_position_index' not in key and not key.startswith('head.'):
@@ -106,6 +143,7 @@ def save(tmp_path):
     def _save(state, name='theirs.pth'):
         torch.save(dict(model=state), tmp_path / name)
         return str(tmp_path / name)
+
     return _save
 
 
@@ -179,15 +217,26 @@ def test_timm_takes_every_key_and_gives_it_back(kind, save):
     ours = to_mmmim(FILES[kind]())
     there = from_mmmim(ours, 'timm')
     fine_tuned = kind == 'fine-tuned'
-    theirs = Beit(SIZE, PATCH, num_classes=5 if fine_tuned else 0, global_pool='avg' if fine_tuned else '',
-                  embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS, init_values=0.1, use_abs_pos_emb=False,
-                  use_rel_pos_bias=fine_tuned, use_shared_rel_pos_bias=not fine_tuned)
+    theirs = Beit(
+        SIZE,
+        PATCH,
+        num_classes=5 if fine_tuned else 0,
+        global_pool='avg' if fine_tuned else '',
+        embed_dim=WIDTH,
+        depth=DEPTH,
+        num_heads=HEADS,
+        init_values=0.1,
+        use_abs_pos_emb=False,
+        use_rel_pos_bias=fine_tuned,
+        use_shared_rel_pos_bias=not fine_tuned,
+    )
     theirs.load_state_dict(there, strict=True)
     back = to_mmmim(theirs.state_dict())
     assert set(back) == set(ours) - set(left_out(ours, 'timm'))
     assert all(torch.equal(back[key], ours[key]) for key in back)
     assert [key for key in left_out(ours, 'timm') if key.startswith('backbone.')] == (
-        [] if fine_tuned else ['backbone.mask_token'])
+        [] if fine_tuned else ['backbone.mask_token']
+    )
 
 
 @torch.no_grad()
@@ -238,7 +287,7 @@ def test_tables_for_another_map_are_resized_as_timm_does(side, save, capsys):
     own = vit.blocks[1].attn.relative_position_bias_table
     expected = resize_rel_pos_bias_table(table, (side, side), own.shape)
     assert torch.equal(own, expected) and torch.equal(own[-3:], table[-3:])
-    middle = ((2 * side - 1)**2 - 1) // 2
+    middle = ((2 * side - 1) ** 2 - 1) // 2
     same(own[middle], table[24])  # no offset stays no offset
     same(mmmim.load_encoder(path, img_size=size, pool='')(images(size, size)), vit(images(size, size)))
 
@@ -257,17 +306,30 @@ def test_relative_positions_learn(relative):
         same(vit(images()), (vit.train())(images()))  # without stochastic depth the mode changes nothing
 
 
-@pytest.mark.parametrize('blocks, trained', [
-    (0, set()),
-    (0.5, {'blocks.1.gamma_2', 'blocks.1.mlp', 'blocks.1.norm2', 'norm'}),
-    (1, {'blocks.1.gamma_1', 'blocks.1.gamma_2', 'blocks.1.mlp', 'blocks.1.norm1', 'blocks.1.norm2', 'blocks.1.attn',
-         'norm'}),
-])
+@pytest.mark.parametrize(
+    'blocks, trained',
+    [
+        (0, set()),
+        (0.5, {'blocks.1.gamma_2', 'blocks.1.mlp', 'blocks.1.norm2', 'norm'}),
+        (
+            1,
+            {
+                'blocks.1.gamma_1',
+                'blocks.1.gamma_2',
+                'blocks.1.mlp',
+                'blocks.1.norm1',
+                'blocks.1.norm2',
+                'blocks.1.attn',
+                'norm',
+            },
+        ),
+    ],
+)
 def test_what_is_trained_with_the_last_blocks(blocks, trained):
     for relative in ('separate', 'shared'):
         vit = RelativeViT(**OURS, relative_positions=relative, trainable_blocks=blocks)
         names = {name for name, parameter in vit.named_parameters() if parameter.requires_grad}
-        assert {'.'.join(name.split('.')[:3 if name.startswith('blocks') else 1]) for name in names} == trained
+        assert {'.'.join(name.split('.')[: 3 if name.startswith('blocks') else 1]) for name in names} == trained
 
 
 def test_layers_of_the_parameters():

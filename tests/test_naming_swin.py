@@ -1,4 +1,5 @@
 """Swin in mmpretrain's, the SimMIM authors' and timm's names: the last computes what the others did."""
+
 import pytest
 import torch
 from mmengine.registry import DefaultScope
@@ -16,13 +17,23 @@ ARCH = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4])
 def simmim():
     """mmpretrain's SimMIM with a Swin of window 2 for images of 64 pixels, every parameter random."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MMPRETRAIN.build(dict(
-            type='SimMIM',
-            backbone=dict(type='SimMIMSwinTransformer', arch=ARCH, img_size=64,
-                          stage_cfgs=dict(block_cfgs=dict(window_size=2))),
-            neck=dict(type='SimMIMLinearDecoder', in_channels=64, encoder_stride=32),
-            head=dict(type='SimMIMHead', patch_size=4,
-                      loss=dict(type='PixelReconstructionLoss', criterion='L1', channel=3))))
+        model = MMPRETRAIN.build(
+            dict(
+                type='SimMIM',
+                backbone=dict(
+                    type='SimMIMSwinTransformer',
+                    arch=ARCH,
+                    img_size=64,
+                    stage_cfgs=dict(block_cfgs=dict(window_size=2)),
+                ),
+                neck=dict(type='SimMIMLinearDecoder', in_channels=64, encoder_stride=32),
+                head=dict(
+                    type='SimMIMHead',
+                    patch_size=4,
+                    loss=dict(type='PixelReconstructionLoss', criterion='L1', channel=3),
+                ),
+            )
+        )
     generator = torch.Generator().manual_seed(0)
     for param in model.parameters():
         param.data.normal_(std=0.3, generator=generator)
@@ -31,8 +42,9 @@ def simmim():
 
 
 def timm_swin():
-    return SwinTransformer(img_size=64, window_size=2, embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4),
-                           num_classes=0)
+    return SwinTransformer(
+        img_size=64, window_size=2, embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4), num_classes=0
+    )
 
 
 @torch.no_grad()
@@ -70,8 +82,10 @@ def test_the_authors_names_differ_by_a_stage_and_buffers():
         if key.endswith('relative_position_bias_table'):
             authors[key.replace('bias_table', 'index')] = relative_position_index(2)
             authors[key.replace('relative_position_bias_table', '')[:-5] + 'attn_mask'] = torch.ones(4, 4, 4)
-    pre_trained = {**{f'encoder.{key}': value for key, value in authors.items()},
-                   'decoder.0.weight': torch.ones(3072, 64, 1, 1)}
+    pre_trained = {
+        **{f'encoder.{key}': value for key, value in authors.items()},
+        'decoder.0.weight': torch.ones(3072, 64, 1, 1),
+    }
     assert detect_scheme(pre_trained) == 'simmim'
     for state in (pre_trained, authors):
         result = from_mmmim(to_mmmim(dict(model=state)), 'timm')
@@ -87,6 +101,7 @@ def test_other_schemes_have_no_swin(simmim):
 
 def test_a_swin_is_refused_by_a_vit_and_named(simmim):
     from mmmim.models.backbones import MaskedViT
+
     vit = MaskedViT(dict(embed_dim=8, depth=2, num_heads=1), 64, 4)
     with pytest.raises(mmmim.translate.EncoderMismatchError, match='The file holds a Swin, the module is a ViT of 2'):
         mmmim.translate.fill_encoder(vit, simmim.state_dict())

@@ -1,4 +1,5 @@
 """Numbers that depend on where they are drawn, and on nothing else."""
+
 import itertools
 import random
 
@@ -18,7 +19,7 @@ def seeds(count):
 
 def test_numbers_never_change():  # else old runs would not resume alike
     assert (derive(0), derive(1, 2, 3)) == (8147104208329303767, 3851293329796251419)
-    numbers = uniform(torch.tensor([derive(5)]), (3, ), MASK)
+    numbers = uniform(torch.tensor([derive(5)]), (3,), MASK)
     assert (numbers[0] * 2**24).tolist() == [6860902, 14258995, 5742570]
 
 
@@ -57,27 +58,31 @@ def test_seeded_generators_repeat():
     def draw():
         seed_generators(derive(7))
         return random.random(), np.random.rand(), torch.rand(1).item()
+
     assert draw() == draw()
     seed_generators(derive(8))
     assert random.random() != draw()[0]
 
 
 def test_numbers_lie_in_the_half_open_unit_interval():
-    numbers = uniform(seeds(2000), (196, ), MASK)
+    numbers = uniform(seeds(2000), (196,), MASK)
     assert numbers.dtype == torch.float32 and 0 <= numbers.min() and numbers.max() < 1
 
 
-@pytest.mark.parametrize('make_seeds', [seeds, torch.arange, lambda n: torch.arange(n) * 2**40 - 2**62],
-                         ids=['derived', 'counting', 'spread'])
+@pytest.mark.parametrize(
+    'make_seeds',
+    [seeds, torch.arange, lambda n: torch.arange(n) * 2**40 - 2**62],
+    ids=['derived', 'counting', 'spread'],
+)
 def test_numbers_are_uniform(make_seeds):
-    numbers = uniform(make_seeds(2000), (100, ), MASK).double().flatten().numpy()
-    assert abs(numbers.mean() - 0.5) < 5 * (1 / 12 / numbers.size)**0.5
+    numbers = uniform(make_seeds(2000), (100,), MASK).double().flatten().numpy()
+    assert abs(numbers.mean() - 0.5) < 5 * (1 / 12 / numbers.size) ** 0.5
     assert abs(numbers.var() - 1 / 12) < 0.001
     assert stats.kstest(numbers, 'uniform').pvalue > 1e-3
 
 
 def test_every_place_of_a_row_is_uniform():
-    numbers = uniform(seeds(4000), (32, ), MASK).numpy()
+    numbers = uniform(seeds(4000), (32,), MASK).numpy()
     assert min(stats.kstest(column, 'uniform').pvalue for column in numbers.T) > 1e-4
 
 
@@ -86,39 +91,39 @@ def correlation(a, b):
 
 
 def test_streams_seeds_and_places_are_uncorrelated():
-    a = uniform(seeds(1000), (100, ), MASK)
-    limit = 5 / a.numel()**0.5
-    assert correlation(a, uniform(seeds(1000), (100, ), LATENT)) < limit
+    a = uniform(seeds(1000), (100,), MASK)
+    limit = 5 / a.numel() ** 0.5
+    assert correlation(a, uniform(seeds(1000), (100,), LATENT)) < limit
     assert correlation(a[1:], a[:-1]) < limit
     assert correlation(a[:, 1:], a[:, :-1]) < limit
-    counting = uniform(torch.arange(1001), (100, ), MASK)
+    counting = uniform(torch.arange(1001), (100,), MASK)
     assert correlation(counting[1:], counting[:-1]) < limit
-    assert correlation(uniform(torch.arange(1000), (100, ), LATENT), counting[:-1]) < limit
+    assert correlation(uniform(torch.arange(1000), (100,), LATENT), counting[:-1]) < limit
 
 
 def test_rows_are_never_shifted_copies():
-    numbers = uniform(torch.arange(300), (50, ), MASK)
+    numbers = uniform(torch.arange(300), (50,), MASK)
     assert len(numbers.flatten().unique()) > 0.999 * numbers.numel()
 
 
 def test_a_row_depends_on_its_seed_only():
     every = seeds(64)
-    batch = uniform(every, (196, ), MASK)
-    assert torch.equal(uniform(every[17:18], (196, ), MASK)[0], batch[17])
-    assert torch.equal(uniform(every.flip(0), (196, ), MASK), batch.flip(0))
+    batch = uniform(every, (196,), MASK)
+    assert torch.equal(uniform(every[17:18], (196,), MASK)[0], batch[17])
+    assert torch.equal(uniform(every.flip(0), (196,), MASK), batch.flip(0))
 
 
 def test_repeated_calls_agree_whatever_the_generators_do():
-    first = uniform(seeds(4), (7, ), MASK)
+    first = uniform(seeds(4), (7,), MASK)
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    assert torch.equal(uniform(seeds(4), (7, ), MASK), first)
+    assert torch.equal(uniform(seeds(4), (7,), MASK), first)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_shapes_read_the_same_numbers():
-    assert torch.equal(uniform(seeds(3), (4, 5), MASK).flatten(1), uniform(seeds(3), (20, ), MASK))
-    assert uniform(seeds(3), (), MASK).shape == (3, )
+    assert torch.equal(uniform(seeds(3), (4, 5), MASK).flatten(1), uniform(seeds(3), (20,), MASK))
+    assert uniform(seeds(3), (), MASK).shape == (3,)
 
 
 def test_the_tensor_code_equals_the_integer_code():
@@ -127,4 +132,4 @@ def test_the_tensor_code_equals_the_integer_code():
     for seed in (0, 1, derive(9), 2**63 - 1):
         key = mix((seed * randomness._M1 + derive(MASK) * 2) & full)
         expected = [(mix((key + place * randomness._GOLDEN) & full) >> 40) * 2**-24 for place in range(1, 6)]
-        assert uniform(torch.tensor([seed]), (5, ), MASK)[0].tolist() == expected
+        assert uniform(torch.tensor([seed]), (5,), MASK)[0].tolist() == expected

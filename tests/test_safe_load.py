@@ -1,4 +1,5 @@
 """Hostile, damaged and wrong checkpoint files do no harm through any entry point, and the error names the cause."""
+
 import argparse
 import os
 import pickle
@@ -54,8 +55,10 @@ def by_eval(marker):
 PAYLOADS = {'system': (by_system, 'system'), 'getattr': (by_getattr, 'getattr'), 'eval': (by_eval, 'eval')}
 
 
-@pytest.fixture(params=[(name, form) for name in PAYLOADS for form in ('zip', 'legacy', 'pickle4')],
-                ids=lambda param: '-'.join(param))
+@pytest.fixture(
+    params=[(name, form) for name in PAYLOADS for form in ('zip', 'legacy', 'pickle4')],
+    ids=lambda param: '-'.join(param),
+)
 def hostile(request, tmp_path):
     """Returns (path, marker, name in the error): the file creates ``marker`` when its pickle is executed."""
     name, form = request.param
@@ -75,7 +78,6 @@ def hostile(request, tmp_path):
 
 def pretrained(path, prefix=None):
     class Toy(BaseModule):
-
         def __init__(self):
             super().__init__(init_cfg=dict(type='Pretrained', checkpoint=str(path), prefix=prefix))
             self.weight = nn.Parameter(torch.zeros(2, 2))
@@ -123,7 +125,6 @@ def test_environment_and_other_code_do_not_widen_the_list(tmp_path, monkeypatch)
 
 
 class Images(Dataset):
-
     def __len__(self):
         return 4
 
@@ -132,7 +133,6 @@ class Images(Dataset):
 
 
 class Toy(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(2, 1)
@@ -143,11 +143,19 @@ class Toy(BaseModel):
 
 def make_runner(work_dir, **settings):
     return Runner(
-        Toy(), str(work_dir), train_dataloader=dict(dataset=Images(), batch_size=2, num_workers=0,
-                                                    sampler=dict(type='DefaultSampler', shuffle=False)),
-        train_cfg=dict(by_epoch=True, max_epochs=2), optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-        default_hooks=dict(checkpoint=None, logger=None), default_scope='mmengine', log_level='ERROR',
-        experiment_name=f'toy-{time.time_ns()}', **settings)
+        Toy(),
+        str(work_dir),
+        train_dataloader=dict(
+            dataset=Images(), batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False)
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        default_hooks=dict(checkpoint=None, logger=None),
+        default_scope='mmengine',
+        log_level='ERROR',
+        experiment_name=f'toy-{time.time_ns()}',
+        **settings,
+    )
 
 
 @pytest.mark.parametrize('key', ['cfg', 'config'])
@@ -175,10 +183,19 @@ def test_config_text_in_a_checkpoint_is_not_run(tmp_path, key):
 @pytest.mark.parametrize('new_format', [True, False])
 def test_plain_content_loads(tmp_path, new_format):
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    content = dict(model=OrderedDict(weight=torch.ones(2)), args=argparse.Namespace(lr=0.1, model='mae_vit_base'),
-                   scalar=np.float64(2.5), flag=np.bool_(True), text=np.array(['a', 'bc']), array=array,
-                   fortran=np.asfortranarray(array), big_endian=array.astype('>f4'), empty=np.zeros((0, 3)),
-                   shape=torch.Size([2]), values=[1, None, {'a'}, (2.0, b'raw')])
+    content = dict(
+        model=OrderedDict(weight=torch.ones(2)),
+        args=argparse.Namespace(lr=0.1, model='mae_vit_base'),
+        scalar=np.float64(2.5),
+        flag=np.bool_(True),
+        text=np.array(['a', 'bc']),
+        array=array,
+        fortran=np.asfortranarray(array),
+        big_endian=array.astype('>f4'),
+        empty=np.zeros((0, 3)),
+        shape=torch.Size([2]),
+        values=[1, None, {'a'}, (2.0, b'raw')],
+    )
     torch.save(content, tmp_path / 'a.pth', _use_new_zipfile_serialization=new_format)
     loaded = load_file(tmp_path / 'a.pth')
     assert torch.equal(loaded['model']['weight'], torch.ones(2))
@@ -208,12 +225,11 @@ class CraftedDtype:
 
 
 class CraftedArray:
-
-    def __init__(self, dtype, raw, shape=(1, )):
+    def __init__(self, dtype, raw, shape=(1,)):
         self.state = (1, shape, dtype, False, raw)
 
     def __reduce__(self):
-        return np.zeros(0).__reduce__()[0], (np.ndarray, (0, ), b'b'), self.state
+        return np.zeros(0).__reduce__()[0], (np.ndarray, (0,), b'b'), self.state
 
 
 def test_crafted_numpy_content_cannot_reach_memory(tmp_path):
@@ -224,7 +240,7 @@ def test_crafted_numpy_content_cannot_reach_memory(tmp_path):
     torch.save(dict(a=CraftedArray(np.dtype('O'), b'\x41' * 8)), path)
     with pytest.raises(UnsafeCheckpointError, match='numpy.dtype'):
         load_file(path)
-    torch.save(dict(a=CraftedArray(np.dtype('f8'), b'\x41' * 8, shape=(10**9, ))), path)
+    torch.save(dict(a=CraftedArray(np.dtype('f8'), b'\x41' * 8, shape=(10**9,))), path)
     with pytest.raises(CorruptCheckpointError):
         load_file(path)
     torch.save(dict(a=np.array([object()], dtype=object)), path)
@@ -251,12 +267,16 @@ def crafted_history():
     return history
 
 
-@pytest.mark.parametrize('crafted, message', [
-    (lambda: Call(HistoryBuffer, [1.0], [1]), 'plain numbers'),
-    (crafted_history, 'plain numbers'),
-    (lambda: Call(Call(getattr, Call(getattr, HistoryBuffer, '__init__'), '__globals__')), 'builtins.getattr'),
-    (lambda: Call(Call(getattr, HistoryBuffer, 'register_statistics'), print), 'unrecognized function|print'),
-], ids=['call', 'state', 'globals', 'method'])
+@pytest.mark.parametrize(
+    'crafted, message',
+    [
+        (lambda: Call(HistoryBuffer, [1.0], [1]), 'plain numbers'),
+        (crafted_history, 'plain numbers'),
+        (lambda: Call(Call(getattr, Call(getattr, HistoryBuffer, '__init__'), '__globals__')), 'builtins.getattr'),
+        (lambda: Call(Call(getattr, HistoryBuffer, 'register_statistics'), print), 'unrecognized function|print'),
+    ],
+    ids=['call', 'state', 'globals', 'method'],
+)
 def test_nothing_is_reached_by_way_of_a_history(crafted, message, tmp_path):
     torch.save(dict(a=crafted()), tmp_path / 'a.pth')
     with pytest.raises(UnsafeCheckpointError, match=message):
@@ -283,16 +303,23 @@ def test_truncated_file(tmp_path, kind, kept):
     else:
         torch.save(dict(weight=torch.ones(64, 64)), path, _use_new_zipfile_serialization=kind == 'zip')
     content = path.read_bytes()
-    path.write_bytes(content[:int(kept * len(content)) if kept < 1 else kept])
+    path.write_bytes(content[: int(kept * len(content)) if kept < 1 else kept])
     with pytest.raises(CorruptCheckpointError, match='bytes') as caught:
         load_file(path)
     assert str(path) in str(caught.value) and 'download it again' in str(caught.value)
 
 
-@pytest.mark.parametrize('content, reason', [
-    (b'<!DOCTYPE html>\n<html>404</html>', 'web page'), (b'version https://git-lfs.github.com/spec/v1\n', 'LFS'),
-    (b'cos\nsystem\n(S"true"\ntR.', 'system'), (bytes(range(255, 0, -1)), 'not a readable'),
-    (b'\x80\x02' + b'\xff' * 60, 'not a readable')], ids=['html', 'lfs', 'protocol0', 'noise', 'torn'])
+@pytest.mark.parametrize(
+    'content, reason',
+    [
+        (b'<!DOCTYPE html>\n<html>404</html>', 'web page'),
+        (b'version https://git-lfs.github.com/spec/v1\n', 'LFS'),
+        (b'cos\nsystem\n(S"true"\ntR.', 'system'),
+        (bytes(range(255, 0, -1)), 'not a readable'),
+        (b'\x80\x02' + b'\xff' * 60, 'not a readable'),
+    ],
+    ids=['html', 'lfs', 'protocol0', 'noise', 'torn'],
+)
 def test_no_checkpoint_at_all(tmp_path, content, reason):
     path = tmp_path / 'a.pth'
     path.write_bytes(content)

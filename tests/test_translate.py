@@ -1,4 +1,5 @@
 """Names, exact round trips, and loads of an encoder that match completely or fail."""
+
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,18 @@ def mae():
 @pytest.fixture(scope='module')
 def hf_config():
     return transformers.ViTMAEConfig(
-        hidden_size=48, num_hidden_layers=3, num_attention_heads=3, intermediate_size=192, image_size=32, patch_size=8,
-        decoder_hidden_size=32, decoder_num_hidden_layers=2, decoder_num_attention_heads=4,
-        decoder_intermediate_size=128, layer_norm_eps=1e-6)
+        hidden_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=3,
+        intermediate_size=192,
+        image_size=32,
+        patch_size=8,
+        decoder_hidden_size=32,
+        decoder_num_hidden_layers=2,
+        decoder_num_attention_heads=4,
+        decoder_intermediate_size=128,
+        layer_norm_eps=1e-6,
+    )
 
 
 @pytest.fixture(scope='module')
@@ -56,8 +66,16 @@ class Encoder(nn.Module):
     def __init__(self, grid=(4, 4), width=48, depth=3, class_token=True, final_norm=True):
         super().__init__()
         vit = timm.models.VisionTransformer(
-            img_size=(grid[0] * 8, grid[1] * 8), patch_size=8, embed_dim=width, depth=depth, num_heads=3, num_classes=0,
-            class_token=class_token, global_pool='token' if class_token else '', final_norm=final_norm)
+            img_size=(grid[0] * 8, grid[1] * 8),
+            patch_size=8,
+            embed_dim=width,
+            depth=depth,
+            num_heads=3,
+            num_classes=0,
+            class_token=class_token,
+            global_pool='token' if class_token else '',
+            final_norm=final_norm,
+        )
         self.patch_embed, self.blocks, self.norm = vit.patch_embed, vit.blocks, vit.norm
         self.cls_token, self.pos_embed = vit.cls_token, vit.pos_embed
         self.grid_size, self.num_prefix_tokens = grid, int(class_token)
@@ -75,10 +93,19 @@ def test_mae_names_and_round_trip(mae):
     assert detect_scheme(ours) == 'mmmim'
     assert len(ours) == len(mae)
     assert {key.split('.')[0] for key in ours} == {'backbone', 'neck'}
-    for key in ('backbone.cls_token', 'backbone.pos_embed', 'backbone.patch_embed.proj.weight',
-                'backbone.blocks.2.attn.qkv.weight', 'backbone.norm.bias', 'neck.mask_token', 'neck.decoder_pos_embed',
-                'neck.decoder_embed.weight', 'neck.decoder_blocks.1.mlp.fc2.bias', 'neck.decoder_norm.weight',
-                'neck.decoder_pred.weight'):
+    for key in (
+        'backbone.cls_token',
+        'backbone.pos_embed',
+        'backbone.patch_embed.proj.weight',
+        'backbone.blocks.2.attn.qkv.weight',
+        'backbone.norm.bias',
+        'neck.mask_token',
+        'neck.decoder_pos_embed',
+        'neck.decoder_embed.weight',
+        'neck.decoder_blocks.1.mlp.fc2.bias',
+        'neck.decoder_norm.weight',
+        'neck.decoder_pred.weight',
+    ):
         assert key in ours
     assert_same(from_mmmim(ours, 'mae'), mae)
 
@@ -88,7 +115,8 @@ def test_hf_names_and_round_trip(hf, hf_config, mae):
     ours = to_mmmim(hf)
     # the same architecture as the fixture: the same names and shapes
     assert {key: value.shape for key, value in ours.items()} == {
-        key: value.shape for key, value in to_mmmim(mae).items()}
+        key: value.shape for key, value in to_mmmim(mae).items()
+    }
     name = 'encoder.layer.1.attention.attention.'
     qkv = ours['backbone.blocks.1.attn.qkv.weight']
     assert torch.equal(qkv[:48], hf[f'vit.{name}query.weight'])
@@ -115,8 +143,9 @@ def test_hf_without_key_is_refused(hf):
 
 
 def test_hf_classifier_keeps_its_prefix_and_head(hf_config):
-    config = transformers.ViTConfig(hidden_size=48, num_hidden_layers=1, num_attention_heads=3, intermediate_size=192,
-                                    image_size=32, patch_size=8)
+    config = transformers.ViTConfig(
+        hidden_size=48, num_hidden_layers=1, num_attention_heads=3, intermediate_size=192, image_size=32, patch_size=8
+    )
     state = transformers.ViTForImageClassification(config).state_dict()
     ours = to_mmmim(state)
     assert 'head.weight' in ours and 'backbone.blocks.0.attn.qkv.weight' in ours
@@ -201,7 +230,7 @@ def test_load_encoder_without_final_norm(mae):
 
 
 def test_mask_token_of_an_encoder_is_optional_on_both_sides(mae):
-    ours = {**to_mmmim(mae), 'backbone.mask_token': torch.full((1, 1, 48), 5.)}
+    ours = {**to_mmmim(mae), 'backbone.mask_token': torch.full((1, 1, 48), 5.0)}
     assert fill_encoder(Encoder(), ours).unused == dict(neck=32, mask_token=1)
     assert_same(from_mmmim(ours, 'mae'), mae)  # the decoder's, not the encoder's
     alone = {**encoder_state_dict(mae), 'mask_token': torch.ones(1, 1, 48)}
@@ -234,8 +263,9 @@ def test_load_encoder_drops_the_class_token(mae, grid):
 def test_resize_pos_embed_equals_timm_and_its_own_extreme():
     table = torch.randn(1, 1 + 4 * 6, 8)
     assert resize_pos_embed(table, (4, 6), (4, 6), 1) is table
-    torch.testing.assert_close(resize_pos_embed(table, (4, 6), (7, 5), 1),
-                               resample_abs_pos_embed(table, [7, 5], [4, 6], num_prefix_tokens=1))
+    torch.testing.assert_close(
+        resize_pos_embed(table, (4, 6), (7, 5), 1), resample_abs_pos_embed(table, [7, 5], [4, 6], num_prefix_tokens=1)
+    )
     # as many patches, another shape: a table that depends on the row alone still does so afterwards
     rows = torch.linspace(0, 1, 4).view(1, 4, 1, 1).expand(1, 4, 16, 2).reshape(1, 64, 2)
     resized = resize_pos_embed(rows, (4, 16), (8, 8), 0).view(8, 8, 2)
@@ -250,9 +280,11 @@ def test_an_absent_table_is_rebuilt_in_the_layout_of_its_code(mae, scheme):
     """Checked against the libraries' own functions: mmpretrain's halves stand the other way round."""
     if scheme == 'hf':
         from transformers.models.vit_mae.modeling_vit_mae import get_2d_sincos_pos_embed
+
         expected = torch.from_numpy(get_2d_sincos_pos_embed(48, 4, add_cls_token=True))[None].float()
     elif scheme == 'mmpretrain':
         from mmpretrain.models.utils import build_2d_sincos_position_embedding
+
         expected = build_2d_sincos_position_embedding(4, 48, cls_token=True)
     else:
         expected = mae['pos_embed'].float()
@@ -266,8 +298,9 @@ def test_an_absent_table_is_rebuilt_in_the_layout_of_its_code(mae, scheme):
 def test_absent_tables_are_rebuilt_where_the_grid_is_known(mae):
     ours = {key: value for key, value in to_mmmim(mae).items() if key != 'neck.decoder_pos_embed'}
     assert 'neck.decoder_pos_embed was absent' in add_positions(ours, 'mae')[0]
-    torch.testing.assert_close(ours['neck.decoder_pos_embed'].double(), mae['decoder_pos_embed'].double(), rtol=0,
-                               atol=1e-5)
+    torch.testing.assert_close(
+        ours['neck.decoder_pos_embed'].double(), mae['decoder_pos_embed'].double(), rtol=0, atol=1e-5
+    )
     assert add_positions(ours, 'mae') == []
     bare = {key: value for key, value in to_mmmim(mae).items() if 'pos_embed' not in key}
     assert 'can not be rebuilt' in add_positions(bare, 'mae')[0] and 'backbone.pos_embed' not in bare
@@ -286,8 +319,12 @@ def test_another_patch_size_is_resampled_when_asked(mae):
 
 def test_a_layer_scale_is_multiplied_into_the_layers_before_it(mae):
     scaled = {f'blocks.{i}.ls{k}.gamma': torch.rand(48) for i in range(3) for k in (1, 2)}
-    module, timm_vit = Encoder(), timm.models.VisionTransformer(
-        img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=3, num_classes=0, init_values=1.0)
+    module, timm_vit = (
+        Encoder(),
+        timm.models.VisionTransformer(
+            img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=3, num_classes=0, init_values=1.0
+        ),
+    )
     encoder = {key: value.float() for key, value in encoder_state_dict(mae).items()}
     timm_vit.load_state_dict({**encoder, **scaled}, strict=True)
     report = fill_encoder(module, {**encoder, **scaled})

@@ -1,4 +1,5 @@
 """Position tables of grids that are no squares: found, resampled from the true grid, or refused."""
+
 import pytest
 import torch
 from torch import nn
@@ -18,8 +19,12 @@ PATCH = 4
 def vit(grid, learned=False, kind=MaskedViT, **options):
     """An encoder of two blocks for ``grid`` (h, w); ``learned``: positions that no formula gives."""
     torch.manual_seed(sum(grid))
-    model = kind(arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=(grid[0] * PATCH, grid[1] * PATCH),
-                 patch_size=PATCH, **options)
+    model = kind(
+        arch=dict(embed_dim=32, depth=2, num_heads=2),
+        img_size=(grid[0] * PATCH, grid[1] * PATCH),
+        patch_size=PATCH,
+        **options,
+    )
     if learned:
         model.pos_embed.data.normal_(std=0.5)
     return model
@@ -31,8 +36,10 @@ def whole(model):
 
 
 def config_text(grid, part='backbone', patch_size=PATCH):
-    return (f"model = dict(type='MAE', {part}=dict(type='MaskedViT', patch_size={patch_size}, "
-            f'img_size=({grid[0] * PATCH}, {grid[1] * PATCH})))\n')
+    return (
+        f"model = dict(type='MAE', {part}=dict(type='MaskedViT', patch_size={patch_size}, "
+        f'img_size=({grid[0] * PATCH}, {grid[1] * PATCH})))\n'
+    )
 
 
 def check_resized(module, source, old, new, note=True):
@@ -44,8 +51,19 @@ def check_resized(module, source, old, new, note=True):
 
 
 # ------------------------------------------------------------------------------------------ files that say nothing
-@pytest.mark.parametrize('old, new', [((4, 16), (8, 8)), ((4, 16), (8, 32)), ((8, 16), (8, 8)), ((4, 12), (8, 8)),
-                                      ((8, 8), (4, 16)), ((8, 2), (4, 4)), ((1, 16), (4, 4)), ((16, 1), (4, 4))])
+@pytest.mark.parametrize(
+    'old, new',
+    [
+        ((4, 16), (8, 8)),
+        ((4, 16), (8, 32)),
+        ((8, 16), (8, 8)),
+        ((4, 12), (8, 8)),
+        ((8, 8), (4, 16)),
+        ((8, 2), (4, 4)),
+        ((1, 16), (4, 4)),
+        ((16, 1), (4, 4)),
+    ],
+)
 def test_a_sine_cosine_table_tells_its_grid(old, new):
     check_resized(vit(new), whole(vit(old)), old, new)
 
@@ -78,8 +96,9 @@ def test_a_learned_table_for_as_many_patches_is_taken_for_the_modules_and_a_line
     source, module = whole(vit((8, 16), learned=True)), vit((8, 16))
     report = fill_encoder(module, source)
     assert torch.equal(module.pos_embed, source['backbone.pos_embed'])
-    assert report.notes == ['Nothing in the file tells the grid of its 128 positions: it was taken for the module\'s, '
-                            '8 x 16.']
+    assert report.notes == [
+        "Nothing in the file tells the grid of its 128 positions: it was taken for the module's, 8 x 16."
+    ]
 
 
 def test_an_unknown_grid_is_refused_with_what_to_do():
@@ -88,8 +107,13 @@ def test_an_unknown_grid_is_refused_with_what_to_do():
     with pytest.raises(EncoderMismatchError) as caught:
         fill_encoder(module, whole(vit((8, 16), learned=True)))
     message = str(caught.value)
-    for text in ('pos_embed: file [1, 129, 32], module [1, 65, 32]', 'has 129 rows, 128 for patches',
-                 "model's grid is 8 x 8 patches", 'epoch_N.pth or encoder.safetensors', 'img_size=(height, width)'):
+    for text in (
+        'pos_embed: file [1, 129, 32], module [1, 65, 32]',
+        'has 129 rows, 128 for patches',
+        "model's grid is 8 x 8 patches",
+        'epoch_N.pth or encoder.safetensors',
+        'img_size=(height, width)',
+    ):
         assert text in message
     assert 'width, depth and patch size' not in message
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
@@ -112,8 +136,17 @@ def test_absent_tables_are_rebuilt_for_the_grid_of_the_other():
 
 # -------------------------------------------------------------------------------------- files that state their grid
 @pytest.mark.parametrize('key', ['cfg', 'cfg_text'])
-@pytest.mark.parametrize('old, new', [((4, 16), (8, 8)), ((8, 16), (8, 8)), ((16, 4), (8, 32)), ((4, 16), (16, 4)),
-                                      ((2, 32), (4, 16)), ((4, 16), (4, 16))])
+@pytest.mark.parametrize(
+    'old, new',
+    [
+        ((4, 16), (8, 8)),
+        ((8, 16), (8, 8)),
+        ((16, 4), (8, 32)),
+        ((4, 16), (16, 4)),
+        ((2, 32), (4, 16)),
+        ((4, 16), (4, 16)),
+    ],
+)
 def test_a_training_checkpoint_states_its_grid(old, new, key):
     source = dict(state_dict=whole(vit(old, learned=True)), meta={key: config_text(old)})
     check_resized(vit(new), source, old, new, note=old != new)
@@ -141,23 +174,33 @@ def test_what_a_config_may_say():
     def told(text, prefix='backbone.'):
         return stated_grid(dict(meta=dict(cfg_text=text)), prefix)
 
-    both = ("model = dict(backbone=dict(img_size=(64, 256)), "
-            'generator=dict(img_size=64, patch_size=(8, 16)), neck=dict())')
+    both = (
+        'model = dict(backbone=dict(img_size=(64, 256)), generator=dict(img_size=64, patch_size=(8, 16)), neck=dict())'
+    )
     assert told(both) == told(both, 'online.') == told(both, '') == told(both, None) == (4, 16)
     assert told(both, 'generator.') == (8, 4)
-    for text in ('', 'model = 3', 'model = dict(backbone=None)', 'model = dict(backbone=dict(depth=3))',
-                 "model = dict(backbone=dict(img_size='64'))", 'model = dict(backbone=dict(img_size=(1e999, 1e999)))',
-                 'model = dict(backbone=dict(img_size=65))', 'model = dict(backbone=dict(img_size=64, patch_size=0))',
-                 'import os', 'model = dict(', '__import__("os").abort()'):
+    for text in (
+        '',
+        'model = 3',
+        'model = dict(backbone=None)',
+        'model = dict(backbone=dict(depth=3))',
+        "model = dict(backbone=dict(img_size='64'))",
+        'model = dict(backbone=dict(img_size=(1e999, 1e999)))',
+        'model = dict(backbone=dict(img_size=65))',
+        'model = dict(backbone=dict(img_size=64, patch_size=0))',
+        'import os',
+        'model = dict(',
+        '__import__("os").abort()',
+    ):
         assert told(text) is None
     assert stated_grid(dict(meta=[1])) is stated_grid(dict(meta=dict(cfg=b'x'))) is stated_grid([1]) is None
 
 
 def test_a_config_of_another_grid_counts_for_nothing():
     table = torch.randn(1, 1 + 36, 32)
-    assert find_grid(table, (1, ), (6, 6), (4, 16)) == (1, (6, 6), False)
-    assert find_grid(sincos_positions(32, (4, 9)), (1, ), (6, 6), (4, 16)) == (1, (4, 9), True)
-    assert find_grid(table[:, :1], (1, )) is find_grid(table[:, :0], (1, )) is None
+    assert find_grid(table, (1,), (6, 6), (4, 16)) == (1, (6, 6), False)
+    assert find_grid(sincos_positions(32, (4, 9)), (1,), (6, 6), (4, 16)) == (1, (4, 9), True)
+    assert find_grid(table[:, :1], (1,)) is find_grid(table[:, :0], (1,)) is None
 
 
 # ----------------------------------------------------------------------------------------- a generator's decoder
@@ -168,8 +211,10 @@ def test_a_decoder_table_is_resized_from_its_own_grid(old, new, learned, tmp_pat
     if learned:
         nn.init.normal_(decoder.decoder_pos_embed)
     neck = {f'neck.{name}': value for name, value in decoder.state_dict().items()}
-    torch.save(dict(state_dict={**whole(encoder), **neck}, meta=dict(cfg=config_text(old)) if learned else {}),
-               tmp_path / 'mae.pth')
+    torch.save(
+        dict(state_dict={**whole(encoder), **neck}, meta=dict(cfg=config_text(old)) if learned else {}),
+        tmp_path / 'mae.pth',
+    )
     found, other = vit(new), _decoder(new)
     load_generator(found, other, str(tmp_path / 'mae.pth'))
     assert torch.equal(found.pos_embed, resize_pos_embed(encoder.pos_embed, old, new, 1))

@@ -1,4 +1,5 @@
 """Vision ELECTRA's configs: the supplement's recipe, what each ablation changes, and that all build and have losses."""
+
 import re
 from pathlib import Path
 
@@ -41,8 +42,12 @@ def photo(tmp_path_factory):
 
 
 def crop(size):
-    return [LOAD, dict(type='RandomResizedCrop', size=size, scale=(0.67, 1.0), ratio=(3 / 4, 4 / 3),
-                       interpolation='bicubic'), dict(type='RandomFlip', prob=0.5), PACK]
+    return [
+        LOAD,
+        dict(type='RandomResizedCrop', size=size, scale=(0.67, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic'),
+        dict(type='RandomFlip', prob=0.5),
+        PACK,
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------ the recipe
@@ -54,14 +59,27 @@ def test_the_supplements_recipe():
     model = cfg.model.to_dict()
     assert model.pop('data_preprocessor')['mean'] == [123.675, 116.28, 103.53]
     assert model == dict(
-        type='VisionELECTRA', mask_ratio=0.75, masking='random', generator=vit,
+        type='VisionELECTRA',
+        mask_ratio=0.75,
+        masking='random',
+        generator=vit,
         neck=dict(type='MAEDecoder', embed_dim=512, depth=8, num_heads=16),
-        target=dict(type='PixelTarget', norm_pix=False), head=dict(type='ReconstructionHead', loss_on='masked'),
-        noise_scale=0.1, noise_per='token', pretrained_generator='data/mae_visualize_vit_base.pth',
-        backbone=dict(vit, init_cfg=dict(type='Pretrained', checkpoint='data/mae_pretrain_vit_base.pth',
-                                         prefix='backbone.')),
-        image_head=dict(type='ImageDiscriminationHead'), patch_head=dict(type='PatchDiscriminationHead'),
-        fake_image='composite', image_weight=1.0, patch_weight=1.0, gan_loss='non_saturating', gan_weight=0.2)
+        target=dict(type='PixelTarget', norm_pix=False),
+        head=dict(type='ReconstructionHead', loss_on='masked'),
+        noise_scale=0.1,
+        noise_per='token',
+        pretrained_generator='data/mae_visualize_vit_base.pth',
+        backbone=dict(
+            vit, init_cfg=dict(type='Pretrained', checkpoint='data/mae_pretrain_vit_base.pth', prefix='backbone.')
+        ),
+        image_head=dict(type='ImageDiscriminationHead'),
+        patch_head=dict(type='PatchDiscriminationHead'),
+        fake_image='composite',
+        image_weight=1.0,
+        patch_weight=1.0,
+        gan_loss='non_saturating',
+        gan_weight=0.2,
+    )
     assert cfg.train_dataloader.dataset.pipeline == crop(224)
     assert (cfg.train_dataloader.batch_size, cfg.optim_wrapper.accumulative_counts) == (80, 1)
     assert (cfg.max_epochs, cfg.warmup_epochs, cfg.total_batch_size) == (50, 10, 320)
@@ -74,6 +92,7 @@ def test_the_supplements_recipe():
 @pytest.mark.parametrize('base, rate', [(256, 2e-5 * 320 / 256), (512, 2e-5 * 320 / 512), (None, 2e-5)])
 def test_what_the_learning_rate_is_for(base, rate):
     from mmmim.engine.launch import set_batch_and_lr
+
     cfg = config(VIT)
     assert cfg.lr_base_batch == 256
     cfg.lr_base_batch = base
@@ -85,9 +104,13 @@ def test_swin_differs_in_networks_and_image_size():
     difference = changed(SWIN, VIT)
     assert {key: difference[key] for key in difference if 'pipeline' not in key and '.backbone.' not in key} == {
         'model.pretrained_generator': 'data/simmim_pretrain__swin_base__img192_window6__800ep.pth',
-        'model.generator.type': 'MaskedSwin', 'model.generator.img_size': 192, 'model.generator.window_size': 6,
-        'model.generator.patch_size': GONE, 'model.generator.mask_tokens': True,
-        **SIMMIM_DECODER}
+        'model.generator.type': 'MaskedSwin',
+        'model.generator.img_size': 192,
+        'model.generator.window_size': 6,
+        'model.generator.patch_size': GONE,
+        'model.generator.mask_tokens': True,
+        **SIMMIM_DECODER,
+    }
     cfg = config(SWIN)
     own, other = cfg.model.backbone.to_dict(), cfg.model.generator.to_dict()
     assert own.pop('init_cfg')['checkpoint'] == cfg.model.pretrained_generator
@@ -115,28 +138,46 @@ def test_quickstart_keeps_what_the_quickstart_measures():
 # ---------------------------------------------------------------- ablations: what each row changes, and nothing else
 
 LOADED, OF_DISCRIMINATOR = 'model.pretrained_generator', 'model.backbone.init_cfg'
-SIMMIM_DECODER = {'model.neck.type': 'SimMIMDecoder', 'model.head.norm': 'l1',
-                  **{f'model.neck.{key}': GONE for key in ('embed_dim', 'depth', 'num_heads')}}
-SMALL_IMAGES = {f'{part}.pipeline': [LOAD, dict(type='CenterCrop', size=192, ratio=0.875), PACK]
-                for part in ('test_dataloader.dataset', 'feature_eval.bank', 'feature_eval.query')}
-SMALL_IMAGES.update({'test_pipeline': SMALL_IMAGES['test_dataloader.dataset.pipeline'], 'train_pipeline': crop(192),
-                     'train_dataloader.dataset.pipeline': crop(192)})
+SIMMIM_DECODER = {
+    'model.neck.type': 'SimMIMDecoder',
+    'model.head.norm': 'l1',
+    **{f'model.neck.{key}': GONE for key in ('embed_dim', 'depth', 'num_heads')},
+}
+SMALL_IMAGES = {
+    f'{part}.pipeline': [LOAD, dict(type='CenterCrop', size=192, ratio=0.875), PACK]
+    for part in ('test_dataloader.dataset', 'feature_eval.bank', 'feature_eval.query')
+}
+SMALL_IMAGES.update(
+    {
+        'test_pipeline': SMALL_IMAGES['test_dataloader.dataset.pipeline'],
+        'train_pipeline': crop(192),
+        'train_dataloader.dataset.pipeline': crop(192),
+    }
+)
 SWIN_FILE = 'data/simmim_pretrain__swin_base__img192_window6__800ep.pth'
 
 
 def swin(part):
-    return {f'model.{part}.type': 'MaskedSwin', f'model.{part}.img_size': 192, f'model.{part}.window_size': 6,
-            f'model.{part}.patch_size': GONE}
+    return {
+        f'model.{part}.type': 'MaskedSwin',
+        f'model.{part}.img_size': 192,
+        f'model.{part}.window_size': 6,
+        f'model.{part}.patch_size': GONE,
+    }
 
 
 DIFFERENCES = {
-    'mask-ratio-75': {}, 'gan-weight-0_2': {},
+    'mask-ratio-75': {},
+    'gan-weight-0_2': {},
     **{f'mask-ratio-{percent}': {'model.mask_ratio': percent / 100} for percent in (60, 85, 95)},
     'gan-weight-0_5': {'model.gan_weight': 0.5},
     'gan-weight-0': {'model.gan_weight': 0.0},
     'gan-minimax': {'model.gan_loss': 'minimax'},
-    'start-scratch': {LOADED: None, OF_DISCRIMINATOR: None,
-                      **{f'{OF_DISCRIMINATOR}.{key}': GONE for key in ('type', 'checkpoint', 'prefix')}},
+    'start-scratch': {
+        LOADED: None,
+        OF_DISCRIMINATOR: None,
+        **{f'{OF_DISCRIMINATOR}.{key}': GONE for key in ('type', 'checkpoint', 'prefix')},
+    },
     'level-image': {'model.patch_head': None, 'model.patch_head.type': GONE},
     'level-patch': {'model.image_head': None, 'model.image_head.type': GONE},
     'image-mean': {'model.image_head.pool': 'mean'},
@@ -146,14 +187,26 @@ DIFFERENCES = {
     'fake-full': {'model.fake_image': 'full'},
     'target-pixel-norm': {'model.target.norm_pix': True, LOADED: 'data/mae_pretrain_vit_base_full.pth'},
     'generator-simmim-vit': {
-        **SIMMIM_DECODER, LOADED: 'data/simmim_pretrain__vit_base__img224__800ep.pth',
-        'model.generator.type': 'MaskedRelativeViT', 'model.generator.relative_positions': 'shared'},
+        **SIMMIM_DECODER,
+        LOADED: 'data/simmim_pretrain__vit_base__img224__800ep.pth',
+        'model.generator.type': 'MaskedRelativeViT',
+        'model.generator.relative_positions': 'shared',
+    },
     'generator-simmim-swin': {
-        **SIMMIM_DECODER, **SMALL_IMAGES, **swin('generator'), LOADED: SWIN_FILE, 'model.generator.mask_tokens': True,
-        'model.backbone.img_size': 192},
+        **SIMMIM_DECODER,
+        **SMALL_IMAGES,
+        **swin('generator'),
+        LOADED: SWIN_FILE,
+        'model.generator.mask_tokens': True,
+        'model.backbone.img_size': 192,
+    },
     'discriminator-swin': {
-        **SMALL_IMAGES, **swin('backbone'), 'model.generator.img_size': 192, 'model.masking': 'unit',
-        f'{OF_DISCRIMINATOR}.checkpoint': SWIN_FILE},
+        **SMALL_IMAGES,
+        **swin('backbone'),
+        'model.generator.img_size': 192,
+        'model.masking': 'unit',
+        f'{OF_DISCRIMINATOR}.checkpoint': SWIN_FILE,
+    },
 }
 
 
@@ -184,8 +237,12 @@ def test_builds_and_has_its_losses(name, photo):
         assert read(loader.dataset.pipeline, photo)['inputs'].shape == (3, size, size)
     check_model(cfg.model)
     losses = first_losses(shrunk(cfg), cfg.train_dataloader.dataset.pipeline, photo)
-    off = {'level-image': {'loss_patch'}, 'level-patch': {'loss_image'}, 'gan-weight-0': {'loss_gan'},
-           'gan-minimax': {'loss_gan'}}.get(Path(name).stem, set())
+    off = {
+        'level-image': {'loss_patch'},
+        'level-patch': {'loss_image'},
+        'gan-weight-0': {'loss_gan'},
+        'gan-minimax': {'loss_gan'},
+    }.get(Path(name).stem, set())
     assert set(losses) == {'loss_recon', 'loss_gan', 'loss_image', 'loss_patch'} - off
     assert all(loss.requires_grad and torch.isfinite(loss) for loss in losses.values())
 
@@ -214,11 +271,12 @@ def test_metafile_names_configs_and_claims_nothing():
 
 def test_readme_links_every_config_with_the_numbers_of_its_docstring():
     text = (ROOT / 'configs/vision_electra/README.md').read_text()
-    links = {(ROOT / 'configs/vision_electra' / link).resolve()
-             for link in re.findall(r'\]\(([^):]+\.(?:py|md))\)', text)}
+    links = {
+        (ROOT / 'configs/vision_electra' / link).resolve() for link in re.findall(r'\]\(([^):]+\.(?:py|md))\)', text)
+    }
     assert all(link.is_file() for link in links)
     assert {ROOT / name for name in [*OURS, DEFAULT, QUICKSTART]} <= links
-    tables = text[text.index('## Ablations'):]
+    tables = text[text.index('## Ablations') :]
     rows = re.findall(r'^\| (.*) \| \[[^]]+\]\((ablations/.+)\) \|$', tables, flags=re.M)
     assert {f'configs/vision_electra/{link}' for _, link in rows} == set(ABLATIONS)
     for cells, link in rows:

@@ -1,4 +1,5 @@
 """A method with two phases a step that share an encoder: what the model wrapper has to carry."""
+
 from typing import Dict, Optional
 
 import torch

@@ -8,6 +8,7 @@ the next environment takes it from there. MAX_JOBS limits how many compilers run
 headers of Python, and the modules ninja, setuptools and wheel; `bash tools/setup_env.sh detection` checks and installs
 all of it before it calls this.
 """
+
 import contextlib
 import importlib.util
 import os
@@ -36,17 +37,29 @@ PROBE_LIMIT = 120  # seconds; a cold disk or a network disk is slow
 
 # what compilers, pip and torch say, and what to do about it; the particular before the general
 CAUSES = (
-    (r'No space left on device|Disk quota exceeded|Errno 28', 'the disk is full: make room, or export '
-     'TMPDIR=/a/folder/with/more/space (about 500 MB)'),
-    (r'Killed|cannot allocate memory|virtual memory exhausted|out of memory', 'there is too little memory for that '
-     'many compilers at once: export MAX_JOBS=1'),
+    (
+        r'No space left on device|Disk quota exceeded|Errno 28',
+        'the disk is full: make room, or export TMPDIR=/a/folder/with/more/space (about 500 MB)',
+    ),
+    (
+        r'Killed|cannot allocate memory|virtual memory exhausted|out of memory',
+        'there is too little memory for that many compilers at once: export MAX_JOBS=1',
+    ),
     (r'Python\.h', 'the headers of Python are missing: install python{python}-dev'),
-    (r'CUDA version .* mismatches|CUDA_HOME|nvcc', 'the CUDA toolkit is missing or is not the release that torch was '
-     'built with: install that one and export CUDA_HOME, or compile for the CPU alone with CUDA_VISIBLE_DEVICES= '),
-    (r'[cg]\+\+.*(not found|No such file)|/bin/sh: .*not found|No working C\+\+ compiler', 'there is no C++ compiler: '
-     'install g++ (CXX names another)'),
-    (r'onnection|name resolution|timed out|[Pp]roxy|certificate|No matching distribution', 'the package index did not '
-     'answer: connect, or point pip to a mirror (pip config set global.index-url ...)'))
+    (
+        r'CUDA version .* mismatches|CUDA_HOME|nvcc',
+        'the CUDA toolkit is missing or is not the release that torch was '
+        'built with: install that one and export CUDA_HOME, or compile for the CPU alone with CUDA_VISIBLE_DEVICES= ',
+    ),
+    (
+        r'[cg]\+\+.*(not found|No such file)|/bin/sh: .*not found|No working C\+\+ compiler',
+        'there is no C++ compiler: install g++ (CXX names another)',
+    ),
+    (
+        r'onnection|name resolution|timed out|[Pp]roxy|certificate|No matching distribution',
+        'the package index did not answer: connect, or point pip to a mirror (pip config set global.index-url ...)',
+    ),
+)
 
 
 class CannotBuild(Exception):
@@ -61,6 +74,7 @@ class Target(NamedTuple):
         torch: Release of torch with its local part, such as ``2.11.0+cu130``.
         gpu: Generations of the GPUs, such as ``9.0`` or ``8.0_9.0``; empty: for the CPU alone.
     """
+
     mmcv: str
     torch: str
     gpu: str = ''
@@ -79,6 +93,7 @@ def find_target() -> Target:
     if not mmcv:
         raise CannotBuild(f'{place.REQUIREMENTS}/constraints.txt does not say which onedl-mmcv was tested')
     import torch
+
     gpu = ''
     if torch.cuda.is_available() or os.environ.get('FORCE_CUDA') == '1':
         found = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
@@ -88,8 +103,11 @@ def find_target() -> Target:
 
 
 def check_installed(*names: str) -> None:
-    missing = [name for name in names if not (shutil.which(name, path=search_path()) if name == 'ninja' else
-                                              importlib.util.find_spec(name))]
+    missing = [
+        name
+        for name in names
+        if not (shutil.which(name, path=search_path()) if name == 'ninja' else importlib.util.find_spec(name))
+    ]
     if missing:
         raise CannotBuild(f'{" and ".join(missing)} must be installed first: {Remedies({}, {}).pip(*missing)}')
 
@@ -100,6 +118,7 @@ def search_path() -> str:
 
 
 # ---- building ----
+
 
 class Progress:
     """``31 of 78 files compiled``: a line that is rewritten on a terminal, else one every ``interval`` seconds."""
@@ -148,14 +167,31 @@ def build(target: Target, folder: Path, log: Path) -> Path:
     env.setdefault('MAX_JOBS', str(compilers()))
     for flags in ('CFLAGS', 'CXXFLAGS'):  # Python's own flags ask for debug symbols, which take 70% of the time
         env[flags] = (env.get(flags, '') + ' -g0').strip()
-    say(f'mmcv ops: compiling for torch {target.torch}, {"GPU " + target.gpu if target.gpu else "CPU"}, '
-        f'MAX_JOBS={env["MAX_JOBS"]}; 5 to 10 minutes on 2 cores, once')
+    say(
+        f'mmcv ops: compiling for torch {target.torch}, {"GPU " + target.gpu if target.gpu else "CPU"}, '
+        f'MAX_JOBS={env["MAX_JOBS"]}; 5 to 10 minutes on 2 cores, once'
+    )
     # the source distribution whatever else an index has, and no wheel of pip's cache: it may be another torch's
-    command = [sys.executable, '-m', 'pip', 'wheel', '-v', '--no-input', '--no-build-isolation', '--no-cache-dir',
-               '--no-deps', '--no-binary', 'onedl-mmcv', f'onedl-mmcv=={target.mmcv}', '-w', str(folder)]
+    command = [
+        sys.executable,
+        '-m',
+        'pip',
+        'wheel',
+        '-v',
+        '--no-input',
+        '--no-build-isolation',
+        '--no-cache-dir',
+        '--no-deps',
+        '--no-binary',
+        'onedl-mmcv',
+        f'onedl-mmcv=={target.mmcv}',
+        '-w',
+        str(folder),
+    ]
     with open(log, 'wb') as file:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=env,
-                                   start_new_session=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=env, start_new_session=True
+        )
         progress = Progress(log)
         try:
             while process.poll() is None:
@@ -196,16 +232,34 @@ def explain(log: Path, code: int) -> str:
     kept = Path(tempfile.gettempdir()) / 'mmmim-ops-build.log'
     with contextlib.suppress(OSError):
         shutil.copyfile(log, kept)
-    return '\n'.join([*(told or lines[-12:] or [f'pip ended with {code}']), "mmcv's ops could not be compiled" +
-                      (f': {cause}' if cause else ''), f'all that was printed is in {kept}'])
+    return '\n'.join(
+        [
+            *(told or lines[-12:] or [f'pip ended with {code}']),
+            "mmcv's ops could not be compiled" + (f': {cause}' if cause else ''),
+            f'all that was printed is in {kept}',
+        ]
+    )
 
 
 # ---- installing ----
 
+
 def install(wheel: Path, target: Target) -> Dict:
     """Install a wheel, and try its ops; returns the probe's answer."""
-    done = subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-input', '--no-deps',
-                           '--force-reinstall', '--disable-pip-version-check', str(wheel)])
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'install',
+            '-q',
+            '--no-input',
+            '--no-deps',
+            '--force-reinstall',
+            '--disable-pip-version-check',
+            str(wheel),
+        ]
+    )
     if done.returncode:
         raise CannotBuild(f'pip could not install {wheel}; its own message stands above')
     answer = processes.Crew(1).run('compiled ops', PROBE_LIMIT)
@@ -241,8 +295,9 @@ def provide(target: Target) -> None:
             wheel.unlink(missing_ok=True)
         answer = install(keep(build(target, Path(workshop), Path(workshop) / 'build.log'), folder), target)
         if not answer['ok']:
-            raise CannotBuild(f"mmcv's ops were compiled, but do not run: {answer['error']}; "
-                              f'{place.doctor()} may say why')
+            raise CannotBuild(
+                f"mmcv's ops were compiled, but do not run: {answer['error']}; {place.doctor()} may say why"
+            )
 
 
 def main() -> int:

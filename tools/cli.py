@@ -8,6 +8,7 @@
 `mmmim COMMAND --help` says more. This module imports nothing but the standard library, so that `mmmim doctor` works
 where nothing is installed yet.
 """
+
 import argparse
 import importlib.util
 import os
@@ -48,7 +49,7 @@ def run_script(script: str, arguments: List[str]) -> None:
 
 def find_config(path: str) -> str:
     """A config by its path, or by its name among those that came with mmmim: ``mae/vit-b_800e.py``."""
-    name = path[len('configs/'):] if path.startswith('configs/') else path
+    name = path[len('configs/') :] if path.startswith('configs/') else path
     folder = os.path.join(os.path.dirname(HERE), 'mmmim_configs' if HERE.endswith('mmmim_tools') else 'configs')
     ours = os.path.join(folder, name)
     return ours if not os.path.exists(path) and os.path.isfile(ours) else path
@@ -56,14 +57,18 @@ def find_config(path: str) -> str:
 
 def version() -> str:
     from importlib.metadata import version
+
     return f'mmmim {version("mmmim")}'
 
 
 def run_pretrain(argv: List[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog='mmmim pretrain', description='Pre-train on a folder of images; labels are not needed. The same command '
-        'continues a run that was stopped.', usage='%(prog)s --data FOLDER --out FOLDER [options] [key=value ...]',
-        epilog="key=value overrides any other setting of the run's config: total_batch_size=128 model.mask_ratio=0.6")
+        prog='mmmim pretrain',
+        description='Pre-train on a folder of images; labels are not needed. The same command '
+        'continues a run that was stopped.',
+        usage='%(prog)s --data FOLDER --out FOLDER [options] [key=value ...]',
+        epilog="key=value overrides any other setting of the run's config: total_batch_size=128 model.mask_ratio=0.6",
+    )
     parser.add_argument('--data', required=True, metavar='FOLDER', help='images, flat or in folders')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='for config, checkpoints, logs and report')
     parser.add_argument('--method', default='mae', help='default: mae')
@@ -81,13 +86,16 @@ def run_pretrain(argv: List[str]) -> None:
 
 def run_embed(argv: List[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog='mmmim embed', description='Write one feature vector for each image of a folder, and the file names '
-        'beside it (features.txt for features.npy).')
+        prog='mmmim embed',
+        description='Write one feature vector for each image of a folder, and the file names '
+        'beside it (features.txt for features.npy).',
+    )
     parser.add_argument('--checkpoint', required=True, help='of a run, an exported encoder, or another ViT')
     parser.add_argument('--data', required=True, metavar='FOLDER', help='images, flat or in folders')
     parser.add_argument('--out', default='features.npy', help='default: features.npy')
-    parser.add_argument('--pool', default='mean', choices=['mean', 'cls'],
-                        help='mean of the patch tokens (default), or the class token')
+    parser.add_argument(
+        '--pool', default='mean', choices=['mean', 'cls'], help='mean of the patch tokens (default), or the class token'
+    )
     parser.add_argument('--batch-size', type=int, default=128, help='images at once (default: 128)')
     parser.add_argument('--config', help='of the checkpoint, where it is not inside it')
     call('embed', vars(parser.parse_args(argv)))
@@ -133,6 +141,7 @@ def call(name: str, options: Dict[str, Any]) -> None:
     function = imported('mmmim.apis', name)
     from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     keep_freed_memory()
     try:
         function(**options)

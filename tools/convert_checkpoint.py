@@ -20,6 +20,7 @@ encoders: what belongs to pre-training is left out there without that option. Ex
     python tools/convert_checkpoint.py mae_pretrain_vit_base_full.pth mae.pth               # original MAE -> ours
     python tools/convert_checkpoint.py work_dirs/mae/vit-b_800e/epoch_800.pth mae.safetensors --to hf
 """
+
 import argparse
 import json
 import os
@@ -63,25 +64,33 @@ def convert(source: str, target: str, to: str, allow_partial: bool = False, forc
     result, lost = from_mmmim(ours, to), left_out(ours, to)
     check_left_out(lost, to, allow_partial)
     write(result, target, to, encoder_config(checkpoint, source) if to == 'timm' else None)
-    lines = [f'{source}: recognised as {scheme}, {len(state)} keys.', f'{target}: written as {to}, {len(result)} keys; '
-             f'left out: {list_names(lost) or "nothing"}.']
+    lines = [
+        f'{source}: recognised as {scheme}, {len(state)} keys.',
+        f'{target}: written as {to}, {len(result)} keys; left out: {list_names(lost) or "nothing"}.',
+    ]
     return '\n'.join([*lines, *(f'Note: {note}.' for note in notes)])
 
 
 def check_left_out(lost: list, to: str, allow_partial: bool) -> None:
     """Raises ValueError when more is lost than the target is meant to lose."""
     if to == 'timm':  # an encoder is what one converts to timm for
-        lost = [key for key in lost if key.startswith('backbone.') and key != 'backbone.mask_token'
-                or key.startswith(('fc_norm.', 'pooler.'))]
+        lost = [
+            key
+            for key in lost
+            if key.startswith('backbone.') and key != 'backbone.mask_token' or key.startswith(('fc_norm.', 'pooler.'))
+        ]
     if lost and not allow_partial:
-        raise ValueError(f'{to} has no place for {len(lost)} parameters of this checkpoint: {list_names(lost)}. '
-                         'Nothing was written; --allow-partial leaves them out.')
+        raise ValueError(
+            f'{to} has no place for {len(lost)} parameters of this checkpoint: {list_names(lost)}. '
+            'Nothing was written; --allow-partial leaves them out.'
+        )
 
 
 def write(state: dict, target: str, scheme: str, config=None) -> None:
     """Writes a translated state dict the way that the scheme's own code expects to find it."""
     if target.endswith('.safetensors'):
         from safetensors.torch import save
+
         tensors = {key: value.contiguous().clone() for key, value in state.items()}  # it refuses shared memory
         known = dict(mmmim_config=json.dumps(config)) if config else {}
         atomic_write_bytes(save(tensors, metadata=dict(format='pt', **known)), target)

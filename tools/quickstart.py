@@ -3,6 +3,7 @@
 Measures a random initialisation, pre-trains, measures again; on the drawn scenes it then trains a segmentor, and with
 --detection a detector, from both encoders; in the end it writes the report page.
 """
+
 import argparse
 import hashlib
 import json
@@ -24,9 +25,11 @@ from mmmim.visualization.report_page import write_report
 from mmmim.visualization.run_metrics import describe
 
 SCENES = ROOT / 'data/scenes'
-MEASURES = (('held_out/recon_loss', 'reconstruction loss, held out', '{:.4f}'),
-            ('knn/top1_k20', 'k-NN accuracy (k = 20), held out', '{:.1f}%'),
-            ('linear/top1', 'linear probe, held out', '{:.1f}%'))
+MEASURES = (
+    ('held_out/recon_loss', 'reconstruction loss, held out', '{:.4f}'),
+    ('knn/top1_k20', 'k-NN accuracy (k = 20), held out', '{:.1f}%'),
+    ('linear/top1', 'linear probe, held out', '{:.1f}%'),
+)
 Row = Tuple[str, str, str]  # label, from random initialisation, from pre-training
 
 
@@ -86,8 +89,11 @@ def pre_train(tools: Tools, stages: Stages, config: str, work_dir: Path) -> List
         tools.run('tools/train.py', config, '--work-dir', str(work_dir), '--resume')
     stages.next('measuring the pre-trained encoder')
     after = measure(tools, config, work_dir, newest_checkpoint(str(work_dir)))
-    return [(label, form.format(before[key]), form.format(after[key]))
-            for key, label, form in MEASURES if key in before and key in after]
+    return [
+        (label, form.format(before[key]), form.format(after[key]))
+        for key, label, form in MEASURES
+        if key in before and key in after
+    ]
 
 
 def dense_configs(tasks: List[Task], config: str, work_dir: Path) -> Dict[str, Union[str, LeftOut]]:
@@ -111,8 +117,10 @@ def train_dense(tools: Tools, stages: Stages, tasks: List[Task], configs: Dict, 
             continue
         stages.next(f'{task.title}, its encoder random and pre-trained; Ctrl-C saves and stops, as before')
         found = fine_tune(tools, task, config, work_dir)
-        rows += [(f'{task.title}, {describe(name).title}', *(written(name, found[start]) for start in found))
-                 for name in task.metrics]
+        rows += [
+            (f'{task.title}, {describe(name).title}', *(written(name, found[start]) for start in found))
+            for name in task.metrics
+        ]
     return rows
 
 
@@ -125,16 +133,16 @@ def show(rows: List[Row], configs: List[str], work_dir: Path, report: str) -> No
     views = record['max_iters'] * record['batch'] * record['accumulation'] * record['processes']
     here = os.path.relpath(work_dir, ROOT)
     shown = [os.path.relpath(config, ROOT) for config in configs]
-    print(f'''  pre-training   {seconds / 60:.1f} minutes, {views / max(seconds, 1e-9):.0f} images a second
+    print(f"""  pre-training   {seconds / 60:.1f} minutes, {views / max(seconds, 1e-9):.0f} images a second
   report         {report}   <- open this in a browser
   encoder        {here}/encoder.safetensors (timm's parameter names)
-  config         {", ".join(shown)}: edit {"it" if len(shown) == 1 else "one"} and run it again
+  config         {', '.join(shown)}: edit {'it' if len(shown) == 1 else 'one'} and run it again
 
   What next:
     your own images      bash tools/quickstart.sh /path/to/images
     longer               .venv/bin/python tools/train.py {shown[0]} --work-dir work_dirs/longer \\
                              --cfg-options max_epochs={10 * record['max_epochs']}
-    the real recipes     configs/mae/README.md''')
+    the real recipes     configs/mae/README.md""")
     bad = work_dir / 'bad_images.txt'
     if bad.exists():
         print(f'\n  files that could not be read: {len(bad.read_text().splitlines())}, listed in {here}/{bad.name}')
@@ -153,9 +161,11 @@ def run(folder: Optional[str], detection: bool, overrides: Dict) -> None:
         tools.run('tools/datasets/make_scenes.py', str(SCENES))
     config = write_config(folder or str(SCENES), str(work_dir), overrides=overrides)
     if folder is not None:
-        say('      segmentation and detection need masks and boxes, and are left out; with some of your own: '
+        say(
+            '      segmentation and detection need masks and boxes, and are left out; with some of your own: '
             'configs/downstream/*/vit-tiny_folder_*.py, pretrained='
-            f'{os.path.relpath(work_dir, ROOT)}/encoder.safetensors')
+            f'{os.path.relpath(work_dir, ROOT)}/encoder.safetensors'
+        )
     dense = dense_configs(tasks, config, work_dir)
     rows = pre_train(tools, stages, config, work_dir) + train_dense(tools, stages, tasks, dense, work_dir)
     stages.next('report page')
@@ -169,9 +179,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--folder', help='images (default: data/scenes)')
     parser.add_argument('--detection', action='store_true', help='train a detector on the scenes, too')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
-                        help='for pre-training alone; a dense task is changed by editing its config in the work dir '
-                        'and running that')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='for pre-training alone; a dense task is changed by editing its config in the work dir and running that',
+    )
     args = parser.parse_args()
     os.chdir(ROOT)
     try:

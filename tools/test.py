@@ -6,6 +6,7 @@ Without CHECKPOINT the model is measured at its random initialisation. CHECKPOIN
 mmmim knows. The numbers also go to evaluations/ in the work dir, where the report page finds them. A config of another
 toolbox is tested by that toolbox's own evaluators.
 """
+
 import argparse
 import datetime
 import json
@@ -42,6 +43,7 @@ def measure(args: argparse.Namespace) -> dict:
     from mmmim.engine.hooks import RunStateHook
     from mmmim.engine.launch import build_runner, load_config
     from mmmim.evaluation import FeatureEvaluator
+
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     if args.checkpoint and '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
         raise FileNotFoundError(f'there is no checkpoint {args.checkpoint!r}')
@@ -72,8 +74,13 @@ def keep(result: dict, loaded: dict, args: argparse.Namespace, work_dir: str) ->
     ``loaded`` is the checkpoint's iteration and epoch.
     """
     from mmmim.checkpoint import atomic_write_text
-    result = dict(result, **loaded, config=args.config,
-                  when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'))
+
+    result = dict(
+        result,
+        **loaded,
+        config=args.config,
+        when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+    )
     name = osp.splitext(osp.basename(args.checkpoint))[0] if args.checkpoint else 'random_initialisation'
     for path in filter(None, (osp.join(work_dir, 'evaluations', f'{name}.json'), args.out)):
         os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
@@ -84,6 +91,7 @@ def main() -> None:
     args = parse_args()
     from mmmim.engine.ending import ending_at_once
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     with ending_at_once():
         try:
             measure(args)

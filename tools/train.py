@@ -5,6 +5,7 @@
 Several processes: tools/dist_train.sh, tools/slurm_train.sh. Ends with 75 when it was asked to stop (SIGTERM) and has
 saved: run it again with --resume.
 """
+
 import argparse
 import os
 import sys
@@ -23,11 +24,21 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='path of the config')
     parser.add_argument('--work-dir', help='for checkpoints and logs (default: work_dirs/, then as below configs/)')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help="continue from CHECKPOINT, or from the newest one in the work dir")
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue from CHECKPOINT, or from the newest one in the work dir',
+    )
     parser.add_argument('--no-validate', action='store_true', help='leave out validation during training')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override entries of the config, e.g. total_batch_size=512 model.neck.depth=4')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override entries of the config, e.g. total_batch_size=512 model.neck.depth=4',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -39,6 +50,7 @@ def train(args: argparse.Namespace) -> None:
     from mmengine.runner import find_latest_checkpoint
 
     from mmmim.engine.launch import USER_ERRORS, build_runner, end_with, load_config
+
     runner = None
     try:
         cfg = load_config(args.config, args.cfg_options, args.work_dir)
@@ -59,6 +71,7 @@ def train(args: argparse.Namespace) -> None:
 def main() -> None:
     args = parse_args()
     from mmmim.engine.ending import ending_at_once
+
     with ending_at_once():
         train(args)
 

@@ -3,6 +3,7 @@
 `pretrained`, `num_classes` and `ema_decay` go to where they belong when a run starts
 (mmmim/engine/classifier.py); on the command line: `--cfg-options pretrained=PATH num_classes=20`.
 """
+
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['mmmim'], allow_failed_imports=False)
 
@@ -23,13 +24,13 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     missed_validation=dict(type='mmmim.MissedValidationHook'),
-    checkpoint=dict(type='mmmim.AtomicCheckpointHook', interval=1, interval_minutes=30, max_keep_ckpts=2))
+    checkpoint=dict(type='mmmim.AtomicCheckpointHook', interval=1, interval_minutes=30, max_keep_ckpts=2),
+)
 
 model_wrapper_cfg = dict(type='mmmim.MIMDistributedDataParallel')
 env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
+)
 
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 log_processor = dict(window_size=50)

@@ -1,4 +1,5 @@
 """What all pre-training configs share: scope, hooks, checkpoints, logs, processes."""
+
 default_scope = 'mmmim'
 custom_imports = dict(imports=['mmmim'], allow_failed_imports=False)
 
@@ -15,13 +16,13 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='AtomicCheckpointHook', interval=20, interval_minutes=30, max_keep_ckpts=2),
-    export_encoder=dict(type='ExportEncoderHook'))
+    export_encoder=dict(type='ExportEncoderHook'),
+)
 
 model_wrapper_cfg = dict(type='mmmim.MIMDistributedDataParallel')
 env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
+)
 
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 log_processor = dict(window_size=50)

@@ -4,6 +4,7 @@
 (mmmim/engine/detector.py), and so do the files of annotations and the folders of images; on the command line:
 `--cfg-options pretrained=PATH`.
 """
+
 default_scope = 'mmdet'
 custom_imports = dict(imports=['mmmim'], allow_failed_imports=False)
 
@@ -22,13 +23,13 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     missed_validation=dict(type='mmmim.MissedValidationHook'),
-    checkpoint=dict(type='mmmim.AtomicCheckpointHook', interval=1, interval_minutes=30, max_keep_ckpts=2))
+    checkpoint=dict(type='mmmim.AtomicCheckpointHook', interval=1, interval_minutes=30, max_keep_ckpts=2),
+)
 
 model_wrapper_cfg = dict(type='mmmim.MIMDistributedDataParallel')
 env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
+)
 
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 log_processor = dict(by_epoch=True, window_size=50)

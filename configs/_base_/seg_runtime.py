@@ -3,6 +3,7 @@
 `pretrained`, `num_classes`, `classes`, `crop_size`, `scale`, `max_iters`, `warmup_iters` and `tta` go to where they
 belong when a run starts (mmmim/engine/segmentor.py); on the command line: `--cfg-options pretrained=PATH tta=True`.
 """
+
 default_scope = 'mmseg'
 custom_imports = dict(imports=['mmmim'], allow_failed_imports=False)
 
@@ -23,14 +24,15 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     missed_validation=dict(type='mmmim.MissedValidationHook'),
-    checkpoint=dict(type='mmmim.AtomicCheckpointHook', by_epoch=False, interval=16000, interval_minutes=30,
-                    max_keep_ckpts=2))
+    checkpoint=dict(
+        type='mmmim.AtomicCheckpointHook', by_epoch=False, interval=16000, interval_minutes=30, max_keep_ckpts=2
+    ),
+)
 
 model_wrapper_cfg = dict(type='mmmim.MIMDistributedDataParallel')
 env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
+)
 
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 log_processor = dict(by_epoch=False, window_size=50)

@@ -13,9 +13,12 @@ its own pass: prefer more devices.
 Published: quoted from CMAE*'s row in the paper's Table 2: 85.0% fine-tuning, of which it is open whether this is the
 encoder. Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../_base_/models/cmae_vit.py', '../_base_/datasets/imagenet_two_views.py', '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/cmae_vit.py',
+    '../_base_/datasets/imagenet_two_views.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     mask_ratio=0.75,
@@ -25,7 +28,8 @@ model = dict(
     target=dict(norm_pix=True),
     contrast_head=dict(temperature=0.07),
     contrast_weight=1.0,
-    momentum=0.996)
+    momentum=0.996,
+)
 total_batch_size = 4096
 max_batch_per_device = 512
 base_lr = 1.5e-4

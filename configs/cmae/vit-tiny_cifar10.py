@@ -8,9 +8,12 @@ PATH/TO/cifar10 holds `train/<class>/*` and `val/<class>/*`, or an archive of th
 
 Published: nothing; the sizes and the schedule are this project's choice.
 """
+
 _base_ = [
-    '../_base_/models/cmae_vit.py', '../_base_/datasets/cifar10_two_views.py', '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/cmae_vit.py',
+    '../_base_/datasets/cifar10_two_views.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     data_preprocessor=dict(mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7]),
@@ -18,7 +21,8 @@ model = dict(
     neck=dict(embed_dim=128, depth=2, num_heads=4),
     feature_decoder=dict(embed_dim=128, depth=1, num_heads=4),
     projector=dict(hidden_dim=384, out_dim=128),
-    predictor=dict(hidden_dim=384, out_dim=128))
+    predictor=dict(hidden_dim=384, out_dim=128),
+)
 total_batch_size = 64
 max_epochs = 3
 warmup_epochs = 0.5

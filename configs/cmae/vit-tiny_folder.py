@@ -15,16 +15,20 @@ the same, so that an image has 63 negatives. A step takes about two and a half t
 
 Published: nothing; the sizes and the schedule are this project's choice.
 """
+
 _base_ = [
-    '../_base_/models/cmae_vit.py', '../_base_/datasets/folder_two_views.py', '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/cmae_vit.py',
+    '../_base_/datasets/folder_two_views.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
     neck=dict(embed_dim=128, depth=2, num_heads=4),
     feature_decoder=dict(embed_dim=128, depth=1, num_heads=4),
     projector=dict(hidden_dim=384, out_dim=128),
-    predictor=dict(hidden_dim=384, out_dim=128))
+    predictor=dict(hidden_dim=384, out_dim=128),
+)
 total_batch_size = 64
 max_epochs = 20
 warmup_epochs = 2

@@ -8,9 +8,12 @@ The target is a moving average of the backbone, "BYOL-style". The paper gives no
 For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so that 2 GPUs do without accumulation.
 Published, quoted from the paper: 84.0% fine-tuning, 70.9% linear (Table 1). Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../_base_/models/crossmae_swin.py', '../_base_/datasets/imagenet.py', '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/crossmae_swin.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     mask_ratio=0.75,
@@ -19,7 +22,8 @@ model = dict(
     draw_target=dict(sigma=10.0),
     predictor=dict(type='LinearPredictor'),
     target=dict(_delete_=True, type='MomentumTarget', ema_momentum=0.996),
-    pred_weight=0.1)
+    pred_weight=0.1,
+)
 total_batch_size = 512
 max_batch_per_device = 256
 base_lr = 1.5e-4

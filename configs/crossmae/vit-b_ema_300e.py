@@ -9,9 +9,12 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: 84.5% fine-tuning, 73.8% linear (Table 1; section 4.5 says 84.4). Not reproduced by
 this code yet.
 """
+
 _base_ = [
-    '../_base_/models/crossmae_vit.py', '../_base_/datasets/imagenet.py', '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/crossmae_vit.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     mask_ratio=0.75,
@@ -20,7 +23,8 @@ model = dict(
     draw_target=dict(sigma=10.0),
     predictor=dict(type='LinearPredictor'),
     target=dict(_delete_=True, type='MomentumTarget', ema_momentum=0.996),
-    pred_weight=0.1)
+    pred_weight=0.1,
+)
 total_batch_size = 512
 max_batch_per_device = 256
 base_lr = 1.5e-4

@@ -15,13 +15,17 @@ the same. The other schemes are `model.scheme=two_stage` and `model.scheme=combi
 
 Published: nothing; the sizes and the schedule are this project's choice.
 """
+
 _base_ = [
-    '../_base_/models/gan_mae_vit.py', '../_base_/datasets/folder.py', '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/gan_mae_vit.py',
+    '../_base_/datasets/folder.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
-    neck=dict(embed_dim=128, depth=2, num_heads=4))
+    neck=dict(embed_dim=128, depth=2, num_heads=4),
+)
 optim_wrapper = dict(constructor='PlayersOptimWrapperConstructor')
 model_wrapper_cfg = dict(find_unused_parameters=True)
 total_batch_size = 64

@@ -5,14 +5,18 @@
 PATH/TO/cifar10 holds `train/<class>/*` and `val/<class>/*`, or an archive of these. Published: nothing; the schedule is
 short, so small batches, which make more steps of the same images, pay. Measured: see the README.
 """
+
 _base_ = [
-    '../_base_/models/mae_vit.py', '../_base_/datasets/cifar10.py', '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/mae_vit.py',
+    '../_base_/datasets/cifar10.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     data_preprocessor=dict(mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7]),
     backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=32, patch_size=4),
-    neck=dict(embed_dim=128, depth=2, num_heads=4))
+    neck=dict(embed_dim=128, depth=2, num_heads=4),
+)
 total_batch_size = 64
 max_epochs = 3
 warmup_epochs = 0.5

@@ -14,13 +14,17 @@ classified). With many thousands of images, `model.backbone.arch=tiny` (12 block
 
 Published: nothing; the size and the schedule are this project's choice.
 """
+
 _base_ = [
-    '../_base_/models/mae_vit.py', '../_base_/datasets/folder.py', '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/mae_vit.py',
+    '../_base_/datasets/folder.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
-    neck=dict(embed_dim=128, depth=2, num_heads=4))
+    neck=dict(embed_dim=128, depth=2, num_heads=4),
+)
 total_batch_size = 64
 max_epochs = 20
 warmup_epochs = 2

@@ -11,6 +11,7 @@ predicts normalised pixels of the original. The pictures show two completions. O
 
 No published result.
 """
+
 _base_ = './mae.py'
 model = dict(
     type='CrossMAE',
@@ -20,4 +21,5 @@ model = dict(
     draw_target=dict(type='BlurredPixelTarget', sigma=10.0),
     predictor=dict(type='LinearPredictor'),
     target=dict(_delete_=True, type='PixelTarget'),
-    pred_weight=0.1)
+    pred_weight=0.1,
+)

@@ -6,11 +6,13 @@
 The width, depth and decoder are a ViT-Tiny's of half its depth. A few minutes are enough to see features become better
 than a random initialisation's; they are no published result.
 """
+
 _base_ = ['../_base_/models/mae_vit.py', '../_base_/schedules/mae_adamw.py', '../_base_/default_runtime.py']
 model = dict(
     mask_ratio=0.75,
     backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
-    neck=dict(embed_dim=128, depth=2, num_heads=4))
+    neck=dict(embed_dim=128, depth=2, num_heads=4),
+)
 total_batch_size = 64
 max_epochs = 30
 warmup_epochs = 2
@@ -30,27 +32,40 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='EpochSampler', shuffle=True),
     collate_fn=dict(type='mmmim.mim_collate'),
-    dataset=dict(type='ImageFolder', data_root='data/scenes/train', pipeline=train_pipeline))
+    dataset=dict(type='ImageFolder', data_root='data/scenes/train', pipeline=train_pipeline),
+)
 test_dataloader = dict(
     batch_size=100,
     num_workers=2,
     sampler=dict(type='EpochSampler', shuffle=False, pad=True),
     collate_fn=dict(type='mmmim.mim_collate'),
-    dataset=dict(type='ImageFolder', data_root='data/scenes/val', pipeline=test_pipeline))
+    dataset=dict(type='ImageFolder', data_root='data/scenes/val', pipeline=test_pipeline),
+)
 test_cfg = dict()
 test_evaluator = dict(type='ReconstructionMetric')
 feature_eval = dict(
     bank=dict(type='ImageFolder', data_root='data/scenes/train', pipeline=test_pipeline),
     query=dict(type='ImageFolder', data_root='data/scenes/val', pipeline=test_pipeline),
-    linear=True, ks=(20, ), batch_size=100, num_workers=2)
+    linear=True,
+    ks=(20,),
+    batch_size=100,
+    num_workers=2,
+)
 custom_hooks = [
     # the quickstart measures the random initialisation by itself
-    dict(type='KNNHook', interval=6, at_start=False, bank=feature_eval['bank'], query=feature_eval['query'],
-         batch_size=100),
+    dict(
+        type='KNNHook',
+        interval=6,
+        at_start=False,
+        bank=feature_eval['bank'],
+        query=feature_eval['query'],
+        batch_size=100,
+    ),
     dict(type='ReconstructionHook', interval=6, visible_statistics=True),
 ]
 
 default_hooks = dict(
     bad_images=dict(max_share=1.0),  # a first look at a folder should not end at broken files; they are listed
     logger=dict(interval=15),
-    checkpoint=dict(interval=15, interval_minutes=1))
+    checkpoint=dict(interval=15, interval_minutes=1),
+)

@@ -10,22 +10,29 @@ That is from scratch. Continual: both networks start from the checkpoint of an M
 
 No published result.
 """
+
 _base_ = './mae.py'
 model = dict(
     type='VisionELECTRA',
-    generator=dict(
-        type='MaskedViT', arch=dict(embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
+    generator=dict(type='MaskedViT', arch=dict(embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
     noise_scale=0.1,
     target=dict(norm_pix=False),
     image_head=dict(type='ImageDiscriminationHead'),
     patch_head=dict(type='PatchDiscriminationHead'),
-    gan_weight=0.2)
+    gan_weight=0.2,
+)
 base_lr = 2e-3
 lr_base_batch = 256
 optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.999)))
 custom_hooks = [
-    dict(type='KNNHook', interval=6, at_start=False, bank={{_base_.feature_eval.bank}},
-         query={{_base_.feature_eval.query}}, batch_size=100),
+    dict(
+        type='KNNHook',
+        interval=6,
+        at_start=False,
+        bank={{_base_.feature_eval.bank}},
+        query={{_base_.feature_eval.query}},
+        batch_size=100,
+    ),
     dict(type='ReconstructionHook', interval=6),
     dict(type='DiscriminatorHook'),
 ]

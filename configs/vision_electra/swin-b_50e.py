@@ -9,9 +9,12 @@ level sees the mean of the patches. The learning rate is read as in `vit-b_50e.p
 
 Published: the supplement has no number for Swin. Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../_base_/models/vision_electra_vit.py', '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/mae_adamw.py', '../_base_/default_runtime.py'
+    '../_base_/models/vision_electra_vit.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     pretrained_generator='data/simmim_pretrain__swin_base__img192_window6__800ep.pth',
@@ -20,10 +23,19 @@ model = dict(
     neck=dict(_delete_=True, type='SimMIMDecoder'),
     head=dict(norm='l1'),
     backbone=dict(
-        _delete_=True, type='MaskedSwin', arch='base', img_size=192, window_size=6,
-        init_cfg=dict(type='Pretrained', prefix='backbone.', checkpoint=(
-            'data/simmim_pretrain__swin_base__img192_window6__800ep.pth'))),
-    gan_weight=0.2)
+        _delete_=True,
+        type='MaskedSwin',
+        arch='base',
+        img_size=192,
+        window_size=6,
+        init_cfg=dict(
+            type='Pretrained',
+            prefix='backbone.',
+            checkpoint=('data/simmim_pretrain__swin_base__img192_window6__800ep.pth'),
+        ),
+    ),
+    gan_weight=0.2,
+)
 train_pipeline = [
     dict(type='LoadImage'),
     dict(type='RandomResizedCrop', size=192, scale=(0.67, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic'),

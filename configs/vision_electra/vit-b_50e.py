@@ -12,15 +12,19 @@ images; `lr_base_batch=512` and `lr_base_batch=None` (the rate itself) are the o
 Published: quoted from the supplement's Table 1, "Official+50ep", 75%, 0.2: 83.43% fine-tuning. Not reproduced by this
 code yet.
 """
+
 _base_ = [
-    '../_base_/models/vision_electra_vit.py', '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/mae_adamw.py', '../_base_/default_runtime.py'
+    '../_base_/models/vision_electra_vit.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     pretrained_generator='data/mae_visualize_vit_base.pth',
     mask_ratio=0.75,
     backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='data/mae_pretrain_vit_base.pth', prefix='backbone.')),
-    gan_weight=0.2)
+    gan_weight=0.2,
+)
 train_pipeline = [
     dict(type='LoadImage'),
     dict(type='RandomResizedCrop', size=224, scale=(0.67, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic'),

@@ -14,14 +14,18 @@ From scratch. To go on from an MAE (`../mae/vit-tiny_folder.py`, whose networks 
 
 Published: nothing; the sizes and the schedule are this project's choice.
 """
+
 _base_ = [
-    '../_base_/models/vision_electra_vit.py', '../_base_/datasets/folder.py',
-    '../_base_/schedules/mae_adamw.py', '../_base_/default_runtime.py'
+    '../_base_/models/vision_electra_vit.py',
+    '../_base_/datasets/folder.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     generator=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
     neck=dict(embed_dim=128, depth=2, num_heads=4),
-    backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8))
+    backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
+)
 total_batch_size = 64
 max_epochs = 20
 warmup_epochs = 2

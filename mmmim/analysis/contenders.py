@@ -1,4 +1,5 @@
 """Training steps of several libraries that can be compared."""
+
 import importlib
 import warnings
 from typing import Any, Callable
@@ -30,7 +31,7 @@ def check_peers(names: list, cfg: Config) -> None:
         ValueError: An unknown name, or a model that is neither a plain MAE nor a plain classifier.
         ImportError: A library is missing; the message has the command that installs it.
     """
-    known = ('timm', ) if is_classifier(cfg) else tuple(PEERS)
+    known = ('timm',) if is_classifier(cfg) else tuple(PEERS)
     for name in names:
         if name not in known:
             raise ValueError(f"--peers '{name}' is not known for this model; use {', '.join(known)}")
@@ -44,8 +45,10 @@ def check_peers(names: list, cfg: Config) -> None:
                 warnings.filterwarnings('ignore', 'Fail to import')  # compiled operators that MAE does not use
                 importlib.import_module(PEERS[name].module)
         except Exception as error:  # what a library raises at import is not only ImportError
-            raise ImportError(f"--peers {name}: {PEERS[name].module} cannot be imported ({error}). Install it with "
-                              f"pip install '{PEERS[name].install}' -c requirements/constraints.txt") from error
+            raise ImportError(
+                f'--peers {name}: {PEERS[name].module} cannot be imported ({error}). Install it with '
+                f"pip install '{PEERS[name].install}' -c requirements/constraints.txt"
+            ) from error
 
 
 def make_step(name: str, cfg: Config, data: dict, dtype: torch.dtype, timer: PhaseTimer) -> Callable[[Any], Any]:

@@ -3,6 +3,7 @@
 Counted are matrix products and convolutions, a multiply-add as two operations, by the formulas of torch's counter
 (:mod:`torch.utils.flop_counter`). Element-wise work, norms and softmax are not.
 """
+
 from bisect import bisect_right
 from collections import Counter
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
@@ -26,8 +27,9 @@ def _fused_forward(query: Tensor, key: Tensor, value: Tensor, *args: Any, out_va
     return 2 * query.numel() * key.shape[-2] + 2 * query.shape[:-1].numel() * value.shape[-2] * value.shape[-1]
 
 
-def _fused_backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *args: Any, out_val: Any = None,
-                    **kwargs: Any) -> int:
+def _fused_backward(
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *args: Any, out_val: Any = None, **kwargs: Any
+) -> int:
     """Two products for each of the forward pass.
 
     Fused kernels compute the weights a second time. That is a cost of the kernel, not of the model: left out, the
@@ -73,6 +75,7 @@ class _Operations(TorchDispatchMode):
 
 class _Owner(NamedTuple):
     """The innermost module that is being run."""
+
     path: str
     in_attention: bool
 
@@ -106,8 +109,10 @@ class FlopCounter:
             if path:
                 enter, leave = self._hooks(path, module)
                 # also left when something is raised inside, as a gradient checkpoint does when it has what it needs
-                self._handles += [module.register_forward_pre_hook(enter),
-                                  module.register_forward_hook(leave, always_call=True)]
+                self._handles += [
+                    module.register_forward_pre_hook(enter),
+                    module.register_forward_hook(leave, always_call=True),
+                ]
         self._mark()
         self._mode.__enter__()
         return self

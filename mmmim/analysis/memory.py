@@ -1,4 +1,5 @@
 """Peak memory of a training step."""
+
 import gc
 import json
 import resource
@@ -44,8 +45,10 @@ def in_own_process(command: List[str]) -> int:
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
     if done.returncode:
         if done.returncode < 0:
-            raise RuntimeError(f'the process that measures memory was killed by signal {-done.returncode}, as happens '
-                               'when memory runs out: lower --batch, or leave this out by --no-memory')
+            raise RuntimeError(
+                f'the process that measures memory was killed by signal {-done.returncode}, as happens '
+                'when memory runs out: lower --batch, or leave this out by --no-memory'
+            )
         raise RuntimeError(f'measuring memory failed: {done.stderr.strip()[-2000:]}')
     return json.loads(done.stdout.strip().splitlines()[-1])['peak_bytes']
 

@@ -1,4 +1,5 @@
 """Which operations take the time of a training step."""
+
 import re
 import time
 from typing import Any, Callable, Dict, Iterable, Sequence, Tuple
@@ -54,8 +55,9 @@ def share_by_kind(step: Callable[[Any], Any], data: Any, device: torch.device, s
     seconds: Dict[str, float] = {}
     total = 0.0
     for _ in range(steps):
-        with profile(activities=activities, schedule=schedule(wait=0, warmup=UNCOUNTED, active=1),
-                     acc_events=True) as profiler:
+        with profile(
+            activities=activities, schedule=schedule(wait=0, warmup=UNCOUNTED, active=1), acc_events=True
+        ) as profiler:
             for _ in range(UNCOUNTED):
                 step(data)
                 profiler.step()

@@ -1,4 +1,5 @@
 """The same MAE from other libraries."""
+
 import warnings
 from typing import Callable, Dict, NamedTuple
 
@@ -13,6 +14,7 @@ from ..registry import MODELS
 
 class MAESizes(NamedTuple):
     """What the peers have to be told to build the same model."""
+
     img_size: int
     patch_size: int
     embed_dim: int
@@ -35,9 +37,11 @@ def mae_sizes(cfg: Config) -> MAESizes:
     """
     from ..models.algorithms import MAE
     from ..models.targets import PixelTarget
+
     if MODELS.get(cfg.model.type) is not MAE:
-        raise ValueError(f'--peers compares MAE with the same MAE, but the config trains {cfg.model.type}: leave '
-                         '--peers out')
+        raise ValueError(
+            f'--peers compares MAE with the same MAE, but the config trains {cfg.model.type}: leave --peers out'
+        )
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
     encoder, decoder = model.backbone, model.neck
@@ -51,45 +55,91 @@ def mae_sizes(cfg: Config) -> MAESizes:
         drop_path_rate=any(getattr(block.drop_path1, 'drop_prob', 0) for block in encoder.blocks),
         in_chans=encoder.in_chans != 3,
         img_size=encoder.img_size[0] != encoder.img_size[1],
-        patch_size=encoder.patch_size[0] != encoder.patch_size[1])
+        patch_size=encoder.patch_size[0] != encoder.patch_size[1],
+    )
     found = [name for name, differs in differences.items() if differs]
     if found:
-        raise ValueError(f'--peers knows plain MAE only, and no peer has the same {", ".join(found)} as this config: '
-                         'leave --peers out, or compare configs/mae/vit-b_800e.py')
+        raise ValueError(
+            f'--peers knows plain MAE only, and no peer has the same {", ".join(found)} as this config: '
+            'leave --peers out, or compare configs/mae/vit-b_800e.py'
+        )
     block, decoder_block = encoder.blocks[0], decoder.decoder_blocks[0]
     return MAESizes(
-        encoder.img_size[0], encoder.patch_size[0], encoder.embed_dim, len(encoder.blocks), block.attn.num_heads,
-        block.mlp.fc1.out_features, decoder.decoder_embed.out_features, len(decoder.decoder_blocks),
-        decoder_block.attn.num_heads, decoder_block.mlp.fc1.out_features, model.masking.mask_ratio,
-        model.target.norm_pix)
+        encoder.img_size[0],
+        encoder.patch_size[0],
+        encoder.embed_dim,
+        len(encoder.blocks),
+        block.attn.num_heads,
+        block.mlp.fc1.out_features,
+        decoder.decoder_embed.out_features,
+        len(decoder.decoder_blocks),
+        decoder_block.attn.num_heads,
+        decoder_block.mlp.fc1.out_features,
+        model.masking.mask_ratio,
+        model.target.norm_pix,
+    )
 
 
 def _mmpretrain(sizes: MAESizes) -> nn.Module:
     from mmpretrain.registry import MODELS as THEIRS
+
     grid = sizes.img_size // sizes.patch_size
     cfg = dict(
         type='MAE',
-        backbone=dict(type='MAEViT', img_size=sizes.img_size, patch_size=sizes.patch_size, mask_ratio=sizes.mask_ratio,
-                      arch=dict(embed_dims=sizes.embed_dim, num_layers=sizes.depth, num_heads=sizes.num_heads,
-                                feedforward_channels=sizes.mlp_dim)),
-        neck=dict(type='MAEPretrainDecoder', num_patches=grid**2, patch_size=sizes.patch_size, in_chans=3,
-                  embed_dim=sizes.embed_dim, decoder_embed_dim=sizes.decoder_embed_dim,
-                  decoder_depth=sizes.decoder_depth, decoder_num_heads=sizes.decoder_num_heads,
-                  mlp_ratio=sizes.decoder_mlp_dim / sizes.decoder_embed_dim),
-        head=dict(type='MAEPretrainHead', norm_pix=sizes.norm_pix, patch_size=sizes.patch_size,
-                  loss=dict(type='PixelReconstructionLoss', criterion='L2')))
+        backbone=dict(
+            type='MAEViT',
+            img_size=sizes.img_size,
+            patch_size=sizes.patch_size,
+            mask_ratio=sizes.mask_ratio,
+            arch=dict(
+                embed_dims=sizes.embed_dim,
+                num_layers=sizes.depth,
+                num_heads=sizes.num_heads,
+                feedforward_channels=sizes.mlp_dim,
+            ),
+        ),
+        neck=dict(
+            type='MAEPretrainDecoder',
+            num_patches=grid**2,
+            patch_size=sizes.patch_size,
+            in_chans=3,
+            embed_dim=sizes.embed_dim,
+            decoder_embed_dim=sizes.decoder_embed_dim,
+            decoder_depth=sizes.decoder_depth,
+            decoder_num_heads=sizes.decoder_num_heads,
+            mlp_ratio=sizes.decoder_mlp_dim / sizes.decoder_embed_dim,
+        ),
+        head=dict(
+            type='MAEPretrainHead',
+            norm_pix=sizes.norm_pix,
+            patch_size=sizes.patch_size,
+            loss=dict(type='PixelReconstructionLoss', criterion='L2'),
+        ),
+    )
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         return THEIRS.build(cfg)
 
 
 def _hugging_face(sizes: MAESizes) -> nn.Module:
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
-    return ViTMAEForPreTraining(ViTMAEConfig(
-        image_size=sizes.img_size, patch_size=sizes.patch_size, hidden_size=sizes.embed_dim,
-        num_hidden_layers=sizes.depth, num_attention_heads=sizes.num_heads, intermediate_size=sizes.mlp_dim,
-        decoder_hidden_size=sizes.decoder_embed_dim, decoder_num_hidden_layers=sizes.decoder_depth,
-        decoder_num_attention_heads=sizes.decoder_num_heads, decoder_intermediate_size=sizes.decoder_mlp_dim,
-        mask_ratio=sizes.mask_ratio, norm_pix_loss=sizes.norm_pix, layer_norm_eps=1e-6))
+
+    return ViTMAEForPreTraining(
+        ViTMAEConfig(
+            image_size=sizes.img_size,
+            patch_size=sizes.patch_size,
+            hidden_size=sizes.embed_dim,
+            num_hidden_layers=sizes.depth,
+            num_attention_heads=sizes.num_heads,
+            intermediate_size=sizes.mlp_dim,
+            decoder_hidden_size=sizes.decoder_embed_dim,
+            decoder_num_hidden_layers=sizes.decoder_depth,
+            decoder_num_attention_heads=sizes.decoder_num_heads,
+            decoder_intermediate_size=sizes.decoder_mlp_dim,
+            mask_ratio=sizes.mask_ratio,
+            norm_pix_loss=sizes.norm_pix,
+            layer_norm_eps=1e-6,
+        )
+    )
 
 
 class _Lightly(nn.Module):
@@ -99,17 +149,32 @@ class _Lightly(nn.Module):
         super().__init__()
         from lightly.models import modules, utils
         from timm.models.vision_transformer import VisionTransformer
+
         self.sizes, self.utils = sizes, utils
-        length = (sizes.img_size // sizes.patch_size)**2
-        self.encoder = modules.MaskedVisionTransformerTIMM(VisionTransformer(
-            sizes.img_size, sizes.patch_size, num_classes=0, embed_dim=sizes.embed_dim, depth=sizes.depth,
-            num_heads=sizes.num_heads, mlp_ratio=sizes.mlp_dim / sizes.embed_dim, norm_layer=LayerNorm))
+        length = (sizes.img_size // sizes.patch_size) ** 2
+        self.encoder = modules.MaskedVisionTransformerTIMM(
+            VisionTransformer(
+                sizes.img_size,
+                sizes.patch_size,
+                num_classes=0,
+                embed_dim=sizes.embed_dim,
+                depth=sizes.depth,
+                num_heads=sizes.num_heads,
+                mlp_ratio=sizes.mlp_dim / sizes.embed_dim,
+                norm_layer=LayerNorm,
+            )
+        )
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of 1.6: the class will get another name
             self.decoder = modules.MAEDecoderTIMM(
-                length, sizes.patch_size, embed_dim=sizes.embed_dim, decoder_embed_dim=sizes.decoder_embed_dim,
-                decoder_depth=sizes.decoder_depth, decoder_num_heads=sizes.decoder_num_heads,
-                mlp_ratio=sizes.decoder_mlp_dim / sizes.decoder_embed_dim)
+                length,
+                sizes.patch_size,
+                embed_dim=sizes.embed_dim,
+                decoder_embed_dim=sizes.decoder_embed_dim,
+                decoder_depth=sizes.decoder_depth,
+                decoder_num_heads=sizes.decoder_num_heads,
+                mlp_ratio=sizes.decoder_mlp_dim / sizes.decoder_embed_dim,
+            )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The loss of ``[B, 3, H, W]``."""
@@ -134,6 +199,7 @@ class Peer(NamedTuple):
         build: The model of these sizes.
         loss: Of the model and images ``[B, 3, H, W]``.
     """
+
     module: str
     install: str
     build: Callable[[MAESizes], nn.Module]
@@ -141,8 +207,17 @@ class Peer(NamedTuple):
 
 
 PEERS: Dict[str, Peer] = dict(
-    mmpretrain=Peer('mmpretrain.models', "onedl-mmpretrain>=1.3.6' 'transformers>=4.53,<5", _mmpretrain,
-                    lambda model, images: model(images, data_samples=None, mode='loss')['loss']),
-    hf=Peer('transformers.models.vit_mae.modeling_vit_mae', 'transformers>=4.53,<5', _hugging_face,
-            lambda model, images: model(images).loss),
-    lightly=Peer('lightly.models.modules', 'lightly>=1.5.20,<1.7', _Lightly, lambda model, images: model(images)))
+    mmpretrain=Peer(
+        'mmpretrain.models',
+        "onedl-mmpretrain>=1.3.6' 'transformers>=4.53,<5",
+        _mmpretrain,
+        lambda model, images: model(images, data_samples=None, mode='loss')['loss'],
+    ),
+    hf=Peer(
+        'transformers.models.vit_mae.modeling_vit_mae',
+        'transformers>=4.53,<5',
+        _hugging_face,
+        lambda model, images: model(images).loss,
+    ),
+    lightly=Peer('lightly.models.modules', 'lightly>=1.5.20,<1.7', _Lightly, lambda model, images: model(images)),
+)

@@ -1,4 +1,5 @@
 """Where the time of a training step goes, without waiting for the device inside it."""
+
 import statistics
 import time
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from mmengine.optim import OptimWrapper
 from .flops import each_wrapper
 
 # name of a phase: methods of an optimizer wrapper
-_METHODS = dict(backward=('backward', ), optimizer=('step', 'zero_grad'))
+_METHODS = dict(backward=('backward',), optimizer=('step', 'zero_grad'))
 Mark = Union[float, 'torch.cuda.Event']
 
 
@@ -46,6 +47,7 @@ class PhaseTimer:
 
     def timed(self, name: str, function: Callable) -> Callable:
         """The function, timed at every call."""
+
         def call(*args: Any, **kwargs: Any) -> Any:
             with self.phase(name):
                 return function(*args, **kwargs)
@@ -106,7 +108,7 @@ def summarize(values: Sequence[float]) -> Dict[str, float]:
 def matmul_peak(device: torch.device, dtype: torch.dtype, repeats: int = 6) -> float:
     """FLOP/s of the best of some square matrix products, which is what this machine gives at this moment."""
     best = 0.0
-    for n in ((4096, 8192) if device.type == 'cuda' else (1024, 2048)):
+    for n in (4096, 8192) if device.type == 'cuda' else (1024, 2048):
         a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
         for _ in range(repeats):
             synchronize(device)

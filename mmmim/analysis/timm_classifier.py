@@ -1,4 +1,5 @@
 """The classifier of a config as a plain timm model, with timm's own mixing, loss and layer decay."""
+
 from functools import partial
 from typing import Any, Callable, Tuple
 
@@ -24,22 +25,34 @@ def timm_model(cfg: Config) -> nn.Module:
         ValueError: The classifier has parts that timm's does not have.
     """
     from timm.models.vision_transformer import VisionTransformer
+
     with torch.device('meta'):
         encoder, neck = MODELS.build(dict(cfg.model.backbone, init_cfg=None)), MODELS.build(cfg.model.neck)
     if encoder.frozen or isinstance(neck.norm, nn.BatchNorm1d) or encoder.mask_token is not None:
-        raise ValueError('--peers timm compares fine-tuning of the whole model; the config trains a part of it, or has '
-                         'a batch norm or mask tokens: leave --peers out')
+        raise ValueError(
+            '--peers timm compares fine-tuning of the whole model; the config trains a part of it, or has '
+            'a batch norm or mask tokens: leave --peers out'
+        )
     mean = neck.pool == 'mean'
     if mean != isinstance(neck.norm, nn.LayerNorm) or mean == isinstance(encoder.norm, nn.LayerNorm):
-        raise ValueError('--peers timm needs the norm where timm has it: after the mean of the patches, or before the '
-                         'class token is taken')
+        raise ValueError(
+            '--peers timm needs the norm where timm has it: after the mean of the patches, or before the '
+            'class token is taken'
+        )
     model = VisionTransformer(
-        img_size=encoder.img_size, patch_size=encoder.patch_size, in_chans=encoder.in_chans,
-        num_classes=cfg.model.head.num_classes, global_pool='avg' if mean else 'token', embed_dim=encoder.embed_dim,
-        depth=len(encoder.blocks), num_heads=encoder.blocks[0].attn.num_heads,
+        img_size=encoder.img_size,
+        patch_size=encoder.patch_size,
+        in_chans=encoder.in_chans,
+        num_classes=cfg.model.head.num_classes,
+        global_pool='avg' if mean else 'token',
+        embed_dim=encoder.embed_dim,
+        depth=len(encoder.blocks),
+        num_heads=encoder.blocks[0].attn.num_heads,
         mlp_ratio=encoder.blocks[0].mlp.fc1.out_features / encoder.embed_dim,
-        class_token=encoder.cls_token is not None, drop_path_rate=cfg.model.backbone.get('drop_path_rate', 0.0),
-        norm_layer=partial(nn.LayerNorm, eps=1e-6))
+        class_token=encoder.cls_token is not None,
+        drop_path_rate=cfg.model.backbone.get('drop_path_rate', 0.0),
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+    )
     model.pos_embed.requires_grad = False  # fixed sine-cosine positions, as ours and as in MAE
     return model
 
@@ -47,13 +60,18 @@ def timm_model(cfg: Config) -> nn.Module:
 def timm_step(cfg: Config, dtype: torch.dtype, timer: PhaseTimer) -> Callable[[Any], Any]:
     """A training step as a timm script has it: normalise, mix, forward, backward, the config's optimizer."""
     from timm.optim import param_groups_layer_decay
+
     device, model = timer.device, timm_model(cfg).to(timer.device).train()
-    statistics = [torch.tensor(cfg.model.data_preprocessor[key], device=device).view(1, -1, 1, 1)
-                  for key in ('mean', 'std')]
+    statistics = [
+        torch.tensor(cfg.model.data_preprocessor[key], device=device).view(1, -1, 1, 1) for key in ('mean', 'std')
+    ]
     optimizer_cfg = cfg.optim_wrapper.optimizer
     groups = param_groups_layer_decay(
-        model, weight_decay=optimizer_cfg.get('weight_decay', 0.0), no_weight_decay_list=model.no_weight_decay(),
-        layer_decay=cfg.optim_wrapper.get('paramwise_cfg', {}).get('layer_decay_rate', 1.0))
+        model,
+        weight_decay=optimizer_cfg.get('weight_decay', 0.0),
+        no_weight_decay_list=model.no_weight_decay(),
+        layer_decay=cfg.optim_wrapper.get('paramwise_cfg', {}).get('layer_decay_rate', 1.0),
+    )
     for group in groups:
         group['lr'] = optimizer_cfg.lr * group['lr_scale']
     optimizer = OPTIMIZERS.build(dict(optimizer_cfg, params=groups))
@@ -81,10 +99,19 @@ class _Criterion:
     def __init__(self, cfg: Config) -> None:
         from timm.data.mixup import Mixup
         from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+
         smoothing = cfg.model.head.loss.get('label_smooth_val', 0.0)
         augments = {a['type']: a['alpha'] for a in (cfg.model.get('train_cfg') or {}).get('augments', [])}
-        self.mixup = Mixup(augments.get('Mixup', 0.0), augments.get('CutMix', 0.0), label_smoothing=smoothing,
-                           num_classes=cfg.model.head.num_classes) if augments else None
+        self.mixup = (
+            Mixup(
+                augments.get('Mixup', 0.0),
+                augments.get('CutMix', 0.0),
+                label_smoothing=smoothing,
+                num_classes=cfg.model.head.num_classes,
+            )
+            if augments
+            else None
+        )
         self.loss = SoftTargetCrossEntropy() if augments else LabelSmoothingCrossEntropy(smoothing)
 
     def mix(self, images: Tensor, labels: Tensor) -> Tuple[Tensor, Tensor]:

@@ -1,4 +1,5 @@
 """Contenders that take turns, in this process or each in its own."""
+
 import itertools
 import os
 from typing import Any, Dict
@@ -28,8 +29,9 @@ class Here:
         count: Steps of a turn.
     """
 
-    def __init__(self, name: str, cfg: Config, data: dict, device: torch.device, dtype: torch.dtype,
-                 count: int) -> None:
+    def __init__(
+        self, name: str, cfg: Config, data: dict, device: torch.device, dtype: torch.dtype, count: int
+    ) -> None:
         self.data, self.count, self.timer = data, count, PhaseTimer(device)
         self.step = make_step(name, cfg, data, dtype, self.timer)
 
@@ -55,8 +57,9 @@ class OwnProcess:
     def __init__(self, name: str, *args: Any) -> None:
         context = mp.get_context('spawn')
         self.name, (self.pipe, self._theirs) = name, context.Pipe()
-        self.process = context.Process(target=_serve, daemon=True,
-                                       args=(self._theirs, torch.get_num_threads(), name, *args))
+        self.process = context.Process(
+            target=_serve, daemon=True, args=(self._theirs, torch.get_num_threads(), name, *args)
+        )
 
     def __enter__(self) -> 'OwnProcess':
         # torch reads it when it is imported; a peer's user has not set it

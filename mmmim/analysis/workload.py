@@ -1,4 +1,5 @@
 """From a config of pre-training or classification to something to measure: model, optimizer and batches."""
+
 import copy
 import inspect
 import logging
@@ -30,6 +31,7 @@ Views = Union[Tensor, List[Tensor]]  # one, or several of them
 
 class Workload(NamedTuple):
     """An algorithm in training mode on its device, and its optimizers."""
+
     algorithm: nn.Module
     optim_wrapper: OptimWrapper
 
@@ -48,7 +50,7 @@ def check_config(cfg: Config) -> None:
         if not cfg.get(key):
             raise ValueError(f'the config has no `{key}`: give the config of a pre-training run')
     if not cfg.model.get('backbone'):
-        raise ValueError('the config\'s model has no `backbone`: give the config of a pre-training run')
+        raise ValueError("the config's model has no `backbone`: give the config of a pre-training run")
 
 
 def settle(cfg: Config, batch: int, dtype: str) -> None:
@@ -66,8 +68,11 @@ def settle(cfg: Config, batch: int, dtype: str) -> None:
     cfg.total_batch_size, cfg.max_batch_per_device = batch, None
     set_batch_and_lr(cfg, world_size=1)
     wrappers = cfg.optim_wrapper
-    for wrapper in ([wrappers] if 'optimizer' in wrappers else
-                    [w for w in wrappers.values() if isinstance(w, dict) and 'optimizer' in w]):
+    for wrapper in (
+        [wrappers]
+        if 'optimizer' in wrappers
+        else [w for w in wrappers.values() if isinstance(w, dict) and 'optimizer' in w]
+    ):
         wrapper.dtype = dtype
 
 
@@ -216,9 +221,16 @@ def _noise_like(form: dict, size: tuple, seed: int) -> dict:
     generator = torch.Generator().manual_seed(seed)
     first = sample['inputs'][0] if isinstance(sample['inputs'], (list, tuple)) else sample['inputs']
     scale = [wanted / found for wanted, found in zip(size, first.shape[1:])]
-    sample['inputs'] = _map_views(sample['inputs'], lambda view: torch.randint(
-        0, 256, (view.shape[0], *(round(side * factor) for side, factor in zip(view.shape[1:], scale))),
-        dtype=torch.uint8, generator=generator))
+    sample['inputs'] = _map_views(
+        sample['inputs'],
+        lambda view: torch.randint(
+            0,
+            256,
+            (view.shape[0], *(round(side * factor) for side, factor in zip(view.shape[1:], scale))),
+            dtype=torch.uint8,
+            generator=generator,
+        ),
+    )
     return sample
 
 

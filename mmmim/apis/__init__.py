@@ -1,4 +1,5 @@
 """One call for each job, for people who have never seen a config."""
+
 from .embed import embed
 from .load_encoder import load_encoder
 from .pretrain import Pretrained, pretrain

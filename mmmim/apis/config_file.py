@@ -1,4 +1,5 @@
 """A config file as text: inherits one of ours, and says beside each value why it is that."""
+
 import os
 from typing import Any, Dict, List
 
@@ -44,14 +45,16 @@ def merge_overrides(choices: Dict[str, Choice], overrides: Dict[str, Any], metho
         key = key.replace('__', '.')
         first = key.split('.')[0]
         if first not in base and first not in merged:
-            raise KeyError(f'there is no setting `{key}`. Settings: {", ".join(sorted(base))}; nested ones are '
-                           'written with dots, as model.mask_ratio')
+            raise KeyError(
+                f'there is no setting `{key}`. Settings: {", ".join(sorted(base))}; nested ones are '
+                'written with dots, as model.mask_ratio'
+            )
         for old in [k for k in merged if k.startswith(f'{key}.')]:
             del merged[old]
         parent = next((k for k in merged if key.startswith(f'{k}.')), None)
         if parent is not None:
             try:
-                _set(merged[parent].value, key[len(parent) + 1:].split('.'), value)
+                _set(merged[parent].value, key[len(parent) + 1 :].split('.'), value)
             except (TypeError, ValueError, KeyError, IndexError) as error:
                 raise KeyError(f'`{key}` cannot be set: `{parent}` is {merged[parent].value!r}') from error
         else:

@@ -1,4 +1,5 @@
 """Features of a folder of images, from any checkpoint with an encoder."""
+
 import os
 from typing import List, NamedTuple, Optional, Tuple, Union
 
@@ -19,14 +20,23 @@ from .from_checkpoint import build_pipeline, load_backbone, read_source
 
 class Embedded(NamedTuple):
     """What :func:`embed` wrote: ``features [N, D]`` float32, and the N file names relative to the folder."""
+
     features: np.ndarray
     names: List[str]
     unreadable: List[str]
 
 
 @torch.no_grad()
-def embed(checkpoint: str, data: str, out: str = 'features.npy', pool: str = 'mean', batch_size: int = 128,
-          num_workers: Optional[int] = None, config: Optional[str] = None, device: Optional[str] = None) -> Embedded:
+def embed(
+    checkpoint: str,
+    data: str,
+    out: str = 'features.npy',
+    pool: str = 'mean',
+    batch_size: int = 128,
+    num_workers: Optional[int] = None,
+    config: Optional[str] = None,
+    device: Optional[str] = None,
+) -> Embedded:
     """Write one feature vector for each image of a folder.
 
     ``out`` gets ``[N, D]`` float32, and a text file beside it (``features.txt`` for ``features.npy``) the file names, a
@@ -73,7 +83,7 @@ def embed(checkpoint: str, data: str, out: str = 'features.npy', pool: str = 'me
             raise ValueError(f'none of the {len(unreadable)} images under {data!r} can be read: {unreadable[0]}')
         rows.flush()
         if unreadable:  # the header of the file says how many rows there are
-            np.save(temporary, np.array(rows[:len(names)]))
+            np.save(temporary, np.array(rows[: len(names)]))
         os.replace(temporary, out)
     finally:
         if os.path.exists(temporary):
@@ -111,8 +121,9 @@ def _collate(items: List[Union[dict, str]]) -> Tuple[Optional[dict], List[str]]:
     return mim_collate(samples) if samples else None, [item for item in items if isinstance(item, str)]
 
 
-def _write(rows: np.ndarray, backbone: nn.Module, preprocessor: nn.Module, loader: DataLoader,
-           pool: str) -> Tuple[List[str], List[str]]:
+def _write(
+    rows: np.ndarray, backbone: nn.Module, preprocessor: nn.Module, loader: DataLoader, pool: str
+) -> Tuple[List[str], List[str]]:
     """Fill the first rows; returns their names, and the names of what could not be read."""
     names, unreadable = [], []
     progress = Progress(len(loader.dataset), 'embedding')
@@ -121,7 +132,7 @@ def _write(rows: np.ndarray, backbone: nn.Module, preprocessor: nn.Module, loade
         if data is not None:
             batch = preprocessor(data, False)
             features = pool_tokens(backbone(batch['inputs']), backbone.num_prefix_tokens, pool)
-            rows[len(names):len(names) + len(features)] = features.float().cpu().numpy()
+            rows[len(names) : len(names) + len(features)] = features.float().cpu().numpy()
             names += [loader.dataset.names[sample.sample_idx] for sample in batch['data_samples']]
         progress.update(len(names) + len(unreadable) - progress.done)
     progress.close()

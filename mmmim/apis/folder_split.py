@@ -1,4 +1,5 @@
 """A folder of images, as it comes: what is trained on, what is held out, which labels its sub-folders give."""
+
 import os
 from typing import List, Optional
 
@@ -63,8 +64,11 @@ class FolderSplit:
         self.files = [[files[i] for i in part] for part in parts]
         self.labels = [labels and [labels[i] for i in part] for part in parts] if held_out else [None, None]
         self.classes = _classes(files) if self.labels[0] else []
-        self.note = (f'{held_out} images drawn from it are held out for measuring' if held_out else
-                     'so few images serve for training and for measuring: nothing is held out')
+        self.note = (
+            f'{held_out} images drawn from it are held out for measuring'
+            if held_out
+            else 'so few images serve for training and for measuring: nothing is held out'
+        )
 
     def _cut(self, place: int, most: int) -> None:
         """Keep a random draw of ``most`` images of a part."""

@@ -1,4 +1,5 @@
 """From a checkpoint file to a model that can be looked at, with or without the config that it was trained by."""
+
 import copy
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -19,6 +20,7 @@ DECODERS = ('neck.', 'drawing_head.')  # what reconstructs, in any method
 
 class Source(NamedTuple):
     """A checkpoint and what is known of the model in it."""
+
     path: str
     checkpoint: Dict[str, Any]
     cfg: Dict[str, Any]  # at least cfg['model']['backbone']
@@ -40,6 +42,7 @@ def read_source(path: str, config: Optional[str] = None) -> Source:
     checkpoint = load_file(path)
     if config is not None:
         from ..engine.launch import load_config, set_up_scope
+
         cfg = load_config(config)
         set_up_scope(cfg)
         return Source(path, checkpoint, cfg._cfg_dict.to_dict(), config, True)
@@ -56,8 +59,12 @@ def stored_config(meta: Dict[str, Any], path: str) -> Optional[Dict[str, Any]]:
     """A training checkpoint's text, or what an exported encoder has in its metadata."""
     exported = meta.get('config')
     if isinstance(exported, dict) and isinstance(exported.get('backbone'), dict):
-        cfg = dict(model=dict(backbone=exported['backbone'], data_preprocessor={
-            key: exported[key] for key in ('mean', 'std') if key in exported}))
+        cfg = dict(
+            model=dict(
+                backbone=exported['backbone'],
+                data_preprocessor={key: exported[key] for key in ('mean', 'std') if key in exported},
+            )
+        )
     elif isinstance(meta.get('cfg_text'), str):
         try:
             cfg = parse_config_text(meta['cfg_text'])
@@ -95,6 +102,7 @@ def infer_model(state: Dict[str, Tensor]) -> Dict[str, Any]:
     Raises:
         ValueError: Another architecture.
     """
+
     def refuse(what: str) -> ValueError:
         return ValueError(f'there is no config in the checkpoint, and {what}: give the config with --config')
 
@@ -103,24 +111,37 @@ def infer_model(state: Dict[str, Tensor]) -> Dict[str, Any]:
     width, channels, *patch = state['backbone.patch_embed.proj.weight'].shape
     depth, prefix = _depth(state, 'backbone.blocks.'), int('backbone.cls_token' in state)
     arch = next((name for name, sizes in ARCHITECTURES.items() if sizes[:2] == (width, depth)), None)
-    side = round((state['backbone.pos_embed'].shape[1] - prefix)**0.5)
+    side = round((state['backbone.pos_embed'].shape[1] - prefix) ** 0.5)
     if arch is None or side**2 + prefix != state['backbone.pos_embed'].shape[1] or channels != 3:
-        raise refuse(f'{depth} blocks of width {width} with {state["backbone.pos_embed"].shape[1]} positions for '
-                     f'images of {channels} channels are none of {", ".join(ARCHITECTURES)} for square RGB images')
-    model = dict(type='MAE', backbone=dict(
-        type='MaskedViT', arch=arch, img_size=[side * length for length in patch], patch_size=list(patch),
-        class_token=bool(prefix), final_norm='backbone.norm.weight' in state))
+        raise refuse(
+            f'{depth} blocks of width {width} with {state["backbone.pos_embed"].shape[1]} positions for '
+            f'images of {channels} channels are none of {", ".join(ARCHITECTURES)} for square RGB images'
+        )
+    model = dict(
+        type='MAE',
+        backbone=dict(
+            type='MaskedViT',
+            arch=arch,
+            img_size=[side * length for length in patch],
+            patch_size=list(patch),
+            class_token=bool(prefix),
+            final_norm='backbone.norm.weight' in state,
+        ),
+    )
     if 'neck.decoder_embed.weight' in state:
         decoder_width = len(state['neck.decoder_embed.weight'])
         if decoder_width != 512:
             raise refuse(f'a decoder of width {decoder_width} has an unknown number of heads')
-        model.update(neck=dict(type='MAEDecoder', embed_dim=512, depth=_depth(state, 'neck.decoder_blocks.'),
-                               num_heads=16), target=dict(type='PixelTarget'), head=dict(type='ReconstructionHead'))
+        model.update(
+            neck=dict(type='MAEDecoder', embed_dim=512, depth=_depth(state, 'neck.decoder_blocks.'), num_heads=16),
+            target=dict(type='PixelTarget'),
+            head=dict(type='ReconstructionHead'),
+        )
     return model
 
 
 def _depth(state: Dict[str, Tensor], prefix: str) -> int:
-    return 1 + max((int(key[len(prefix):].split('.')[0]) for key in state if key.startswith(prefix)), default=-1)
+    return 1 + max((int(key[len(prefix) :].split('.')[0]) for key in state if key.startswith(prefix)), default=-1)
 
 
 def load_algorithm(source: Source, **overrides: Any) -> nn.Module:
@@ -137,11 +158,14 @@ def load_algorithm(source: Source, **overrides: Any) -> nn.Module:
     """
     state = to_mmmim(source.checkpoint) if detect_scheme(source.checkpoint) else unwrap(source.checkpoint)
     if not any(key.startswith(DECODERS) for key in state):
-        raise ValueError(f'{source.path} has no decoder, and without one nothing can be reconstructed: give a '
-                         'checkpoint of a whole pre-training run (epoch_N.pth), not an encoder alone')
+        raise ValueError(
+            f'{source.path} has no decoder, and without one nothing can be reconstructed: give a '
+            'checkpoint of a whole pre-training run (epoch_N.pth), not an encoder alone'
+        )
     if all(source.cfg['model'].get(part.rstrip('.')) is None for part in DECODERS):
-        raise ValueError(f'the model of {source.origin} has no decoder: give the config of the pre-training run with '
-                         '--config')
+        raise ValueError(
+            f'the model of {source.origin} has no decoder: give the config of the pre-training run with --config'
+        )
     cfg = {**_buildable(source.cfg['model'], source), **overrides}
     model = MODELS.build(cfg)
     if not hasattr(model, 'predict') or not hasattr(model, 'masking'):
@@ -158,9 +182,11 @@ def _load_rest(model: nn.Module, state: Dict[str, Tensor], path: str) -> None:
     absent = [key for key in own if key not in fitting and key.startswith((*DECODERS, 'generator.', 'target.'))]
     if absent:
         shapes = [f'{key} {list(own[key].shape)} against {list(state[key].shape)}' for key in absent if key in state]
-        raise ValueError(f'{path} does not hold this decoder; {len(absent)} parameters do not fit (config against '
-                         f'file): {"; ".join(shapes[:3] or absent[:3])}. Give the config that it was trained by with '
-                         '--config')
+        raise ValueError(
+            f'{path} does not hold this decoder; {len(absent)} parameters do not fit (config against '
+            f'file): {"; ".join(shapes[:3] or absent[:3])}. Give the config that it was trained by with '
+            '--config'
+        )
     model.load_state_dict(fitting, strict=False)
 
 
@@ -182,8 +208,11 @@ def load_backbone(source: Source, img_size: Optional[Size] = None) -> Tuple[nn.M
     backbone = MODELS.build(cfg)
     fill_encoder(backbone, source.checkpoint, logger='silent')
     given = model.get('data_preprocessor') or source.cfg.get('data_preprocessor') or {}
-    preprocessor = MODELS.build(dict(type='mmmim.MIMDataPreprocessor', mean=given.get('mean', IMAGENET_MEAN),
-                                     std=given.get('std', IMAGENET_STD)))
+    preprocessor = MODELS.build(
+        dict(
+            type='mmmim.MIMDataPreprocessor', mean=given.get('mean', IMAGENET_MEAN), std=given.get('std', IMAGENET_STD)
+        )
+    )
     return backbone.eval(), preprocessor
 
 
@@ -206,8 +235,13 @@ def build_pipeline(source: Source, img_size: Size, channels: int) -> List[Any]:
     except (ConfigTextError, TypeError, ValueError):
         usable = False
     if not usable:
-        pipeline = [dict(type='LoadImage', channels=channels), dict(type='CenterCrop', size=list(to_2tuple(img_size))),
-                    dict(type='PackImage')]
+        pipeline = [
+            dict(type='LoadImage', channels=channels),
+            dict(type='CenterCrop', size=list(to_2tuple(img_size))),
+            dict(type='PackImage'),
+        ]
     # by their full names: in another toolbox's scope theirs would be found first
-    return [TRANSFORMS.build({**transform, 'type': f"mmmim.{transform['type'].removeprefix('mmmim.')}"})
-            for transform in pipeline]
+    return [
+        TRANSFORMS.build({**transform, 'type': f'mmmim.{transform["type"].removeprefix("mmmim.")}'})
+        for transform in pipeline
+    ]

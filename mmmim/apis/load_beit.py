@@ -1,4 +1,5 @@
 """A ViT with relative positions, BEiT's or SimMIM's, as timm's ``Beit``."""
+
 from typing import Dict, Optional
 
 from timm.layers.patch_embed import resample_patch_embed
@@ -12,8 +13,15 @@ from ..translate import EncoderMismatchError, resize_pos_embed
 State = Dict[str, Tensor]
 
 
-def build_beit(encoder: State, others: State, img_size: Optional[Size], patch_size: Optional[Size],
-               known_size: Optional[Size], pool: str, path: str) -> nn.Module:
+def build_beit(
+    encoder: State,
+    others: State,
+    img_size: Optional[Size],
+    patch_size: Optional[Size],
+    known_size: Optional[Size],
+    pool: str,
+    path: str,
+) -> nn.Module:
     """A module for the parameters of an encoder, which are brought to its sizes in place; it is not filled yet.
 
     Args:
@@ -31,24 +39,37 @@ def build_beit(encoder: State, others: State, img_size: Optional[Size], patch_si
     file_patch = tuple(kernel.shape[2:])
     stored = grid_size(known_size, file_patch) if known_size is not None else table_grid(table)
     if stored is None or len(table) != (2 * stored[0] - 1) * (2 * stored[1] - 1) + 3:
-        raise EncoderMismatchError(f'{path}: its tables of relative positions have {len(table)} rows, which fit no '
-                                   'square map with a class token, and no config in the file tells the map')
+        raise EncoderMismatchError(
+            f'{path}: its tables of relative positions have {len(table)} rows, which fit no '
+            'square map with a class token, and no config in the file tells the map'
+        )
     patch = to_2tuple(patch_size) if patch_size is not None else file_patch
     size = to_2tuple(img_size) if img_size is not None else tuple(n * side for n, side in zip(stored, file_patch))
     grid = grid_size(size, patch)
     if grid != stored and stored[0] != stored[1]:
-        raise EncoderMismatchError(f'{path}: tables of relative positions are resized from square maps only, and '
-                                   f'these are for {stored[0]} x {stored[1]} patches: leave img_size out')
+        raise EncoderMismatchError(
+            f'{path}: tables of relative positions are resized from square maps only, and '
+            f'these are for {stored[0]} x {stored[1]} patches: leave img_size out'
+        )
     pooled = 'norm.weight' not in encoder
     if pooled:
         encoder.update({key: value.float() for key, value in others.items() if key.startswith('fc_norm.')})
     model = Beit(
-        size, patch, kernel.shape[1], num_classes=0, global_pool='avg' if pooled else '', embed_dim=kernel.shape[0],
+        size,
+        patch,
+        kernel.shape[1],
+        num_classes=0,
+        global_pool='avg' if pooled else '',
+        embed_dim=kernel.shape[0],
         depth=1 + max(int(key.split('.')[1]) for key in encoder if key.startswith('blocks.')),
-        num_heads=table.shape[1], qkv_bias='blocks.0.attn.q_bias' in encoder,
+        num_heads=table.shape[1],
+        qkv_bias='blocks.0.attn.q_bias' in encoder,
         mlp_ratio=encoder['blocks.0.mlp.fc1.weight'].shape[0] / kernel.shape[0],
-        init_values=1.0 if 'blocks.0.gamma_1' in encoder else None, use_abs_pos_emb='pos_embed' in encoder,
-        use_rel_pos_bias=f'blocks.0.attn.{TABLE}' in encoder, use_shared_rel_pos_bias=SHARED in encoder)
+        init_values=1.0 if 'blocks.0.gamma_1' in encoder else None,
+        use_abs_pos_emb='pos_embed' in encoder,
+        use_rel_pos_bias=f'blocks.0.attn.{TABLE}' in encoder,
+        use_shared_rel_pos_bias=SHARED in encoder,
+    )
     if pooled and 'fc_norm.weight' not in encoder:
         model.fc_norm = nn.Identity()
     fit_tables(encoder, model.state_dict(), grid)

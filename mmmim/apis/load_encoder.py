@@ -1,4 +1,5 @@
 """From any checkpoint to a module of timm's own, ready to compute features."""
+
 import json
 import os
 from functools import partial
@@ -26,8 +27,15 @@ State = Dict[str, Tensor]
 POOLS = ('avg', 'token', '')
 
 
-def load_encoder(path: str, *, img_size: Optional[Size] = None, patch_size: Optional[Size] = None,
-                 num_heads: Optional[int] = None, pool: str = 'avg', prefix: str = 'backbone.') -> nn.Module:
+def load_encoder(
+    path: str,
+    *,
+    img_size: Optional[Size] = None,
+    patch_size: Optional[Size] = None,
+    num_heads: Optional[int] = None,
+    pool: str = 'avg',
+    prefix: str = 'backbone.',
+) -> nn.Module:
     """Load the encoder of a checkpoint as a timm ``VisionTransformer`` in evaluation mode.
 
     The file may be a training checkpoint or an exported encoder of this project, or one of the other projects that
@@ -70,8 +78,12 @@ def load_encoder(path: str, *, img_size: Optional[Size] = None, patch_size: Opti
         options = _describe_vit(encoder, others, hub, path)
         stored = _stored_grid(encoder, options, config, img_size, path)
         grid, patch = _fit(encoder, options, stored, img_size, patch_size, scheme, path)
-        model = _build_vit(encoder, others, dict(
-            options, img_size=(grid[0] * patch[0], grid[1] * patch[1]), patch_size=patch, global_pool=pool), path)
+        model = _build_vit(
+            encoder,
+            others,
+            dict(options, img_size=(grid[0] * patch[0], grid[1] * patch[1]), patch_size=patch, global_pool=pool),
+            path,
+        )
     _set_data_config(model, config)
     return model.eval()
 
@@ -89,8 +101,10 @@ def encoder_config(checkpoint: Any, path: str) -> Optional[Dict[str, Any]]:
     if cfg is None:
         return None
     preprocessor = cfg['model'].get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    return dict(backbone=cfg['model']['backbone'], **{key: preprocessor[key] for key in ('mean', 'std')
-                                                      if preprocessor.get(key) is not None})
+    return dict(
+        backbone=cfg['model']['backbone'],
+        **{key: preprocessor[key] for key in ('mean', 'std') if preprocessor.get(key) is not None},
+    )
 
 
 def _own_heads(config: Dict[str, Any]) -> Dict[str, Any]:
@@ -115,27 +129,38 @@ def _describe_vit(encoder: State, others: State, known: Dict[str, Any], path: st
     relative = [key for key in encoder if 'relative_position' in key]
     if relative or kernel is None or kernel.ndim != 4 or 'blocks.0.mlp.fc1.weight' not in encoder:
         reason = f'has relative positions ({relative[0]})' if relative else 'is none'
-        raise EncoderMismatchError(f"{path}: timm's VisionTransformer is what is loaded, and the encoder in this file "
-                                   f'{reason}')
+        raise EncoderMismatchError(
+            f"{path}: timm's VisionTransformer is what is loaded, and the encoder in this file {reason}"
+        )
     width = kernel.shape[0]
     heads = known.get('num_heads') or {sizes[0]: sizes[2] for sizes in ARCHITECTURES.values()}.get(width)
     if heads is None or width % heads:
-        raise ValueError(f'{path}: a file does not say its number of attention heads, and {width} is the width of none '
-                         f'of {", ".join(ARCHITECTURES)}: give num_heads=N (a divisor of {width})')
+        raise ValueError(
+            f'{path}: a file does not say its number of attention heads, and {width} is the width of none '
+            f'of {", ".join(ARCHITECTURES)}: give num_heads=N (a divisor of {width})'
+        )
     return dict(
-        in_chans=kernel.shape[1], embed_dim=width, num_heads=heads, num_classes=0,
+        in_chans=kernel.shape[1],
+        embed_dim=width,
+        num_heads=heads,
+        num_classes=0,
         depth=1 + max(int(key.split('.')[1]) for key in encoder if key.startswith('blocks.')),
         mlp_ratio=encoder['blocks.0.mlp.fc1.weight'].shape[0] / width,
-        qkv_bias='blocks.0.attn.qkv.bias' in encoder, qk_norm='blocks.0.attn.q_norm.weight' in encoder,
-        init_values=1.0 if 'blocks.0.ls1.gamma' in encoder else None, class_token='cls_token' in encoder,
+        qkv_bias='blocks.0.attn.qkv.bias' in encoder,
+        qk_norm='blocks.0.attn.q_norm.weight' in encoder,
+        init_values=1.0 if 'blocks.0.ls1.gamma' in encoder else None,
+        class_token='cls_token' in encoder,
         reg_tokens=encoder['reg_token'].shape[1] if 'reg_token' in encoder else 0,
-        pre_norm='norm_pre.weight' in encoder, final_norm='norm.weight' in encoder or 'fc_norm.weight' in others,
+        pre_norm='norm_pre.weight' in encoder,
+        final_norm='norm.weight' in encoder or 'fc_norm.weight' in others,
         fc_norm='fc_norm.weight' in others and 'norm.weight' not in encoder,
-        norm_layer=partial(nn.LayerNorm, eps=known.get('eps', 1e-6)))
+        norm_layer=partial(nn.LayerNorm, eps=known.get('eps', 1e-6)),
+    )
 
 
-def _stored_grid(encoder: State, options: Dict[str, Any], config: Dict[str, Any], img_size: Optional[Size],
-                 path: str) -> Optional[Tuple[int, int]]:
+def _stored_grid(
+    encoder: State, options: Dict[str, Any], config: Dict[str, Any], img_size: Optional[Size], path: str
+) -> Optional[Tuple[int, int]]:
     """The grid of the file's own positions, None when nothing tells it; sets ``no_embed_class`` in ``options``.
 
     The config in the file tells, or the values of a fixed sine-cosine table; or else the grid is square, or else that
@@ -150,14 +175,23 @@ def _stored_grid(encoder: State, options: Dict[str, Any], config: Dict[str, Any]
     wanted = tuple(side // length for side, length in zip(to_2tuple(img_size), patch)) if img_size is not None else None
     found = find_grid(table, (prefix, 0), stated=known) or find_grid(table, (prefix, 0), wanted)
     if found is None:
-        raise ValueError(f'{path}: its {table.shape[1] - prefix} positions are no square grid, and no config in the '
-                         'file tells the sides: give the img_size of pre-training')
+        raise ValueError(
+            f'{path}: its {table.shape[1] - prefix} positions are no square grid, and no config in the '
+            'file tells the sides: give the img_size of pre-training'
+        )
     options['no_embed_class'] = found.prefix < prefix
     return found.grid
 
 
-def _fit(encoder: State, options: Dict[str, Any], stored: Optional[Tuple[int, int]], img_size: Optional[Size],
-         patch_size: Optional[Size], scheme: Optional[str], path: str) -> Tuple[Tuple[int, int], Tuple[int, int]]:
+def _fit(
+    encoder: State,
+    options: Dict[str, Any],
+    stored: Optional[Tuple[int, int]],
+    img_size: Optional[Size],
+    patch_size: Optional[Size],
+    scheme: Optional[str],
+    path: str,
+) -> Tuple[Tuple[int, int], Tuple[int, int]]:
     """Bring positions and projection to the wanted sizes, in place; returns grid and patch size."""
     file_patch = tuple(encoder['patch_embed.proj.weight'].shape[2:])
     patch = to_2tuple(patch_size) if patch_size is not None else file_patch
@@ -191,18 +225,28 @@ def _build_swin(encoder: State, img_size: Optional[Size], path: str) -> nn.Modul
     stages = 1 + max(int(key.split('.')[1]) for key in encoder if key.startswith('layers.'))
     tables = [encoder.get(table.format(stage)) for stage in range(stages)]
     if 'absolute_pos_embed' in encoder or any(one is None for one in tables):
-        raise EncoderMismatchError(f"{path}: timm's SwinTransformer, the first version, is what is loaded; the encoder "
-                                   'in this file has other positions')
+        raise EncoderMismatchError(
+            f"{path}: timm's SwinTransformer, the first version, is what is loaded; the encoder "
+            'in this file has other positions'
+        )
     kernel = encoder['patch_embed.proj.weight']
-    window = round((len(tables[0])**0.5 + 1) / 2)
-    depths = [len({key.split('.')[3] for key in encoder if key.startswith(f'layers.{stage}.blocks.')})
-              for stage in range(stages)]
-    default = window * kernel.shape[-1] * 2**(stages - 1)  # one window in the last stage
+    window = round((len(tables[0]) ** 0.5 + 1) / 2)
+    depths = [
+        len({key.split('.')[3] for key in encoder if key.startswith(f'layers.{stage}.blocks.')})
+        for stage in range(stages)
+    ]
+    default = window * kernel.shape[-1] * 2 ** (stages - 1)  # one window in the last stage
     model = SwinTransformer(
-        img_size=to_2tuple(img_size if img_size is not None else default), patch_size=kernel.shape[-1], num_classes=0,
-        in_chans=kernel.shape[1], embed_dim=kernel.shape[0], depths=depths, window_size=window,
+        img_size=to_2tuple(img_size if img_size is not None else default),
+        patch_size=kernel.shape[-1],
+        num_classes=0,
+        in_chans=kernel.shape[1],
+        embed_dim=kernel.shape[0],
+        depths=depths,
+        window_size=window,
         num_heads=[one.shape[1] for one in tables],
-        mlp_ratio=encoder['layers.0.blocks.0.mlp.fc1.weight'].shape[0] / kernel.shape[0])
+        mlp_ratio=encoder['layers.0.blocks.0.mlp.fc1.weight'].shape[0] / kernel.shape[0],
+    )
     return _assign(model, encoder, path)
 
 
@@ -220,6 +264,11 @@ def _set_data_config(model: nn.Module, config: Dict[str, Any]) -> None:
     height, width = to_2tuple(model.patch_embed.img_size)
     mean, std = config.get('mean', IMAGENET_MEAN), config.get('std', IMAGENET_STD)
     model.pretrained_cfg = dict(
-        input_size=(model.patch_embed.proj.in_channels, height, width), fixed_input_size=True, num_classes=0,
-        mean=tuple(value / 255 for value in mean), std=tuple(value / 255 for value in std),
-        interpolation='bicubic', crop_pct=0.875)
+        input_size=(model.patch_embed.proj.in_channels, height, width),
+        fixed_input_size=True,
+        num_classes=0,
+        mean=tuple(value / 255 for value in mean),
+        std=tuple(value / 255 for value in std),
+        interpolation='bicubic',
+        crop_pct=0.875,
+    )

@@ -2,6 +2,7 @@
 
 A checkout's folder ``X`` is installed as ``mmmim_X`` beside ``mmmim`` (setup.py).
 """
+
 from pathlib import Path
 
 # a file that tells the folder from another project's of the same name
@@ -31,5 +32,7 @@ def _folder(name: str) -> Path:
     for folder in (beside / f'mmmim_{name}', beside / name):
         if (folder / _MARKS[name]).is_file():
             return folder
-    raise FileNotFoundError(f'there is no folder {name}/ or mmmim_{name}/ in {beside}: this copy of mmmim is '
-                            'incomplete; install it again from a checkout (pip install -e PATH/TO/CHECKOUT)')
+    raise FileNotFoundError(
+        f'there is no folder {name}/ or mmmim_{name}/ in {beside}: this copy of mmmim is '
+        'incomplete; install it again from a checkout (pip install -e PATH/TO/CHECKOUT)'
+    )

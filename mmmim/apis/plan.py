@@ -1,4 +1,5 @@
 """From a folder of images to a config file that a person can read, edit and run again."""
+
 import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -27,6 +28,7 @@ MEASUREMENTS, PICTURES = 5, 5
 
 class Choice(NamedTuple):
     """A value in the config, and why it is that."""
+
     value: Any
     reason: str
 
@@ -42,8 +44,15 @@ def methods() -> List[str]:
     return sorted(path.stem for path in (configs_folder() / 'quickstart').glob('*.py'))
 
 
-def plan(split: FolderSplit, out: str, method: str = 'mae', model: str = 'vit-tiny', image_size: Optional[int] = None,
-         epochs: Optional[int] = None, batch_size: Optional[int] = None) -> Dict[str, Choice]:
+def plan(
+    split: FolderSplit,
+    out: str,
+    method: str = 'mae',
+    model: str = 'vit-tiny',
+    image_size: Optional[int] = None,
+    epochs: Optional[int] = None,
+    batch_size: Optional[int] = None,
+) -> Dict[str, Choice]:
     """Choose what a config needs to know, from the data and the machine.
 
     Args:
@@ -85,9 +94,15 @@ def plan(split: FolderSplit, out: str, method: str = 'mae', model: str = 'vit-ti
     workers = Choice(max(1, min(usable_cores(), 16)), f'{usable_cores()} cores')
     return {
         'data_root': Choice(split.folder, f'{count} images to train on; {split.note}'),
-        **{f'model.{part}.{key}': choice for part in encoders for key, choice in dict(
-            arch=Choice(arch, model), img_size=size,
-            patch_size=Choice(patch, f'a grid of {size.value // patch} x {size.value // patch} patches')).items()},
+        **{
+            f'model.{part}.{key}': choice
+            for part in encoders
+            for key, choice in dict(
+                arch=Choice(arch, model),
+                img_size=size,
+                patch_size=Choice(patch, f'a grid of {size.value // patch} x {size.value // patch} patches'),
+            ).items()
+        },
         **{f'model.neck.{key}': Choice(value, f'decoder of {model}') for key, value in neck.items()},
         'total_batch_size': batch,
         'max_epochs': epochs,
@@ -96,15 +111,17 @@ def plan(split: FolderSplit, out: str, method: str = 'mae', model: str = 'vit-ti
         'test_dataloader.num_workers': workers,
         'default_hooks.checkpoint.interval': Choice(max(1, epochs.value // 4), 'epochs; one a minute besides'),
         'default_hooks.logger.interval': Choice(max(1, min(15, steps)), 'iterations'),
-        **_data(split, out, size.value, epochs.value, method)}
+        **_data(split, out, size.value, epochs.value, method),
+    }
 
 
 def patch_for(size: int) -> int:
     """The patch that makes a grid of about 11 x 11 patches: 16 at 224 px, 8 at 96 px, 4 at 32 px."""
     fitting = [patch for patch in range(4, size // 4 + 1) if size % patch == 0]
     if not fitting:
-        raise ValueError(f'image_size={size} has no fitting patch: use a multiple of 8, such as '
-                         f'{max(32, round(size / 32) * 32)}')
+        raise ValueError(
+            f'image_size={size} has no fitting patch: use a multiple of 8, such as {max(32, round(size / 32) * 32)}'
+        )
     return min(fitting, key=lambda patch: abs(np.log(size / patch / 11)))
 
 
@@ -127,7 +144,7 @@ def _image_size(split: FolderSplit, gpu: bool) -> Choice:
     side = int(np.median(sides))
     largest = 224 if gpu else 96
     size = max([32] + [s for s in (32, 64, 96, 128, 224) if s <= min(side, largest)])
-    why = f"half of the images have a short side of {side} px or more"
+    why = f'half of the images have a short side of {side} px or more'
     return Choice(size, why + ('' if gpu or side <= largest else '; without a GPU larger ones take too long'))
 
 
@@ -143,8 +160,11 @@ def _epochs(count: int, gpu: bool) -> Choice:
     epochs = max(1, min(round(views / count), MOST_EPOCHS))
     if epochs == MOST_EPOCHS:
         return Choice(epochs, 'so few images are soon known by heart')
-    return Choice(epochs, f'{epochs * count:,} looks at images in all: some minutes of vit-tiny on '
-                          f'{"a GPU" if gpu else "two cores"}; more epochs give better features')
+    return Choice(
+        epochs,
+        f'{epochs * count:,} looks at images in all: some minutes of vit-tiny on '
+        f'{"a GPU" if gpu else "two cores"}; more epochs give better features',
+    )
 
 
 def _warmup(epochs: int, steps: int) -> Choice:
@@ -170,8 +190,10 @@ def _data(split: FolderSplit, out: str, size: int, epochs: int, method: str) -> 
     for hook in filter(lambda hook: 'interval' in hook, hooks):
         hook['interval'] = max(1, epochs // (MEASUREMENTS if hook['type'] == 'KNNHook' else PICTURES))
     if split.labelled:
-        sets = {name: dict(type='ImageFolder', pipeline=Name('test_pipeline'), **part)
-                for name, part in zip(('bank', 'query'), parts)}
+        sets = {
+            name: dict(type='ImageFolder', pipeline=Name('test_pipeline'), **part)
+            for name, part in zip(('bank', 'query'), parts)
+        }
         share = round(min(1.0, LARGEST_BANK / len(split.files[0])), 6)
         result['feature_eval'] = Choice(dict(sets, bank_share=share), f'{len(split.classes)} class folders')
         named = {name: Name(f"feature_eval['{name}']") for name in sets}

@@ -1,4 +1,5 @@
 """Pre-training by one call, for people who have never seen a config."""
+
 import json
 import logging
 import os
@@ -25,6 +26,7 @@ class Pretrained(NamedTuple):
 
     ``encoder`` has timm's parameter names; ``report`` is a page for a browser.
     """
+
     work_dir: str
     config: str
     checkpoint: str
@@ -32,8 +34,15 @@ class Pretrained(NamedTuple):
     report: Optional[str]
 
 
-def pretrain(data: str, out: str, method: str = 'mae', model: str = 'vit-tiny', image_size: Optional[int] = None,
-             epochs: Optional[int] = None, **overrides: Any) -> Pretrained:
+def pretrain(
+    data: str,
+    out: str,
+    method: str = 'mae',
+    model: str = 'vit-tiny',
+    image_size: Optional[int] = None,
+    epochs: Optional[int] = None,
+    **overrides: Any,
+) -> Pretrained:
     """Pre-train on a folder of images; labels are not needed.
 
     Builds a config file, ``out/pretrain.py``, says what it chose and why, and runs that config as ``tools/train.py``
@@ -69,8 +78,15 @@ def pretrain(data: str, out: str, method: str = 'mae', model: str = 'vit-tiny', 
     return _result(config, out)
 
 
-def write_config(data: str, out: str, method: str = 'mae', model: str = 'vit-tiny', image_size: Optional[int] = None,
-                 epochs: Optional[int] = None, overrides: Optional[Dict[str, Any]] = None) -> str:
+def write_config(
+    data: str,
+    out: str,
+    method: str = 'mae',
+    model: str = 'vit-tiny',
+    image_size: Optional[int] = None,
+    epochs: Optional[int] = None,
+    overrides: Optional[Dict[str, Any]] = None,
+) -> str:
     """Write ``out/pretrain.py``, print its choices with their reasons, and return its path.
 
     Raises:
@@ -83,13 +99,19 @@ def write_config(data: str, out: str, method: str = 'mae', model: str = 'vit-tin
     # other choices follow from these two
     epochs, batch = overrides.pop('max_epochs', epochs), overrides.pop('total_batch_size', None)
     choices = merge_overrides(plan(split, out, method, model, image_size, epochs, batch), overrides, method)
-    text = config_text(choices, method, train_command(path, out, _from_checkout),
-                       f'Pre-training ({method}, {model}) on {split.folder}.')
+    text = config_text(
+        choices,
+        method,
+        train_command(path, out, _from_checkout),
+        f'Pre-training ({method}, {model}) on {split.folder}.',
+    )
     command = train_command(path, out, relative_to_here, _python())
     if osp.exists(path) and open(path, encoding='utf-8').read() != text:
-        raise ValueError(f'{path} says something else than this call would write: other settings, other images, or it '
-                         f'was edited. To run it as it is: {command}. To start anew: another folder for the results, '
-                         'or remove this one')
+        raise ValueError(
+            f'{path} says something else than this call would write: other settings, other images, or it '
+            f'was edited. To run it as it is: {command}. To start anew: another folder for the results, '
+            'or remove this one'
+        )
     write_if_changed(path, text)
     for line in describe(choices):
         print(line)
@@ -183,6 +205,7 @@ def _visible_progress() -> Iterator[None]:
 
 def _result(config: str, out: str) -> Pretrained:
     from ..visualization.report_page import write_report
+
     encoder = osp.join(out, 'encoder.safetensors')
     report = write_report([out], osp.join(out, 'report.html'))
     print(f'report: {relative_to_here(report)}')

@@ -1,4 +1,5 @@
 """Runs that a tool starts, and finds again when it is called once more."""
+
 import difflib
 import json
 import os
@@ -68,14 +69,19 @@ def claim(work_dir: str, start: str, option: str) -> bool:
     if old == new:
         return False
     told = f'what is not known (there is no {STARTED})' if not before else then
-    raise ValueError(f'{work_dir} holds a run that was started with\n  {told}\nThis call would start it with\n  {now}\n'
-                     f'{_edited(old, new) if then == now else ""}To keep both, give another folder ({option}); to '
-                     'start this one anew, remove its folder')
+    raise ValueError(
+        f'{work_dir} holds a run that was started with\n  {told}\nThis call would start it with\n  {now}\n'
+        f'{_edited(old, new) if then == now else ""}To keep both, give another folder ({option}); to '
+        'start this one anew, remove its folder'
+    )
 
 
 def _edited(old: str, new: str) -> str:
-    lines = [line for line in difflib.unified_diff(old.splitlines(), new.splitlines(), n=0, lineterm='')
-             if line[:1] in '+-' and line[:3] not in ('+++', '---')]
+    lines = [
+        line
+        for line in difflib.unified_diff(old.splitlines(), new.splitlines(), n=0, lineterm='')
+        if line[:1] in '+-' and line[:3] not in ('+++', '---')
+    ]
     return '\n  '.join(['The config was edited between them (- then, + now):', *lines[:MOST_LINES]]) + '\n'
 
 
@@ -92,6 +98,8 @@ def last_measured(work_dir: str, name: str) -> Optional[float]:
 
 def not_measured(work_dir: str, name: str) -> str:
     """The message for a run that trained to its end without a measurement there."""
-    return (f'{work_dir}: there is no {name} of the last iteration. Either its config has no val_dataloader and '
-            'val_evaluator, or it was stopped while it measured: then remove the folder, and the same command trains '
-            'it again')
+    return (
+        f'{work_dir}: there is no {name} of the last iteration. Either its config has no val_dataloader and '
+        'val_evaluator, or it was stopped while it measured: then remove the folder, and the same command trains '
+        'it again'
+    )

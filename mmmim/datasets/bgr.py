@@ -1,4 +1,5 @@
 """Transforms of other libraries on the channel order that they expect."""
+
 from typing import Dict, Sequence
 
 import numpy as np

@@ -1,4 +1,5 @@
 """CIFAR-10 from class folders or from an archive of them, decoded once."""
+
 import hashlib
 import io
 import json
@@ -75,8 +76,10 @@ class CIFAR10(RetryingDataset):
         self._images, index = _prepared(self.source, self.split)
         self._metainfo.setdefault('classes', tuple(index['classes']))
         joint = '::' if self.source.is_file() else '/'
-        return [dict(img_path=f'{self.source}{joint}{name}', gt_label=label, row=row)
-                for row, (name, label) in enumerate(zip(index['names'], index['labels']))]
+        return [
+            dict(img_path=f'{self.source}{joint}{name}', gt_label=label, row=row)
+            for row, (name, label) in enumerate(zip(index['names'], index['labels']))
+        ]
 
     def get_data_info(self, idx: int) -> dict:
         """``img`` (``[32, 32, 3]`` uint8), ``img_path`` (name within the source), ``gt_label`` and ``sample_idx``."""
@@ -99,8 +102,10 @@ def find_source(data_root: str) -> Path:
         return path
     archives = sorted(name for name in os.listdir(path) if name.endswith(_ARCHIVES) and not name.startswith('.'))
     if len(archives) != 1:
-        raise FileNotFoundError(f'{data_root!r} holds neither train/<class>/* and val/<class>/* nor exactly one '
-                                f'archive of them ({", ".join(_ARCHIVES)}); archives found: {archives}')
+        raise FileNotFoundError(
+            f'{data_root!r} holds neither train/<class>/* and val/<class>/* nor exactly one '
+            f'archive of them ({", ".join(_ARCHIVES)}); archives found: {archives}'
+        )
     return path / archives[0]
 
 
@@ -112,8 +117,9 @@ def _prepared(source: Path, split: str) -> _Prepared:
         return cached
     prepared = _prepare(source)
     if split not in prepared:
-        raise ValueError(f'{source} has no images of the form [folder/]{split}/<class>/<name> '
-                         f'({", ".join(IMAGE_EXTENSIONS)})')
+        raise ValueError(
+            f'{source} has no images of the form [folder/]{split}/<class>/<name> ({", ".join(IMAGE_EXTENSIONS)})'
+        )
     for part, content in prepared.items():
         _write_cache(source, part, key, *content)
     return _read_cache(source, split, key) or prepared[split]
@@ -136,7 +142,7 @@ def _write_cache(source: Path, split: str, key: str, images: np.ndarray, index: 
         return
     write_to_first([place.with_suffix('.json')], lambda stream: stream.write(json.dumps(index).encode()))
     # those of earlier contents of the source
-    same = re.compile(re.escape(place.name[:-len(f'{key}.npy')]) + r'[0-9a-f]{12}\.(npy|json)')
+    same = re.compile(re.escape(place.name[: -len(f'{key}.npy')]) + r'[0-9a-f]{12}\.(npy|json)')
     for file in place.parent.iterdir():
         if same.fullmatch(file.name) and file.stem != place.stem:
             file.unlink(missing_ok=True)
@@ -154,8 +160,13 @@ def _key(source: Path) -> str:
 
 def _listed(source: Path) -> List[str]:
     """``split/class/name`` of every image in the class folders."""
-    return [f'{split}/{file}' for split in SPLITS if (source / split).is_dir()
-            for file in list_images(source / split, cache_from=sys.maxsize) if file.count('/') == 1]
+    return [
+        f'{split}/{file}'
+        for split in SPLITS
+        if (source / split).is_dir()
+        for file in list_images(source / split, cache_from=sys.maxsize)
+        if file.count('/') == 1
+    ]
 
 
 def _members(source: Path) -> Iterator[_Member]:
@@ -170,9 +181,14 @@ def _members(source: Path) -> Iterator[_Member]:
         with tarfile.open(source) as archive:
             for member in archive:
                 parts = member.name.split('/')
-                if (not member.isreg() or len(parts) < 3 or parts[-3] not in SPLITS or '..' in parts
-                        or any(part.startswith('.') for part in parts[-2:])
-                        or not parts[-1].lower().endswith(endings)):
+                if (
+                    not member.isreg()
+                    or len(parts) < 3
+                    or parts[-3] not in SPLITS
+                    or '..' in parts
+                    or any(part.startswith('.') for part in parts[-2:])
+                    or not parts[-1].lower().endswith(endings)
+                ):
                     continue
                 content = archive.extractfile(member).read() if member.size <= _MOST_BYTES else b''
                 yield _Member(parts[-3], parts[-2], member.name, content)
@@ -201,16 +217,22 @@ def _prepare(source: Path) -> Dict[str, Tuple[np.ndarray, Dict[str, list]]]:
                 unreadable.append(member.name)
                 continue
             if image.shape != (_SIDE, _SIDE, 3):
-                raise ValueError(f'{member.name} in {source} has {image.shape[1]} x {image.shape[0]} pixels; images of '
-                                 f'{_SIDE} x {_SIDE} are needed here (ImageFolder takes any size)')
+                raise ValueError(
+                    f'{member.name} in {source} has {image.shape[1]} x {image.shape[0]} pixels; images of '
+                    f'{_SIDE} x {_SIDE} are needed here (ImageFolder takes any size)'
+                )
             images[len(names)] = image
             names.append(member.name)
             labels.append(classes.index(member.class_name))
         if names:
-            prepared[split] = images[:len(names)], dict(names=names, labels=labels, classes=classes)
+            prepared[split] = images[: len(names)], dict(names=names, labels=labels, classes=classes)
     if unreadable:
-        print_log(f'{len(unreadable)} of {len(members)} images in {source} can not be read and are left out: '
-                  f'{", ".join(unreadable[:5])}', logger='current', level=logging.WARNING)
+        print_log(
+            f'{len(unreadable)} of {len(members)} images in {source} can not be read and are left out: '
+            f'{", ".join(unreadable[:5])}',
+            logger='current',
+            level=logging.WARNING,
+        )
     return prepared
 
 
@@ -219,6 +241,7 @@ def _decode(content: bytes) -> Optional[np.ndarray]:
     try:
         if _FRAME_HEADER in content:  # three times as fast for such small images, and the same pixels
             from torchvision.io import ImageReadMode, decode_jpeg
+
             encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
             return decode_jpeg(encoded, ImageReadMode.RGB).permute(1, 2, 0).numpy()
     except (ImportError, RuntimeError):  # a torchvision without its decoder, or a damaged file

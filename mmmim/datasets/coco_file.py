@@ -3,6 +3,7 @@
 mmdet drops what it cannot use without a word, counts classes in the file's order whatever order they are asked for in,
 and fails on the rest in the middle of its code. Here each of these is one line.
 """
+
 import functools
 import json
 import os
@@ -10,8 +11,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-PARTS = dict(images=('id', 'file_name', 'width', 'height'), categories=('id', 'name'),
-             annotations=('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd', 'segmentation'))
+PARTS = dict(
+    images=('id', 'file_name', 'width', 'height'),
+    categories=('id', 'name'),
+    annotations=('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd', 'segmentation'),
+)
 
 
 class AnnotationError(RuntimeError):
@@ -30,6 +34,7 @@ class CocoSummary:
         annotated: Classes that occur, usably, in each image that has any.
         unusable: ``{reason: [number, ids of some]}`` of annotations that mmdet leaves out.
     """
+
     path: str
     classes: Tuple[str, ...]
     images: Dict[Any, Tuple[str, int, int]]
@@ -45,8 +50,10 @@ class CocoSummary:
         """A line about annotations that mmdet leaves out, if there are any."""
         if not self.unusable:
             return None
-        parts = [f'{number} {reason} (id {", ".join(map(str, ids))}{" ..." if number > len(ids) else ""})'
-                 for reason, (number, ids) in self.unusable.items()]
+        parts = [
+            f'{number} {reason} (id {", ".join(map(str, ids))}{" ..." if number > len(ids) else ""})'
+            for reason, (number, ids) in self.unusable.items()
+        ]
         return f'{self.path}: annotations that are left out: {"; ".join(parts)}'
 
 
@@ -59,8 +66,10 @@ def examine(path: str) -> CocoSummary:
     try:
         found = os.stat(path)
     except OSError as error:
-        raise AnnotationError(f'there is no file of annotations {path!r}: set data_root, or train_ann and val_ann '
-                              'where it has another name') from error
+        raise AnnotationError(
+            f'there is no file of annotations {path!r}: set data_root, or train_ann and val_ann '
+            'where it has another name'
+        ) from error
     return _examine(path, found.st_mtime_ns, found.st_size)
 
 
@@ -73,8 +82,11 @@ def _examine(path: str, *version: int) -> CocoSummary:
     twice = [name for name, number in Counter(names).items() if number > 1]
     if twice:
         raise AnnotationError(f'{path} has several categories named {twice[0]!r}: classes are told apart by their name')
-    summary = CocoSummary(path, tuple(names), {
-        image['id']: (image['file_name'], image['width'], image['height']) for image in content['images']})
+    summary = CocoSummary(
+        path,
+        tuple(names),
+        {image['id']: (image['file_name'], image['width'], image['height']) for image in content['images']},
+    )
     by_id = {category['id']: category['name'] for category in content['categories']}
     for annotation in content['annotations']:
         _count(summary, annotation, by_id)
@@ -89,8 +101,10 @@ def _read(path: str) -> dict:
         raise AnnotationError(f'{path} cannot be read as JSON: {error}') from error
     missing = [part for part in PARTS if not isinstance(content, dict) or not isinstance(content.get(part), list)]
     if missing:
-        raise AnnotationError(f"{path} has no list of {', '.join(missing)}: it has to be in COCO's format, an object "
-                              f'with lists of {", ".join(PARTS)}')
+        raise AnnotationError(
+            f"{path} has no list of {', '.join(missing)}: it has to be in COCO's format, an object "
+            f'with lists of {", ".join(PARTS)}'
+        )
     for part in ('images', 'categories'):
         if not content[part]:
             raise AnnotationError(f'{path} has no {part}: its list of them is empty')
@@ -102,11 +116,15 @@ def _check_entries(path: str, part: str, entries: List[Any], keys: Sequence[str]
     for number, entry in enumerate(entries):
         missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
         if missing == ['segmentation']:
-            raise AnnotationError(f'{path}: annotation {entry["id"]} has no `segmentation`: the mask head needs the '
-                                  'outline (polygons or run lengths) of every object')
+            raise AnnotationError(
+                f'{path}: annotation {entry["id"]} has no `segmentation`: the mask head needs the '
+                'outline (polygons or run lengths) of every object'
+            )
         if missing:
-            raise AnnotationError(f"{path}: number {number} of its {part} has no {', '.join(missing)}; COCO's format "
-                                  f'has {", ".join(keys)}')
+            raise AnnotationError(
+                f"{path}: number {number} of its {part} has no {', '.join(missing)}; COCO's format "
+                f'has {", ".join(keys)}'
+            )
     ids = Counter(entry['id'] for entry in entries)
     twice = [key for key, number in ids.items() if number > 1]
     if twice:
@@ -117,11 +135,15 @@ def _count(summary: CocoSummary, annotation: dict, names: Dict[Any, str]) -> Non
     """Add an annotation to the summary; mmdet's rules for what it leaves out (``CocoDataset.parse_data_info``)."""
     box, key = annotation['bbox'], annotation['id']
     if not (isinstance(box, list) and len(box) == 4 and all(isinstance(value, (int, float)) for value in box)):
-        raise AnnotationError(f'{summary.path}: the bbox of annotation {key} is {box!r}: it has to be [left, top, '
-                              'width, height] in pixels')
+        raise AnnotationError(
+            f'{summary.path}: the bbox of annotation {key} is {box!r}: it has to be [left, top, '
+            'width, height] in pixels'
+        )
     if annotation['category_id'] not in names:
-        raise AnnotationError(f'{summary.path}: annotation {key} has the category_id {annotation["category_id"]}, '
-                              f'which is none of the categories: {_some(names)}')
+        raise AnnotationError(
+            f'{summary.path}: annotation {key} has the category_id {annotation["category_id"]}, '
+            f'which is none of the categories: {_some(names)}'
+        )
     reason = _why_unusable(summary, annotation)
     if reason:
         entry = summary.unusable.setdefault(reason, [0, []])
@@ -157,16 +179,21 @@ def check_classes(summary: CocoSummary, classes: Sequence[str]) -> None:
     classes = list(classes)
     missing = [name for name in classes if name not in summary.classes]
     if missing:
-        raise AnnotationError(f'{summary.path} has no class {", ".join(map(repr, missing))}. Classes asked for: '
-                              f'{", ".join(classes)}. In the file: {", ".join(summary.classes)}')
+        raise AnnotationError(
+            f'{summary.path} has no class {", ".join(map(repr, missing))}. Classes asked for: '
+            f'{", ".join(classes)}. In the file: {", ".join(summary.classes)}'
+        )
     in_order = [name for name in summary.classes if name in classes]
     if in_order != classes:
-        raise AnnotationError(f'mmdet counts classes in the order of the file, {summary.path}: {", ".join(in_order)}; '
-                              f'asked for are {", ".join(classes)}: name them in the same order, in all files')
+        raise AnnotationError(
+            f'mmdet counts classes in the order of the file, {summary.path}: {", ".join(in_order)}; '
+            f'asked for are {", ".join(classes)}: name them in the same order, in all files'
+        )
     if not summary.count(classes):
         found = sum(number for number, _ in summary.unusable.values())
         small = summary.unusable.get('with a box of less than one pixel', [0])[0]
         raise AnnotationError(
-            f'{summary.path} has no annotation of the {len(classes)} classes that can be used' +
-            (f' ({summary.remark().partition(": ")[2]})' if found else f': {len(summary.images)} images, no objects') +
-            (". Boxes in COCO's format are in pixels, not shares of the image" if small == found > 0 else ''))
+            f'{summary.path} has no annotation of the {len(classes)} classes that can be used'
+            + (f' ({summary.remark().partition(": ")[2]})' if found else f': {len(summary.images)} images, no objects')
+            + (". Boxes in COCO's format are in pixels, not shares of the image" if small == found > 0 else '')
+        )

@@ -1,4 +1,5 @@
 """Putting samples together into a batch."""
+
 from typing import Dict, List, Sequence, Union
 
 import torch
@@ -36,7 +37,9 @@ def _stack(images: List[Tensor]) -> Tensor:
     first = images[0].shape
     for image in images:
         if image.shape != first:
-            raise ValueError(f'a batch needs images of one shape, but these have {list(first)} and {list(image.shape)} '
-                             '([C, H, W]). Put a crop of fixed size in the pipeline, such as RandomResizedCrop, '
-                             'CenterCrop or Resize.')
+            raise ValueError(
+                f'a batch needs images of one shape, but these have {list(first)} and {list(image.shape)} '
+                '([C, H, W]). Put a crop of fixed size in the pipeline, such as RandomResizedCrop, '
+                'CenterCrop or Resize.'
+            )
     return torch.stack(images)

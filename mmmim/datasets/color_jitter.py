@@ -1,4 +1,5 @@
 """Random colours of one image, in the loading workers."""
+
 import math
 from typing import Dict, Sequence, Union
 
@@ -22,9 +23,15 @@ class ColorJitter(BaseTransform):
         ValueError: for a range that makes no sense; when used, for images that don't have 3 channels.
     """
 
-    def __init__(self, brightness: Union[float, Sequence[float]] = 0, contrast: Union[float, Sequence[float]] = 0,
-                 saturation: Union[float, Sequence[float]] = 0, hue: Union[float, Sequence[float]] = 0):
+    def __init__(
+        self,
+        brightness: Union[float, Sequence[float]] = 0,
+        contrast: Union[float, Sequence[float]] = 0,
+        saturation: Union[float, Sequence[float]] = 0,
+        hue: Union[float, Sequence[float]] = 0,
+    ):
         import torchvision.transforms.v2  # noqa: F401  (here, because it takes a second; before workers are forked)
+
         self.ranges = {}  # of those that change anything
         for name, value in dict(brightness=brightness, contrast=contrast, saturation=saturation).items():
             self._add(name, value, center=1, low=0, high=math.inf)
@@ -43,10 +50,13 @@ class ColorJitter(BaseTransform):
     def transform(self, results: Dict) -> Dict:
         """Change ``img``."""
         from torchvision.transforms.v2 import functional
+
         image = current_image(results)
         if image.shape[2] != 3:
-            raise ValueError(f'ColorJitter is for images of 3 channels, but this one has {image.shape[2]}: take it out '
-                             'of the pipeline')
+            raise ValueError(
+                f'ColorJitter is for images of 3 channels, but this one has {image.shape[2]}: take it out '
+                'of the pipeline'
+            )
         image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         names = list(self.ranges)
         for place in np.random.permutation(len(names)):

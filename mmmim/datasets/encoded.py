@@ -1,4 +1,5 @@
 """JPEGs that are decoded on the device, in a batch, instead of in the loading workers."""
+
 import sys
 import warnings
 from dataclasses import dataclass, replace
@@ -76,9 +77,11 @@ class SampleWithoutPixels(dict):
         while frame and frame.f_locals.get('self', self) is self:  # up to a method of another object
             frame = frame.f_back
         name = type(frame.f_locals['self']).__name__ if frame else 'a transform'
-        raise ValueError(f"{name} needs pixels, which there are none of yet: LoadImage(decode='device') works with "
-                         "mmmim's crops, RandomFlip and PackImage, and with transforms that ask for the image by "
-                         "mmmim's current_image. Use LoadImage(decode='worker') in this pipeline")
+        raise ValueError(
+            f"{name} needs pixels, which there are none of yet: LoadImage(decode='device') works with "
+            "mmmim's crops, RandomFlip and PackImage, and with transforms that ask for the image by "
+            "mmmim's current_image. Use LoadImage(decode='worker') in this pipeline"
+        )
 
 
 class StandIn(NamedTuple):
@@ -88,8 +91,9 @@ class StandIn(NamedTuple):
     error: ImageReadError
 
 
-def decode_crops(crops: Sequence[Union[EncodedCrop, Tensor]],
-                 device: Union[str, torch.device]) -> Tuple[Tensor, Dict[int, StandIn]]:
+def decode_crops(
+    crops: Sequence[Union[EncodedCrop, Tensor]], device: Union[str, torch.device]
+) -> Tuple[Tensor, Dict[int, StandIn]]:
     """Decode a batch: on a GPU by nvJPEG, on the CPU by libjpeg-turbo, through torchvision.
 
     Images are decoded at their full size, as nvJPEG knows no other, then cut, resized with antialiasing and rounded.
@@ -123,8 +127,10 @@ def decode_crops(crops: Sequence[Union[EncodedCrop, Tensor]],
     shapes = sorted({tuple(image.shape[1:]) for image in made.values()})
     if len(shapes) > 1:
         raise ValueError(f'a batch needs crops of one size, but these are of {shapes} (height, width)')
-    stand_ins = {place: StandIn(min(made, key=lambda other: (other - place) % len(crops)), error)
-                 for place, error in errors.items()}
+    stand_ins = {
+        place: StandIn(min(made, key=lambda other: (other - place) % len(crops)), error)
+        for place, error in errors.items()
+    }
     batch = [made[stand_ins[place].place if place in stand_ins else place] for place in range(len(crops))]
     return torch.stack(batch), stand_ins
 
@@ -165,14 +171,16 @@ def _decode(files: Dict[str, EncodedCrop], device: torch.device) -> Dict[str, Op
         images = {}
         for path, crop in files.items():
             try:
-                images[path], = decode([crop.content])
+                (images[path],) = decode([crop.content])
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:  # without the path, so that it is said once for all files like it
                 if device.type == 'cuda':  # it may still be writing to memory that is free now
                     torch.cuda.synchronize(device)
-                warnings.warn(f'{device} does not decode some JPEGs, which is done on the CPU: '
-                              f'{str(error).splitlines()[0]}', stacklevel=2)
+                warnings.warn(
+                    f'{device} does not decode some JPEGs, which is done on the CPU: {str(error).splitlines()[0]}',
+                    stacklevel=2,
+                )
                 images[path] = None
         return images
 
@@ -180,10 +188,11 @@ def _decode(files: Dict[str, EncodedCrop], device: torch.device) -> Dict[str, Op
 def _cut(image: Tensor, crop: EncodedCrop) -> Tensor:
     """The crop ``[3, height, width]`` out of the image ``[3, H, W]``, in float32."""
     left, top, width, height = crop.box
-    part = image[:, top:top + height, left:left + width].float()
+    part = image[:, top : top + height, left : left + width].float()
     # to means of neighbouring pixels first, eight for each that is wanted: the edges of the box stay where they are
-    pooled = [8 * wanted if side > _LARGEST_REDUCTION * wanted else side
-              for side, wanted in zip((height, width), crop.size)]
+    pooled = [
+        8 * wanted if side > _LARGEST_REDUCTION * wanted else side for side, wanted in zip((height, width), crop.size)
+    ]
     if pooled != [height, width]:
         part = F.adaptive_avg_pool2d(part, pooled)
     if tuple(part.shape[1:]) != crop.size:

@@ -1,4 +1,5 @@
 """The images under a folder, with a cache for large folders, and the places where caches are written."""
+
 import hashlib
 import json
 import logging
@@ -135,8 +136,12 @@ def write_to_first(places: Iterable[Path], write: Callable[[BinaryIO], object]) 
         finally:
             with suppress(OSError):
                 temporary.unlink()  # gone already when all went well
-    print_log(f'No cache was written: none of {[str(place.parent) for place in places]} can be written. The next start '
-              'takes as long as this one.', logger='current', level=logging.WARNING)
+    print_log(
+        f'No cache was written: none of {[str(place.parent) for place in places]} can be written. The next start '
+        'takes as long as this one.',
+        logger='current',
+        level=logging.WARNING,
+    )
     return None
 
 

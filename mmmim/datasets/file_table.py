@@ -3,6 +3,7 @@
 A million strings or dictionaries take seconds to make, and again to serialise so that loading workers can share them.
 Arrays are read at once, and are shared as they are.
 """
+
 from bisect import bisect_right
 from typing import List, Optional, Sequence, Tuple, Union
 
@@ -51,7 +52,7 @@ class PathArray(Sequence):
             folder, slash, _ = self._encoded(start).partition(b'/')
             if slash:
                 prefix = folder + slash
-                after = bisect_right(range(start, len(self)), prefix, key=lambda i: self._encoded(i)[:len(prefix)])
+                after = bisect_right(range(start, len(self)), prefix, key=lambda i: self._encoded(i)[: len(prefix)])
                 runs.append((folder.decode(errors='surrogatepass'), after))
             else:
                 runs.append(('', 1))
@@ -60,7 +61,7 @@ class PathArray(Sequence):
 
     def _encoded(self, place: int) -> bytes:
         start = int(self._ends[place - 1]) + 1 if place else 0
-        return self._content[start:int(self._ends[place])].tobytes()
+        return self._content[start : int(self._ends[place])].tobytes()
 
 
 class FileTable(Sequence):

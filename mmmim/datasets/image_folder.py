@@ -1,4 +1,5 @@
 """A folder of images, with or without classes."""
+
 import os
 from collections import Counter
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
@@ -17,7 +18,8 @@ def check_data_root(data_root: str) -> str:
     if not data_root or not os.path.exists(path):
         raise FileNotFoundError(
             f'the data set {data_root!r} (seen from {os.getcwd()}) does not exist. Set dataset.data_root of the '
-            'dataloader in the config, or by --cfg-options train_dataloader.dataset.data_root=/path/to/images')
+            'dataloader in the config, or by --cfg-options train_dataloader.dataset.data_root=/path/to/images'
+        )
     return path
 
 
@@ -44,14 +46,23 @@ class ImageFolder(RetryingDataset):
         ValueError: if there are no images, or labels were asked for where there are none.
     """
 
-    def __init__(self, data_root: str, ann_file: str = '', with_label: Union[bool, str] = 'auto',
-                 extensions: Sequence[str] = IMAGE_EXTENSIONS, cache_from: int = 10_000, **kwargs):
+    def __init__(
+        self,
+        data_root: str,
+        ann_file: str = '',
+        with_label: Union[bool, str] = 'auto',
+        extensions: Sequence[str] = IMAGE_EXTENSIONS,
+        cache_from: int = 10_000,
+        **kwargs,
+    ):
         if with_label not in (True, False, 'auto'):
             raise ValueError(f"with_label is {with_label!r}; it can be True, False or 'auto'")
         data_root = check_data_root(data_root)
         if not os.path.isdir(data_root):
-            raise NotADirectoryError(f'data_root {data_root!r} is a file, but a folder of images is needed (a list of '
-                                     'images is given as ann_file)')
+            raise NotADirectoryError(
+                f'data_root {data_root!r} is a file, but a folder of images is needed (a list of '
+                'images is given as ann_file)'
+            )
         self.with_label = with_label
         self.extensions = tuple(extensions)
         self.cache_from = cache_from
@@ -101,15 +112,19 @@ class ImageFolder(RetryingDataset):
         if not len(files):
             kinds = Counter(os.path.splitext(file)[1].lower() or 'no extension' for file in walk(root))
             found = ', '.join(f'{count} x {kind}' for kind, count in kinds.most_common(8)) or 'no files at all'
-            raise ValueError(f'there are no images under {root!r}: found {found}; looked for '
-                             f'{", ".join(self.extensions)} (option extensions). Hidden ones do not count.')
+            raise ValueError(
+                f'there are no images under {root!r}: found {found}; looked for '
+                f'{", ".join(self.extensions)} (option extensions). Hidden ones do not count.'
+            )
         names, counts = zip(*files.top_folders())  # '' for an image in root itself
         folders = sorted(set(names))
         if self.with_label is False or (self.with_label == 'auto' and ('' in folders or len(folders) < 2)):
             return files, None
         if '' in folders:
-            raise ValueError('with_label=True needs every image in a folder of its class, but '
-                             f'{files[sum(counts[:names.index("")])]!r} lies directly in {root!r}')
+            raise ValueError(
+                'with_label=True needs every image in a folder of its class, but '
+                f'{files[sum(counts[: names.index("")])]!r} lies directly in {root!r}'
+            )
         classes = self._classes(folders, root)
         return files, np.repeat([classes[name] for name in names], counts)
 
@@ -124,8 +139,10 @@ class ImageFolder(RetryingDataset):
 
     def _annotated(self, root: str) -> Tuple[List[str], Optional[List[int]]]:
         if not os.path.isfile(self.ann_file):
-            raise FileNotFoundError(f'the annotation file {self.ann_file!r} does not exist. Set dataset.ann_file of '
-                                    'the dataloader (relative to data_root), or leave it out to take all images')
+            raise FileNotFoundError(
+                f'the annotation file {self.ann_file!r} does not exist. Set dataset.ann_file of '
+                'the dataloader (relative to data_root), or leave it out to take all images'
+            )
         with open(self.ann_file, encoding='utf-8-sig') as stream:
             lines = [(number, *_parse_line(line)) for number, line in enumerate(stream, 1) if line.strip()]
         if not lines:
@@ -137,20 +154,27 @@ class ImageFolder(RetryingDataset):
             return files, None
         if labelled < len(lines):
             number, file, _ = next(line for line in lines if line[2] is None)
-            raise ValueError(f'{self.ann_file}, line {number}: {file!r} has no label, but {labelled} of {len(lines)} '
-                             'lines have one. Complete it, or set with_label=False')
+            raise ValueError(
+                f'{self.ann_file}, line {number}: {file!r} has no label, but {labelled} of {len(lines)} '
+                'lines have one. Complete it, or set with_label=False'
+            )
         return files, [label for _, _, label in lines]
 
     def _check_files(self, files: Sequence[str], root: str, where: Callable[[int], str]) -> None:
         """Raise FileNotFoundError unless all exist; ``where`` says where the annotation file names the i-th."""
         # asking for a million files one by one takes minutes on a network file system; their list is cached
         known = set(list_images(root, self.extensions, self.cache_from)) if len(files) >= self.cache_from else set()
-        missing = [place for place, file in enumerate(files)
-                   if file not in known and not os.path.isfile(os.path.join(root, file))]
+        missing = [
+            place
+            for place, file in enumerate(files)
+            if file not in known and not os.path.isfile(os.path.join(root, file))
+        ]
         if missing:
             first = ''.join(f'\n  {where(place)}: {files[place]}' for place in missing[:5])
-            raise FileNotFoundError(f'{len(missing)} of the {len(files)} images named in {self.ann_file} do not exist '
-                                    f'under {root!r}:{first}')
+            raise FileNotFoundError(
+                f'{len(missing)} of the {len(files)} images named in {self.ann_file} do not exist '
+                f'under {root!r}:{first}'
+            )
 
 
 def _parse_line(line: str) -> Tuple[str, Optional[int]]:

@@ -22,6 +22,7 @@ TIFF with exactly C pages               one channel a page (its luminance), for 
 Anything else, and any other number of channels, raises :class:`ImageReadError`, as does a file that is empty,
 truncated, not an image, or so large that it looks like a decompression bomb (Pillow's limit).
 """
+
 import io
 import os
 import struct
@@ -40,8 +41,10 @@ from .planes import ImageReadError, high_byte, to_planes, wrong_channels
 Box = Tuple[float, float, float, float]
 Plane = Union[Image.Image, np.ndarray]  # the latter [H, W, 1 or 3] uint8
 
-INTERPOLATIONS = {name: getattr(Image.Resampling, name.upper())
-                  for name in ('nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos')}
+INTERPOLATIONS = {
+    name: getattr(Image.Resampling, name.upper())
+    for name in ('nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos')
+}
 
 # A closed list: Pillow would hand an EPS file, whatever its name, to Ghostscript.
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF', 'TIFF', 'PPM', 'JPEG2000')
@@ -142,10 +145,18 @@ class ImageSource:
         left, top, width, height = box
         full_width, full_height = self.size
         slack = 1e-3  # of a pixel, for the rounding of whoever computed the box
-        if not (-slack <= left and -slack <= top and width > 0 and height > 0
-                and left + width <= full_width + slack and top + height <= full_height + slack):
-            raise ValueError(f'box (left, top, width, height) = {tuple(box)} does not lie in the image of '
-                             f'{full_width} x {full_height} pixels ({self.path})')
+        if not (
+            -slack <= left
+            and -slack <= top
+            and width > 0
+            and height > 0
+            and left + width <= full_width + slack
+            and top + height <= full_height + slack
+        ):
+            raise ValueError(
+                f'box (left, top, width, height) = {tuple(box)} does not lie in the image of '
+                f'{full_width} x {full_height} pixels ({self.path})'
+            )
         left, top = max(left, 0), max(top, 0)
         return left, top, min(width, full_width - left), min(height, full_height - top)
 
@@ -191,13 +202,18 @@ class ImageSource:
         """``[H, W, C]``, mapped into memory where it comes from a file."""
         array = self._array
         if array is None:
-            array = (np.lib.format.open_memmap(self.path, mode='r') if self._encoded is None else  # both refuse pickled
-                     np.lib.format.read_array(self._open(), allow_pickle=False))  # objects
+            array = (
+                np.lib.format.open_memmap(self.path, mode='r')
+                if self._encoded is None
+                # both refuse pickled
+                else np.lib.format.read_array(self._open(), allow_pickle=False)
+            )  # objects
         if array.ndim == 2:
             array = array[:, :, None]
         if array.ndim != 3 or array.dtype not in (np.uint8, np.uint16) or 0 in array.shape:
-            raise ImageReadError(self.path, f'holds {array.dtype} of shape {array.shape}; uint8 or uint16 [H, W, C] is '
-                                 'needed')
+            raise ImageReadError(
+                self.path, f'holds {array.dtype} of shape {array.shape}; uint8 or uint16 [H, W, C] is needed'
+            )
         if array.shape[2] != self.channels and (self._array is None or {array.shape[2], self.channels} - {1, 3, 4}):
             raise wrong_channels(self.path, f'{array.shape[2]} channels', self.channels)
         return array

@@ -1,4 +1,5 @@
 """ImageNet-A, -R, -Sketch and -C: other images of ImageNet's classes, to test a classifier of ImageNet on."""
+
 import os
 from typing import Dict, Optional, Sequence, Tuple, Union
 
@@ -14,7 +15,8 @@ CORRUPTION_GROUPS: Dict[str, Tuple[str, ...]] = dict(
     noise=('gaussian_noise', 'shot_noise', 'impulse_noise'),
     blur=('defocus_blur', 'glass_blur', 'motion_blur', 'zoom_blur'),
     weather=('snow', 'frost', 'fog', 'brightness'),
-    digital=('contrast', 'elastic_transform', 'pixelate', 'jpeg_compression'))
+    digital=('contrast', 'elastic_transform', 'pixelate', 'jpeg_compression'),
+)
 CORRUPTIONS = tuple(name for names in CORRUPTION_GROUPS.values() for name in names)
 
 
@@ -31,6 +33,7 @@ def read_classes(source: Union[str, Sequence[str]] = '') -> Tuple[str, ...]:
     """
     if not source:
         from timm.data import ImageNetInfo
+
         return tuple(ImageNetInfo('imagenet-1k').label_names())
     if not isinstance(source, str):
         names = list(source)
@@ -42,8 +45,10 @@ def read_classes(source: Union[str, Sequence[str]] = '') -> Tuple[str, ...]:
     else:
         raise FileNotFoundError(f'classes={source!r} is neither a folder of class folders nor a text file of names')
     if not names or len(set(names)) < len(names):
-        raise ValueError(f'classes={source!r} gives {len(names)} names, {len(set(names))} different ones: it must give '
-                         'each class once')
+        raise ValueError(
+            f'classes={source!r} gives {len(names)} names, {len(set(names))} different ones: it must give '
+            'each class once'
+        )
     return tuple(names)
 
 
@@ -66,8 +71,9 @@ class ImageNetVariant(ImageFolder):
         ValueError: Other folders are there than expected.
     """
 
-    def __init__(self, data_root: str, num_folders: Optional[int] = None, classes: Union[str, Sequence[str]] = '',
-                 **kwargs):
+    def __init__(
+        self, data_root: str, num_folders: Optional[int] = None, classes: Union[str, Sequence[str]] = '', **kwargs
+    ):
         self.num_folders = num_folders
         metainfo = dict(kwargs.pop('metainfo', None) or {}, classes=read_classes(classes))
         super().__init__(data_root, with_label=True, metainfo=metainfo, **kwargs)
@@ -85,9 +91,11 @@ class ImageNetVariant(ImageFolder):
         unknown = [name for name in found if name not in known]
         if not found or unknown or (count is not None and len(found) != count):
             what = f', and {unknown[:3]} are no classes of the classifier' if unknown else ''
-            raise ValueError(f'{root!r} has {len(found)} folders{what}. Expected: '
-                             f'{"" if count is None else f"{count} "}folders named like {min(known)!r}, one for each '
-                             'class, with its images inside (data_root)')
+            raise ValueError(
+                f'{root!r} has {len(found)} folders{what}. Expected: '
+                f'{"" if count is None else f"{count} "}folders named like {min(known)!r}, one for each '
+                'class, with its images inside (data_root)'
+            )
 
 
 @DATASETS.register_module()
@@ -110,13 +118,21 @@ class ImageNetC(ImageNetVariant):
         ValueError: An unknown corruption or severity, or other class folders than expected.
     """
 
-    def __init__(self, data_root: str, corruptions: Sequence[str] = CORRUPTIONS,
-                 severities: Sequence[int] = (1, 2, 3, 4, 5), num_folders: Optional[int] = 1000,
-                 classes: Union[str, Sequence[str]] = '', **kwargs):
+    def __init__(
+        self,
+        data_root: str,
+        corruptions: Sequence[str] = CORRUPTIONS,
+        severities: Sequence[int] = (1, 2, 3, 4, 5),
+        num_folders: Optional[int] = 1000,
+        classes: Union[str, Sequence[str]] = '',
+        **kwargs,
+    ):
         unknown = [name for name in corruptions if name not in CORRUPTIONS]
         if unknown or not set(severities) <= {1, 2, 3, 4, 5}:
-            raise ValueError(f'corruptions {unknown} and severities {list(severities)}: ImageNet-C has '
-                             f'{", ".join(CORRUPTIONS)}, each from 1 to 5')
+            raise ValueError(
+                f'corruptions {unknown} and severities {list(severities)}: ImageNet-C has '
+                f'{", ".join(CORRUPTIONS)}, each from 1 to 5'
+            )
         self.pairs = [(name, severity) for name in corruptions for severity in severities]
         super().__init__(check_data_root(data_root), num_folders, classes, **kwargs)
 
@@ -143,6 +159,8 @@ class ImageNetC(ImageNetVariant):
         for place in candidates:
             if os.path.isdir(os.path.join(root, place)):
                 return place
-        raise FileNotFoundError(f'{root!r} has neither {candidates[0]}/ nor {candidates[1]}/. Expected: ImageNet-C as '
-                                'published, <corruption>/<severity>/<class>/*.JPEG; for a part of it set '
-                                'dataset.corruptions and dataset.severities')
+        raise FileNotFoundError(
+            f'{root!r} has neither {candidates[0]}/ nor {candidates[1]}/. Expected: ImageNet-C as '
+            'published, <corruption>/<severity>/<class>/*.JPEG; for a part of it set '
+            'dataset.corruptions and dataset.severities'
+        )

@@ -1,4 +1,5 @@
 """iNaturalist 2017, 2018 and 2019, as published."""
+
 import json
 from typing import List, Optional, Tuple
 
@@ -6,8 +7,10 @@ from ..registry import DATASETS
 from .image_folder import ImageFolder
 
 CLASSES = {2017: 5089, 2018: 8142, 2019: 1010}
-_LAYOUT = ('{"images": [{"id", "file_name"}], "annotations": [{"image_id", "category_id"}], "categories": [{"id"}]} of '
-           'the iNaturalist competition')
+_LAYOUT = (
+    '{"images": [{"id", "file_name"}], "annotations": [{"image_id", "category_id"}], "categories": [{"id"}]} of '
+    'the iNaturalist competition'
+)
 
 
 @DATASETS.register_module()
@@ -31,11 +34,19 @@ class INaturalist(ImageFolder):
         ValueError: An unknown year or split, or a file of another layout or of another year.
     """
 
-    def __init__(self, data_root: str, year: int = 2019, split: str = 'train', ann_file: str = '',
-                 num_classes: Optional[int] = None, **kwargs):
+    def __init__(
+        self,
+        data_root: str,
+        year: int = 2019,
+        split: str = 'train',
+        ann_file: str = '',
+        num_classes: Optional[int] = None,
+        **kwargs,
+    ):
         if year not in CLASSES or split not in ('train', 'val'):
-            raise ValueError(f"year={year!r}, split={split!r}: the years are {sorted(CLASSES)}, the splits 'train' and "
-                             "'val'")
+            raise ValueError(
+                f"year={year!r}, split={split!r}: the years are {sorted(CLASSES)}, the splits 'train' and 'val'"
+            )
         self.num_classes = CLASSES[year] if num_classes is None else num_classes
         super().__init__(data_root, ann_file=ann_file or f'{split}{year}.json', with_label=True, **kwargs)
 
@@ -45,13 +56,17 @@ class INaturalist(ImageFolder):
                 content = json.load(stream)
             files, labels, ids = _parse(content)
         except FileNotFoundError:
-            raise FileNotFoundError(f'there is no {self.ann_file!r}. Expected: the published annotation file, beside '
-                                    'the folder that its file names begin with (data_root)') from None
+            raise FileNotFoundError(
+                f'there is no {self.ann_file!r}. Expected: the published annotation file, beside '
+                'the folder that its file names begin with (data_root)'
+            ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f'{self.ann_file}: not {_LAYOUT} ({type(error).__name__}: {error})') from error
         if len(ids) != self.num_classes:
-            raise ValueError(f'{self.ann_file} has {len(ids)} categories, but {self.num_classes} were expected: set '
-                             '`year`, or `num_classes` for a file of your own')
+            raise ValueError(
+                f'{self.ann_file} has {len(ids)} categories, but {self.num_classes} were expected: set '
+                '`year`, or `num_classes` for a file of your own'
+            )
         self._check_files(files, root, lambda place: f'image {place}')
         self._metainfo.setdefault('classes', tuple(str(number) for number in ids))
         return files, labels

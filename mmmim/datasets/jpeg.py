@@ -3,6 +3,7 @@
 Both are several times as fast as Pillow's on one core. What they give: a decoded image is Pillow's, bit for bit; a box
 of it is cut out and then resized, as torchvision does it, within one level of Pillow's result.
 """
+
 from typing import Optional, Tuple
 
 import numpy as np
@@ -37,8 +38,9 @@ def decode_jpeg(content: bytes, shrink: int, channels: int) -> Optional[np.ndarr
         if space not in _SPACES:
             return None
         size = -(-height // shrink), -(-width // shrink)
-        pixels = simplejpeg.decode_jpeg(content, 'RGB' if channels == 3 else 'GRAY', min_height=size[0],
-                                        min_width=size[1], min_factor=1)
+        pixels = simplejpeg.decode_jpeg(
+            content, 'RGB' if channels == 3 else 'GRAY', min_height=size[0], min_width=size[1], min_factor=1
+        )
     except ValueError:
         return None
     return pixels if pixels.shape[:2] == size else None
@@ -54,8 +56,9 @@ def can_wait(content: bytes, interpolation: str) -> bool:
         return False
 
 
-def resize_box(pixels: np.ndarray, box: Tuple[float, float, float, float], size: Tuple[int, int],
-               interpolation: str) -> Optional[np.ndarray]:
+def resize_box(
+    pixels: np.ndarray, box: Tuple[float, float, float, float], size: Tuple[int, int], interpolation: str
+) -> Optional[np.ndarray]:
     """Cut out a box and resize it, antialiased.
 
     Args:

@@ -1,4 +1,5 @@
 """A small share of a data set's images: published file lists, or a class-balanced draw by a seed."""
+
 import os
 from typing import List, Optional, Sequence, Tuple, Union
 
@@ -33,7 +34,7 @@ def draw_per_class(labels: Sequence[int], share: float, seed: int = 0) -> List[i
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         rng = np.random.default_rng(derive(seed, FIT, int(label)))
-        drawn += rng.permutation(members)[:max(1, round(share * len(members)))].tolist()
+        drawn += rng.permutation(members)[: max(1, round(share * len(members)))].tolist()
     return sorted(drawn)
 
 
@@ -86,7 +87,8 @@ class ImageSubset(ImageFolder):
             raise FileNotFoundError(
                 f'the list {self.ann_file!r} does not exist. Put a published one there (1percent.txt, 10percent.txt of '
                 f'SimCLR), set dataset.ann_file to its absolute path, or draw one: python '
-                f'tools/datasets/draw_label_subset.py {root} --share 0.01 --out {self.ann_file}')
+                f'tools/datasets/draw_label_subset.py {root} --share 0.01 --out {self.ann_file}'
+            )
         with os.scandir(root) as entries:
             folders = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith('.'))
         classes = self._classes(folders, root)
@@ -115,6 +117,8 @@ def _in_folder(line: str, classes: Sequence[str], where: str) -> str:
         folder = name.rpartition('_')[0]
         name = f'{folder}/{name}'
     if folder not in classes:
-        raise ValueError(f'{where}: {line.strip()!r} is in no class folder. A line is folder/file.jpg, or a name such '
-                         'as n02056570_1000.JPEG that begins with its folder')
+        raise ValueError(
+            f'{where}: {line.strip()!r} is in no class folder. A line is folder/file.jpg, or a name such '
+            'as n02056570_1000.JPEG that begins with its folder'
+        )
     return name

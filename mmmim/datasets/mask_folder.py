@@ -1,4 +1,5 @@
 """A folder of images and a folder of index masks."""
+
 import logging
 import os
 from typing import Any, Dict, List, Optional, Sequence
@@ -38,35 +39,65 @@ class MaskFolder(BaseDataset):
         ValueError: There are no images, two have the same name but for the extension, or two masks.
     """
 
-    def __init__(self, data_root: str, data_prefix: Dict[str, str], classes: Sequence[str],
-                 reduce_zero_label: bool = False, ann_file: str = '',
-                 palette: Optional[Sequence[Sequence[int]]] = None, **kwargs) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        data_prefix: Dict[str, str],
+        classes: Sequence[str],
+        reduce_zero_label: bool = False,
+        ann_file: str = '',
+        palette: Optional[Sequence[Sequence[int]]] = None,
+        **kwargs,
+    ) -> None:
         self.reduce_zero_label = reduce_zero_label
         if palette is None:
             palette = np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
-        metainfo = dict(classes=tuple(classes), palette=[list(colour) for colour in palette], label_map=None,
-                        reduce_zero_label=reduce_zero_label)
-        super().__init__(ann_file=ann_file, data_root=check_data_root(data_root), data_prefix=data_prefix,
-                         metainfo=metainfo, **kwargs)
+        metainfo = dict(
+            classes=tuple(classes),
+            palette=[list(colour) for colour in palette],
+            label_map=None,
+            reduce_zero_label=reduce_zero_label,
+        )
+        super().__init__(
+            ann_file=ann_file,
+            data_root=check_data_root(data_root),
+            data_prefix=data_prefix,
+            metainfo=metainfo,
+            **kwargs,
+        )
 
     def load_data_list(self) -> List[dict]:
         """One ``dict(img_path, seg_map_path, label_map, reduce_zero_label, seg_fields)`` for each image."""
-        images, masks = (self._by_stem(key, extensions) for key, extensions in (
-            ('img_path', READABLE), ('seg_map_path', MASK_EXTENSIONS)))
+        images, masks = (
+            self._by_stem(key, extensions)
+            for key, extensions in (('img_path', READABLE), ('seg_map_path', MASK_EXTENSIONS))
+        )
         stems = self._listed(images) if self.ann_file else sorted(images)
         alone = [images[stem] for stem in stems if stem not in masks]
         if alone:
             raise FileNotFoundError(
                 f'{len(alone)} of {len(stems)} images have no mask in {self.data_prefix["seg_map_path"]!r} (the same '
                 f'path, ending in {", ".join(MASK_EXTENSIONS)}): {", ".join(alone[:5])}. Add the masks, or name the '
-                'images that have one in a text file: dataset.ann_file')
+                'images that have one in a text file: dataset.ann_file'
+            )
         unused = sorted(set(masks) - set(images))
         if unused:  # images of another kind, or with another ending, would be left out without a word
-            print_log(f'{len(unused)} of {len(masks)} masks in {self.data_prefix["seg_map_path"]!r} have no image and '
-                      f'are not used: {", ".join(masks[stem] for stem in unused[:5])}', 'current', logging.WARNING)
-        return [dict(img_path=os.path.join(self.data_prefix['img_path'], images[stem]),
-                     seg_map_path=os.path.join(self.data_prefix['seg_map_path'], masks[stem]),
-                     label_map=None, reduce_zero_label=self.reduce_zero_label, seg_fields=[]) for stem in stems]
+            print_log(
+                f'{len(unused)} of {len(masks)} masks in {self.data_prefix["seg_map_path"]!r} have no image and '
+                f'are not used: {", ".join(masks[stem] for stem in unused[:5])}',
+                'current',
+                logging.WARNING,
+            )
+        return [
+            dict(
+                img_path=os.path.join(self.data_prefix['img_path'], images[stem]),
+                seg_map_path=os.path.join(self.data_prefix['seg_map_path'], masks[stem]),
+                label_map=None,
+                reduce_zero_label=self.reduce_zero_label,
+                seg_fields=[],
+            )
+            for stem in stems
+        ]
 
     def prepare_data(self, idx: int) -> Any:
         """A sample out of the pipeline.
@@ -78,21 +109,28 @@ class MaskFolder(BaseDataset):
             return super().prepare_data(idx)
         except (OSError, SyntaxError, AssertionError) as error:
             info = self.get_data_info(idx)
-            raise ImageReadError(info['img_path'], f'it or its mask {info["seg_map_path"]} cannot be read '
-                                 f'({str(error) or type(error).__name__}): repair or remove both') from error
+            raise ImageReadError(
+                info['img_path'],
+                f'it or its mask {info["seg_map_path"]} cannot be read '
+                f'({str(error) or type(error).__name__}): repair or remove both',
+            ) from error
 
     def _by_stem(self, key: str, extensions: Sequence[str]) -> Dict[str, str]:
         """``{relative path without extension: relative path}`` below the folder of a key of ``data_prefix``."""
         root = self.data_prefix[key]
         if not os.path.isdir(root):
-            raise FileNotFoundError(f'there is no folder {root!r}: set data_root, and dataset.data_prefix.{key} where '
-                                    'the folders below it have other names')
+            raise FileNotFoundError(
+                f'there is no folder {root!r}: set data_root, and dataset.data_prefix.{key} where '
+                'the folders below it have other names'
+            )
         found: Dict[str, str] = {}
         for file in list_images(root, extensions):
             stem = os.path.splitext(file)[0]
             if stem in found:
-                raise ValueError(f'{found[stem]} and {file} in {root!r} have the same name: which one is meant? '
-                                 'Remove or rename one of them')
+                raise ValueError(
+                    f'{found[stem]} and {file} in {root!r} have the same name: which one is meant? '
+                    'Remove or rename one of them'
+                )
             found[stem] = file
         if not found:
             raise ValueError(f'there are no files in {root!r} that end in {", ".join(extensions)}')
@@ -100,14 +138,17 @@ class MaskFolder(BaseDataset):
 
     def _listed(self, images: Dict[str, str]) -> List[str]:
         if not os.path.isfile(self.ann_file):
-            raise FileNotFoundError(f'the annotation file {self.ann_file!r} does not exist (dataset.ann_file, relative '
-                                    'to data_root)')
+            raise FileNotFoundError(
+                f'the annotation file {self.ann_file!r} does not exist (dataset.ann_file, relative to data_root)'
+            )
         with open(self.ann_file, encoding='utf-8-sig') as stream:
             lines = [line.strip() for line in stream if line.strip()]
         by_name = {file: stem for stem, file in images.items()}
         stems = [by_name.get(line, line) for line in lines]
         absent = [line for line, stem in zip(lines, stems) if stem not in images]
         if absent or not lines:
-            raise FileNotFoundError(f'{self.ann_file} names {len(lines)} images, of which {len(absent)} are not in '
-                                    f'{self.data_prefix["img_path"]!r}: {", ".join(absent[:5])}')
+            raise FileNotFoundError(
+                f'{self.ann_file} names {len(lines)} images, of which {len(absent)} are not in '
+                f'{self.data_prefix["img_path"]!r}: {", ".join(absent[:5])}'
+            )
         return stems

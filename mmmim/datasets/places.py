@@ -1,4 +1,5 @@
 """Places205 and Places365, as published."""
+
 import os
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -8,9 +9,11 @@ from .image_folder import ImageFolder, check_data_root
 _IMAGES_205 = ('data/vision/torralba/deeplearning/images256', 'images256')
 # (version, split): places of the list, of the folder that its paths begin in
 _LAYOUTS: Dict[Tuple[int, str], Tuple[Sequence[str], Sequence[str]]] = {
-    (365, 'train'): (('places365_train_standard.txt', ),
-                     ('data_256_standard', 'data_256', 'data_large_standard', 'data_large')),
-    (365, 'val'): (('places365_val.txt', ), ('val_256', 'val_large')),
+    (365, 'train'): (
+        ('places365_train_standard.txt',),
+        ('data_256_standard', 'data_256', 'data_large_standard', 'data_large'),
+    ),
+    (365, 'val'): (('places365_val.txt',), ('val_256', 'val_large')),
     (205, 'train'): (('trainvalsplit_places205/train_places205.csv', 'train_places205.csv'), _IMAGES_205),
     (205, 'val'): (('trainvalsplit_places205/val_places205.csv', 'val_places205.csv'), _IMAGES_205),
 }
@@ -40,11 +43,13 @@ class Places(ImageFolder):
         ValueError: An unknown version or split, or a label that is out of range.
     """
 
-    def __init__(self, data_root: str, version: int = 365, split: str = 'train', num_classes: Optional[int] = None,
-                 **kwargs):
+    def __init__(
+        self, data_root: str, version: int = 365, split: str = 'train', num_classes: Optional[int] = None, **kwargs
+    ):
         if (version, split) not in _LAYOUTS:
-            raise ValueError(f"version={version!r}, split={split!r}: the versions are 205 and 365, the splits 'train' "
-                             "and 'val'")
+            raise ValueError(
+                f"version={version!r}, split={split!r}: the versions are 205 and 365, the splits 'train' and 'val'"
+            )
         self.num_classes = version if num_classes is None else num_classes
         ann_file, images = _find(check_data_root(data_root), version, split)
         super().__init__(data_root, ann_file=ann_file, with_label=True, data_prefix=dict(img_path=images), **kwargs)
@@ -55,8 +60,10 @@ class Places(ImageFolder):
             for number, line in enumerate(stream, 1):
                 path, _, label = line.strip().rpartition(' ')
                 if not path or not label.isdecimal() or int(label) >= self.num_classes:
-                    raise ValueError(f'{self.ann_file}, line {number}: {line.strip()!r} is not a path and a label '
-                                     f'below {self.num_classes}')
+                    raise ValueError(
+                        f'{self.ann_file}, line {number}: {line.strip()!r} is not a path and a label '
+                        f'below {self.num_classes}'
+                    )
                 files.append(path.lstrip('/'))  # Places365 lists them as /a/airfield/00000001.jpg
                 labels.append(int(label))
         if not files:
@@ -75,5 +82,7 @@ def _find(root: str, version: int, split: str) -> Tuple[str, str]:
     if not ann_file and os.path.isdir(os.path.join(root, split)):
         return '', split
     missing = ' and '.join(' or '.join(names) for names, found in ((lists, ann_file), (folders, images)) if not found)
-    raise FileNotFoundError(f'{root!r} is not Places{version}: there is no {missing}. Expected: these beside one '
-                            f'another, or class folders {split}/<class>/*')
+    raise FileNotFoundError(
+        f'{root!r} is not Places{version}: there is no {missing}. Expected: these beside one '
+        f'another, or class folders {split}/<class>/*'
+    )

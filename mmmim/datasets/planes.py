@@ -1,4 +1,5 @@
 """Pixels of any Pillow mode as the planes that were asked for; the table is in :mod:`~mmmim.datasets.image_io`."""
+
 from typing import List
 
 import numpy as np
@@ -70,5 +71,8 @@ def high_byte(values: np.ndarray) -> np.ndarray:
 
 
 def wrong_channels(path: str, found: str, asked: int) -> ImageReadError:
-    return ImageReadError(path, f'has {found}, but {asked} channels were asked for (numbers other than 1, 3 and 4 need '
-                          'a .npy array [H, W, C] or a TIFF with one page for each channel)')
+    return ImageReadError(
+        path,
+        f'has {found}, but {asked} channels were asked for (numbers other than 1, 3 and 4 need '
+        'a .npy array [H, W, C] or a TIFF with one page for each channel)',
+    )

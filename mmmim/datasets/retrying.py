@@ -1,4 +1,5 @@
 """A data set that puts another image in the place of one that can't be read."""
+
 from typing import Any, List, Tuple
 
 import numpy as np
@@ -60,6 +61,8 @@ class RetryingDataset(BaseDataset):
         infos = (super(RetryingDataset, self).get_data_info(index) for index in range(len(self)))
         labels = [info.get('gt_label') for info in infos]
         if not labels or labels[0] is None:
-            raise ValueError(f'{type(self).__name__} of {self.data_root!r} has no labels: its images do not lie in '
-                             'folders of classes, its annotation file names none, or with_label=False')
+            raise ValueError(
+                f'{type(self).__name__} of {self.data_root!r} has no labels: its images do not lie in '
+                'folders of classes, its annotation file names none, or with_label=False'
+            )
         return np.array(labels, dtype=np.int64)

@@ -1,4 +1,5 @@
 """Samplers whose order is a function of (seed, epoch), and which can start anywhere in an epoch."""
+
 from typing import Iterator, Optional, Sized
 
 import torch
@@ -35,8 +36,16 @@ class EpochSampler(Sampler):
             ``repeat_crops`` images in each process do not fill.
     """
 
-    def __init__(self, dataset: Sized, shuffle: bool = True, seed: Optional[int] = None, round_to: int = 1,
-                 pad: bool = False, samples_per_epoch: Optional[int] = None, repeat_crops: int = 1) -> None:
+    def __init__(
+        self,
+        dataset: Sized,
+        shuffle: bool = True,
+        seed: Optional[int] = None,
+        round_to: int = 1,
+        pad: bool = False,
+        samples_per_epoch: Optional[int] = None,
+        repeat_crops: int = 1,
+    ) -> None:
         self.rank, self.world_size = get_dist_info()
         self.dataset, self.shuffle, self.seed = dataset, shuffle, seed or 0
         self.repeat_crops = repeat_crops
@@ -44,14 +53,18 @@ class EpochSampler(Sampler):
         total = len(dataset)
         if samples_per_epoch is not None:
             if not 1 <= samples_per_epoch <= total:
-                raise ValueError(f'samples_per_epoch={samples_per_epoch}: a number from 1 to {total}, the number of '
-                                 'images, is needed')
+                raise ValueError(
+                    f'samples_per_epoch={samples_per_epoch}: a number from 1 to {total}, the number of '
+                    'images, is needed'
+                )
             total = samples_per_epoch
         if repeat_crops != 1 or not isinstance(repeat_crops, int):
             share = round_to / self.world_size
             if not isinstance(repeat_crops, int) or repeat_crops < 1 or share % repeat_crops:
-                raise ValueError(f'repeat_crops={repeat_crops}: a positive int is needed that divides the {share:g} '
-                                 'samples of a step in each process (round_to, which total_batch_size sets)')
+                raise ValueError(
+                    f'repeat_crops={repeat_crops}: a positive int is needed that divides the {share:g} '
+                    'samples of a step in each process (round_to, which total_batch_size sets)'
+                )
             if not shuffle or pad:
                 raise ValueError(f'repeat_crops={repeat_crops} is for training: with shuffle, without pad')
         if pad:
@@ -60,8 +73,10 @@ class EpochSampler(Sampler):
             step = -(-round_to // self.world_size) * self.world_size  # the ranks must have equally many
             self.total = total // step * step
             if self.total == 0:
-                raise ValueError(f'an epoch has {total} images, fewer than one batch of {step}: lower '
-                                 '`total_batch_size`, or add images')
+                raise ValueError(
+                    f'an epoch has {total} images, fewer than one batch of {step}: lower '
+                    '`total_batch_size`, or add images'
+                )
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch, and how many of this rank's samples to skip: they are not read."""
@@ -78,12 +93,12 @@ class EpochSampler(Sampler):
             order = torch.randperm(length, generator=generator)
         count = self.total // self.repeat_crops
         first = self.epoch % self.repeat_crops * (length // self.repeat_crops)
-        return order.repeat(-(-count // length))[first:first + count]
+        return order.repeat(-(-count // length))[first : first + count]
 
     def __iter__(self) -> Iterator[SampleIndex]:
         epoch = self.epoch if self.shuffle else 0
-        mine = self._order()[self.rank::self.world_size].repeat_interleave(self.repeat_crops)
-        for place, index in enumerate(mine[self.start:].tolist(), self.start):
+        mine = self._order()[self.rank :: self.world_size].repeat_interleave(self.repeat_crops)
+        for place, index in enumerate(mine[self.start :].tolist(), self.start):
             seed, crop = randomness.derive(self.seed, epoch, index), place % self.repeat_crops
             yield SampleIndex(index, randomness.derive(seed, crop, randomness.REPEAT) if crop else seed)
 

@@ -1,4 +1,5 @@
 """What is drawn for a sample depends on its own seed and on nothing else."""
+
 from typing import Any, Union
 
 from mmengine.dataset import BaseDataset

@@ -1,4 +1,5 @@
 """The index of a set of tar shards: what lies where, without opening a tar."""
+
 import io
 import json
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -22,6 +23,7 @@ class ShardIndex(NamedTuple):
         labels: ``[N]`` int64; None without classes.
         classes: Their names; None without.
     """
+
     shards: Tuple[str, ...]
     shard: np.ndarray
     offset: np.ndarray
@@ -51,16 +53,26 @@ class ShardIndex(NamedTuple):
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 head = json.loads(file['head'].tobytes())
                 known = head['format'] == FORMAT
-                index = None if not known else cls(
-                    tuple(head['shards']), *(file[key] for key in ('shard', 'offset', 'size', 'crc')),
-                    tuple(file['names'].tobytes().decode().split('\n')), file['labels'] if 'labels' in file else None,
-                    None if head['classes'] is None else tuple(head['classes']))
+                index = (
+                    None
+                    if not known
+                    else cls(
+                        tuple(head['shards']),
+                        *(file[key] for key in ('shard', 'offset', 'size', 'crc')),
+                        tuple(file['names'].tobytes().decode().split('\n')),
+                        file['labels'] if 'labels' in file else None,
+                        None if head['classes'] is None else tuple(head['classes']),
+                    )
+                )
         except Exception as error:  # a zip that is cut, a key that is missing, another file and more
-            raise ValueError(f'{path} is no index of shards, or not whole ({type(error).__name__}); '
-                             'tools/datasets/make_shards.py writes it') from error
+            raise ValueError(
+                f'{path} is no index of shards, or not whole ({type(error).__name__}); '
+                'tools/datasets/make_shards.py writes it'
+            ) from error
         if index is None:
-            raise ValueError(f'{path} has format {head["format"]}, and {FORMAT} is known: write the shards again with '
-                             'this version')
+            raise ValueError(
+                f'{path} has format {head["format"]}, and {FORMAT} is known: write the shards again with this version'
+            )
         counts = {len(part) for part in (index.shard, index.offset, index.size, index.crc, index.names)}
         if len(counts) != 1 or index.labels is not None and len(index.labels) not in counts:
             raise ValueError(f'{path}: its parts have different lengths, {sorted(counts)}; write the shards again')
@@ -70,14 +82,22 @@ class ShardIndex(NamedTuple):
 def merge(parts: Sequence[Dict[str, Any]], classes: Optional[Sequence[str]]) -> ShardIndex:
     """The index of all shards, of what was kept of each: ``name`` and the lists ``offset``, ``size``, ``crc``,
     ``names`` and ``labels``."""
+
     def joined(key: str, dtype: str) -> np.ndarray:
         return np.concatenate([np.asarray(part[key], dtype) for part in parts])
 
     names: List[str] = [name for part in parts for name in part['names']]
     shard = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part['names']) for part in parts])
-    return ShardIndex(tuple(part['name'] for part in parts), shard, joined('offset', 'int64'), joined('size', 'int64'),
-                      joined('crc', 'uint32'), tuple(names), None if classes is None else joined('labels', 'int64'),
-                      None if classes is None else tuple(classes))
+    return ShardIndex(
+        tuple(part['name'] for part in parts),
+        shard,
+        joined('offset', 'int64'),
+        joined('size', 'int64'),
+        joined('crc', 'uint32'),
+        tuple(names),
+        None if classes is None else joined('labels', 'int64'),
+        None if classes is None else tuple(classes),
+    )
 
 
 def _text(text: str) -> np.ndarray:

@@ -1,4 +1,5 @@
 """Images out of tar shards, read by index."""
+
 import os
 import posixpath
 from typing import Any, Dict, Optional, Sequence, Tuple, Union
@@ -33,8 +34,13 @@ class ShardedImages(RetryingDataset):
         ImportError: The package of the URL's protocol is missing.
     """
 
-    def __init__(self, data_root: str, with_label: Union[bool, str] = 'auto',
-                 storage_options: Optional[Dict[str, Any]] = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        with_label: Union[bool, str] = 'auto',
+        storage_options: Optional[Dict[str, Any]] = None,
+        **kwargs: Any,
+    ) -> None:
         if with_label not in (True, False, 'auto'):
             raise ValueError(f"with_label is {with_label!r}; it can be True, False or 'auto'")
         self.reader = ShardReader(data_root, storage_options)
@@ -73,8 +79,11 @@ class ShardedImages(RetryingDataset):
         place = int(self.places[idx])
         shard = self.index.shards[self.index.shard[place]]
         path = f'{self.reader.path(shard)}/{self.index.names[place]}'
-        info = dict(img=EncodedImage(self.reader, shard, int(self.index.offset[place]), int(self.index.size[place]),
-                                     path), img_path=path, sample_idx=int(idx))
+        info = dict(
+            img=EncodedImage(self.reader, shard, int(self.index.offset[place]), int(self.index.size[place]), path),
+            img_path=path,
+            sample_idx=int(idx),
+        )
         if self.labels is not None:
             info['gt_label'] = int(self.labels[place])
         return info
@@ -125,9 +134,12 @@ class ShardReader:
         """Of fsspec, made anew after a fork, and the root in its words."""
         if self._remote is None or self._remote[0] != os.getpid():
             import fsspec
+
             try:
-                self._remote = (os.getpid(), *fsspec.core.url_to_fs(self.root, skip_instance_cache=True,
-                                                                    **self.storage_options))
+                self._remote = (
+                    os.getpid(),
+                    *fsspec.core.url_to_fs(self.root, skip_instance_cache=True, **self.storage_options),
+                )
             except ImportError as error:
                 raise ImportError(f'{self.root} needs a package of its protocol: {error}') from error
         return self._remote[1:]
@@ -141,8 +153,9 @@ class ShardReader:
             with open(self.path(name), 'rb') as file:
                 return file.read()
         except FileNotFoundError as error:
-            raise FileNotFoundError(f'there are no shards in {self.root!r}: {name} is missing. '
-                                    'tools/datasets/make_shards.py writes them') from error
+            raise FileNotFoundError(
+                f'there are no shards in {self.root!r}: {name} is missing. tools/datasets/make_shards.py writes them'
+            ) from error
 
     def check(self, index: ShardIndex) -> None:
         """
@@ -159,8 +172,10 @@ class ShardReader:
                 raise FileNotFoundError(f'{path} is missing, one of {len(index.shards)} shards')
             needed = int(ends[index.shard == number].max(initial=0))
             if os.path.getsize(path) < needed:
-                raise ValueError(f'{path} has {os.path.getsize(path)} bytes, and its index needs {needed}: it was cut, '
-                                 'or belongs to another index')
+                raise ValueError(
+                    f'{path} has {os.path.getsize(path)} bytes, and its index needs {needed}: it was cut, '
+                    'or belongs to another index'
+                )
 
     def read(self, shard: str, offset: int, size: int) -> bytes:
         """So many bytes of a shard, fewer at its end."""
@@ -179,4 +194,3 @@ def _subset(places: np.ndarray, indices: Union[Sequence[int], int]) -> np.ndarra
     if isinstance(indices, int):
         return places[:indices] if indices >= 0 else places[indices:]
     return places[np.asarray(indices, dtype=np.int64)]
-

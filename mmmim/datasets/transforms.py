@@ -10,6 +10,7 @@
 
 Random choices use NumPy's global generator, which :class:`~mmmim.datasets.seeded.SeededDataset` seeds for each sample.
 """
+
 import math
 import os
 from typing import Dict, Optional, Sequence, Tuple, Union
@@ -143,8 +144,13 @@ class RandomResizedCrop(_Crop):
         interpolation: nearest, box, bilinear, hamming, bicubic or lanczos.
     """
 
-    def __init__(self, size: Size, scale: Sequence[float] = (0.2, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3),
-                 interpolation: str = 'bicubic'):
+    def __init__(
+        self,
+        size: Size,
+        scale: Sequence[float] = (0.2, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        interpolation: str = 'bicubic',
+    ):
         super().__init__(size, interpolation)
         self.scale = _checked_range('scale', scale)
         self.ratio = _checked_range('ratio', ratio)
@@ -196,7 +202,7 @@ class FixedSizeCrop(_Crop):
         if self.padding:
             image = source.crop((0, 0, *source.size), (height, width), self.interpolation)
             image = np.pad(image, [(self.padding, self.padding)] * 2 + [(0, 0)], mode='reflect')
-            results['img'] = image[top:top + self.size[0], left:left + self.size[1]]
+            results['img'] = image[top : top + self.size[0], left : left + self.size[1]]
         else:
             x, y = source.size[0] / width, source.size[1] / height  # source pixels for one of the resized image
             box = (left * x, top * y, self.size[1] * x, self.size[0] * y)
@@ -281,8 +287,11 @@ class PackImage(BaseTransform):
             inputs = [_to_tensor(view) for view in results['views']]
         else:
             inputs = results['encoded'] if 'encoded' in results else _to_tensor(current_image(results))
-        metainfo = dict(img_path=results.get('img_path', ''), sample_idx=results.get('sample_idx', -1),
-                        replaced=results.get('replaced', []))
+        metainfo = dict(
+            img_path=results.get('img_path', ''),
+            sample_idx=results.get('sample_idx', -1),
+            replaced=results.get('replaced', []),
+        )
         if 'seed' in results:
             metainfo['seed'] = results['seed']
         label = {'gt_label': int(results['gt_label'])} if 'gt_label' in results else {}

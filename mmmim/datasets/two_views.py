@@ -2,6 +2,7 @@
 
 Colours of the target view are changed later, in a batch (:class:`~mmmim.models.data_preprocessor.ViewPreprocessor`).
 """
+
 from typing import Dict, Sequence
 
 import numpy as np
@@ -32,17 +33,26 @@ class PixelShift(BaseTransform):
         ValueError: The windows do not fit into the master crop.
     """
 
-    def __init__(self, size: Size = 224, master_size: Size = 256, max_shift: int = 31,
-                 scale: Sequence[float] = (0.2, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3),
-                 interpolation: str = 'bicubic', flip_prob: float = 0.5):
+    def __init__(
+        self,
+        size: Size = 224,
+        master_size: Size = 256,
+        max_shift: int = 31,
+        scale: Sequence[float] = (0.2, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        interpolation: str = 'bicubic',
+        flip_prob: float = 0.5,
+    ):
         self.size, self.master_size, self.max_shift = _checked_size(size), _checked_size(master_size), max_shift
         if not isinstance(max_shift, int) or max_shift < 0:
             raise ValueError(f'max_shift is {max_shift!r}; it must be an int, 0 or more')
         room = min(m - s for m, s in zip(self.master_size, self.size))
         if room < max_shift:
-            raise ValueError(f'max_shift={max_shift} is more than a master crop of {self.master_size} leaves for views '
-                             f'of {self.size}: lower it to {room} (if that is not negative) or raise master_size to '
-                             f'{max(self.size) + max_shift}')
+            raise ValueError(
+                f'max_shift={max_shift} is more than a master crop of {self.master_size} leaves for views '
+                f'of {self.size}: lower it to {room} (if that is not negative) or raise master_size to '
+                f'{max(self.size) + max_shift}'
+            )
         self.master = RandomResizedCrop(master_size, scale, ratio, interpolation)
         self.flip = RandomFlip(flip_prob)
 
@@ -51,7 +61,7 @@ class PixelShift(BaseTransform):
         results['decode'] = 'worker'  # of which there is one, for two views
         master = self.flip.transform(self.master.transform(results)).pop('img')
         (h, w), (top, left) = self.size, np.random.randint(0, self.max_shift + 1, size=2)
-        results['views'] = [master[:h, :w], master[top:top + h, left:left + w]]
+        results['views'] = [master[:h, :w], master[top : top + h, left : left + w]]
         return results
 
 
@@ -67,8 +77,14 @@ class TwoCrops(BaseTransform):
         flip_prob: How often each is mirrored left to right.
     """
 
-    def __init__(self, size: Size = 224, scale: Sequence[float] = (0.2, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3),
-                 interpolation: str = 'bicubic', flip_prob: float = 0.5):
+    def __init__(
+        self,
+        size: Size = 224,
+        scale: Sequence[float] = (0.2, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        interpolation: str = 'bicubic',
+        flip_prob: float = 0.5,
+    ):
         self.crop = RandomResizedCrop(size, scale, ratio, interpolation)
         self.flip = RandomFlip(flip_prob)
 

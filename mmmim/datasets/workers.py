@@ -1,4 +1,5 @@
 """Processes that load data, while the run is asked to stop."""
+
 import multiprocessing
 import os
 import signal

@@ -1,4 +1,5 @@
 """What a classification config leaves open, filled in from what it says elsewhere."""
+
 from typing import Any, List, Tuple
 
 from mmengine.config import Config
@@ -51,7 +52,7 @@ def _tokens(backbone: Any) -> Tuple[int, int]:
         return conv_vit.resolve_architecture(arch).embed_dims[-1], 0
     if name_of(backbone) == 'MaskedSwin':
         width, depths, _ = timm_backbone.resolve_architecture(arch)
-        return width * 2**(len(depths) - 1), 0
+        return width * 2 ** (len(depths) - 1), 0
     return masked_vit.resolve_architecture(arch)[0], int(backbone.get('class_token', True))
 
 

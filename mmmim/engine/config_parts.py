@@ -1,4 +1,5 @@
 """The parts of a dense task's config that segmentors and detectors have in common."""
+
 from typing import Any, Dict, Iterator, List, Tuple, Union
 
 from mmengine.config import Config
@@ -20,7 +21,7 @@ def map_widths(backbone: Any) -> Tuple[int, ...]:
         embed_dim, depths, _ = timm_backbone.resolve_architecture(arch)
         return tuple(embed_dim * 2**stage for stage in backbone.get('out_indices') or range(len(depths)))
     embed_dim, depth, *_ = masked_vit.resolve_architecture(arch)
-    return (embed_dim, ) * len(backbone.get('out_indices') or default_outputs(depth))
+    return (embed_dim,) * len(backbone.get('out_indices') or default_outputs(depth))
 
 
 def datasets(cfg: Config) -> Iterator[Any]:

@@ -1,4 +1,5 @@
 """The curve of a run: one JSON object a line, which a resumed run continues."""
+
 import json
 import os
 from typing import Any, Dict, List

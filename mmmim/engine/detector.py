@@ -1,4 +1,5 @@
 """What a detection config leaves open, filled in from what it says elsewhere."""
+
 import os.path as osp
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -21,8 +22,10 @@ def require_ops() -> None:
     try:
         import mmcv.ops  # noqa: F401
     except (ImportError, OSError) as error:
-        raise ImportError(f"detection needs mmcv's compiled ops, which cannot be imported ({error}). Build them with: "
-                          'bash tools/setup_env.sh detection') from error
+        raise ImportError(
+            f"detection needs mmcv's compiled ops, which cannot be imported ({error}). Build them with: "
+            'bash tools/setup_env.sh detection'
+        ) from error
 
 
 def settle_detector(cfg: Config, with_data: bool = True) -> None:
@@ -65,7 +68,7 @@ def settle_detector(cfg: Config, with_data: bool = True) -> None:
     if cfg.get('image_size') is not None:
         _set_size(cfg, cfg.image_size)
     if cfg.get('scale') is not None:
-        _set_steps(cfg, ('Resize', ), scale=tuple(cfg.scale))
+        _set_steps(cfg, ('Resize',), scale=tuple(cfg.scale))
     if cfg.get('milestones') is not None and 'max_epochs' in cfg:  # without a length there is no training
         _set_milestones(cfg, list(cfg.milestones), cfg.max_epochs)
 
@@ -81,8 +84,12 @@ def _set_widths(model: Any, widths: Tuple[int, ...]) -> None:
 
 def _sets(cfg: Config, *loaders: str) -> List[Any]:
     """The data sets of loaders that have annotations in COCO's format, those inside of others too."""
-    return [dataset for loader in loaders for dataset in datasets_below((cfg.get(loader) or {}).get('dataset'))
-            if name_of(dataset) == 'CocoDataset']
+    return [
+        dataset
+        for loader in loaders
+        for dataset in datasets_below((cfg.get(loader) or {}).get('dataset'))
+        if name_of(dataset) == 'CocoDataset'
+    ]
 
 
 def _path(dataset: Any) -> str:
@@ -136,8 +143,10 @@ def _fitting_classes(cfg: Config, names: Optional[List[str]], count: Optional[in
     for path in dict.fromkeys(map(_path, _sets(cfg, *loaders))):
         summary = examine(path)
         if names is None and count is not None and len(summary.classes) != count:
-            raise AnnotationError(f'num_classes={count}, but {path} has {len(summary.classes)} classes: '
-                                  f'{", ".join(summary.classes)}. Set num_classes=None for all, or name some: classes')
+            raise AnnotationError(
+                f'num_classes={count}, but {path} has {len(summary.classes)} classes: '
+                f'{", ".join(summary.classes)}. Set num_classes=None for all, or name some: classes'
+            )
         names = names or list(summary.classes)
         check_classes(summary, names)
     return names
@@ -164,7 +173,7 @@ def _set_size(cfg: Config, size: int) -> None:
     if name_of(cfg.model.backbone) != 'DenseSwin':  # which has no position table
         cfg.model.backbone.img_size = size
     _set_steps(cfg, ('Resize', 'RandomResize'), scale=(size, size))
-    _set_steps(cfg, ('RandomCrop', ), crop_size=(size, size))
+    _set_steps(cfg, ('RandomCrop',), crop_size=(size, size))
 
 
 def _set_steps(cfg: Config, kinds: Sequence[str], **values: Any) -> None:

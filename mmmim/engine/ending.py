@@ -1,4 +1,5 @@
 """How a process ends that is one of several."""
+
 import atexit
 import os
 import sys

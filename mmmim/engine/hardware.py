@@ -1,4 +1,5 @@
 """What a run is computed on, in words for logs, reports and benchmarks."""
+
 import importlib.metadata
 import os
 import platform
@@ -7,9 +8,15 @@ from typing import Any, Dict, Optional
 import torch
 
 # import name: distributions that may provide it
-DISTRIBUTIONS = dict(torch=('torch', ), torchvision=('torchvision', ), timm=('timm', ), numpy=('numpy', ),
-                     mmengine=('onedl-mmengine', 'mmengine'), mmcv=('onedl-mmcv', 'mmcv', 'mmcv-lite'),
-                     mmpretrain=('onedl-mmpretrain', 'mmpretrain'))
+DISTRIBUTIONS = dict(
+    torch=('torch',),
+    torchvision=('torchvision',),
+    timm=('timm',),
+    numpy=('numpy',),
+    mmengine=('onedl-mmengine', 'mmengine'),
+    mmcv=('onedl-mmcv', 'mmcv', 'mmcv-lite'),
+    mmpretrain=('onedl-mmpretrain', 'mmpretrain'),
+)
 
 
 def cpu_name() -> str:
@@ -38,15 +45,21 @@ def memory_gib() -> Optional[float]:
 def hardware() -> Dict[str, Any]:
     """``cpu``, ``cores``, ``memory_gib``, ``gpu`` (a name or None) and ``gpus``."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return dict(cpu=cpu_name(), cores=usable_cores(), memory_gib=memory_gib(),
-                gpu=torch.cuda.get_device_name(0) if gpus else None, gpus=gpus)
+    return dict(
+        cpu=cpu_name(),
+        cores=usable_cores(),
+        memory_gib=memory_gib(),
+        gpu=torch.cuda.get_device_name(0) if gpus else None,
+        gpus=gpus,
+    )
 
 
 def versions(*others: str) -> Dict[str, str]:
     """Installed versions of what a result depends on; ``others`` are further distributions to look for."""
     from ..version import __version__
+
     found = dict(mmmim=__version__, python=platform.python_version())
-    for name, distributions in {**DISTRIBUTIONS, **{name: (name, ) for name in others}}.items():
+    for name, distributions in {**DISTRIBUTIONS, **{name: (name,) for name in others}}.items():
         for distribution in distributions:
             try:
                 found[name] = importlib.metadata.version(distribution)

@@ -1,4 +1,5 @@
 """Agreement between the hosts of a run, without touching the devices."""
+
 from typing import List, Sequence
 
 import torch

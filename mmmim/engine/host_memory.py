@@ -1,12 +1,18 @@
 """How the C library hands out the memory of tensors on the CPU."""
+
 import ctypes
 import os
 import platform
 
 # parameters of glibc's mallopt, from malloc.h
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
-_CHOSEN_BY_USER = ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_MAX_', 'MALLOC_MMAP_THRESHOLD_', 'GLIBC_TUNABLES',
-                   'LD_PRELOAD')
+_CHOSEN_BY_USER = (
+    'MALLOC_TRIM_THRESHOLD_',
+    'MALLOC_MMAP_MAX_',
+    'MALLOC_MMAP_THRESHOLD_',
+    'GLIBC_TUNABLES',
+    'LD_PRELOAD',
+)
 
 
 def keep_freed_memory() -> bool:

@@ -1,4 +1,5 @@
 """From a config file and a command line to a runner: what every tool shares."""
+
 import importlib
 import os
 import os.path as osp
@@ -66,15 +67,41 @@ def _name_below_configs(path: str) -> str:
     several methods are called alike."""
     parts = osp.splitext(osp.abspath(path))[0].split(osp.sep)
     folders = [i for i, part in enumerate(parts[:-1]) if part == 'configs']
-    return osp.join(*(parts[folders[-1] + 1:] if folders else parts[-2:]))
+    return osp.join(*(parts[folders[-1] + 1 :] if folders else parts[-2:]))
 
 
 # keys of MMEngine's Runner that a config may leave out
-_RUNNER_KEYS = {'work_dir', 'resume', 'load_from', 'randomness', 'launcher', 'env_cfg', 'custom_hooks', 'val_cfg',
-                'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator', 'visualizer',
-                'log_level', 'experiment_name', 'feature_eval', 'max_batch_per_device', 'find_unused_parameters',
-                'model_wrapper_cfg', 'auto_scale_lr', 'sync_bn', 'activation_checkpointing', 'compile', 'log_processor',
-                'runner_type', 'default_hooks', 'default_scope', 'custom_imports'}
+_RUNNER_KEYS = {
+    'work_dir',
+    'resume',
+    'load_from',
+    'randomness',
+    'launcher',
+    'env_cfg',
+    'custom_hooks',
+    'val_cfg',
+    'val_dataloader',
+    'val_evaluator',
+    'test_cfg',
+    'test_dataloader',
+    'test_evaluator',
+    'visualizer',
+    'log_level',
+    'experiment_name',
+    'feature_eval',
+    'max_batch_per_device',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'auto_scale_lr',
+    'sync_bn',
+    'activation_checkpointing',
+    'compile',
+    'log_processor',
+    'runner_type',
+    'default_hooks',
+    'default_scope',
+    'custom_imports',
+}
 
 
 def _move_paths(node: Any, old: str, new: str, given: set, name: str = '') -> None:
@@ -86,7 +113,7 @@ def _move_paths(node: Any, old: str, new: str, given: set, name: str = '') -> No
         if isinstance(value, (dict, list)):
             _move_paths(value, old, new, given, path)
         elif isinstance(value, str) and path not in given and f'{value}/'.startswith(f'{old}/'):
-            node[key] = new + value[len(old):]
+            node[key] = new + value[len(old) :]
 
 
 def set_up_scope(cfg: Config) -> None:
@@ -132,9 +159,12 @@ def _slurm_environment() -> None:
     """Translate slurm's variables into those of torch.distributed."""
     nodes = os.environ['SLURM_NODELIST']
     os.environ.setdefault('MASTER_ADDR', os.popen(f"scontrol show hostname '{nodes}' | head -n1").read().strip())
-    os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
-                      LOCAL_RANK=os.environ.get('SLURM_LOCALID', '0'),
-                      LOCAL_WORLD_SIZE=os.environ.get('SLURM_NTASKS_PER_NODE', '1'))
+    os.environ.update(
+        RANK=os.environ['SLURM_PROCID'],
+        WORLD_SIZE=os.environ['SLURM_NTASKS'],
+        LOCAL_RANK=os.environ.get('SLURM_LOCALID', '0'),
+        LOCAL_WORLD_SIZE=os.environ.get('SLURM_NTASKS_PER_NODE', '1'),
+    )
 
 
 def find_resume(cfg: Config) -> Optional[str]:
@@ -199,8 +229,11 @@ def set_batch_and_lr(cfg: Config, world_size: int) -> None:
     if 'round_to' not in sampler and sampler.type in ('EpochSampler', 'mmmim.EpochSampler'):
         sampler.round_to = total
     wrappers = cfg.optim_wrapper
-    for wrapper in ([wrappers] if 'optimizer' in wrappers else
-                    [w for w in wrappers.values() if isinstance(w, dict) and 'optimizer' in w]):
+    for wrapper in (
+        [wrappers]
+        if 'optimizer' in wrappers
+        else [w for w in wrappers.values() if isinstance(w, dict) and 'optimizer' in w]
+    ):
         wrapper.accumulative_counts = accumulation
         base_lr = wrapper.pop('base_lr', cfg.get('base_lr'))
         if base_lr is not None:
@@ -275,8 +308,9 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if hasattr(model, 'check_batch') and 'total_batch_size' in cfg:
-        model.check_batch(cfg.train_dataloader.batch_size * world_size,
-                          cfg.train_dataloader.sampler.get('repeat_crops', 1))
+        model.check_batch(
+            cfg.train_dataloader.batch_size * world_size, cfg.train_dataloader.sampler.get('repeat_crops', 1)
+        )
     return runner
 
 

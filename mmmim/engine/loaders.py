@@ -1,4 +1,5 @@
 """What the loaders of every kind of run have in common."""
+
 import torch
 from mmengine.config import Config
 

@@ -1,4 +1,5 @@
 """Gradient synchronisation for methods whose step has several phases."""
+
 import inspect
 from typing import Any, Dict, Optional
 
@@ -25,11 +26,22 @@ class MIMDistributedDataParallel(DistributedDataParallel):
         find_unused_parameters: Needed as soon as one phase leaves parameters out.
     """
 
-    def __init__(self, module: nn.Module, device_ids: Optional[list] = None, broadcast_buffers: bool = False,
-                 find_unused_parameters: bool = False, **kwargs) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        device_ids: Optional[list] = None,
+        broadcast_buffers: bool = False,
+        find_unused_parameters: bool = False,
+        **kwargs,
+    ) -> None:
         on_cpu = next(module.parameters()).device.type == 'cpu'
-        super().__init__(module, device_ids=None if on_cpu else device_ids, broadcast_buffers=broadcast_buffers,
-                         find_unused_parameters=find_unused_parameters, **kwargs)
+        super().__init__(
+            module,
+            device_ids=None if on_cpu else device_ids,
+            broadcast_buffers=broadcast_buffers,
+            find_unused_parameters=find_unused_parameters,
+            **kwargs,
+        )
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> Dict[str, Tensor]:
         if 'model' in inspect.signature(self.module.train_step).parameters:

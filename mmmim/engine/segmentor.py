@@ -1,4 +1,5 @@
 """What a segmentation config leaves open, filled in from what it says elsewhere."""
+
 from typing import Any, List, Optional, Sequence, Tuple
 
 from mmengine.config import Config
@@ -97,15 +98,19 @@ def _set_iterations(cfg: Config) -> None:
     accumulation = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     if cfg.get('max_iters') is None:
         if accumulation > 1:
-            raise ValueError(f'{accumulation} batches are accumulated for one step, for which the config has to state '
-                             'its length as max_iters (and warmup_iters), in steps')
+            raise ValueError(
+                f'{accumulation} batches are accumulated for one step, for which the config has to state '
+                'its length as max_iters (and warmup_iters), in steps'
+            )
         return
     steps, warmup = cfg.max_iters, cfg.get('warmup_iters') or 0
     if warmup >= steps:
         raise ValueError(f'warmup_iters={warmup} must be below max_iters={steps}: set both')
     if warmup * accumulation == 1:
-        raise ValueError('warmup_iters=1: MMEngine would keep the whole run at the start of such a warm-up; set it to '
-                         '0 or to 2 and more')
+        raise ValueError(
+            'warmup_iters=1: MMEngine would keep the whole run at the start of such a warm-up; set it to '
+            '0 or to 2 and more'
+        )
     cfg.train_cfg.max_iters = steps * accumulation
     *first, last = cfg.param_scheduler
     if warmup and not first:
@@ -141,9 +146,11 @@ def _augment_test(cfg: Config) -> None:
     places = [i for i, step in enumerate(pipeline) if name_of(step) == 'Resize']
     if len(places) != 1:
         raise ValueError(f'tta=True replaces the one Resize of the test pipeline, which has {len(places)}')
-    before, resize, after = pipeline[:places[0]], pipeline[places[0]], pipeline[places[0] + 1:]
+    before, resize, after = pipeline[: places[0]], pipeline[places[0]], pipeline[places[0] + 1 :]
     sizes = [dict(resize, scale=tuple(int(side * ratio) for side in resize.scale)) for ratio in cfg.tta_ratios]
     flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
     cfg.test_dataloader.dataset.pipeline = [
-        *before, dict(type='TestTimeAug', transforms=[sizes, flips, *([step] for step in after)])]
+        *before,
+        dict(type='TestTimeAug', transforms=[sizes, flips, *([step] for step in after)]),
+    ]
     cfg.test_cfg = dict(type='mmmim.AugmentedTestLoop', model=dict(type='SegTTAModel'))

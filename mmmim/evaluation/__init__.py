@@ -6,6 +6,12 @@ from .plain_metric import PlainMetric
 from .robustness import MeanCorruptionError, SubsetAccuracy
 
 __all__ = [
-    'FeatureEvaluator', 'MeanCorruptionError', 'PlainMetric', 'ReconstructionMetric', 'SubsetAccuracy', 'knn_accuracy',
-    'knn_predict', 'linear_probe'
+    'FeatureEvaluator',
+    'MeanCorruptionError',
+    'PlainMetric',
+    'ReconstructionMetric',
+    'SubsetAccuracy',
+    'knn_accuracy',
+    'knn_predict',
+    'linear_probe',
 ]

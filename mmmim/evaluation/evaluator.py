@@ -1,4 +1,5 @@
 """Labelled data in, accuracy of a pre-training model's frozen features out."""
+
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
@@ -30,9 +31,18 @@ class FeatureEvaluator:
         batch_size, num_workers: Of the loading.
     """
 
-    def __init__(self, bank: dict, query: dict, bank_share: float = 1.0, ks: Sequence[int] = (20, ),
-                 temperature: float = 0.07, pool: str = 'mean', linear: bool = False, batch_size: int = 128,
-                 num_workers: int = 2) -> None:
+    def __init__(
+        self,
+        bank: dict,
+        query: dict,
+        bank_share: float = 1.0,
+        ks: Sequence[int] = (20,),
+        temperature: float = 0.07,
+        pool: str = 'mean',
+        linear: bool = False,
+        batch_size: int = 128,
+        num_workers: int = 2,
+    ) -> None:
         if not 0 < bank_share <= 1:
             raise ValueError(f'bank_share={bank_share} must lie in (0, 1]')
         self.cfgs, self.bank_share = (bank, query), bank_share
@@ -47,16 +57,28 @@ class FeatureEvaluator:
             dataset.full_init()
             if share < 1:
                 rng = np.random.default_rng(randomness.derive(0, randomness.FIT))
-                dataset = dataset.get_subset(sorted(rng.permutation(len(dataset))[:int(share * len(dataset))].tolist()))
-            loaders.append(Runner.build_dataloader(dict(
-                dataset=dataset, batch_size=self.batch_size, num_workers=self.num_workers,
-                sampler=dict(type='mmmim.EpochSampler', shuffle=False, pad=True),
-                collate_fn=dict(type='mmmim.mim_collate'), worker_init_fn=dict(type='mmmim.start_worker'))))
+                dataset = dataset.get_subset(
+                    sorted(rng.permutation(len(dataset))[: int(share * len(dataset))].tolist())
+                )
+            loaders.append(
+                Runner.build_dataloader(
+                    dict(
+                        dataset=dataset,
+                        batch_size=self.batch_size,
+                        num_workers=self.num_workers,
+                        sampler=dict(type='mmmim.EpochSampler', shuffle=False, pad=True),
+                        collate_fn=dict(type='mmmim.mim_collate'),
+                        worker_init_fn=dict(type='mmmim.start_worker'),
+                    )
+                )
+            )
         bank, query = (loader.dataset.metainfo.get('classes') for loader in loaders)
         if bank and query and tuple(bank) != tuple(query):
             # each folder numbers its own classes: the same number would mean two things
-            raise ValueError(f'bank and query have different classes ({sorted(set(bank) ^ set(query))[:5]} in one of '
-                             "them only); give both the same metainfo=dict(classes=[...]), or the same class folders")
+            raise ValueError(
+                f'bank and query have different classes ({sorted(set(bank) ^ set(query))[:5]} in one of '
+                'them only); give both the same metainfo=dict(classes=[...]), or the same class folders'
+            )
         return loaders
 
     def __call__(self, model: nn.Module, optim_wrapper: Optional[OptimWrapper] = None) -> Dict[str, float]:
@@ -64,7 +86,8 @@ class FeatureEvaluator:
         if self.loaders is None:
             self.loaders = self._build()
         (bank, bank_labels), (queries, labels) = [
-            extract_features(model, loader, self.pool, optim_wrapper) for loader in self.loaders]
+            extract_features(model, loader, self.pool, optim_wrapper) for loader in self.loaders
+        ]
         result = knn_accuracy(bank, bank_labels, queries, labels, self.ks, self.temperature)
         if self.linear:
             result.update(linear_probe(bank, bank_labels, queries, labels))

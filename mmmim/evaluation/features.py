@@ -1,4 +1,5 @@
 """Frozen features of whole data sets, in one process or several."""
+
 from typing import Tuple, Union
 
 import torch
@@ -13,8 +14,12 @@ from ..progress import track
 from .mode import evaluating
 
 
-def extract_features(model: nn.Module, loader: DataLoader, pool: str = 'mean',
-                     optim_wrapper: Union[OptimWrapper, OptimWrapperDict, None] = None) -> Tuple[Tensor, Tensor]:
+def extract_features(
+    model: nn.Module,
+    loader: DataLoader,
+    pool: str = 'mean',
+    optim_wrapper: Union[OptimWrapper, OptimWrapperDict, None] = None,
+) -> Tuple[Tensor, Tensor]:
     """Features and labels of a data set, in its order, the same on all ranks.
 
     Args:
@@ -36,8 +41,8 @@ def extract_features(model: nn.Module, loader: DataLoader, pool: str = 'mean',
             part = model.extract_features(batch['inputs'], pool).float().cpu()
             if features is None:  # filled in place: joining a list at the end would take the memory twice
                 features = torch.empty(len(labels), part.shape[1])
-            features[row:row + len(part)] = part
-            labels[row:row + len(part)] = torch.tensor([int(s.get('gt_label', -1)) for s in batch['data_samples']])
+            features[row : row + len(part)] = part
+            labels[row : row + len(part)] = torch.tensor([int(s.get('gt_label', -1)) for s in batch['data_samples']])
             row += len(part)
     length = len(loader.dataset)
     return _gather(features)[:length], _gather(labels)[:length]

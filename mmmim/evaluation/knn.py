@@ -1,4 +1,5 @@
 """Weighted k-nearest-neighbour classification of frozen features (Wu et al., 2018), in bounded memory."""
+
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
@@ -9,9 +10,17 @@ Device = Union[str, torch.device]
 
 
 @torch.no_grad()
-def knn_predict(bank: Tensor, bank_labels: Tensor, queries: Tensor, num_classes: int, ks: Sequence[int] = (20, ),
-                temperature: float = 0.07, chunk: int = 1024, bank_chunk: int = 32768,
-                device: Optional[Device] = None) -> Dict[int, Tensor]:
+def knn_predict(
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    num_classes: int,
+    ks: Sequence[int] = (20,),
+    temperature: float = 0.07,
+    chunk: int = 1024,
+    bank_chunk: int = 32768,
+    device: Optional[Device] = None,
+) -> Dict[int, Tensor]:
     """Classify by the k most similar features of a bank.
 
     Similarity is the cosine; each neighbour votes for its class with ``exp(similarity / temperature)``. Besides the
@@ -44,8 +53,9 @@ def knn_predict(bank: Tensor, bank_labels: Tensor, queries: Tensor, num_classes:
     return {k: torch.cat(parts) for k, parts in predictions.items()}
 
 
-def _nearest(bank: Tensor, labels: Tensor, queries: Tensor, k: int, chunk: int, bank_chunk: int,
-             device: torch.device) -> List[Tuple[Tensor, Tensor]]:
+def _nearest(
+    bank: Tensor, labels: Tensor, queries: Tensor, k: int, chunk: int, bank_chunk: int, device: torch.device
+) -> List[Tuple[Tensor, Tensor]]:
     """Similarity and class of the k nearest, nearest first: ``[m, k]`` each, for each chunk of m queries."""
     parts = queries.split(chunk)
     best: List[Optional[Tuple[Tensor, Tensor]]] = [None] * len(parts)
@@ -68,8 +78,15 @@ def _merge(old: Optional[Tuple[Tensor, Tensor]], new: Tuple[Tensor, Tensor], k: 
     return similarity, classes.gather(1, place)
 
 
-def knn_accuracy(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor, ks: Sequence[int] = (20, ),
-                 temperature: float = 0.07, device: Optional[Device] = None) -> Dict[str, float]:
+def knn_accuracy(
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    labels: Tensor,
+    ks: Sequence[int] = (20,),
+    temperature: float = 0.07,
+    device: Optional[Device] = None,
+) -> Dict[str, float]:
     """``{'knn/top1_k20': percent, ...}``; see :func:`knn_predict`.
 
     Args:

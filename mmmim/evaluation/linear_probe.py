@@ -1,12 +1,14 @@
 """A quick linear probe: logistic regression on frozen features."""
+
 from typing import Dict
 
 import numpy as np
 from torch import Tensor
 
 
-def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor, c: float = 1.0,
-                 max_iter: int = 300) -> Dict[str, float]:
+def linear_probe(
+    train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor, c: float = 1.0, max_iter: int = 300
+) -> Dict[str, float]:
     """Accuracy of multinomial logistic regression on standardised features.
 
     For a look at features within seconds; it is not the papers' linear probing protocol, which trains with
@@ -22,6 +24,7 @@ def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tens
         ``{'linear/top1': percent}``.
     """
     from sklearn.linear_model import LogisticRegression  # slow to import
+
     x, y = train.double().numpy(), train_labels.numpy()
     mean, std = x.mean(0), x.std(0) + 1e-6
     model = LogisticRegression(C=c, max_iter=max_iter, tol=1e-3)

@@ -1,4 +1,5 @@
 """Metrics of the validation and test loops."""
+
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np

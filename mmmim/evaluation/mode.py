@@ -1,4 +1,5 @@
 """A model that is only looked at."""
+
 from contextlib import contextmanager, nullcontext
 from typing import ContextManager, Iterator, Optional, Union
 

@@ -1,4 +1,5 @@
 """Metrics of other toolboxes, with Python's numbers."""
+
 from typing import Any, Dict, List, Optional, Sequence
 
 from mmengine.evaluator import BaseMetric
@@ -20,8 +21,13 @@ class PlainMetric(BaseMetric):
         collect_device, prefix: See MMEngine's ``BaseMetric``; the prefix is this one's.
     """
 
-    def __init__(self, metric: dict, default: Optional[Dict[str, float]] = None, collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        metric: dict,
+        default: Optional[Dict[str, float]] = None,
+        collect_device: str = 'cpu',
+        prefix: Optional[str] = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.metric, self.default = ROOT.build(metric), default or {}
         self.metric.results = self.results  # one list, which MMEngine collects from all ranks and empties

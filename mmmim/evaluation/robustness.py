@@ -1,4 +1,5 @@
 """Accuracy of a classifier on ImageNet-C, -A and -R."""
+
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
@@ -11,9 +12,22 @@ from ..registry import METRICS
 SEVERITIES = 5
 # AlexNet's top-1 error in percent, the mean over the severities (Hendrycks and Dietterich, 2019, and its code)
 ALEXNET_ERROR: Dict[str, float] = dict(
-    gaussian_noise=88.6428, shot_noise=89.4468, impulse_noise=92.2640, defocus_blur=81.9880, glass_blur=82.6268,
-    motion_blur=78.5948, zoom_blur=79.8360, snow=86.6816, frost=82.6572, fog=81.9324, brightness=56.4592,
-    contrast=85.3204, elastic_transform=64.6056, pixelate=71.7840, jpeg_compression=60.6500)
+    gaussian_noise=88.6428,
+    shot_noise=89.4468,
+    impulse_noise=92.2640,
+    defocus_blur=81.9880,
+    glass_blur=82.6268,
+    motion_blur=78.5948,
+    zoom_blur=79.8360,
+    snow=86.6816,
+    frost=82.6572,
+    fog=81.9324,
+    brightness=56.4592,
+    contrast=85.3204,
+    elastic_transform=64.6056,
+    pixelate=71.7840,
+    jpeg_compression=60.6500,
+)
 CORRUPTIONS = tuple(ALEXNET_ERROR)
 
 
@@ -66,8 +80,11 @@ class MeanCorruptionError(BaseMetric):
         if measured.all():
             metrics['mCE'] = float(np.mean(relative))
         else:
-            print_log(f'{int(measured.sum())} of the {measured.size} pairs of corruption and severity were measured: '
-                      'there is no mCE without all', 'current')
+            print_log(
+                f'{int(measured.sum())} of the {measured.size} pairs of corruption and severity were measured: '
+                'there is no mCE without all',
+                'current',
+            )
         return metrics
 
 
@@ -76,8 +93,10 @@ def _pair(img_path: str) -> int:
     parts = img_path.replace('\\', '/').split('/')
     if len(parts) >= 4 and parts[-4] in ALEXNET_ERROR and parts[-3] in ('1', '2', '3', '4', '5'):
         return CORRUPTIONS.index(parts[-4]) * SEVERITIES + int(parts[-3]) - 1
-    raise ValueError(f'{img_path!r} is not <corruption>/<severity>/<class>/<file> with a corruption of ImageNet-C and '
-                     'a severity from 1 to 5: MeanCorruptionError is for ImageNet-C only')
+    raise ValueError(
+        f'{img_path!r} is not <corruption>/<severity>/<class>/<file> with a corruption of ImageNet-C and '
+        'a severity from 1 to 5: MeanCorruptionError is for ImageNet-C only'
+    )
 
 
 @METRICS.register_module()
@@ -98,8 +117,9 @@ class SubsetAccuracy(BaseMetric):
 
     default_prefix = 'subset'
 
-    def __init__(self, subset: Optional[Sequence[int]] = None, collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+    def __init__(
+        self, subset: Optional[Sequence[int]] = None, collect_device: str = 'cpu', prefix: Optional[str] = None
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.subset = subset
 
@@ -107,12 +127,16 @@ class SubsetAccuracy(BaseMetric):
         """``[S]``, sorted."""
         subset = self.subset if self.subset is not None else (self.dataset_meta or {}).get('subset')
         if not subset:
-            raise ValueError("SubsetAccuracy knows no subset: use a data set with metainfo['subset'], such as "
-                             'mmmim.ImageNetVariant, or give the labels as `subset`')
+            raise ValueError(
+                "SubsetAccuracy knows no subset: use a data set with metainfo['subset'], such as "
+                'mmmim.ImageNetVariant, or give the labels as `subset`'
+            )
         subset = torch.tensor(sorted(set(subset)))
         if subset[0] < 0 or subset[-1] >= num_classes:
-            raise ValueError(f'the subset has labels from {int(subset[0])} to {int(subset[-1])}, but the classifier '
-                             f'has {num_classes} classes')
+            raise ValueError(
+                f'the subset has labels from {int(subset[0])} to {int(subset[-1])}, but the classifier '
+                f'has {num_classes} classes'
+            )
         return subset
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -121,8 +145,9 @@ class SubsetAccuracy(BaseMetric):
         for sample in data_samples:
             score, label = torch.as_tensor(sample['pred_score']).cpu(), _label(sample)
             if label not in subset:
-                raise ValueError(f"{sample.get('img_path', 'an image')!r} has the label {label}, which is not in the "
-                                 'subset')
+                raise ValueError(
+                    f'{sample.get("img_path", "an image")!r} has the label {label}, which is not in the subset'
+                )
             self.results.append((int(subset[score[subset].argmax()]) == label, int(score.argmax()) == label))
 
     def compute_metrics(self, results: List[tuple]) -> Dict[str, float]:

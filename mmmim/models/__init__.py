@@ -9,5 +9,12 @@ from .necks import *  # noqa: F401,F403
 from .targets import *  # noqa: F401,F403
 from .xavier_conv import XavierConv2d
 
-__all__ = ['ColorAugment', 'CrossRankBatchNorm1d', 'CrossRankBatchNorm2d', 'LayerNorm2d', 'MIMDataPreprocessor',
-           'ViewPreprocessor', 'XavierConv2d']
+__all__ = [
+    'ColorAugment',
+    'CrossRankBatchNorm1d',
+    'CrossRankBatchNorm2d',
+    'LayerNorm2d',
+    'MIMDataPreprocessor',
+    'ViewPreprocessor',
+    'XavierConv2d',
+]

@@ -1,4 +1,5 @@
 """What methods with two players share: constant players, losses whose gradients are known, the weight of Eq. 9."""
+
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -58,7 +59,6 @@ def gradients(output: Tensor, of: Sequence[Tensor], scale: Scale = 1.0, retain: 
 
 
 class _WithGradients(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx: Any, value: Tensor, count: int, *tensors: Tensor) -> Tensor:
         ctx.count = count
@@ -78,12 +78,18 @@ def with_gradients(value: Tensor, of: Sequence[Tensor], gradients: Sequence[Opti
     watch parameters (DistributedDataParallel's) see it in the one backward pass that they expect.
     """
     known = [(tensor, gradient) for tensor, gradient in zip(of, gradients) if gradient is not None]
-    return _WithGradients.apply(value.detach(), len(known), *(tensor for tensor, _ in known),
-                                *(gradient.detach() for _, gradient in known))
+    return _WithGradients.apply(
+        value.detach(), len(known), *(tensor for tensor, _ in known), *(gradient.detach() for _, gradient in known)
+    )
 
 
-def adaptive_weight(recon_gradients: Sequence[Tensor], adv_gradients: Sequence[Tensor], delta: float = 1e-6,
-                    maximum: Optional[float] = None, scale: Scale = 1.0) -> Tensor:
+def adaptive_weight(
+    recon_gradients: Sequence[Tensor],
+    adv_gradients: Sequence[Tensor],
+    delta: float = 1e-6,
+    maximum: Optional[float] = None,
+    scale: Scale = 1.0,
+) -> Tensor:
     """``|grad L_recon| / (|grad L_adv| + delta)`` at one layer (GAN-MAE, Eq. 9): a scalar without gradient.
 
     Args:
@@ -93,8 +99,12 @@ def adaptive_weight(recon_gradients: Sequence[Tensor], adv_gradients: Sequence[T
         maximum: Upper bound; None: none.
         scale: What both gradients have been multiplied with.
     """
-    flat = torch.stack([torch.cat([gradient.detach().flatten() for gradient in one])
-                        for one in (recon_gradients, adv_gradients)]) / scale
+    flat = (
+        torch.stack(
+            [torch.cat([gradient.detach().flatten() for gradient in one]) for one in (recon_gradients, adv_gradients)]
+        )
+        / scale
+    )
     if get_world_size() > 1:
         torch_dist.all_reduce(flat)
         flat = flat / get_world_size()
@@ -110,8 +120,9 @@ def layer_parameters(module: nn.Module, name: str) -> List[Tensor]:
     Raises:
         ValueError: There is none; the message names the layers.
     """
-    found = [p for key, p in module.named_parameters() if (key == name or key.startswith(f'{name}.'))
-             and p.requires_grad]
+    found = [
+        p for key, p in module.named_parameters() if (key == name or key.startswith(f'{name}.')) and p.requires_grad
+    ]
     if not found:
         layers = dict.fromkeys(key.rpartition('.')[0] or key for key, p in module.named_parameters() if p.requires_grad)
         raise ValueError(f"gamma_layer='{name}': the decoder has no such layer. It has {', '.join(layers)}")
@@ -128,8 +139,10 @@ def both_players(optim_wrapper: OptimWrapper) -> Tuple[OptimWrapper, OptimWrappe
         return optim_wrapper, optim_wrapper
     missing = [player for player in PLAYERS if player not in optim_wrapper.keys()]
     if missing:
-        raise KeyError(f'optim_wrapper has no optimizer for the {" and the ".join(missing)}, only for '
-                       f'{", ".join(optim_wrapper.keys())}')
+        raise KeyError(
+            f'optim_wrapper has no optimizer for the {" and the ".join(missing)}, only for '
+            f'{", ".join(optim_wrapper.keys())}'
+        )
     return optim_wrapper[GENERATOR], optim_wrapper[DISCRIMINATOR]
 
 
@@ -151,9 +164,11 @@ def check_painter(target: nn.Module, method: str) -> None:
     if not target.paints_pixels:
         raise ValueError(f'{method} paints what it predicts, which {type(target).__name__} cannot: use a PixelTarget')
     if target.uses_original_statistics:
-        print_log(f'{method}: target.norm_pix=True, so generated patches are painted with the mean and variance of the '
-                  'original ones, and the discriminator judges their texture alone; norm_pix=False paints raw pixels',
-                  'current')
+        print_log(
+            f'{method}: target.norm_pix=True, so generated patches are painted with the mean and variance of the '
+            'original ones, and the discriminator judges their texture alone; norm_pix=False paints raw pixels',
+            'current',
+        )
 
 
 def current_epoch() -> int:
@@ -164,8 +179,10 @@ def current_epoch() -> int:
 def check_wrapper(model: Any) -> None:
     """Raises ValueError when gradients would be synchronised for all parameters in phases that use some of them."""
     if not getattr(model, 'find_unused_parameters', True):
-        raise ValueError('each player leaves the other one\'s parameters out of its step: set '
-                         'model_wrapper_cfg.find_unused_parameters=True')
+        raise ValueError(
+            "each player leaves the other one's parameters out of its step: set "
+            'model_wrapper_cfg.find_unused_parameters=True'
+        )
 
 
 def loss_scale(optim_wrapper: OptimWrapper, device: torch.device) -> Tensor:

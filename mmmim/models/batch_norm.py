@@ -1,4 +1,5 @@
 """Batch normalisation over the whole batch of all ranks, on CPU and GPU."""
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ class _CrossRankBatchNorm(_BatchNorm):
         self._check_input_dim(x)
         axes, shape = [0, *range(2, x.ndim)], [1, -1] + [1] * (x.ndim - 2)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))  # sums of bf16 values lose digits
-        sums = torch.cat([wide.new_full((1, ), wide.numel() // wide.shape[1]), wide.sum(axes)])
+        sums = torch.cat([wide.new_full((1,), wide.numel() // wide.shape[1]), wide.sum(axes)])
         sums = all_reduce(sums)
         count, mean = sums[:1], sums[1:] / sums[:1]
         centred = wide - mean.reshape(shape)

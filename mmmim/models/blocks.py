@@ -1,5 +1,6 @@
 """Transformer blocks: timm's, with the initialisation of MAE, an MLP that keeps less for the backward pass, and the
 attention backend chosen by measurement."""
+
 from functools import partial
 from typing import Any, Optional, Sequence, Tuple, Union
 
@@ -18,6 +19,7 @@ RECOMPUTED_FROM = 384
 
 class _LinearOfGELU(torch.autograd.Function):
     """``linear(gelu(x), weight, bias)``, which keeps ``x`` and not ``gelu(x)`` for the backward pass."""
+
     generate_vmap_rule = True
 
     @staticmethod
@@ -33,9 +35,11 @@ class _LinearOfGELU(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
         rows = grad.reshape(-1, grad.shape[-1])
-        return (torch.ops.aten.gelu_backward(grad @ weight, x) if of_x else None,
-                rows.t() @ F.gelu(x).reshape(-1, x.shape[-1]) if of_weight else None,
-                rows.sum(0) if of_bias else None)
+        return (
+            torch.ops.aten.gelu_backward(grad @ weight, x) if of_x else None,
+            rows.t() @ F.gelu(x).reshape(-1, x.shape[-1]) if of_weight else None,
+            rows.sum(0) if of_bias else None,
+        )
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -66,10 +70,17 @@ class LeanMlp(Mlp):
         if type(self.fc2) is not nn.Linear or self.fc2.bias is None or type(self.act) is not nn.GELU:
             return False
         steps = self.act, self.drop1, self.norm, self.fc2, self.drop2
-        return (x.dtype == compute_dtype(self.fc2.weight) and self.act.approximate == 'none'
-                and type(self.norm) is nn.Identity and self.drop1.p == self.drop2.p == 0 and not _has_any_global_hook()
-                and not any(step._forward_pre_hooks or step._forward_hooks or step._backward_pre_hooks
-                            or step._backward_hooks for step in steps))
+        return (
+            x.dtype == compute_dtype(self.fc2.weight)
+            and self.act.approximate == 'none'
+            and type(self.norm) is nn.Identity
+            and self.drop1.p == self.drop2.p == 0
+            and not _has_any_global_hook()
+            and not any(
+                step._forward_pre_hooks or step._forward_hooks or step._backward_pre_hooks or step._backward_hooks
+                for step in steps
+            )
+        )
 
     @torch.jit.unused
     def _activate_and_project(self, x: Tensor) -> Tensor:
@@ -87,22 +98,31 @@ class TailBlock(Block):
         return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
 
 
-def build_blocks(embed_dim: int, depth: int, num_heads: int, mlp_ratio: float = 4.0,
-                 drop_path_rates: Union[float, Sequence[float]] = 0.0, compiled: bool = False) -> nn.ModuleList:
+def build_blocks(
+    embed_dim: int,
+    depth: int,
+    num_heads: int,
+    mlp_ratio: float = 4.0,
+    drop_path_rates: Union[float, Sequence[float]] = 0.0,
+    compiled: bool = False,
+) -> nn.ModuleList:
     """``depth`` pre-norm blocks of timm; ``compiled`` compiles each in place, which keeps the parameter names.
 
     Raises:
         ValueError: The heads do not divide the width, or the depth is below 1.
     """
     if depth < 1 or embed_dim % num_heads:
-        raise ValueError(f'{depth} blocks of width {embed_dim} with {num_heads} heads: the depth must be at least 1 '
-                         'and the heads must divide the width')
+        raise ValueError(
+            f'{depth} blocks of width {embed_dim} with {num_heads} heads: the depth must be at least 1 '
+            'and the heads must divide the width'
+        )
     if isinstance(drop_path_rates, (int, float)):
         drop_path_rates = [float(drop_path_rates)] * depth
     mlp = LeanMlp if embed_dim >= RECOMPUTED_FROM else Mlp
     blocks = nn.ModuleList(
         TailBlock(embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm, drop_path=rate, mlp_layer=mlp)
-        for rate in drop_path_rates)
+        for rate in drop_path_rates
+    )
     if compiled:
         for block in blocks:
             block.compile()
@@ -135,7 +155,7 @@ def layer_depth(param_name: str, prefix: str, num_blocks: int) -> Tuple[int, int
     last = num_blocks + 1
     if not param_name.startswith(prefix):
         return last, last + 1
-    first, _, rest = param_name[len(prefix):].partition('.')
+    first, _, rest = param_name[len(prefix) :].partition('.')
     if first in ('cls_token', 'mask_token', 'pos_embed', 'patch_embed'):
         return 0, last + 1
     return (int(rest.partition('.')[0]) + 1 if first == 'blocks' else last), last + 1

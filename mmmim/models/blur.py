@@ -1,4 +1,5 @@
 """Gaussian blur of batches, on the device."""
+
 import math
 
 import torch
@@ -21,7 +22,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, max_sigma: float, truncate: flo
     batch, channels, height, width = images.shape
     radius = max(1, math.ceil(truncate * max_sigma))
     offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma.to(images.dtype)[:, None])**2)
+    kernel = torch.exp(-0.5 * (offsets / sigma.to(images.dtype)[:, None]) ** 2)
     kernel = kernel * (offsets.abs() <= (truncate * sigma.to(images.dtype))[:, None] + 0.5)
     kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)  # [B * C, K]
     x = images.reshape(1, batch * channels, height, width)
@@ -50,7 +51,7 @@ def blur_matrix(size: int, sigma: float, border: str = 'continue', truncate: flo
         raise ValueError(f"border='{border}' is not known; use 'continue' or 'leave_out'")
     radius = int(truncate * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    kernel = torch.exp(-0.5 * (offsets / sigma)**2)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     places = torch.arange(size)[:, None] + offsets.long()  # [size, K]: where each weight falls
     weights = (kernel / kernel.sum()).expand_as(places)
     if border == 'leave_out':

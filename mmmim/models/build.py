@@ -1,4 +1,5 @@
 """Building the parts of an algorithm from their configs."""
+
 import difflib
 import inspect
 from typing import Any, Optional
@@ -28,9 +29,11 @@ def build_part(cfg: Optional[dict], name: str, **context: Any) -> Optional[nn.Mo
         raise KeyError(f'model.{name} needs a `type`; it has {sorted(cfg)}')
     cls = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
     if cls is None:
-        raise KeyError(f"model.{name}.type='{cfg['type']}' is not registered. Known here: "
-                       f'{", ".join(sorted(MODELS.module_dict))}; a part of another toolbox needs its scope, as in '
-                       "'mmpretrain.X', and that toolbox installed")
+        raise KeyError(
+            f"model.{name}.type='{cfg['type']}' is not registered. Known here: "
+            f'{", ".join(sorted(MODELS.module_dict))}; a part of another toolbox needs its scope, as in '
+            "'mmpretrain.X', and that toolbox installed"
+        )
     known = _keys_of(cls)
     if known is not None:
         _check_keys(cfg, known, name, cls.__name__)
@@ -76,5 +79,7 @@ def _check_keys(cfg: dict, known: set, name: str, cls_name: str) -> None:
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f' (did you mean `{close[0]}`?)' if close else ''
-        raise TypeError(f'model{"." if name else ""}{name}: {cls_name} has no key `{unknown[0]}`{hint}. Its keys: '
-                        f'{", ".join(sorted(known))}')
+        raise TypeError(
+            f'model{"." if name else ""}{name}: {cls_name} has no key `{unknown[0]}`{hint}. Its keys: '
+            f'{", ".join(sorted(known))}'
+        )

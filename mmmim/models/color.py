@@ -1,4 +1,5 @@
 """Random colour changes of whole batches, each image by its own seed, on the device."""
+
 from typing import Callable, Dict, Optional, Sequence, Tuple
 
 import torch
@@ -32,25 +33,38 @@ class ColorAugment(BaseModule):
         ValueError: A value out of its range; when used, images that don't have 3 channels.
     """
 
-    def __init__(self, brightness: float = 0.4, contrast: float = 0.4, saturation: float = 0.4, hue: float = 0.1,
-                 prob: float = 0.8, gray_prob: float = 0.2, blur_prob: float = 0.0,
-                 blur_sigma: Sequence[float] = (0.1, 2.0), init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        saturation: float = 0.4,
+        hue: float = 0.1,
+        prob: float = 0.8,
+        gray_prob: float = 0.2,
+        blur_prob: float = 0.0,
+        blur_sigma: Sequence[float] = (0.1, 2.0),
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.strength = dict(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
         if min(self.strength.values()) < 0 or hue > 0.5:
             raise ValueError(f'{self.strength} must not be negative, and hue at most 0.5')
         if not all(0 <= p <= 1 for p in (prob, gray_prob, blur_prob)) or not 0 < blur_sigma[0] <= blur_sigma[1]:
-            raise ValueError(f'prob={prob}, gray_prob={gray_prob}, blur_prob={blur_prob} must lie in [0, 1], and '
-                             f'blur_sigma={tuple(blur_sigma)} be an ordered pair above 0')
+            raise ValueError(
+                f'prob={prob}, gray_prob={gray_prob}, blur_prob={blur_prob} must lie in [0, 1], and '
+                f'blur_sigma={tuple(blur_sigma)} be an ordered pair above 0'
+            )
         self.prob, self.gray_prob, self.blur_prob, self.blur_sigma = prob, gray_prob, blur_prob, tuple(blur_sigma)
 
     def forward(self, images: Tensor, seeds: Tensor) -> Tensor:
         """``[B, 3, H, W]`` float in [0, 1] to the same. ``seeds`` ``[B]`` int64 lie on the host."""
         if images.shape[1] != 3:
-            raise ValueError(f'colours are changed in images of 3 channels, but these have {images.shape[1]}: leave '
-                             'the colour part out (data_preprocessor.target_view=None)')
+            raise ValueError(
+                f'colours are changed in images of 3 channels, but these have {images.shape[1]}: leave '
+                'the colour part out (data_preprocessor.target_view=None)'
+            )
         # drawn on the host, where it is known without waiting for the device which images take which change
-        draws = randomness.uniform(seeds, (12, ), randomness.VIEW)
+        draws = randomness.uniform(seeds, (12,), randomness.VIEW)
         images = self._jitter(images.clone(), draws)
         _change(images, draws[:, 9] < self.gray_prob, lambda x: _gray(x).expand_as(x))
         low, high = self.blur_sigma
@@ -126,8 +140,11 @@ def _to_hsv(images: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     value, low = images.amax(dim=1), images.amin(dim=1)
     chroma = value - low
     safe = torch.where(chroma > 0, chroma, torch.ones_like(chroma))  # gray has no hue: 0
-    hue = torch.where(value == red, (green - blue) / safe,
-                      torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe))
+    hue = torch.where(
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
     saturation = chroma / torch.where(value > 0, value, torch.ones_like(value))
     return (hue / 6) % 1.0, saturation, value
 

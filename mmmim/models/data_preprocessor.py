@@ -1,4 +1,5 @@
 """From uint8 batches to normalised float batches, on the device."""
+
 from typing import Dict, List, Optional, Sequence
 
 import torch
@@ -29,8 +30,9 @@ class MIMDataPreprocessor(BaseDataPreprocessor):
             channels.
     """
 
-    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD,
-                 non_blocking: bool = True) -> None:
+    def __init__(
+        self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD, non_blocking: bool = True
+    ) -> None:
         super().__init__(non_blocking=non_blocking)
         mean, std = tuple(map(float, mean)), tuple(map(float, std))
         if len(mean) != len(std) or min(std, default=0) <= 0:
@@ -68,9 +70,11 @@ class MIMDataPreprocessor(BaseDataPreprocessor):
     def to_float(self, images: Tensor) -> Tensor:
         """``[B, C, H, W]`` in 0..255 to torch's default dtype, on the device."""
         if images.shape[1] != len(self.mean):
-            raise ValueError(f'images have {images.shape[1]} channels, but data_preprocessor.mean has {len(self.mean)} '
-                             'values. Let `channels` of the loading transform, `in_chans` of the backbone and the '
-                             'length of mean and std agree')
+            raise ValueError(
+                f'images have {images.shape[1]} channels, but data_preprocessor.mean has {len(self.mean)} '
+                'values. Let `channels` of the loading transform, `in_chans` of the backbone and the '
+                'length of mean and std agree'
+            )
         return images.to(self.device, non_blocking=self._non_blocking).to(torch.get_default_dtype())
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -107,8 +111,13 @@ class ViewPreprocessor(MIMDataPreprocessor):
         mean, std, non_blocking: Of :class:`MIMDataPreprocessor`.
     """
 
-    def __init__(self, target_view: Optional[dict] = None, mean: Sequence[float] = IMAGENET_MEAN,
-                 std: Sequence[float] = IMAGENET_STD, non_blocking: bool = True) -> None:
+    def __init__(
+        self,
+        target_view: Optional[dict] = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        non_blocking: bool = True,
+    ) -> None:
         super().__init__(mean, std, non_blocking)
         self.target_view = build_part(target_view, 'data_preprocessor.target_view')
 
@@ -119,5 +128,5 @@ class ViewPreprocessor(MIMDataPreprocessor):
         if data_samples and all('seed' in sample for sample in data_samples):
             seeds = torch.tensor([sample.seed for sample in data_samples], dtype=torch.int64)
         else:  # a call outside the training loop
-            seeds = torch.randint(2**62, (len(second), ))
+            seeds = torch.randint(2**62, (len(second),))
         return [online, self.target_view(second / 255, seeds) * 255]

@@ -3,6 +3,7 @@
 bf16 has 8 binary digits. mmdet casts boxes to the type of the maps before it reads inside them, so that at 1000 pixels
 a coordinate would be off by up to 2; and mmcv's operators (RoIAlign everywhere, NMS on the CPU) do not take bf16.
 """
+
 from typing import Optional, Sequence, Tuple
 
 import torch

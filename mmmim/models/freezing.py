@@ -1,4 +1,5 @@
 """Training only the end of an encoder: linear probing and partial fine-tuning."""
+
 from typing import List
 
 from torch import nn
@@ -26,12 +27,13 @@ def freeze_all_but_last(vit: nn.Module, trainable_blocks: float) -> List[nn.Modu
     """
     depth = len(vit.blocks)
     if not 0 <= trainable_blocks <= depth or trainable_blocks * 2 % 1:
-        raise ValueError(f'trainable_blocks={trainable_blocks} must be a multiple of 0.5 between 0 and {depth}, the '
-                         'number of blocks')
+        raise ValueError(
+            f'trainable_blocks={trainable_blocks} must be a multiple of 0.5 between 0 and {depth}, the number of blocks'
+        )
     if trainable_blocks == depth:
         return []
     whole = int(trainable_blocks)
-    frozen = [vit.patch_embed, *vit.blocks[:depth - whole]]
+    frozen = [vit.patch_embed, *vit.blocks[: depth - whole]]
     if trainable_blocks > whole:
         halved = frozen.pop()
         frozen += [child for name, child in halved.named_children() if name not in _MLP_HALF]

@@ -1,4 +1,5 @@
 """Features on grids of different fineness: one is a whole multiple of the other."""
+
 from typing import Tuple
 
 from torch import Tensor

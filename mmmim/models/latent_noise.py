@@ -1,4 +1,5 @@
 """Gaussian noise for a latent space, drawn as everything else is: as a function of the sample."""
+
 import math
 from typing import List, Optional, Sequence
 
@@ -10,8 +11,13 @@ from ..structures import DataSample
 from .algorithms.base import sample_seeds
 
 
-def draw_normal(images: Tensor, data_samples: Optional[List[DataSample]], shape: Sequence[int], draws: int = 1,
-                stream: int = randomness.LATENT) -> Tensor:
+def draw_normal(
+    images: Tensor,
+    data_samples: Optional[List[DataSample]],
+    shape: Sequence[int],
+    draws: int = 1,
+    stream: int = randomness.LATENT,
+) -> Tensor:
     """Standard normal numbers, by Box and Muller's transform of :func:`~mmmim.randomness.uniform`.
 
     Args:

@@ -1,4 +1,5 @@
 """Layer norm over the channels of maps, for configs of mmcv's, mmseg's and mmdet's modules."""
+
 from timm.layers import LayerNorm2d
 
 from ..registry import MODELS

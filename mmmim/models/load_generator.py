@@ -1,4 +1,5 @@
 """A generator's encoder and decoder from one checkpoint."""
+
 from typing import Dict, Optional
 
 from mmengine.logging import print_log
@@ -25,8 +26,7 @@ def load_generator(encoder: nn.Module, decoder: nn.Module, path: str, part: str 
     """
     checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
     prefix = part if any(key.startswith(part) for key in unwrap(checkpoint)) else 'backbone.'
-    state = {key.removeprefix('neck.'): value for key, value in to_mmmim(checkpoint).items()
-             if key.startswith('neck.')}
+    state = {key.removeprefix('neck.'): value for key, value in to_mmmim(checkpoint).items() if key.startswith('neck.')}
     wanted = decoder.state_dict()
     notes = _fit_positions(state, wanted, encoder, stated_grid(checkpoint, prefix))
     check_decoder(state, wanted, str(path))
@@ -35,13 +35,14 @@ def load_generator(encoder: nn.Module, decoder: nn.Module, path: str, part: str 
     print_log(f'Decoder loaded from {path}: {len(state)} keys matched.{notes}', 'current')
 
 
-def _fit_positions(state: Dict[str, Tensor], wanted: Dict[str, Tensor], encoder: nn.Module,
-                   stated: Optional[Grid]) -> str:
+def _fit_positions(
+    state: Dict[str, Tensor], wanted: Dict[str, Tensor], encoder: nn.Module, stated: Optional[Grid]
+) -> str:
     """Resize a decoder table of another grid as the encoder's is, in place; returns what to say of it."""
     name, prefix, grid = 'decoder_pos_embed', encoder.num_prefix_tokens, tuple(encoder.grid_size)
     if name not in state or name not in wanted:
         return ''
-    found = find_grid(state[name], (prefix, ), grid, stated)
+    found = find_grid(state[name], (prefix,), grid, stated)
     if found is None or found.grid == grid:  # check_decoder reports what can not be read
         return ''
     state[name] = resize_pos_embed(state[name], found.grid, grid, prefix)
@@ -51,17 +52,24 @@ def _fit_positions(state: Dict[str, Tensor], wanted: Dict[str, Tensor], encoder:
 def check_decoder(state: Dict[str, Tensor], wanted: Dict[str, Tensor], path: str) -> None:
     """Raises EncoderMismatchError when the decoder in a file is not of the shape that is wanted."""
     if not state:
-        raise EncoderMismatchError(f'{path} holds an encoder without a decoder, and a generator needs both: take the '
-                                   'full pre-training checkpoint ("full" in the names of the original MAE\'s files)')
+        raise EncoderMismatchError(
+            f'{path} holds an encoder without a decoder, and a generator needs both: take the '
+            'full pre-training checkpoint ("full" in the names of the original MAE\'s files)'
+        )
     problems = [f'{key} missing' for key in wanted if key not in state]
     problems += [f'{key} not in the model' for key in state if key not in wanted]
-    problems += [f'{key} {list(state[key].shape)} against {list(wanted[key].shape)}' for key in wanted
-                 if key in state and state[key].shape != wanted[key].shape]
+    problems += [
+        f'{key} {list(state[key].shape)} against {list(wanted[key].shape)}'
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]
     if problems:
         more = f' and {len(problems) - 6} more' if len(problems) > 6 else ''
-        raise EncoderMismatchError(f'the decoder in {path} is not that of model.neck (file against model): '
-                                   f'{"; ".join(problems[:6])}{more}. Let model.neck, model.target and the image size '
-                                   'of the generator be those of the file')
+        raise EncoderMismatchError(
+            f'the decoder in {path} is not that of model.neck (file against model): '
+            f'{"; ".join(problems[:6])}{more}. Let model.neck, model.target and the image size '
+            'of the generator be those of the file'
+        )
 
 
 def complete_generator(state_dict: Dict[str, Tensor], own: Dict[str, Tensor], part: str = 'generator.') -> None:
@@ -86,4 +94,5 @@ def complete_generator(state_dict: Dict[str, Tensor], own: Dict[str, Tensor], pa
             f'load_from: the checkpoint does not fill the generator, of which {len(missing)} parameters are missing or '
             f'of another shape: {", ".join(missing[:5])}{" ..." if len(missing) > 5 else ""}. It has to be a full '
             'pre-training checkpoint, with decoder, for the same architecture. The two networks can also be loaded '
-            'from files of their own: model.backbone.init_cfg and model.pretrained_generator')
+            'from files of their own: model.backbone.init_cfg and model.pretrained_generator'
+        )

@@ -3,6 +3,7 @@
 Every strategy is a pure function of ``noise``, keeps the same number of patches in every image, and declares the
 shape of the noise that it wants (without the batch). Noise lies in [0, 1); small means: stays visible.
 """
+
 import math
 from typing import NamedTuple, Tuple
 
@@ -18,6 +19,7 @@ class PatchMask(NamedTuple):
         ids_restore: ``[B, L]``; ``cat(visible, mask tokens)`` gathered by it is in image order again.
         mask: ``[B, L]`` float, 1 = removed, 0 = kept.
     """
+
     ids_keep: Tensor
     ids_restore: Tensor
     mask: Tensor
@@ -31,7 +33,7 @@ class PatchMask(NamedTuple):
     @property
     def ids_removed(self) -> Tensor:
         """``[B, L_m]`` indices of the removed patches, in the order in which mask tokens stand for them."""
-        return self.ids_shuffle[:, self.ids_keep.shape[1]:]
+        return self.ids_shuffle[:, self.ids_keep.shape[1] :]
 
 
 def take(values: Tensor, ids: Tensor) -> Tensor:
@@ -68,7 +70,7 @@ def _dither_rank(rows: Tensor, cols: Tensor, bits: int) -> Tensor:
     rank = torch.zeros_like(rows)
     for bit in range(bits):
         r, c = (rows >> bit) & 1, (cols >> bit) & 1
-        rank = rank + ((r ^ c) * 2 + r) * 4**(bits - 1 - bit)
+        rank = rank + ((r ^ c) * 2 + r) * 4 ** (bits - 1 - bit)
     return rank
 
 
@@ -89,8 +91,9 @@ def grid_masking(noise: Tensor, num_keep: int, grid: Tuple[int, int]) -> PatchMa
     return mask_from_order(torch.argsort(rank, dim=1, stable=True), num_keep)
 
 
-def block_masking(noise: Tensor, num_keep: int, grid: Tuple[int, int], min_patches: int = 16,
-                  min_aspect: float = 0.3) -> PatchMask:
+def block_masking(
+    noise: Tensor, num_keep: int, grid: Tuple[int, int], min_patches: int = 16, min_aspect: float = 0.3
+) -> PatchMask:
     """Block-wise sampling (BEiT's, as MAE's Table 1f "block"), with a constant count.
 
     Rectangles are removed one after another until enough patches are gone; the last one is cut short, row by row.
@@ -114,7 +117,7 @@ def block_masking(noise: Tensor, num_keep: int, grid: Tuple[int, int], min_patch
         bw = (area / log_aspect.exp()).sqrt().round().clamp(1, w)
         top = (u[:, k, 2] * (h - bh + 1)).floor()[:, None, None]
         left = (u[:, k, 3] * (w - bw + 1)).floor()[:, None, None]
-        inside = ((rows >= top) & (rows < top + bh[:, None, None]) & (cols >= left) & (cols < left + bw[:, None, None]))
+        inside = (rows >= top) & (rows < top + bh[:, None, None]) & (cols >= left) & (cols < left + bw[:, None, None])
         hit = inside.flatten(1) & (removed_by == noise.shape[1]) & (remaining > 0)[:, None]
         removed_by = torch.where(hit, k, removed_by)
     # sorted ascending by score, the first stay: those never hit, then late rectangles; ties: in image order
@@ -139,8 +142,15 @@ class Masking:
 
     STRATEGIES = ('random', 'block', 'grid', 'unit')
 
-    def __init__(self, strategy: str, mask_ratio: float, grid: Tuple[int, int], unit: int = 2, num_blocks: int = 32,
-                 min_block_patches: int = 16) -> None:
+    def __init__(
+        self,
+        strategy: str,
+        mask_ratio: float,
+        grid: Tuple[int, int],
+        unit: int = 2,
+        num_blocks: int = 32,
+        min_block_patches: int = 16,
+    ) -> None:
         h, w = grid
         if strategy not in self.STRATEGIES:
             raise ValueError(f"masking='{strategy}' is not known; use one of {', '.join(self.STRATEGIES)}")
@@ -157,22 +167,30 @@ class Masking:
         self.num_keep = self.num_keep_units * (unit**2 if strategy == 'unit' else 1)
         if not 0 < self.num_keep < self.num_patches:
             what = 'leaves no visible patch' if self.num_keep == 0 else 'removes no patch'
-            raise ValueError(f'mask_ratio={mask_ratio} {what}: the {h}x{w} grid has {units} '
-                             f"{'units' if strategy == 'unit' else 'patches'}. Use a ratio "
-                             f"{'below' if self.num_keep == 0 else 'above'} "
-                             f'{1 - 1 / units if self.num_keep == 0 else 1 / units:.4g}, or more patches')
+            raise ValueError(
+                f'mask_ratio={mask_ratio} {what}: the {h}x{w} grid has {units} '
+                f'{"units" if strategy == "unit" else "patches"}. Use a ratio '
+                f'{"below" if self.num_keep == 0 else "above"} '
+                f'{1 - 1 / units if self.num_keep == 0 else 1 / units:.4g}, or more patches'
+            )
 
     @property
     def noise_shape(self) -> Tuple[int, ...]:
         """Shape of the noise for one image."""
-        return {'random': (self.num_patches, ), 'grid': (2, ), 'block': (self.num_blocks, 4),
-                'unit': (self.num_patches // self.unit**2, )}[self.strategy]
+        return {
+            'random': (self.num_patches,),
+            'grid': (2,),
+            'block': (self.num_blocks, 4),
+            'unit': (self.num_patches // self.unit**2,),
+        }[self.strategy]
 
     def __call__(self, noise: Tensor) -> PatchMask:
         """``noise [B, *noise_shape] -> PatchMask``."""
         if tuple(noise.shape[1:]) != self.noise_shape:
-            raise ValueError(f"noise for masking='{self.strategy}' must be [B, {', '.join(map(str, self.noise_shape))}]"
-                             f', not {list(noise.shape)}')
+            raise ValueError(
+                f"noise for masking='{self.strategy}' must be [B, {', '.join(map(str, self.noise_shape))}]"
+                f', not {list(noise.shape)}'
+            )
         if self.strategy == 'random':
             return random_masking(noise, self.num_keep)
         if self.strategy == 'unit':

@@ -1,4 +1,5 @@
 """Modules that follow another one by an exponential moving average (MoCo, BYOL)."""
+
 from copy import deepcopy
 from typing import List, Tuple
 
@@ -20,12 +21,16 @@ def momentum_pairs(target: nn.Module, online: nn.Module) -> List[Tuple[Tensor, T
         ValueError: The target has a parameter that the online module lacks, or one of another shape.
     """
     theirs = dict(online.named_parameters())
-    wrong = [f'{name} {list(ours.shape)} against {list(theirs[name].shape) if name in theirs else "none"}'
-             for name, ours in target.named_parameters()
-             if name not in theirs or theirs[name].shape != ours.shape]
+    wrong = [
+        f'{name} {list(ours.shape)} against {list(theirs[name].shape) if name in theirs else "none"}'
+        for name, ours in target.named_parameters()
+        if name not in theirs or theirs[name].shape != ours.shape
+    ]
     if wrong:
-        raise ValueError(f'the target differs from the online module in {len(wrong)} parameters (target against '
-                         f'online): {", ".join(wrong[:5])}. A moving average needs equal shapes')
+        raise ValueError(
+            f'the target differs from the online module in {len(wrong)} parameters (target against '
+            f'online): {", ".join(wrong[:5])}. A moving average needs equal shapes'
+        )
     return [(ours, theirs[name]) for name, ours in target.named_parameters()]
 
 

@@ -4,6 +4,7 @@ Two orders of the values inside a patch exist and must not be mixed: a convoluti
 (:func:`gather_patches`, for the encoder's projection), the MAE target is ``(P, P, C)`` (:func:`patchify`).
 Patches run row by row; H, W and the channel count are free; a patch may be a rectangle.
 """
+
 from typing import Optional, Tuple, Union
 
 import torch
@@ -28,9 +29,11 @@ def grid_size(img_size: Size, patch_size: Size) -> Tuple[int, int]:
     """
     (h, w), (ph, pw) = to_2tuple(img_size), to_2tuple(patch_size)
     if min(h, w, ph, pw) < 1 or h % ph or w % pw:
-        raise ValueError(f'an image of {h}x{w} pixels cannot be cut into patches of {ph}x{pw}: the patch size must '
-                         f'divide the image size. Nearest image size that fits: '
-                         f'{max(1, round(h / max(ph, 1))) * ph}x{max(1, round(w / max(pw, 1))) * pw}')
+        raise ValueError(
+            f'an image of {h}x{w} pixels cannot be cut into patches of {ph}x{pw}: the patch size must '
+            f'divide the image size. Nearest image size that fits: '
+            f'{max(1, round(h / max(ph, 1))) * ph}x{max(1, round(w / max(pw, 1))) * pw}'
+        )
     return h // ph, w // pw
 
 
@@ -90,7 +93,7 @@ def patch_statistics(patches: Tensor) -> Tuple[Tensor, Tensor]:
 def _variance(centered: Tensor) -> Tensor:
     # torch.var goes through the values one by one on a CPU: fifty times as long. A square of the norm alone would
     # overflow in float16
-    return (torch.linalg.vector_norm(centered, dim=-1, keepdim=True) / (centered.shape[-1] - 1)**0.5)**2
+    return (torch.linalg.vector_norm(centered, dim=-1, keepdim=True) / (centered.shape[-1] - 1) ** 0.5) ** 2
 
 
 def normalize_patches(patches: Tensor, eps: float = 1e-6) -> Tensor:

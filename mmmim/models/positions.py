@@ -1,4 +1,5 @@
 """Fixed two-dimensional sine-cosine position tables."""
+
 from typing import Tuple
 
 import torch
@@ -21,7 +22,7 @@ def sincos_positions(embed_dim: int, grid: Tuple[int, int], num_prefix_tokens: i
         raise ValueError(f'sine-cosine positions need a width divisible by 4, not {embed_dim}')
     h, w = grid
     quarter = embed_dim // 4
-    omega = 10000.0**(-torch.arange(quarter, dtype=torch.float64) / quarter)
+    omega = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
     rows, cols = torch.meshgrid(torch.arange(h), torch.arange(w), indexing='ij')
     halves = []
     for position in (cols, rows):

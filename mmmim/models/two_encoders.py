@@ -1,4 +1,5 @@
 """One encoder for both players of a method, or one for each."""
+
 from copy import deepcopy
 from typing import Any, Dict
 
@@ -50,7 +51,8 @@ class TwoEncoders:
                     "the checkpoint has an encoder for each player (model.sharing='separate', "
                     f"model.export='{_other(player)}'), this model has sharing='{self.sharing}', "
                     f"export='{self.export}': build it alike. To start from one of the two encoders: backbone.init_cfg="
-                    f"dict(type='Pretrained', checkpoint=PATH, prefix='backbone.'), or prefix='{player}_backbone.'")
+                    f"dict(type='Pretrained', checkpoint=PATH, prefix='backbone.'), or prefix='{player}_backbone.'"
+                )
 
     def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
         """A checkpoint with one encoder (MAE's, or a shared one): both players start with it."""
@@ -62,7 +64,7 @@ class TwoEncoders:
 
     def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # not a hook of `load_state_dict`: MMEngine calls this method directly
-        self.check_state_dict({name[len(prefix):]: None for name in state_dict if name.startswith(prefix)})
+        self.check_state_dict({name[len(prefix) :]: None for name in state_dict if name.startswith(prefix)})
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

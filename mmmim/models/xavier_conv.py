@@ -1,4 +1,5 @@
 """A convolution that keeps its Xavier initialisation inside mmcv's and mmseg's modules."""
+
 from torch import nn
 
 from ..registry import MODELS

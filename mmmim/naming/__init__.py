@@ -15,15 +15,30 @@ computed: queries, keys and values are concatenated or split, BEiT's absent key 
 Swin's patch merging are reordered. A ViT with relative positions keeps the names of timm's ``Beit`` under ``backbone.``
 Position tables are copied, too: sine-cosine tables of different codes differ in the order of their halves.
 """
+
 from . import hugging_face, mmpretrain, plain, simmim
 from .state import describe, first_names, list_names, pooled_norm_name, unwrap
 
-__all__ = ['SCHEMES', 'consume', 'detect_scheme', 'first_names', 'from_mmmim', 'left_out', 'list_names', 'to_mmmim',
-           'unwrap']
+__all__ = [
+    'SCHEMES',
+    'consume',
+    'detect_scheme',
+    'first_names',
+    'from_mmmim',
+    'left_out',
+    'list_names',
+    'to_mmmim',
+    'unwrap',
+]
 
 SCHEMES = ('mmmim', 'timm', 'mae', 'hf', 'mmpretrain', 'cmae')  # those that can be written
-_FROM_OURS = {'timm': plain.to_timm, 'mae': plain.to_mae, 'hf': hugging_face.from_ours,
-              'mmpretrain': mmpretrain.from_ours, 'cmae': mmpretrain.to_cmae}
+_FROM_OURS = {
+    'timm': plain.to_timm,
+    'mae': plain.to_mae,
+    'hf': hugging_face.from_ours,
+    'mmpretrain': mmpretrain.from_ours,
+    'cmae': mmpretrain.to_cmae,
+}
 
 
 def detect_scheme(state_dict):
@@ -35,7 +50,7 @@ def detect_scheme(state_dict):
     """
     keys = list(unwrap(state_dict))
     # The order matters: mmpretrain's encoder is under `backbone.` as ours is.
-    return (mmpretrain.detect(keys) or hugging_face.detect(keys) or simmim.detect(keys) or plain.detect(keys))
+    return mmpretrain.detect(keys) or hugging_face.detect(keys) or simmim.detect(keys) or plain.detect(keys)
 
 
 def to_mmmim(state_dict) -> dict:
@@ -52,9 +67,11 @@ def consume(state: dict) -> dict:
     scheme = detect_scheme(state)
     if scheme is None:
         kind = describe(state)
-        raise ValueError(f'The names of these parameters belong to none of {", ".join((*SCHEMES, "simmim"))}'
-                         f'{": they are those of " + kind if kind else ""}: they begin with {first_names(state)}. '
-                         'A ViT (or SimMIM\'s Swin) of one of these projects is needed.')
+        raise ValueError(
+            f'The names of these parameters belong to none of {", ".join((*SCHEMES, "simmim"))}'
+            f'{": they are those of " + kind if kind else ""}: they begin with {first_names(state)}. '
+            "A ViT (or SimMIM's Swin) of one of these projects is needed."
+        )
     if scheme == 'mmmim':
         return state
     if scheme in ('mmpretrain', 'cmae'):

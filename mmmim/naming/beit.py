@@ -4,6 +4,7 @@ Without relative positions they compute what timm's VisionTransformer does, and 
 timm's ``Beit`` is: ``attn.q_bias``, ``gamma_1`` and the tables keep the names that BEiT, SimMIM, mmpretrain and timm
 agree on. Pre-training has one table for all blocks (``rel_pos_bias``), fine-tuning one for each.
 """
+
 import math
 import re
 
@@ -19,8 +20,7 @@ def current_names(state) -> dict:
 
     Index buffers are dropped, which follow from the size of a table, and the zeros that timm has as bias of the keys.
     """
-    state = {key: value for key, value in state.items()
-             if not key.endswith(('relative_position_index', 'attn.k_bias'))}
+    state = {key: value for key, value in state.items() if not key.endswith(('relative_position_index', 'attn.k_bias'))}
     return state if any(key.endswith(TABLE) for key in state) else _merge(state)
 
 
@@ -35,8 +35,9 @@ def _merge(state) -> dict:
         elif match[4] == 'q':
             other = state.get(f'{match[1]}.attn.v_bias')
             if other is None:
-                raise ValueError(f'For {match[1]}.attn.qkv.bias the file must hold q_bias and v_bias, but has only the '
-                                 'first.')
+                raise ValueError(
+                    f'For {match[1]}.attn.qkv.bias the file must hold q_bias and v_bias, but has only the first.'
+                )
             result[f'{match[1]}.attn.qkv.bias'] = torch.cat([value, torch.zeros_like(value), other])
     return result
 
@@ -53,7 +54,7 @@ def is_beit(keys) -> bool:
 def table_grid(table):
     """(h, w) of the square map that a table with three rows for the class token was made for; None if it is none."""
     side = math.isqrt(max(len(table) - 3, 0))
-    return ((side + 1) // 2, ) * 2 if side % 2 and side**2 + 3 == len(table) else None
+    return ((side + 1) // 2,) * 2 if side % 2 and side**2 + 3 == len(table) else None
 
 
 def fit_tables(encoder, wanted, grid) -> list:
@@ -75,14 +76,22 @@ def fit_tables(encoder, wanted, grid) -> list:
         table = encoder.pop(SHARED)
         encoder.update({key: table.clone() for key in own})
         notes.append(f'The table of relative positions that all blocks share was copied to each of {len(own)} blocks.')
-    resized = [key for key in (*own, SHARED) if key in encoder and key in wanted
-               and encoder[key].shape[0] != wanted[key].shape[0] and encoder[key].shape[1:] == wanted[key].shape[1:]
-               and table_grid(encoder[key])]
+    resized = [
+        key
+        for key in (*own, SHARED)
+        if key in encoder
+        and key in wanted
+        and encoder[key].shape[0] != wanted[key].shape[0]
+        and encoder[key].shape[1:] == wanted[key].shape[1:]
+        and table_grid(encoder[key])
+    ]
     for key in resized:
         table = encoder[key]
         encoder[key] = resize_rel_pos_bias_table(table.float(), grid, wanted[key].shape).to(table.dtype)
     if resized:
         side = table_grid(table)
-        notes.append(f'{len(resized)} tables of relative positions were resized from {side[0]} x {side[1]} to '
-                     f'{grid[0]} x {grid[1]} patches.')
+        notes.append(
+            f'{len(resized)} tables of relative positions were resized from {side[0]} x {side[1]} to '
+            f'{grid[0]} x {grid[1]} patches.'
+        )
     return notes

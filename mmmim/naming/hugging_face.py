@@ -1,4 +1,5 @@
 """Hugging Face's ViT and ViTMAE, in the names of transformers 4.x."""
+
 import re
 
 import torch
@@ -6,22 +7,30 @@ import torch
 from .state import Renaming, head_name, is_classifier, is_other_head
 
 _QKV = ('query', 'key', 'value')
-_BLOCK = (('norm1', 'layernorm_before'), ('norm2', 'layernorm_after'), ('attn.proj', 'attention.output.dense'),
-          ('mlp.fc1', 'intermediate.dense'), ('mlp.fc2', 'output.dense'), ('attn.qkv', 'attention.attention.qkv'))
-_TABLE = Renaming([
-    *((f'backbone.blocks.#.{ours}', f'encoder.layer.#.{theirs}') for ours, theirs in _BLOCK),
-    *((f'neck.decoder_blocks.#.{ours}', f'decoder.decoder_layers.#.{theirs}') for ours, theirs in _BLOCK),
-    ('backbone.cls_token', 'embeddings.cls_token'),
-    ('backbone.pos_embed', 'embeddings.position_embeddings'),
-    ('backbone.mask_token', 'embeddings.mask_token'),
-    ('backbone.patch_embed.proj', 'embeddings.patch_embeddings.projection'),
-    ('backbone.norm', 'layernorm'),
-    ('neck.mask_token', 'decoder.mask_token'),
-    *((f'neck.decoder_{name}', f'decoder.decoder_{name}') for name in ('pos_embed', 'embed', 'norm', 'pred')),
-    ('neck.decoder.0', 'decoder.0'),  # ViTForMaskedImageModeling: SimMIM's decoder
-    ('head', 'classifier'),
-    ('pooler', 'pooler'),
-])
+_BLOCK = (
+    ('norm1', 'layernorm_before'),
+    ('norm2', 'layernorm_after'),
+    ('attn.proj', 'attention.output.dense'),
+    ('mlp.fc1', 'intermediate.dense'),
+    ('mlp.fc2', 'output.dense'),
+    ('attn.qkv', 'attention.attention.qkv'),
+)
+_TABLE = Renaming(
+    [
+        *((f'backbone.blocks.#.{ours}', f'encoder.layer.#.{theirs}') for ours, theirs in _BLOCK),
+        *((f'neck.decoder_blocks.#.{ours}', f'decoder.decoder_layers.#.{theirs}') for ours, theirs in _BLOCK),
+        ('backbone.cls_token', 'embeddings.cls_token'),
+        ('backbone.pos_embed', 'embeddings.position_embeddings'),
+        ('backbone.mask_token', 'embeddings.mask_token'),
+        ('backbone.patch_embed.proj', 'embeddings.patch_embeddings.projection'),
+        ('backbone.norm', 'layernorm'),
+        ('neck.mask_token', 'decoder.mask_token'),
+        *((f'neck.decoder_{name}', f'decoder.decoder_{name}') for name in ('pos_embed', 'embed', 'norm', 'pred')),
+        ('neck.decoder.0', 'decoder.0'),  # ViTForMaskedImageModeling: SimMIM's decoder
+        ('head', 'classifier'),
+        ('pooler', 'pooler'),
+    ]
+)
 
 
 def detect(keys):
@@ -51,8 +60,9 @@ def to_ours(state) -> dict:
             del tensors
         result[name] = value
     for name, tensors in parts.items():
-        raise ValueError(f'For {name.split(".", 1)[1]} the file must hold query, key and value, but has only '
-                         f'{sorted(tensors)}.')
+        raise ValueError(
+            f'For {name.split(".", 1)[1]} the file must hold query, key and value, but has only {sorted(tensors)}.'
+        )
     return result
 
 

@@ -3,36 +3,64 @@
 BEiT without relative positions comes back as a VisionTransformer, which computes the same: their parameters are not
 told apart in our names. With relative positions it is read, and becomes timm's ``Beit``; it is not written.
 """
+
 import re
 
 from . import beit, swin
 from .state import HEADS, Renaming, is_other_head
 
-_BLOCK = (('norm1', 'ln1'), ('norm2', 'ln2'), ('mlp.fc1', 'ffn.layers.0.0'), ('mlp.fc2', 'ffn.layers.1'),
-          ('ls1.gamma', 'attn.gamma1.weight'), ('ls2.gamma', 'ffn.gamma2.weight'),
-          ('attn.qkv', 'attn.qkv'), ('attn.proj', 'attn.proj'))
+_BLOCK = (
+    ('norm1', 'ln1'),
+    ('norm2', 'ln2'),
+    ('mlp.fc1', 'ffn.layers.0.0'),
+    ('mlp.fc2', 'ffn.layers.1'),
+    ('ls1.gamma', 'attn.gamma1.weight'),
+    ('ls2.gamma', 'ffn.gamma2.weight'),
+    ('attn.qkv', 'attn.qkv'),
+    ('attn.proj', 'attn.proj'),
+)
 _BEIT_BLOCK = (('gamma_1', 'gamma_1'), ('gamma_2', 'gamma_2'), ('attn', 'attn'))  # beit.current_names does the rest
 
 
 def _encoder(part):
-    return [*((f'{part}.blocks.#.{ours}', f'{part}.layers.#.{theirs}') for ours, theirs in _BLOCK),
-            (f'{part}.patch_embed.proj', f'{part}.patch_embed.projection'), (f'{part}.norm_pre', f'{part}.pre_norm'),
-            (f'{part}.norm', f'{part}.ln1'),
-            *((f'{part}.{name}', f'{part}.{name}') for name in ('cls_token', 'pos_embed', 'mask_token'))]
+    return [
+        *((f'{part}.blocks.#.{ours}', f'{part}.layers.#.{theirs}') for ours, theirs in _BLOCK),
+        (f'{part}.patch_embed.proj', f'{part}.patch_embed.projection'),
+        (f'{part}.norm_pre', f'{part}.pre_norm'),
+        (f'{part}.norm', f'{part}.ln1'),
+        *((f'{part}.{name}', f'{part}.{name}') for name in ('cls_token', 'pos_embed', 'mask_token')),
+    ]
 
 
 def _decoder(ours, theirs):
     names = ('mask_token', 'decoder_pos_embed', 'decoder_embed', 'decoder_pred')
-    return [*((f'{ours}.decoder_blocks.#.{a}', f'{theirs}.decoder_blocks.#.{b}') for a, b in _BLOCK),
-            (f'{ours}.decoder_norm', f'{theirs}.ln1'), *((f'{ours}.{name}', f'{theirs}.{name}') for name in names)]
+    return [
+        *((f'{ours}.decoder_blocks.#.{a}', f'{theirs}.decoder_blocks.#.{b}') for a, b in _BLOCK),
+        (f'{ours}.decoder_norm', f'{theirs}.ln1'),
+        *((f'{ours}.{name}', f'{theirs}.{name}') for name in names),
+    ]
 
 
-_TABLE = Renaming([*_encoder('backbone'), ('fc_norm', 'backbone.ln2'), *_decoder('neck', 'neck'),
-                   ('neck.decoder.0', 'neck.decoder.0'), *HEADS])
-_CMAE = Renaming([
-    *_encoder('backbone'), *_encoder('target_backbone'), *_decoder('neck', 'pixel_decoder'),
-    *_decoder('feature_decoder', 'feature_decoder'),
-    ('projector', 'projector'), ('target_projector', 'target_projector'), ('predictor', 'head.predictor')])
+_TABLE = Renaming(
+    [
+        *_encoder('backbone'),
+        ('fc_norm', 'backbone.ln2'),
+        *_decoder('neck', 'neck'),
+        ('neck.decoder.0', 'neck.decoder.0'),
+        *HEADS,
+    ]
+)
+_CMAE = Renaming(
+    [
+        *_encoder('backbone'),
+        *_encoder('target_backbone'),
+        *_decoder('neck', 'pixel_decoder'),
+        *_decoder('feature_decoder', 'feature_decoder'),
+        ('projector', 'projector'),
+        ('target_projector', 'target_projector'),
+        ('predictor', 'head.predictor'),
+    ]
+)
 _BEIT = Renaming([(f'backbone.blocks.#.{ours}', f'backbone.layers.#.{theirs}') for ours, theirs in _BEIT_BLOCK])
 
 

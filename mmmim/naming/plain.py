@@ -1,12 +1,24 @@
 """timm's names, which the original MAE shares: an encoder without a prefix, perhaps a decoder beside it."""
+
 import re
 
 from . import beit, swin
 from .state import head_name
 
-_ENCODER = ('cls_token', 'dist_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre', 'blocks', 'layers', 'norm',
-            'absolute_pos_embed', 'rel_pos_bias',
-            'mask_token')  # the last one only where there is no decoder that it belongs to
+_ENCODER = (
+    'cls_token',
+    'dist_token',
+    'reg_token',
+    'pos_embed',
+    'patch_embed',
+    'norm_pre',
+    'blocks',
+    'layers',
+    'norm',
+    'absolute_pos_embed',
+    'rel_pos_bias',
+    'mask_token',
+)  # the last one only where there is no decoder that it belongs to
 _HEADS = ('head', 'head_dist', 'fc_norm')
 # learned in pre-training only; a Swin's table of positions, and its norms after earlier stages
 _NOT_IN_TIMM = r'mask_token$|absolute_pos_embed$|norm\d+\.'
@@ -67,9 +79,13 @@ def to_mae(ours):
     outside = ('cls_token', 'pos_embed', 'patch_embed.proj.', 'norm.')
     for key, value in ours.items():
         name = head_name(re.sub(r'^(backbone|neck)\.', '', key))
-        known = (key.startswith('backbone.') and (name.startswith(outside) or re.match(_MAE_BLOCK, name))
-                 or key.startswith('neck.') and is_decoder(name)
-                 or re.match(r'(fc_norm|head)\.', key))
+        known = (
+            key.startswith('backbone.')
+            and (name.startswith(outside) or re.match(_MAE_BLOCK, name))
+            or key.startswith('neck.')
+            and is_decoder(name)
+            or re.match(r'(fc_norm|head)\.', key)
+        )
         if known:
             result[name] = value
         else:

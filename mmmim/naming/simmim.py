@@ -1,4 +1,5 @@
 """The SimMIM authors' pre-training files: a ViT or Swin under ``encoder.``, one convolution as the decoder."""
+
 import re
 
 from . import plain
@@ -13,6 +14,9 @@ def detect(keys):
 def to_ours(state) -> dict:
     """The decoder goes to ``neck.decoder``, as in mmpretrain."""
     encoder = {key.removeprefix('encoder.'): value for key, value in state.items() if key.startswith('encoder.')}
-    rest = {f'neck.{key}' if key.startswith('decoder.') else key: value
-            for key, value in state.items() if not key.startswith('encoder.')}
+    rest = {
+        f'neck.{key}' if key.startswith('decoder.') else key: value
+        for key, value in state.items()
+        if not key.startswith('encoder.')
+    }
     return {**plain.to_ours(encoder), **rest}

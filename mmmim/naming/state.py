@@ -1,4 +1,5 @@
 """State dicts: taken out of what a file holds, and described."""
+
 import re
 from collections import Counter
 
@@ -22,7 +23,7 @@ def unwrap(checkpoint) -> dict:
         raise ValueError(f'A checkpoint is a dictionary of tensors, but this one is a {type(state).__name__}.')
     state = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
     if state and all(key.startswith('module.') for key in state):  # saved from inside a DistributedDataParallel
-        state = {key[len('module.'):]: value for key, value in state.items()}
+        state = {key[len('module.') :]: value for key, value in state.items()}
     if not state:
         raise ValueError('The checkpoint holds no named tensors.')
     return state
@@ -43,12 +44,14 @@ def list_names(keys) -> str:
 def describe(keys) -> str:
     """What kind of network such names belong to, for a message: a ConvNet, a Swin, ..."""
     keys = set(keys)
-    signs = (('a convolutional ViT', r'(.*\.)?patch_embed\.stages\.\d+\.blocks\.\d+\.depthwise\.'),
-             ('a ResNet', r'(.*\.)?layer1\.0\.conv1\.weight'),
-             ('a ConvNeXt', r'(.*\.)?stages\.\d+\.(blocks\.)?\d+\.(conv_dw|depthwise_conv|dwconv)\.'),
-             ('a Swin V2', r'.*\.(cpb_mlp|logit_scale)'),
-             ('a Swin', r'.*(stages|layers)\.\d+\.blocks\.\d+\..*relative_position_bias_table'),
-             ('a language model', r'(.*\.)?(wte|word_embeddings|embed_tokens)\.weight'))
+    signs = (
+        ('a convolutional ViT', r'(.*\.)?patch_embed\.stages\.\d+\.blocks\.\d+\.depthwise\.'),
+        ('a ResNet', r'(.*\.)?layer1\.0\.conv1\.weight'),
+        ('a ConvNeXt', r'(.*\.)?stages\.\d+\.(blocks\.)?\d+\.(conv_dw|depthwise_conv|dwconv)\.'),
+        ('a Swin V2', r'.*\.(cpb_mlp|logit_scale)'),
+        ('a Swin', r'.*(stages|layers)\.\d+\.blocks\.\d+\..*relative_position_bias_table'),
+        ('a language model', r'(.*\.)?(wte|word_embeddings|embed_tokens)\.weight'),
+    )
     for name, pattern in signs:
         if any(re.match(pattern, key) for key in keys):
             return name
@@ -113,5 +116,5 @@ def _rename(key, table):
         match = pattern.match(key)
         if match:
             numbers = (*match.groups(), '')
-            return ''.join(part + number for part, number in zip(template, numbers)) + key[match.end():]
+            return ''.join(part + number for part, number in zip(template, numbers)) + key[match.end() :]
     return None

@@ -4,20 +4,33 @@ Ours are timm's under ``backbone.``. The others differ in three ways: patch merg
 instead of the stage after it; mmpretrain merges the four pixels in the order (C, row, column), timm and the authors in
 (column, row, C); index buffers are saved, which follow from the size of the window.
 """
+
 import re
 
 import torch
 
 from .state import HEADS, Renaming, is_other_head
 
-_BLOCK = (('norm1', 'norm1'), ('norm2', 'norm2'), ('attn', 'attn.w_msa'), ('mlp.fc1', 'ffn.layers.0.0'),
-          ('mlp.fc2', 'ffn.layers.1'))
-_TABLE = Renaming([
-    *((f'backbone.layers.#.blocks.#.{ours}', f'backbone.stages.#.blocks.#.{theirs}') for ours, theirs in _BLOCK),
-    ('backbone.patch_embed.proj', 'backbone.patch_embed.projection'),
-    *((f'backbone.{name}', f'backbone.{name}') for name in ('patch_embed.norm', 'mask_token', 'absolute_pos_embed')),
-    ('backbone.norm#', 'backbone.norm#'), ('neck.decoder.0', 'neck.decoder.0'), *HEADS,
-])
+_BLOCK = (
+    ('norm1', 'norm1'),
+    ('norm2', 'norm2'),
+    ('attn', 'attn.w_msa'),
+    ('mlp.fc1', 'ffn.layers.0.0'),
+    ('mlp.fc2', 'ffn.layers.1'),
+)
+_TABLE = Renaming(
+    [
+        *((f'backbone.layers.#.blocks.#.{ours}', f'backbone.stages.#.blocks.#.{theirs}') for ours, theirs in _BLOCK),
+        ('backbone.patch_embed.proj', 'backbone.patch_embed.projection'),
+        *(
+            (f'backbone.{name}', f'backbone.{name}')
+            for name in ('patch_embed.norm', 'mask_token', 'absolute_pos_embed')
+        ),
+        ('backbone.norm#', 'backbone.norm#'),
+        ('neck.decoder.0', 'neck.decoder.0'),
+        *HEADS,
+    ]
+)
 _DOWNSAMPLE = r'(.*)\b{}\.(\d+)\.downsample\.(.+)'
 _BUFFERS = ('relative_position_index', 'attn_mask')
 
@@ -70,7 +83,7 @@ def to_mmpretrain(ours):
         result[name] = value
         if key.endswith('relative_position_bias_table'):
             index = name.replace('_bias_table', '_index')
-            result[index] = relative_position_index(round((len(value)**0.5 + 1) / 2))
+            result[index] = relative_position_index(round((len(value) ** 0.5 + 1) / 2))
     return result, lost
 
 

@@ -1,4 +1,5 @@
 """What several trained models of one dense task say about the same held-out images, beside the truth."""
+
 from typing import Any, Dict, Optional
 
 import numpy as np
@@ -19,8 +20,13 @@ from .reconstruction import short_name
 IGNORED = 255
 
 
-def comparison_panel(cfg: Config, models: Dict[str, nn.Module], count: int = 6, score: float = 0.3,
-                     notes: Optional[Dict[str, Any]] = None) -> Panel:
+def comparison_panel(
+    cfg: Config,
+    models: Dict[str, nn.Module],
+    count: int = 6,
+    score: float = 0.3,
+    notes: Optional[Dict[str, Any]] = None,
+) -> Panel:
     """A row for each image: the image, the truth, and the prediction of each model.
 
     Args:
@@ -46,8 +52,13 @@ def comparison_panel(cfg: Config, models: Dict[str, nn.Module], count: int = 6, 
         sample = dataset[index]
         path = sample['data_samples'].img_path
         image, factor = enlarged(np.ascontiguousarray(ImageSource(path, 3).read()))
-        rows.append([image, _truth(image, dataset.get_data_info(index), factor),
-                     *(_prediction(image, model, sample, factor, score) for model in models.values())])
+        rows.append(
+            [
+                image,
+                _truth(image, dataset.get_data_info(index), factor),
+                *(_prediction(image, model, sample, factor, score) for model in models.values()),
+            ]
+        )
         names.append(short_name(path))
     classes = list(dataset.metainfo.get('classes') or ())
     return Panel(rows, ['image', 'truth', *models], names, dict(notes or {}, classes=classes))

@@ -1,4 +1,5 @@
 """What an encoder makes of images: principal components of its patch features, and where its class token looks."""
+
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
 
@@ -17,6 +18,7 @@ BATCH = 8  # images that go through the encoder at once
 
 class Features(NamedTuple):
     """Of one block, for N images of h x w patches."""
+
     patches: Tensor  # [N, h, w, D] float32
     attention: Optional[Tensor]  # [N, heads, h, w], of the class token on the patches; None without a class token
 
@@ -44,13 +46,14 @@ def block_features(backbone: nn.Module, images: Tensor, block: int = -1) -> Feat
             tokens = backbone(batch)
             if chosen is not None:
                 tokens = getattr(backbone, 'norm', nn.Identity())(seen['tokens'])
-            patches.append(tokens[:, backbone.num_prefix_tokens:].float().cpu())
+            patches.append(tokens[:, backbone.num_prefix_tokens :].float().cpu())
             if 'attended' in seen and backbone.num_prefix_tokens:
                 row = class_attention(chosen.attn, seen['attended'], backbone.num_prefix_tokens)
                 attention.append(row.float().cpu())
     grid = backbone.grid_size
-    return Features(torch.cat(patches).unflatten(1, grid),
-                    torch.cat(attention).unflatten(2, grid) if attention else None)
+    return Features(
+        torch.cat(patches).unflatten(1, grid), torch.cat(attention).unflatten(2, grid) if attention else None
+    )
 
 
 @contextmanager
@@ -111,8 +114,15 @@ def principal_colours(patches: Tensor) -> Tensor:
     return F.pad(colours, (0, 3 - colours.shape[1])).unflatten(0, patches.shape[:3])
 
 
-def feature_panel(backbone: nn.Module, preprocessor: nn.Module, batch: dict, block: int = -1, each: bool = False,
-                  heads: bool = False, notes: Optional[Dict[str, Any]] = None) -> Panel:
+def feature_panel(
+    backbone: nn.Module,
+    preprocessor: nn.Module,
+    batch: dict,
+    block: int = -1,
+    each: bool = False,
+    heads: bool = False,
+    notes: Optional[Dict[str, Any]] = None,
+) -> Panel:
     """A row for each image: the image, its features' principal components, and the class token's attention.
 
     Args:
@@ -148,6 +158,7 @@ def feature_panel(backbone: nn.Module, preprocessor: nn.Module, batch: dict, blo
 def overlay(tile: np.ndarray, attention: Tensor) -> np.ndarray:
     """A map ``[h, w]`` in colours over the grey image ``[H, W, 3]``; each map has its own scale, from 0 to its top."""
     from matplotlib import colormaps
+
     heat = attention / attention.quantile(0.99).clamp(min=1e-12)
     heat = _enlarge(heat.clamp(0, 1)[..., None], tile.shape[:2], 'bilinear')[..., 0]
     colours = colormaps['inferno'](heat, bytes=True)[..., :3].astype(np.float32)

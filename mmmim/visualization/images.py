@@ -1,4 +1,5 @@
 """The images that a command line names."""
+
 import glob
 import os
 import sys
@@ -12,6 +13,7 @@ from ..datasets.image_io import ImageReadError
 
 class Images(NamedTuple):
     """What could be read, and what could not."""
+
     batch: dict  # inputs uint8 [B, C, H, W], data_samples
     paths: List[str]
     skipped: List[Tuple[str, str]]  # path, reason
@@ -33,12 +35,19 @@ def find_images(names: Sequence[str], limit: int) -> Tuple[List[str], int]:
     for name in names:
         places = [name] if os.path.exists(name) else sorted(glob.glob(os.path.expanduser(name), recursive=True))
         # cache_from: looking at a folder is no reason to write beside it
-        found = [file for place in places for file in (
-            [os.path.join(place, below) for below in list_images(place, cache_from=sys.maxsize)]
-            if os.path.isdir(place) else [place])]
+        found = [
+            file
+            for place in places
+            for file in (
+                [os.path.join(place, below) for below in list_images(place, cache_from=sys.maxsize)]
+                if os.path.isdir(place)
+                else [place]
+            )
+        ]
         if not found:
-            raise FileNotFoundError(f'there are no images at {name!r}: give files, folders, or patterns such as '
-                                    "'photos/*.jpg'")
+            raise FileNotFoundError(
+                f"there are no images at {name!r}: give files, folders, or patterns such as 'photos/*.jpg'"
+            )
         files += found
     count = min(limit, len(files))
     return [files[(2 * k + 1) * len(files) // (2 * count)] for k in range(count)], len(files)
@@ -69,6 +78,7 @@ def read_images(paths: Sequence[str], pipeline: Sequence[Any], seed: int = 0) ->
         samples.append(results)
         read.append(path)
     if not samples:
-        raise ValueError(f'none of the {len(skipped)} files is a readable image; the first: '
-                         f'{skipped[0][0]}: {skipped[0][1]}')
+        raise ValueError(
+            f'none of the {len(skipped)} files is a readable image; the first: {skipped[0][0]}: {skipped[0][1]}'
+        )
     return Images(mim_collate(samples), read, skipped)

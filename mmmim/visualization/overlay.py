@@ -1,4 +1,5 @@
 """Labels drawn over pictures."""
+
 import colorsys
 from typing import Any, Optional, Sequence, Tuple
 
@@ -31,8 +32,9 @@ def paint_mask(image: np.ndarray, mask: np.ndarray, ignore: int = 255, factor: i
     return np.where((mask != ignore)[..., None], painted, image).round().astype(np.uint8)
 
 
-def paint_instances(image: np.ndarray, instances: Any, classes: Optional[Sequence[str]] = None,
-                    factor: int = 1) -> np.ndarray:
+def paint_instances(
+    image: np.ndarray, instances: Any, classes: Optional[Sequence[str]] = None, factor: int = 1
+) -> np.ndarray:
     """``image [H, W, 3]`` uint8 with what mmdet's instances say: masks where there are any, boxes, and the names of
     ``classes`` or, without them, their numbers. Instances are in pixels of the image before it was enlarged."""
     labels = instances.labels.tolist()

@@ -1,4 +1,5 @@
 """A table of pictures with titles, as one PNG that can be taken apart again."""
+
 import io
 import json
 import os
@@ -22,6 +23,7 @@ Box = Tuple[int, int, int, int]
 
 class _Layout(NamedTuple):
     """Where everything lies, in pixels of the drawing."""
+
     size: Tuple[int, int]
     scale: int  # drawn pixels for one of a tile
     boxes: List[List[Box]]  # (left, top, width, height) of each tile as drawn
@@ -42,6 +44,7 @@ class Panel:
     Raises:
         ValueError: The numbers of tiles, titles and names do not agree, or a tile is no ``[H, W, 3]`` uint8.
     """
+
     tiles: List[List[np.ndarray]]
     columns: List[str]
     row_names: List[str] = field(default_factory=list)
@@ -52,8 +55,10 @@ class Panel:
         if not self.tiles or not self.columns:
             raise ValueError('a panel needs at least one row and one column')
         if len(self.row_names) != len(self.tiles) or any(len(row) != len(self.columns) for row in self.tiles):
-            raise ValueError(f'{len(self.columns)} columns and {len(self.row_names)} row names do not fit rows of '
-                             f'{[len(row) for row in self.tiles]} tiles')
+            raise ValueError(
+                f'{len(self.columns)} columns and {len(self.row_names)} row names do not fit rows of '
+                f'{[len(row) for row in self.tiles]} tiles'
+            )
         for tile in (tile for row in self.tiles for tile in row):
             if tile.dtype != np.uint8 or tile.ndim != 3 or tile.shape[2] != 3 or 0 in tile.shape:
                 raise ValueError(f'a tile must be uint8 [H, W, 3], not {tile.dtype} {list(tile.shape)}')
@@ -70,9 +75,18 @@ class Panel:
         """
         layout = self._layout()
         text = PngImagePlugin.PngInfo()
-        text.add_text(TEXT_KEY, json.dumps(dict(
-            scale=layout.scale, boxes=layout.boxes, columns=self.columns, row_names=self.row_names,
-            notes=self.notes)))
+        text.add_text(
+            TEXT_KEY,
+            json.dumps(
+                dict(
+                    scale=layout.scale,
+                    boxes=layout.boxes,
+                    columns=self.columns,
+                    row_names=self.row_names,
+                    notes=self.notes,
+                )
+            ),
+        )
         data = io.BytesIO()
         self._draw(layout).save(data, format='PNG', pnginfo=text)
         atomic_write_bytes(data.getvalue(), path)
@@ -91,14 +105,20 @@ class Panel:
                 about = json.loads(image.text[TEXT_KEY])
                 pixels = np.asarray(image.convert('RGB'))
             step = about['scale']
-            tiles = [[pixels[top:top + height:step, left:left + width:step].copy()
-                      for left, top, width, height in row] for row in about['boxes']]
+            tiles = [
+                [
+                    pixels[top : top + height : step, left : left + width : step].copy()
+                    for left, top, width, height in row
+                ]
+                for row in about['boxes']
+            ]
             return cls(tiles, about['columns'], about['row_names'], about['notes'])
         except FileNotFoundError:
             raise
         except Exception as error:  # Pillow's and json's are of many kinds
-            raise ValueError(f'{os.fspath(path)} is not a panel of pictures that was saved here: '
-                             f'{type(error).__name__}: {error}') from error
+            raise ValueError(
+                f'{os.fspath(path)} is not a panel of pictures that was saved here: {type(error).__name__}: {error}'
+            ) from error
 
     def _layout(self) -> _Layout:
         longest = max(max(tile.shape[:2]) for row in self.tiles for tile in row)

@@ -1,4 +1,5 @@
 """From tensors to pixels."""
+
 import numpy as np
 import torch
 from torch import Tensor, nn

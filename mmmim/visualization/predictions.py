@@ -1,4 +1,5 @@
 """What a segmentor, detector or classifier says about images, drawn over them."""
+
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -45,16 +46,20 @@ def _load_all(model: nn.Module, path: str) -> None:
     missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     other = sorted(key for key in set(own) & set(state) if own[key].shape != state[key].shape)
     kinds = ((missing, 'are missing'), (unknown, 'are unknown'), (other, 'have another shape'))
-    said = [f'{len(keys)} {what} ({", ".join(keys[:2])}{" ..." if len(keys) > 2 else ""})'
-            for keys, what in kinds if keys]
+    said = [
+        f'{len(keys)} {what} ({", ".join(keys[:2])}{" ..." if len(keys) > 2 else ""})' for keys, what in kinds if keys
+    ]
     if said:
-        raise RuntimeError(f'{path} is no checkpoint of the config\'s {type(model).__name__}: of its {len(own)} '
-                           f'parameters {"; ".join(said)}')
+        raise RuntimeError(
+            f"{path} is no checkpoint of the config's {type(model).__name__}: of its {len(own)} "
+            f'parameters {"; ".join(said)}'
+        )
     model.load_state_dict(state)
 
 
-def prediction_panel(cfg: Config, model: nn.Module, paths: Sequence[str], score: float = 0.5,
-                     notes: Optional[Dict[str, Any]] = None) -> Tuple[Panel, List[Tuple[str, str]]]:
+def prediction_panel(
+    cfg: Config, model: nn.Module, paths: Sequence[str], score: float = 0.5, notes: Optional[Dict[str, Any]] = None
+) -> Tuple[Panel, List[Tuple[str, str]]]:
     """A row for each image: the image, small ones enlarged, and the prediction over it.
 
     Args:
@@ -70,8 +75,9 @@ def prediction_panel(cfg: Config, model: nn.Module, paths: Sequence[str], score:
     Raises:
         ValueError: None could be read.
     """
-    pipeline = Compose([step for step in cfg.test_dataloader.dataset.pipeline
-                        if step['type'].rpartition('.')[2] not in _LABELS])
+    pipeline = Compose(
+        [step for step in cfg.test_dataloader.dataset.pipeline if step['type'].rpartition('.')[2] not in _LABELS]
+    )
     classes = class_names(cfg)
     rows, names, skipped = [], [], []
     for index, path in enumerate(paths):
@@ -88,14 +94,18 @@ def prediction_panel(cfg: Config, model: nn.Module, paths: Sequence[str], score:
         rows.append([tile, drawn])
         names.append(f'{short_name(path)}  {said}'.strip())
     if not rows:
-        raise ValueError(f'none of the {len(skipped)} files could be read; the first: {skipped[0][0]}: {skipped[0][1]}'
-                         if skipped else 'there are no images')
+        raise ValueError(
+            f'none of the {len(skipped)} files could be read; the first: {skipped[0][0]}: {skipped[0][1]}'
+            if skipped
+            else 'there are no images'
+        )
     return Panel(rows, ['image', 'prediction'], names, notes or {}), skipped
 
 
 def _read(path: str) -> np.ndarray:
     """``[H, W, 3]`` uint8 at the file's own size, upright."""
     from ..datasets.image_io import ImageSource
+
     return np.ascontiguousarray(ImageSource(path, 3).read())
 
 
@@ -103,12 +113,16 @@ def class_names(cfg: Config) -> Optional[Sequence[str]]:
     """Of the config, of its test data set, or those that the data set's class has; None where there are none."""
     dataset = cfg.test_dataloader.dataset
     kind = DATASETS.get(dataset.type)
-    return (cfg.get('classes') or (dataset.get('metainfo') or {}).get('classes')
-            or getattr(kind, 'METAINFO', {}).get('classes'))
+    return (
+        cfg.get('classes')
+        or (dataset.get('metainfo') or {}).get('classes')
+        or getattr(kind, 'METAINFO', {}).get('classes')
+    )
 
 
-def _draw(image: np.ndarray, result: Any, score: float, classes: Optional[Sequence[str]],
-          factor: int) -> Tuple[str, np.ndarray]:
+def _draw(
+    image: np.ndarray, result: Any, score: float, classes: Optional[Sequence[str]], factor: int
+) -> Tuple[str, np.ndarray]:
     """What there is to say of a prediction, and the picture of it over the image, ``factor`` times enlarged."""
     if 'pred_sem_seg' in result:
         mask = result.pred_sem_seg.data.squeeze(0).numpy()
@@ -122,5 +136,7 @@ def _draw(image: np.ndarray, result: Any, score: float, classes: Optional[Sequen
     if 'pred_score' in result:
         best = int(torch.argmax(result.pred_score))
         return f'class {name_of_class(best, classes)}, {float(result.pred_score[best]):.0%}', image
-    raise ValueError(f'nothing to draw in a {type(result).__name__}: the model is no segmentor, detector or classifier '
-                     '(reconstructions: tools/visualize/reconstruct.py)')
+    raise ValueError(
+        f'nothing to draw in a {type(result).__name__}: the model is no segmentor, detector or classifier '
+        '(reconstructions: tools/visualize/reconstruct.py)'
+    )

@@ -1,4 +1,5 @@
 """What a model paints into the holes: original, masked, reconstruction."""
+
 import os
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -18,8 +19,13 @@ FROM_ORIGINAL = "reconstruction (original patch's mean and variance)"
 FROM_VISIBLE = 'reconstruction (mean and variance of the nearest visible patches)'
 
 
-def reconstruction_panel(model: nn.Module, batch: dict, optim_wrapper: Optional[object] = None,
-                         visible_statistics: bool = False, notes: Optional[Dict[str, Any]] = None) -> Panel:
+def reconstruction_panel(
+    model: nn.Module,
+    batch: dict,
+    optim_wrapper: Optional[object] = None,
+    visible_statistics: bool = False,
+    notes: Optional[Dict[str, Any]] = None,
+) -> Panel:
     """A row for each image: original, masked, and the reconstruction where the target can paint one.
 
     An algorithm adds columns of its own with the metainfo ``pictures`` of the samples that ``predict`` returns: a dict
@@ -47,9 +53,13 @@ def reconstruction_panel(model: nn.Module, batch: dict, optim_wrapper: Optional[
     inputs = inputs.cpu()
     rows = [_row(model, image, sample, visible_statistics) for image, sample in zip(inputs, samples)]
     losses = [float(sample.recon_loss) for sample in samples]
-    about = dict(uses_original_statistics=bool(samples[0].get('uses_original_statistics', False)),
-                 mask_ratio=float(samples[0].mask.float().mean()), recon_loss=losses,
-                 images=[str(sample.get('img_path', '')) for sample in samples], **(notes or {}))
+    about = dict(
+        uses_original_statistics=bool(samples[0].get('uses_original_statistics', False)),
+        mask_ratio=float(samples[0].mask.float().mean()),
+        recon_loss=losses,
+        images=[str(sample.get('img_path', '')) for sample in samples],
+        **(notes or {}),
+    )
     names = [f'{short_name(path)}  loss {loss:.3f}'.strip() for path, loss in zip(about['images'], losses)]
     return Panel([[tile for _, tile in row] for row in rows], [title for title, _ in rows[0]], names, about)
 
@@ -59,8 +69,7 @@ def short_name(path: str) -> str:
     return '/'.join(os.path.normpath(path).split(os.sep)[-2:]) if path else ''
 
 
-def _row(model: nn.Module, image: Tensor, sample: DataSample, visible_statistics: bool
-         ) -> List[Tuple[str, np.ndarray]]:
+def _row(model: nn.Module, image: Tensor, sample: DataSample, visible_statistics: bool) -> List[Tuple[str, np.ndarray]]:
     grid = model.masking.grid  # of the patches that are masked, which may be finer than the encoder's
     size = (image.shape[1] // grid[0], image.shape[2] // grid[1])
     row = [('original', to_tile(image, model.data_preprocessor))]
@@ -84,8 +93,9 @@ def _more(model: nn.Module, sample: DataSample, key: str) -> List[Tuple[str, np.
     return [(title, to_tile(sample.get(name), model.data_preprocessor)) for name, title in sample.get(key, {}).items()]
 
 
-def paint_from_visible(images: Tensor, painted: Tensor, mask: Tensor, patch_size: Tuple[int, int],
-                       grid: Tuple[int, int], eps: float = 1e-6) -> Tensor:
+def paint_from_visible(
+    images: Tensor, painted: Tensor, mask: Tensor, patch_size: Tuple[int, int], grid: Tuple[int, int], eps: float = 1e-6
+) -> Tensor:
     """Give removed patches the mean and variance of the nearest visible ones, instead of the original's.
 
     Args:

@@ -1,4 +1,5 @@
 """How to go on from a work dir: commands and snippets that fit this run."""
+
 import json
 import os
 import os.path as osp
@@ -17,6 +18,7 @@ from .run_data import RunData, text
 
 class Step(NamedTuple):
     """Something to do next: what for, the lines to copy, what else to know."""
+
     title: str
     lines: str
     note: str = ''
@@ -24,6 +26,7 @@ class Step(NamedTuple):
 
 class Command(NamedTuple):
     """A command line of tools/train.py taken apart."""
+
     start: List[str]  # up to the config
     options: List[str]  # --name and their values, without --resume and --cfg-options
     overrides: List[str]  # key=value
@@ -34,8 +37,11 @@ class Command(NamedTuple):
 
     def longer(self, key: str, length: int, work_dir: str) -> str:
         """The command of a new run, in another work dir, of another length: ``max_epochs`` or ``max_iters``."""
-        return self._join(_without(self.options, '--work-dir'), ['--work-dir', work_dir],
-                          [*(o for o in self.overrides if not o.startswith(f'{key}=')), f'{key}={length}'])
+        return self._join(
+            _without(self.options, '--work-dir'),
+            ['--work-dir', work_dir],
+            [*(o for o in self.overrides if not o.startswith(f'{key}=')), f'{key}={length}'],
+        )
 
     def _join(self, options: List[str], more: List[str], overrides: List[str]) -> str:
         return shlex.join([*self.start, *options, *more, *(['--cfg-options', *overrides] * bool(overrides))])
@@ -50,15 +56,23 @@ def next_steps(run: RunData) -> List[Step]:
     if command and not checkpoint:
         steps.append(Step('Start again', command.resumed(), 'There is no checkpoint in the work dir yet.'))
     elif command and run.record.get('finished') is not True:
-        steps.append(Step('Continue', command.resumed(), '' if run.dense else
-                          'Bit-identical to a run that was not stopped.'))
+        steps.append(
+            Step('Continue', command.resumed(), '' if run.dense else 'Bit-identical to a run that was not stopped.')
+        )
     if command and checkpoint and length:
-        steps.append(Step(f'Train longer: {4 * length:g} {unit}',
-                          command.longer(key, int(4 * length), f'{run.path}_longer'),
-                          'A new run: the learning rate of a finished one has come down to nothing.'))
+        steps.append(
+            Step(
+                f'Train longer: {4 * length:g} {unit}',
+                command.longer(key, int(4 * length), f'{run.path}_longer'),
+                'A new run: the learning rate of a finished one has come down to nothing.',
+            )
+        )
     if checkpoint:
-        steps += [step for step in (_test(run, command, checkpoint), _fine_tune(run, checkpoint),
-                                    _predict(run, checkpoint)) if step]
+        steps += [
+            step
+            for step in (_test(run, command, checkpoint), _fine_tune(run, checkpoint), _predict(run, checkpoint))
+            if step
+        ]
     encoder = run.file('encoder.safetensors')
     snippet = timm_snippet(encoder) if encoder else ''
     if snippet:
@@ -101,8 +115,8 @@ def _train_command(run: RunData, words: List[str]) -> Command:
     if '--cfg-options' in rest:
         start = rest.index('--cfg-options') + 1
         end = next((i for i in range(start, len(rest)) if rest[i].startswith('--')), len(rest))
-        overrides, rest = rest[start:end], rest[:start - 1] + rest[end:]
-    launcher = rest[rest.index('--launcher') + 1:][:1] if '--launcher' in rest else []
+        overrides, rest = rest[start:end], rest[: start - 1] + rest[end:]
+    launcher = rest[rest.index('--launcher') + 1 :][:1] if '--launcher' in rest else []
     for name in ('--launcher', '--local-rank', '--local_rank', '--resume'):
         rest = _without(rest, name)
     config = next((word for word in rest if word.endswith(('.py', '.json', '.yaml', '.yml'))), rest[0] if rest else '')
@@ -150,18 +164,24 @@ def _test(run: RunData, command: Optional[Command], checkpoint: str) -> Optional
         return None
     overrides = command.overrides if command else []
     words = [*_tool(run, 'test.py'), config, checkpoint, '--work-dir', run.path, *['--linear'] * (not run.dense)]
-    return Step('Measure it', shlex.join([*words, *(['--cfg-options', *overrides] if overrides else [])]),
-                'It goes into this report.' if run.dense else
-                'Without the checkpoint: the random initialisation, to compare with. Both go into this report.')
+    return Step(
+        'Measure it',
+        shlex.join([*words, *(['--cfg-options', *overrides] if overrides else [])]),
+        'It goes into this report.'
+        if run.dense
+        else 'Without the checkpoint: the random initialisation, to compare with. Both go into this report.',
+    )
 
 
 def _predict(run: RunData, checkpoint: str) -> Optional[Step]:
     """Pictures of a segmentor's or detector's predictions."""
     if not run.dense or not run.config_name:
         return None
-    return Step('See what it says about other images', shlex.join([
-        *_tool(run, 'visualize/predict.py'), osp.join(run.path, run.config_name), checkpoint]) +
-        ' PATH/TO/IMAGES --out predictions.png')
+    return Step(
+        'See what it says about other images',
+        shlex.join([*_tool(run, 'visualize/predict.py'), osp.join(run.path, run.config_name), checkpoint])
+        + ' PATH/TO/IMAGES --out predictions.png',
+    )
 
 
 def _fine_tune(run: RunData, checkpoint: str) -> Optional[Step]:
@@ -172,9 +192,12 @@ def _fine_tune(run: RunData, checkpoint: str) -> Optional[Step]:
         return None
     values = {key: value for key, value in backbone.items() if key not in ('type', 'init_cfg')}
     arguments = ', '.join(f'{key}={value!r}' for key, value in dict(type=f'mmmim.{name}', **values).items())
-    return Step('Fine-tune it, in a config of any toolbox', f'''custom_imports = dict(imports=['mmmim'])
+    return Step(
+        'Fine-tune it, in a config of any toolbox',
+        f"""custom_imports = dict(imports=['mmmim'])
 backbone = dict({arguments},
-                init_cfg=dict(type='Pretrained', checkpoint={osp.abspath(checkpoint)!r}, prefix='backbone.'))''')
+                init_cfg=dict(type='Pretrained', checkpoint={osp.abspath(checkpoint)!r}, prefix='backbone.'))""",
+    )
 
 
 def timm_snippet(path: str) -> str:
@@ -198,17 +221,31 @@ def _timm_code(path: str, vit: Any, config: dict) -> str:
     patch = vit.patch_size[0] if vit.patch_size[0] == vit.patch_size[1] else tuple(vit.patch_size)
     tokens = vit.grid_size[0] * vit.grid_size[1]
     mlp = vit.blocks[0].mlp.fc1.out_features / vit.embed_dim
-    arguments = dict(img_size=size, patch_size=patch, embed_dim=vit.embed_dim, depth=len(vit.blocks),
-                     num_heads=vit.blocks[0].attn.num_heads, num_classes=0)
-    arguments.update({key: value for key, value, usual in (
-        ('in_chans', vit.in_chans, 3), ('mlp_ratio', mlp, 4.0),
-        ('final_norm', hasattr(vit.norm, 'weight'), True)) if value != usual})
+    arguments = dict(
+        img_size=size,
+        patch_size=patch,
+        embed_dim=vit.embed_dim,
+        depth=len(vit.blocks),
+        num_heads=vit.blocks[0].attn.num_heads,
+        num_classes=0,
+    )
+    arguments.update(
+        {
+            key: value
+            for key, value, usual in (
+                ('in_chans', vit.in_chans, 3),
+                ('mlp_ratio', mlp, 4.0),
+                ('final_norm', hasattr(vit.norm, 'weight'), True),
+            )
+            if value != usual
+        }
+    )
     if not vit.num_prefix_tokens:
         arguments.update(class_token=False, global_pool='avg', fc_norm=False)
     listed = ', '.join(f'{key}={value!r}' for key, value in arguments.items())
     first = 'class token first' if vit.num_prefix_tokens else 'no class token'
     mean, std = ([round(value, 3) for value in config.get(key) or []] for key in ('mean', 'std'))
-    return f'''import timm
+    return f"""import timm
 import torch
 from safetensors.torch import load_file
 
@@ -217,4 +254,4 @@ encoder.load_state_dict(load_file({osp.abspath(path)!r}))
 mean, std = torch.tensor({mean}), torch.tensor({std})
 images = torch.rand(1, {vit.in_chans}, {height}, {width}) * 255  # yours: RGB, 0 to 255
 tokens = encoder.eval().forward_features((images - mean[:, None, None]) / std[:, None, None])
-# tokens: [1, {vit.num_prefix_tokens + tokens}, {vit.embed_dim}], {first}'''
+# tokens: [1, {vit.num_prefix_tokens + tokens}, {vit.embed_dim}], {first}"""

@@ -1,4 +1,5 @@
 """HTML by construction: what is not markup already is escaped when it enters an element."""
+
 import re
 from html import escape
 from typing import Any, Iterable, List
@@ -18,8 +19,11 @@ def el(tag: str, *children: Any, **attributes: Any) -> Markup:
         *children: Markup, text (escaped), numbers, nested lists of them; None is left out.
         **attributes: ``class_`` stands for ``class``, ``aria_label`` for ``aria-label``; None is left out.
     """
-    pairs = ''.join(f' {name.rstrip("_").replace("_", "-")}="{clean(value)}"'
-                    for name, value in attributes.items() if value is not None)
+    pairs = ''.join(
+        f' {name.rstrip("_").replace("_", "-")}="{clean(value)}"'
+        for name, value in attributes.items()
+        if value is not None
+    )
     return Markup(f'<{tag}{pairs}>' if tag in VOID else f'<{tag}{pairs}>{"".join(_flat(children))}</{tag}>')
 
 
@@ -36,8 +40,13 @@ def table(head: Iterable[Any], rows: Iterable[Iterable[Any]], caption: str, clas
     """
     body = [el('tr', el('th', first, scope='row'), [el('td', cell) for cell in rest]) for first, *rest in rows]
     head = [el('th', cell, scope='col') if cell else el('td') for cell in head]
-    content = el('table', el('caption', caption, class_='unseen'), el('thead', el('tr', head)) if head else None,
-                 el('tbody', body), class_=class_)
+    content = el(
+        'table',
+        el('caption', caption, class_='unseen'),
+        el('thead', el('tr', head)) if head else None,
+        el('tbody', body),
+        class_=class_,
+    )
     return el('div', content, class_='scroll', tabindex=0, role='region', aria_label=caption)
 
 

@@ -1,4 +1,5 @@
 """The report's pictures: the newest reconstructions, how they grew, and several runs side by side."""
+
 import base64
 import io
 import os.path as osp
@@ -19,6 +20,7 @@ LEAK = "original patch's mean and variance"
 
 class Room(NamedTuple):
     """How much of each run is shown, so that the page stays below 3 MB."""
+
     rows: int  # of the newest panel
     strip_rows: int
     side: int  # longest side of an embedded picture, in pixels
@@ -33,6 +35,7 @@ class Room(NamedTuple):
 
 class Shown(NamedTuple):
     """A panel and what its rows are called across panels."""
+
     epoch: str
     panel: Panel
     keys: List[str]
@@ -89,11 +92,12 @@ def pictures(runs: Sequence[RunData]) -> List[Markup]:
     shown = [(run, load_panels(run)) for run in runs]
     having = [(run, panels) for run, panels in shown if panels]
     parts: List[Markup] = []
-    common = [key for key in having[0][1][-1].keys if all(key in panels[-1].keys for _, panels in having)] if having \
-        else []
+    common = (
+        [key for key in having[0][1][-1].keys if all(key in panels[-1].keys for _, panels in having)] if having else []
+    )
     parts.append(_leak_note([(run, panels[-1]) for run, panels in having]))
     if len(having) > 1 and common:
-        parts += _side_by_side([(run, panels[-1]) for run, panels in having], common[:room.strip_rows], room)
+        parts += _side_by_side([(run, panels[-1]) for run, panels in having], common[: room.strip_rows], room)
     for run, panels in having:
         newest = panels[-1]
         swatch = el('span', class_=f'swatch s{runs.index(run) % COLOURS}')
@@ -106,19 +110,34 @@ def pictures(runs: Sequence[RunData]) -> List[Markup]:
 def _sheets(shown: Shown, first: Sequence[str], room: Room) -> Markup:
     """All columns of the newest panel, in one or two stacks of rows that share the width of the page."""
     panel = shown.panel
-    rows = _order(shown, first)[:room.rows]
+    rows = _order(shown, first)[: room.rows]
     wide = len(panel.columns) > 4 or len(rows) < 4
-    halves = [rows] if wide else [rows[:(len(rows) + 1) // 2], rows[(len(rows) + 1) // 2:]]
+    halves = [rows] if wide else [rows[: (len(rows) + 1) // 2], rows[(len(rows) + 1) // 2 :]]
     titles = [shown.title(i) for i in range(len(panel.columns))]
-    return el('div', [grid(titles, [
-        ([(panel.tiles[row][i], f'{title}: {panel.row_names[row]}') for i, title in enumerate(titles)],
-         panel.row_names[row]) for row in half], room) for half in halves], class_='sheets')
+    return el(
+        'div',
+        [
+            grid(
+                titles,
+                [
+                    (
+                        [(panel.tiles[row][i], f'{title}: {panel.row_names[row]}') for i, title in enumerate(titles)],
+                        panel.row_names[row],
+                    )
+                    for row in half
+                ],
+                room,
+            )
+            for half in halves
+        ],
+        class_='sheets',
+    )
 
 
 def _strip(panels: Sequence[Shown], first: Sequence[str], room: Room) -> List[Markup]:
     """The same images reconstructed epoch by epoch."""
     newest = panels[-1]
-    keys = [newest.keys[row] for row in _order(newest, first)[:room.strip_rows]]
+    keys = [newest.keys[row] for row in _order(newest, first)[: room.strip_rows]]
     panels = [p for p in panels if p.reconstruction is not None and set(keys) <= set(p.keys)]
     if len(panels) < 2:
         return []
@@ -127,9 +146,17 @@ def _strip(panels: Sequence[Shown], first: Sequence[str], room: Room) -> List[Ma
         tiles = [(newest.panel.tiles[newest.keys.index(key)][0], f'{newest.title(0)}: {key}')]
         tiles += [(_reconstruction(p, key), f'reconstruction, {p.epoch}: {key}') for p in panels]
         rows.append((tiles, ''))
-    return [el('h4', f'{panels[-1].title(panels[-1].reconstruction)}, epoch by epoch'),
-            el('div', grid([newest.title(0), *(p.epoch for p in panels)], rows, room), class_='scroll', tabindex=0,
-               role='region', aria_label='reconstructions epoch by epoch')]
+    return [
+        el('h4', f'{panels[-1].title(panels[-1].reconstruction)}, epoch by epoch'),
+        el(
+            'div',
+            grid([newest.title(0), *(p.epoch for p in panels)], rows, room),
+            class_='scroll',
+            tabindex=0,
+            role='region',
+            aria_label='reconstructions epoch by epoch',
+        ),
+    ]
 
 
 def _side_by_side(runs: Sequence[Tuple[RunData, Shown]], keys: Sequence[str], room: Room) -> List[Markup]:
@@ -143,15 +170,24 @@ def _side_by_side(runs: Sequence[Tuple[RunData, Shown]], keys: Sequence[str], ro
     rows = []
     for key in keys:
         tiles = [(first.panel.tiles[first.keys.index(key)][i], f'{first.title(i)}: {key}') for i in leading]
-        tiles += [(_reconstruction(shown, key), f'{run.name}, {shown.epoch}, reconstruction: {key}')
-                  for run, shown in runs]
+        tiles += [
+            (_reconstruction(shown, key), f'{run.name}, {shown.epoch}, reconstruction: {key}') for run, shown in runs
+        ]
         rows.append((tiles, ''))
     titles = [first.title(i) for i in leading]
     titles += [f'{run.name} ({shown.epoch}{f"; {LEAK}" if shown.leaks else ""})' for run, shown in runs]
     masks = '' if masked is not None else ', each under its own mask'
-    return [el('h3', f'The same images, reconstructed by each run{masks}'),
-            el('div', grid(titles, rows, room), class_='scroll', tabindex=0, role='region',
-               aria_label='reconstructions of all runs')]
+    return [
+        el('h3', f'The same images, reconstructed by each run{masks}'),
+        el(
+            'div',
+            grid(titles, rows, room),
+            class_='scroll',
+            tabindex=0,
+            role='region',
+            aria_label='reconstructions of all runs',
+        ),
+    ]
 
 
 def _common_masks(shown: Sequence[Shown], keys: Sequence[str]) -> Optional[int]:
@@ -169,8 +205,12 @@ def _leak_note(having: Sequence[Tuple[RunData, Shown]]) -> Optional[Markup]:
     if not names:
         return None
     whose = '' if len(names) == len(having) else f' of {", ".join(names)}'
-    return el('p', f'Removed patches{whose} are painted with the {LEAK}, which the model was not shown: colour and '
-              'contrast tell less about it than shapes and edges.', class_='note')
+    return el(
+        'p',
+        f'Removed patches{whose} are painted with the {LEAK}, which the model was not shown: colour and '
+        'contrast tell less about it than shapes and edges.',
+        class_='note',
+    )
 
 
 def _order(shown: Shown, first: Sequence[str]) -> List[int]:
@@ -185,8 +225,15 @@ def _reconstruction(shown: Shown, key: str) -> np.ndarray:
 def grid(titles: Sequence[str], rows: Sequence[Tuple[list, str]], room: Room) -> Markup:
     """Pictures in columns under titles: a row is its ``(tile, alternative text)`` pairs and its name."""
     head = el('div', [_title(title) for title in titles], class_='row head')
-    body = [el('figure', [_image(tile, alt, room) for tile, alt in tiles],
-               el('figcaption', name) if name else None, class_='row') for tiles, name in rows]
+    body = [
+        el(
+            'figure',
+            [_image(tile, alt, room) for tile, alt in tiles],
+            el('figcaption', name) if name else None,
+            class_='row',
+        )
+        for tiles, name in rows
+    ]
     return el('div', head, body, class_='sheet', style=f'--columns:{len(titles)}')
 
 
@@ -201,8 +248,15 @@ def _image(tile: np.ndarray, alt: str, room: Room) -> Markup:
     image = Image.fromarray(np.ascontiguousarray(tile))
     image.thumbnail((room.side, room.side), Image.Resampling.LANCZOS)
     kind, data = _encode(image, room.tile_bytes)
-    return el('img', src=f'data:image/{kind};base64,{base64.b64encode(data).decode()}', alt=alt, title=alt,
-              width=image.width, height=image.height, class_='tiny' if kind == 'png' else None)
+    return el(
+        'img',
+        src=f'data:image/{kind};base64,{base64.b64encode(data).decode()}',
+        alt=alt,
+        title=alt,
+        width=image.width,
+        height=image.height,
+        class_='tiny' if kind == 'png' else None,
+    )
 
 
 def _encode(image: Image.Image, most: int) -> Tuple[str, bytes]:

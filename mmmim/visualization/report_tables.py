@@ -1,4 +1,5 @@
 """The report's tables: probes, settings, throughput, hardware, files."""
+
 import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -22,15 +23,34 @@ def probe_table(run: RunData) -> Optional[Markup]:
     rows: List[list] = []
     for row in run_metrics.rows_of(run):
         where = f' ({os.path.basename(row.config)})' if several and row.config else ''
-        rows.append([row.label + where, '' if row.iter is None else f'{row.iter:,}',
-                     *(metric.write(row.metrics[name]) if name in row.metrics else '' for name, metric in
-                       zip(names, metrics))])
+        rows.append(
+            [
+                row.label + where,
+                '' if row.iter is None else f'{row.iter:,}',
+                *(
+                    metric.write(row.metrics[name]) if name in row.metrics else ''
+                    for name, metric in zip(names, metrics)
+                ),
+            ]
+        )
     ends = [run_metrics.first_and_last(run, name) for name in names]
     if any(None not in pair for pair in ends):
-        rows.append([el('strong', 'change'), '', *(
-            el('strong', metric.change(*pair)) if None not in pair else '' for metric, pair in zip(metrics, ends))])
-    return table(['checkpoint', 'iteration', *(metric.title for metric in metrics)], rows,
-                 f'Measurements of {run.name}', 'numbers')
+        rows.append(
+            [
+                el('strong', 'change'),
+                '',
+                *(
+                    el('strong', metric.change(*pair)) if None not in pair else ''
+                    for metric, pair in zip(metrics, ends)
+                ),
+            ]
+        )
+    return table(
+        ['checkpoint', 'iteration', *(metric.title for metric in metrics)],
+        rows,
+        f'Measurements of {run.name}',
+        'numbers',
+    )
 
 
 def comparison_table(runs: Sequence[RunData]) -> Optional[Markup]:
@@ -68,16 +88,23 @@ def settings(run: RunData) -> Dict[str, str]:
     found['batch'] = _batch(run)
     epochs, warmup = number(record.get('max_epochs')) or number(config.get('max_epochs')), config.get('warmup_epochs')
     iterations, steps = _count(record.get('max_iters')), config.get('warmup_iters')
-    found['schedule'] = ', '.join(part for part in (
-        f'{epochs:g} epochs' if epochs and not run.by_iters else '', f'{warmup} of them warm-up' if number(
-            warmup) else '', f'{iterations} iterations' if iterations else '', f'{steps} of them warm-up' if number(
-                steps) else '') if part)
+    found['schedule'] = ', '.join(
+        part
+        for part in (
+            f'{epochs:g} epochs' if epochs and not run.by_iters else '',
+            f'{warmup} of them warm-up' if number(warmup) else '',
+            f'{iterations} iterations' if iterations else '',
+            f'{steps} of them warm-up' if number(steps) else '',
+        )
+        if part
+    )
     wrapper = config.get('optim_wrapper')
     optimizer = wrapper.get('optimizer') if isinstance(wrapper, dict) else None
     found['optimizer'] = _in_words(optimizer) if optimizer else ''
     batch = config.get('lr_base_batch', 256)
-    found['base learning rate'] = (f'{config["base_lr"]:g}' + (f' for {batch} images' if batch else '')
-                                   if number(config.get('base_lr')) else '')
+    found['base learning rate'] = (
+        f'{config["base_lr"]:g}' + (f' for {batch} images' if batch else '') if number(config.get('base_lr')) else ''
+    )
     found['precision'] = text(record.get('dtype'))
     found['seed'] = '' if record.get('seed') is None else str(record['seed'])
     return {name: value for name, value in found.items() if value}
@@ -94,19 +121,33 @@ def throughput(run: RunData) -> Dict[str, str]:
         'training time': run_metrics.duration(run_metrics.seconds(run)) if run.sessions else '',
         'throughput': f'{speed:,.1f} images/s' if speed else '',
         'waiting for data': f'{share:.1%} of the time' if shares else '',
-        'sessions': '; '.join(f'{text(s.get("started"))[:16].replace("T", " ") or "?"}, iterations '
-                              f'{s["from_iter"]:,} to {s["to_iter"]:,}' for s in run.sessions[-8:]),
+        'sessions': '; '.join(
+            f'{text(s.get("started"))[:16].replace("T", " ") or "?"}, iterations {s["from_iter"]:,} to {s["to_iter"]:,}'
+            for s in run.sessions[-8:]
+        ),
         'processes': _count(run.record.get('processes')),
-        'CPU': ', '.join(part for part in (text(about.get('cpu')), f'{_count(about.get("cores"))} cores' if number(
-            about.get('cores')) else '', f'{memory:g} GiB' if memory else '') if part),
-        'GPU': f'{gpus:g} × {text(about.get("gpu"))}' if gpus and text(about.get('gpu')) else
-               'none' if about and not about.get('gpu') else '',
-        'versions': ', '.join(f'{name} {version}' for name, version in versions.items() if text(version))}
+        'CPU': ', '.join(
+            part
+            for part in (
+                text(about.get('cpu')),
+                f'{_count(about.get("cores"))} cores' if number(about.get('cores')) else '',
+                f'{memory:g} GiB' if memory else '',
+            )
+            if part
+        ),
+        'GPU': f'{gpus:g} × {text(about.get("gpu"))}'
+        if gpus and text(about.get('gpu'))
+        else 'none'
+        if about and not about.get('gpu')
+        else '',
+        'versions': ', '.join(f'{name} {version}' for name, version in versions.items() if text(version)),
+    }
     return {name: value for name, value in found.items() if value}
 
 
-def side_by_side(runs: Sequence[RunData], columns: Sequence[Dict[str, str]], caption: str,
-                 mark: bool = False) -> Optional[Markup]:
+def side_by_side(
+    runs: Sequence[RunData], columns: Sequence[Dict[str, str]], caption: str, mark: bool = False
+) -> Optional[Markup]:
     """A row a name, a column a run; ``mark`` points out the rows in which runs differ."""
     names = list({name: None for column in columns for name in column})
     if not names:
@@ -123,9 +164,12 @@ def differences(runs: Sequence[RunData]) -> List[Tuple[str, List[str]]]:
     """Config entries in which the runs differ, as ``(dotted name, one value a run)``."""
     flat = [_flatten(run.config) for run in runs]
     names = sorted({name for config in flat for name in config})
-    found = [(name, [config.get(name, '–') for config in flat]) for name in names
-             # the dumped config repeats pipelines inside the data sets
-             if name.split('.')[0] not in UNINTERESTING and not name.split('.')[0].endswith('_pipeline')]
+    found = [
+        (name, [config.get(name, '–') for config in flat])
+        for name in names
+        # the dumped config repeats pipelines inside the data sets
+        if name.split('.')[0] not in UNINTERESTING and not name.split('.')[0].endswith('_pipeline')
+    ]
     return [(name, values) for name, values in found if len(set(values)) > 1]
 
 
@@ -144,8 +188,11 @@ def _in_words(value: Any) -> str:
     """``MAEDecoder: embed_dim 128, depth 2``."""
     if not isinstance(value, dict):
         return ', '.join(map(_in_words, value)) if isinstance(value, (list, tuple)) else str(value)
-    rest = ', '.join(f'{key} ({_in_words(item)})' if isinstance(item, dict) else f'{key} {_in_words(item)}'
-                     for key, item in value.items() if key not in ('type', 'init_cfg'))
+    rest = ', '.join(
+        f'{key} ({_in_words(item)})' if isinstance(item, dict) else f'{key} {_in_words(item)}'
+        for key, item in value.items()
+        if key not in ('type', 'init_cfg')
+    )
     return ': '.join(part for part in (text(value.get('type')), rest) if part)
 
 

@@ -1,4 +1,5 @@
 """The report's dense tasks: what fine-tuning reaches from a random initialisation and from the pre-trained encoder."""
+
 import os.path as osp
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -24,6 +25,7 @@ LEAST_POINTS, SMOOTHING = 10, 50
 
 class Task(NamedTuple):
     """A dense task below a work dir."""
+
     name: str
     starts: Dict[str, RunData]  # by the names in STARTS, in their order
     panel: Optional[Panel]
@@ -34,8 +36,10 @@ class Task(NamedTuple):
 
     def ends(self, metric: str) -> Tuple[Optional[float], Optional[float]]:
         """What each start reached, None where it is not measured."""
-        return tuple(run_metrics.first_and_last(self.starts[start], metric)[1] if start in self.starts else None
-                     for start in STARTS)
+        return tuple(
+            run_metrics.first_and_last(self.starts[start], metric)[1] if start in self.starts else None
+            for start in STARTS
+        )
 
     @property
     def metrics(self) -> List[str]:
@@ -49,8 +53,9 @@ def load_tasks(run: RunData) -> List[Task]:
     found = []
     for name in TITLES:
         folders = {start: osp.join(run.path, name, start) for start in STARTS}
-        starts = {start: load_run(folder) for start, folder in folders.items()
-                  if osp.isdir(folder) and is_work_dir(folder)}
+        starts = {
+            start: load_run(folder) for start, folder in folders.items() if osp.isdir(folder) and is_work_dir(folder)
+        }
         for start, dense in starts.items():
             run.notes += [f'{name} {STARTS[start]}: {note}' for note in dense.notes]
         if starts:
@@ -75,8 +80,11 @@ def result(task: Task) -> str:
     parts = []
     for name in (name for name in HEADLINES if name in task.metrics):
         metric = run_metrics.describe(name)
-        said = [f'{metric.write(value)} {where}' for value, where in zip(task.ends(name), STARTS.values())
-                if value is not None]
+        said = [
+            f'{metric.write(value)} {where}'
+            for value, where in zip(task.ends(name), STARTS.values())
+            if value is not None
+        ]
         parts.append(f'{metric.title} ' + ', '.join(said))
     return f'{task.title}: ' + ('; '.join(parts) if parts else 'nothing was measured yet') + '.'
 
@@ -94,18 +102,28 @@ def sections(runs: Sequence[RunData], tasks: Dict[int, List[Task]]) -> Dict[str,
 
 
 def _section(task: Task, most_bytes: int) -> List[Optional[Markup]]:
-    return [el('p', _caption(task), class_='note'), _warning(task), _numbers(task), *_pictures(task, most_bytes),
-            _charts(task)]
+    return [
+        el('p', _caption(task), class_='note'),
+        _warning(task),
+        _numbers(task),
+        *_pictures(task, most_bytes),
+        _charts(task),
+    ]
 
 
 def _caption(task: Task) -> str:
     record = next(iter(task.starts.values())).record
     model = str(record.get('method') or task.name)
-    length = [f'{int(value):,} {unit}' for value, unit in (
-        (number(record.get('max_iters')), 'iterations'), (number(record.get('batch')), 'images')) if value]
-    return (f'{_decoder(task, model)} trained for {" of ".join(length) or "some iterations"}, twice: the encoder '
-            'starts at random, or as pre-trained; seed, data and schedule are the same. One seed and a short schedule: '
-            'small differences may be chance.')
+    length = [
+        f'{int(value):,} {unit}'
+        for value, unit in ((number(record.get('max_iters')), 'iterations'), (number(record.get('batch')), 'images'))
+        if value
+    ]
+    return (
+        f'{_decoder(task, model)} trained for {" of ".join(length) or "some iterations"}, twice: the encoder '
+        'starts at random, or as pre-trained; seed, data and schedule are the same. One seed and a short schedule: '
+        'small differences may be chance.'
+    )
 
 
 def _decoder(task: Task, model: str) -> str:
@@ -119,8 +137,9 @@ def _decoder(task: Task, model: str) -> str:
 
 def _warning(task: Task) -> Optional[Markup]:
     """What makes the two starts no fair comparison."""
-    problems = [f'{STARTS[start]}: {state}' for start, run in task.starts.items() for state in [run_metrics.state(run)]
-                if state]
+    problems = [
+        f'{STARTS[start]}: {state}' for start, run in task.starts.items() for state in [run_metrics.state(run)] if state
+    ]
     problems += [f'there is no run {STARTS[start]}' for start in STARTS if start not in task.starts]
     records = [run.record for run in task.starts.values()]
     different = [key for key in SAME if any(record.get(key) != records[0].get(key) for record in records)]
@@ -134,10 +153,18 @@ def _numbers(task: Task) -> Optional[Markup]:
     for name in task.metrics:
         metric, (first, last) = run_metrics.describe(name), task.ends(name)
         both = first is not None and last is not None
-        rows.append([metric.title, *('–' if value is None else metric.write(value) for value in (first, last)),
-                     el('strong', metric.change(first, last)) if both else ''])
-    return table(['', *STARTS.values(), 'difference'], rows, f'{task.title}: what was measured', 'numbers') \
-        if rows else None
+        rows.append(
+            [
+                metric.title,
+                *('–' if value is None else metric.write(value) for value in (first, last)),
+                el('strong', metric.change(first, last)) if both else '',
+            ]
+        )
+    return (
+        table(['', *STARTS.values(), 'difference'], rows, f'{task.title}: what was measured', 'numbers')
+        if rows
+        else None
+    )
 
 
 def _charts(task: Task) -> Optional[Markup]:
@@ -152,10 +179,16 @@ def _charts(task: Task) -> Optional[Markup]:
                 lines.append(Line(STARTS[start], series.iters, series.values, SLOTS[start], measured, window))
         if lines:
             metric = run_metrics.describe(name)
-            charts.append(line_chart(metric.title[0].upper() + metric.title[1:] if name == 'loss' else
-                                     f'{metric.title}, %', lines, 'iteration', None if name == 'loss' else False,
-                                     LEAST_POINTS if metric.percent else 0,
-                                     'running mean; faint: each iteration' if name == 'loss' else ''))
+            charts.append(
+                line_chart(
+                    metric.title[0].upper() + metric.title[1:] if name == 'loss' else f'{metric.title}, %',
+                    lines,
+                    'iteration',
+                    None if name == 'loss' else False,
+                    LEAST_POINTS if metric.percent else 0,
+                    'running mean; faint: each iteration' if name == 'loss' else '',
+                )
+            )
     return el('div', charts, class_='plots') if charts else None
 
 
@@ -165,12 +198,18 @@ def _pictures(task: Task, most_bytes: int) -> List[Markup]:
     if panel is None:
         return []
     room = Room(len(panel.tiles), 0, 224, most_bytes // (len(panel.tiles) * len(panel.columns)))
-    rows = [([(tile, f'{title}: {name}') for tile, title in zip(tiles, panel.columns)], '')
-            for tiles, name in zip(panel.tiles, panel.row_names)]
+    rows = [
+        ([(tile, f'{title}: {name}') for tile, title in zip(tiles, panel.columns)], '')
+        for tiles, name in zip(panel.tiles, panel.row_names)
+    ]
     score = number(panel.notes.get('score'))
     shown = f' Predictions with a score of {score:g} or more.' if task.name == 'detection' and score else ''
-    return [el('h3', 'Held-out images'), el('p', f'Not chosen: at equal distances in the set.{shown}', class_='note'),
-            _legend(task), el('div', _halves(panel.columns, rows, room), class_='sheets')]
+    return [
+        el('h3', 'Held-out images'),
+        el('p', f'Not chosen: at equal distances in the set.{shown}', class_='note'),
+        _legend(task),
+        el('div', _halves(panel.columns, rows, room), class_='sheets'),
+    ]
 
 
 def _halves(columns: Sequence[str], rows: List[Any], room: Room) -> List[Markup]:
@@ -182,8 +221,12 @@ def _halves(columns: Sequence[str], rows: List[Any], room: Room) -> List[Markup]
 def _legend(task: Task) -> Optional[Markup]:
     """The classes beside their colours, and beside the numbers that are drawn at boxes."""
     names = task.panel.notes.get('classes')
-    items = [el('li', el('span', class_='patch', style='background:#{:02x}{:02x}{:02x}'.format(*color_of(index))),
-                f'{index} {name}' if task.name == 'detection' else name)
-             for index, name in enumerate(names if isinstance(names, list) else [])]
+    items = [
+        el(
+            'li',
+            el('span', class_='patch', style='background:#{:02x}{:02x}{:02x}'.format(*color_of(index))),
+            f'{index} {name}' if task.name == 'detection' else name,
+        )
+        for index, name in enumerate(names if isinstance(names, list) else [])
+    ]
     return el('ul', items, class_='legend') if items else None
-

@@ -1,4 +1,5 @@
 """The curve of a run, read for drawing: one pair of arrays a quantity."""
+
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import numpy as np
 
 class Series(NamedTuple):
     """Values of one quantity: ``iters [N]`` ascending, ``values [N]`` finite."""
+
     iters: np.ndarray
     values: np.ndarray
 
@@ -26,6 +28,7 @@ class Curve:
         steps_per_epoch: Iterations an epoch; None while less than one epoch is known.
         skipped: Lines that could not be read.
     """
+
     training: Dict[str, Series] = field(default_factory=dict)
     measured: Dict[str, Series] = field(default_factory=dict)
     steps_per_epoch: Optional[int] = None
@@ -147,4 +150,3 @@ def _record(line: str) -> Optional[dict]:
         return None
     whole = isinstance(record, dict) and isinstance(record.get('iter'), int) and abs(record['iter']) < 1 << 62
     return record if whole else None
-

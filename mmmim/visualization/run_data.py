@@ -1,4 +1,5 @@
 """What a work dir tells about its run, read with patience: whatever is missing or broken is noted, nothing raises."""
+
 import json
 import os
 import os.path as osp
@@ -17,6 +18,7 @@ MARKS = ('curve.jsonl', 'run.json', 'evaluations', 'reconstructions')  # any of 
 
 class Evaluation(NamedTuple):
     """One row of the probe table: a checkpoint, where it stands, what was measured."""
+
     label: str
     iter: Optional[int]
     metrics: Dict[str, float]
@@ -40,6 +42,7 @@ class RunData:
         non_finite: Of ``non_finite.json``: where a loss was not finite.
         notes: What is not shown, and why; one line each.
     """
+
     path: str
     name: str = ''
     curve: Curve = field(default_factory=Curve)
@@ -82,8 +85,12 @@ class RunData:
     def sessions(self) -> List[Dict[str, Any]]:
         """The whole ones of ``run.json``: each with ``from_iter``, ``to_iter`` and ``seconds`` as numbers."""
         sessions = self.record.get('sessions')
-        return [s for s in (sessions if isinstance(sessions, list) else []) if isinstance(s, dict) and all(
-            number(s.get(key)) is not None for key in ('from_iter', 'to_iter', 'seconds'))]
+        return [
+            s
+            for s in (sessions if isinstance(sessions, list) else [])
+            if isinstance(s, dict)
+            and all(number(s.get(key)) is not None for key in ('from_iter', 'to_iter', 'seconds'))
+        ]
 
     @property
     def measured(self) -> Dict[str, Series]:
@@ -141,15 +148,18 @@ def load_run(path: str) -> RunData:
 
 def _check(path: str) -> None:
     if not osp.exists(path):
-        raise FileNotFoundError(f'there is no folder {path!r}: give the work dir of a pre-training run (--work-dir of '
-                                'tools/train.py)')
+        raise FileNotFoundError(
+            f'there is no folder {path!r}: give the work dir of a pre-training run (--work-dir of tools/train.py)'
+        )
     if not osp.isdir(path):
         raise NotADirectoryError(f'{path!r} is a file: give the work dir that it lies in')
     if not is_work_dir(path):
         inside = [osp.join(path, name) for name in sorted(os.listdir(path))]
         inside = [folder for folder in inside if osp.isdir(folder) and is_work_dir(folder)][:5]
-        raise ValueError(f'{path!r} is no work dir of a pre-training run: it has none of {", ".join(MARKS)}' +
-                         (f'. Work dirs in it: {" ".join(inside)}' if inside else ''))
+        raise ValueError(
+            f'{path!r} is no work dir of a pre-training run: it has none of {", ".join(MARKS)}'
+            + (f'. Work dirs in it: {" ".join(inside)}' if inside else '')
+        )
 
 
 def is_work_dir(path: str) -> bool:
@@ -190,8 +200,14 @@ def _read_curve(run: RunData) -> None:
     try:
         run.curve = read_curve(osp.join(run.path, 'curve.jsonl'))
     except OSError as error:
-        run.notes.append('no curves: ' + ('there is no curve.jsonl' if isinstance(error, FileNotFoundError) else
-                                          f'curve.jsonl cannot be read: {error}'))
+        run.notes.append(
+            'no curves: '
+            + (
+                'there is no curve.jsonl'
+                if isinstance(error, FileNotFoundError)
+                else f'curve.jsonl cannot be read: {error}'
+            )
+        )
         return
     if run.curve.skipped:
         run.notes.append(f'{run.curve.skipped} line(s) of curve.jsonl are not whole')
@@ -202,9 +218,14 @@ def _read_curve(run: RunData) -> None:
 def _read_config(run: RunData) -> None:
     """The config that ``run.json`` names, else the newest in the folder; parsed, never executed."""
     named = osp.basename(text(run.record.get('config')))
-    found = [named] if named and run.file(named) else sorted(
-        (name for name in os.listdir(run.path) if name.endswith('.py') and run.file(name)),
-        key=lambda name: osp.getmtime(osp.join(run.path, name)))
+    found = (
+        [named]
+        if named and run.file(named)
+        else sorted(
+            (name for name in os.listdir(run.path) if name.endswith('.py') and run.file(name)),
+            key=lambda name: osp.getmtime(osp.join(run.path, name)),
+        )
+    )
     if not found:
         run.notes.append('no config: the work dir holds none')
         return
@@ -223,8 +244,11 @@ def _evaluations(run: RunData) -> List[Evaluation]:
     rows: Dict[Tuple[Any, str], Evaluation] = {}
     main = ''
     for result in sorted(_results(run), key=lambda result: text(result.get('when'))):
-        metrics = {name: value for name, value in ((name, quantity(name, value)) for name, value in result.items()
-                                                   if name not in ABOUT) if value is not None}
+        metrics = {
+            name: value
+            for name, value in ((name, quantity(name, value)) for name, value in result.items() if name not in ABOUT)
+            if value is not None
+        }
         if not metrics:
             continue
         config, checkpoint = text(result.get('config')), text(result.get('checkpoint'))
@@ -238,7 +262,8 @@ def _evaluations(run: RunData) -> List[Evaluation]:
         for step, value in zip(series.iters.tolist(), series.values.tolist()):
             epoch = round(step / run.steps_per_epoch, 1) if run.counts_epochs else None
             row = rows.get((step, main)) or Evaluation(
-                RANDOM if step == 0 else f'iteration {step}' if epoch is None else f'epoch {epoch:g}', step, {}, main)
+                RANDOM if step == 0 else f'iteration {step}' if epoch is None else f'epoch {epoch:g}', step, {}, main
+            )
             # a file was measured on purpose and stands
             rows[step, main] = row._replace(metrics={name: value, **row.metrics})
     return sorted(rows.values(), key=lambda row: (row.iter is None, row.iter or 0, row.label))
@@ -260,8 +285,11 @@ def _results(run: RunData) -> List[Dict[str, Any]]:
 def _panels(run: RunData) -> List[Tuple[int, str]]:
     folder = osp.join(run.path, 'reconstructions')
     names = os.listdir(folder) if osp.isdir(folder) else []
-    found = [(int(match[1]), osp.join(folder, name)) for name in names
-             if (match := re.fullmatch(r'\D*(\d{1,12})\.png', name))]
+    found = [
+        (int(match[1]), osp.join(folder, name))
+        for name in names
+        if (match := re.fullmatch(r'\D*(\d{1,12})\.png', name))
+    ]
     if not found and not run.dense:
         run.notes.append('no pictures: there are no reconstructions/epoch_*.png (ReconstructionHook writes them)')
     return sorted(found)

@@ -1,4 +1,5 @@
 """How measured quantities are called and written, and what they say about a run."""
+
 import re
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
@@ -7,13 +8,25 @@ from .run_data import RANDOM, Evaluation, RunData, text
 
 # of mmseg's and mmdet's metrics, in the order in which they are shown
 TITLES = {'mIoU': 'mIoU', 'mAcc': 'mean accuracy of classes', 'aAcc': 'pixel accuracy'}
-TITLES.update({f'coco/{kind}_mAP{suffix}': f'{title} AP{at}' for suffix, at in (
-    ('', ''), ('_50', ' at IoU 0.5'), ('_75', ' at IoU 0.75'), ('_s', ', small'), ('_m', ', medium'), ('_l', ', large'))
-    for kind, title in (('bbox', 'box'), ('segm', 'mask'))})
+TITLES.update(
+    {
+        f'coco/{kind}_mAP{suffix}': f'{title} AP{at}'
+        for suffix, at in (
+            ('', ''),
+            ('_50', ' at IoU 0.5'),
+            ('_75', ' at IoU 0.75'),
+            ('_s', ', small'),
+            ('_m', ', medium'),
+            ('_l', ', large'),
+        )
+        for kind, title in (('bbox', 'box'), ('segm', 'mask'))
+    }
+)
 
 
 class Metric(NamedTuple):
     """A quantity for people: its title, and whether it is a percentage, of which more is better."""
+
     title: str
     percent: bool = False
 
@@ -49,8 +62,20 @@ def describe(name: str) -> Metric:
 def in_order(names: List[str]) -> List[str]:
     """k-NN, linear probe, held-out loss, what dense tasks measure, then the rest by name."""
     places = ('knn/', 'linear/', 'held_out/', *TITLES)
-    return sorted(names, key=lambda name: (next((i for i, place in enumerate(places) if name == place or (
-        place.endswith('/') and name.startswith(place))), len(places)), name))
+    return sorted(
+        names,
+        key=lambda name: (
+            next(
+                (
+                    i
+                    for i, place in enumerate(places)
+                    if name == place or (place.endswith('/') and name.startswith(place))
+                ),
+                len(places),
+            ),
+            name,
+        ),
+    )
 
 
 def metric_names(runs: List[RunData]) -> List[str]:
@@ -110,8 +135,11 @@ def seconds(run: RunData) -> float:
 
 def images_per_second(run: RunData) -> Optional[float]:
     """Over all sessions that measured it."""
-    timed = [(s['seconds'], s['images_per_second']) for s in run.sessions
-             if number(s.get('images_per_second')) is not None and s['seconds'] > 0]
+    timed = [
+        (s['seconds'], s['images_per_second'])
+        for s in run.sessions
+        if number(s.get('images_per_second')) is not None and s['seconds'] > 0
+    ]
     return sum(t * rate for t, rate in timed) / sum(t for t, _ in timed) if timed else None
 
 

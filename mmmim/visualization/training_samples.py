@@ -1,4 +1,5 @@
 """What a config's training pipeline really feeds: views, masks, labels."""
+
 from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
@@ -52,8 +53,12 @@ def training_panel(cfg: Config, images: int = 8, epochs: int = 3) -> Panel:
         for row, columns in zip(rows, _pictures(cfg, samples)):
             row += [(f'epoch {epoch + 1}: {title}', tile) for title, tile in columns]
     names = [_row_name(sample['data_samples']) for sample in samples]
-    return Panel([[tile for _, tile in row] for row in rows], [title for title, _ in rows[0]], names,
-                 dict(indices=indices, seed=seed, caption=f'{len(dataset)} training images, seed {seed}'))
+    return Panel(
+        [[tile for _, tile in row] for row in rows],
+        [title for title, _ in rows[0]],
+        names,
+        dict(indices=indices, seed=seed, caption=f'{len(dataset)} training images, seed {seed}'),
+    )
 
 
 def _read(dataset: SeededDataset, index: int, seed: int, epoch: int) -> dict:
@@ -71,20 +76,21 @@ def _pictures(cfg: Config, samples: Sequence[dict]) -> List[List[Column]]:
 
 def _pretraining(cfg: Config, samples: Sequence[dict]) -> List[List[Column]]:
     check_model(cfg.model)
-    preprocessor = build_part(cfg.model.get('data_preprocessor') or dict(type='MIMDataPreprocessor'),
-                              'data_preprocessor')
+    preprocessor = build_part(
+        cfg.model.get('data_preprocessor') or dict(type='MIMDataPreprocessor'), 'data_preprocessor'
+    )
     with torch.device('meta'):  # its mask is wanted, not its weights
         algorithm = MODELS.build({**cfg.model, 'data_preprocessor': None})
     data = preprocessor(mim_collate(samples), True)
     views = data['inputs'] if isinstance(data['inputs'], list) else [data['inputs']]
     backbone = algorithm.backbone
     removed = algorithm.draw_mask(views[0], data['data_samples']).mask[..., None].bool()
-    masked = unpatchify(patchify(views[0], backbone.patch_size).masked_fill(removed, 0), backbone.patch_size,
-                        backbone.grid_size)
+    masked = unpatchify(
+        patchify(views[0], backbone.patch_size).masked_fill(removed, 0), backbone.patch_size, backbone.grid_size
+    )
     titles = ['view'] if len(views) == 1 else ['online view', 'target view', *map(str, range(3, len(views) + 1))]
     columns: Dict[str, Tensor] = {**dict(zip(titles, views)), 'masked': masked}
-    return [[(title, to_tile(batch[i], preprocessor)) for title, batch in columns.items()]
-            for i in range(len(samples))]
+    return [[(title, to_tile(batch[i], preprocessor)) for title, batch in columns.items()] for i in range(len(samples))]
 
 
 def _labelled(sample: dict, bgr_to_rgb: bool) -> Column:

@@ -1,4 +1,5 @@
 """mmmim.embed: a feature vector for each image of a folder."""
+
 import shutil
 
 import numpy as np
@@ -13,6 +14,7 @@ from mmmim.apis.from_checkpoint import build_pipeline, load_backbone, read_sourc
 @pytest.fixture(scope='module')
 def run(tmp_path_factory, image_root):
     from mmengine.registry import DefaultScope
+
     folder = tmp_path_factory.mktemp('embedded')
     with DefaultScope.overwrite_default_scope('mmmim'):
         train_here(make_config(folder / 'run', image_root, epochs=2, **{'custom_imports.imports': ['mmmim']}))
@@ -44,30 +46,39 @@ def test_exported_encoder_and_workers_give_the_same(run, image_root, tmp_path):
 
 
 def test_class_token_is_another_feature(run, image_root, tmp_path):
-    mean, cls = (embed(str(run / 'epoch_2.pth'), str(image_root), str(tmp_path / f'{pool}.npy'), pool=pool,
-                       num_workers=0).features for pool in ('mean', 'cls'))
+    mean, cls = (
+        embed(
+            str(run / 'epoch_2.pth'), str(image_root), str(tmp_path / f'{pool}.npy'), pool=pool, num_workers=0
+        ).features
+        for pool in ('mean', 'cls')
+    )
     assert np.abs(mean - cls).max() > 1e-3
 
 
 def test_unreadable_images_have_no_row_and_are_named(run, image_root, tmp_path):
     shutil.copytree(image_root / 'class0', tmp_path / 'photos')
     (tmp_path / 'photos/005.jpg').write_text('no image')
-    result = embed(str(run / 'epoch_2.pth'), str(tmp_path / 'photos'), str(tmp_path / 'f.npy'), num_workers=0,
-                   batch_size=1)
+    result = embed(
+        str(run / 'epoch_2.pth'), str(tmp_path / 'photos'), str(tmp_path / 'f.npy'), num_workers=0, batch_size=1
+    )
     assert result.unreadable == ['005.jpg'] and len(result.names) == 31 and np.load(tmp_path / 'f.npy').shape[0] == 31
     whole = embed(str(run / 'epoch_2.pth'), str(image_root / 'class0'), str(tmp_path / 'g.npy'), num_workers=0)
     np.testing.assert_allclose(result.features[5], whole.features[6], rtol=1e-4, atol=1e-5)  # rows moved up by one
 
 
-@pytest.mark.parametrize('call, message', [
-    (dict(out='features.csv'), 'must end in .npy'),
-    (dict(data='nowhere'), 'there is no folder'),
-    (dict(data='empty'), 'there are no images'),
-    (dict(data='broken'), 'none of the 2 images'),
-    (dict(checkpoint='none.pth'), 'none.pth'),
-    (dict(pool='max'), "pool='max'"),
-    (dict(batch_size=0), 'at least 1'),
-], ids=str)
+@pytest.mark.parametrize(
+    'call, message',
+    [
+        (dict(out='features.csv'), 'must end in .npy'),
+        (dict(data='nowhere'), 'there is no folder'),
+        (dict(data='empty'), 'there are no images'),
+        (dict(data='broken'), 'none of the 2 images'),
+        (dict(checkpoint='none.pth'), 'none.pth'),
+        (dict(pool='max'), "pool='max'"),
+        (dict(batch_size=0), 'at least 1'),
+    ],
+    ids=str,
+)
 def test_what_cannot_be_is_said_and_leaves_nothing_behind(run, image_root, tmp_path, monkeypatch, call, message):
     monkeypatch.chdir(tmp_path)
     for name, files in (('empty', 0), ('broken', 2)):

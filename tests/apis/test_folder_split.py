@@ -1,4 +1,5 @@
 """What a folder of images is taken to be."""
+
 import os
 
 import pytest
@@ -88,11 +89,15 @@ def test_lists_are_written_once_and_hold_names_with_spaces(tmp_path):
     assert [os.stat(path).st_mtime_ns for path in paths] == stamps
 
 
-@pytest.mark.parametrize('make, message', [
-    (lambda path: None, 'does not exist'),
-    (lambda path: path.write_text(''), 'is a file'),
-    (lambda path: path.mkdir(), 'no images under'),
-], ids=['absent', 'file', 'empty'])
+@pytest.mark.parametrize(
+    'make, message',
+    [
+        (lambda path: None, 'does not exist'),
+        (lambda path: path.write_text(''), 'is a file'),
+        (lambda path: path.mkdir(), 'no images under'),
+    ],
+    ids=['absent', 'file', 'empty'],
+)
 def test_what_is_no_folder_of_images_is_said(tmp_path, make, message):
     make(tmp_path / 'photos')
     with pytest.raises(FileNotFoundError, match=message):

@@ -1,4 +1,5 @@
 """One line from any checkpoint to a timm module that computes the features of the model in the file."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -38,8 +39,9 @@ def build(**overrides):
 def exported(tmp_path):
     """An exported encoder with its config, and the module that it was written from."""
     vit = build()
-    export_encoder(vit, tmp_path / 'encoder.safetensors',
-                   dict(backbone=CONFIG, mean=[127.5, 127.5, 0], std=[255, 51, 102]))
+    export_encoder(
+        vit, tmp_path / 'encoder.safetensors', dict(backbone=CONFIG, mean=[127.5, 127.5, 0], std=[255, 51, 102])
+    )
     return str(tmp_path / 'encoder.safetensors'), vit
 
 
@@ -77,8 +79,15 @@ def test_the_readme_example_normalises_as_in_pre_training(exported, tmp_path):
 
 
 def test_hugging_face_files_bring_their_config(tmp_path):
-    config = transformers.ViTConfig(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96,
-                                    image_size=32, patch_size=8, layer_norm_eps=1e-3)
+    config = transformers.ViTConfig(
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=96,
+        image_size=32,
+        patch_size=8,
+        layer_norm_eps=1e-3,
+    )
     theirs = transformers.ViTModel(config).eval()
     theirs.save_pretrained(tmp_path)
     ours = mmmim.load_encoder(str(tmp_path / 'model.safetensors'), pool='')
@@ -107,17 +116,30 @@ def test_fine_tuned_files_keep_the_norm_after_pooling(tmp_path):
     assert {'fc_norm.weight', 'fc_norm.bias'} <= set(from_mmmim(state, 'timm'))
 
 
-@pytest.mark.parametrize('options', [dict(class_token=False), dict(reg_tokens=2), dict(no_embed_class=True),
-                                     dict(init_values=0.1), dict(qk_norm=True), dict(qkv_bias=False),
-                                     dict(pre_norm=True), dict(in_chans=1), dict(final_norm=False)], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(class_token=False),
+        dict(reg_tokens=2),
+        dict(no_embed_class=True),
+        dict(init_values=0.1),
+        dict(qk_norm=True),
+        dict(qkv_bias=False),
+        dict(pre_norm=True),
+        dict(in_chans=1),
+        dict(final_norm=False),
+    ],
+    ids=str,
+)
 @torch.no_grad()
 def test_variants_of_timm_are_rebuilt(options, tmp_path):
-    theirs = timm.models.VisionTransformer(32, 8, num_classes=0, global_pool='avg', fc_norm=False, embed_dim=48,
-                                           depth=2, num_heads=4, **options)
+    theirs = timm.models.VisionTransformer(
+        32, 8, num_classes=0, global_pool='avg', fc_norm=False, embed_dim=48, depth=2, num_heads=4, **options
+    )
     for param in theirs.parameters():
         param.normal_(std=0.3)
     torch.save(theirs.eval().state_dict(), tmp_path / 'timm.pth')
-    images = random_images(32, 32)[:, :options.get('in_chans', 3)]
+    images = random_images(32, 32)[:, : options.get('in_chans', 3)]
     ours = mmmim.load_encoder(str(tmp_path / 'timm.pth'), num_heads=4)
     torch.testing.assert_close(ours(images), theirs(images), rtol=0, atol=1e-5)
 
@@ -178,11 +200,13 @@ def test_the_same_checkpoint_in_a_plain_timm_script(tmp_path):
     convert = [sys.executable, str(ROOT / 'tools' / 'convert_checkpoint.py'), str(tmp_path / 'epoch_1.pth')]
     subprocess.run([*convert, str(tmp_path / 'encoder.safetensors'), '--to', 'timm'], check=True, capture_output=True)
     np.save(tmp_path / 'images.npy', random_images(32, 32).numpy())
-    script = ('import numpy, timm, torch\n'
-              "model = timm.create_model('vit_tiny_patch16_224', img_size=32, num_classes=0, "
-              "checkpoint_path='encoder.safetensors').eval()\n"
-              "images = torch.from_numpy(numpy.load('images.npy'))\n"
-              "numpy.save('tokens.npy', model.forward_features(images).detach().numpy())\n")
+    script = (
+        'import numpy, timm, torch\n'
+        "model = timm.create_model('vit_tiny_patch16_224', img_size=32, num_classes=0, "
+        "checkpoint_path='encoder.safetensors').eval()\n"
+        "images = torch.from_numpy(numpy.load('images.npy'))\n"
+        "numpy.save('tokens.npy', model.forward_features(images).detach().numpy())\n"
+    )
     subprocess.run([sys.executable, '-c', script], check=True, cwd=tmp_path)
     with torch.no_grad():
         expected = vit(random_images(32, 32))

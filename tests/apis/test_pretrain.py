@@ -1,4 +1,5 @@
 """mmmim.pretrain: one call that writes a config and runs it as tools/train.py does."""
+
 import json
 import os
 import signal
@@ -18,22 +19,29 @@ from mmmim.apis.plan import MODELS, Choice, _resized, methods, patch_for, plan
 from mmmim.apis.pretrain import write_config
 from mmmim.engine.launch import load_config
 
-TINY = dict(model__backbone__arch=dict(embed_dim=32, depth=2, num_heads=2, _delete_=True), model__neck__embed_dim=16,
-            model__neck__num_heads=2, model__neck__depth=1, optim_wrapper__dtype='float32',
-            train_dataloader__num_workers=0, test_dataloader__num_workers=0)
-CALL = '''
+TINY = dict(
+    model__backbone__arch=dict(embed_dim=32, depth=2, num_heads=2, _delete_=True),
+    model__neck__embed_dim=16,
+    model__neck__num_heads=2,
+    model__neck__depth=1,
+    optim_wrapper__dtype='float32',
+    train_dataloader__num_workers=0,
+    test_dataloader__num_workers=0,
+)
+CALL = """
 import json, sys
 import mmmim
 call = json.loads(sys.argv[1])
 from mmmim.apis import pretrain
 result = pretrain(call.pop('data'), call.pop('out'), **call)
 print('RESULT', json.dumps(result._asdict()))
-'''
+"""
 
 
 def _pretrain(check=True, **call):
-    done = subprocess.run([sys.executable, '-c', CALL, json.dumps(call)], env=environment(), capture_output=True,
-                          text=True, timeout=200)
+    done = subprocess.run(
+        [sys.executable, '-c', CALL, json.dumps(call)], env=environment(), capture_output=True, text=True, timeout=200
+    )
     if check:
         assert done.returncode == 0, done.stderr[-3000:]
     return done
@@ -50,8 +58,14 @@ def test_everything_is_there_and_said(trained, image_root):
     out, done = trained
     result = json.loads(done.stdout.split('RESULT ')[1])
     assert result['config'] == str(out / 'pretrain.py') and all(os.path.exists(path) for path in result.values())
-    for words in ('img_size', 'as asked for', 'a grid of 8 x 8', 'the largest power of two within 52',
-                  'edit it if you like', 'report:'):
+    for words in (
+        'img_size',
+        'as asked for',
+        'a grid of 8 x 8',
+        'the largest power of two within 52',
+        'edit it if you like',
+        'report:',
+    ):
         assert words in done.stdout, words
     page = open(result['report'], encoding='utf-8').read()
     assert '<html' in page and 'data:image/' in page
@@ -78,15 +92,29 @@ def test_other_settings_in_the_same_folder_are_an_error(trained, image_root):
 
 
 def test_ctrl_c_saves_and_the_same_call_continues_to_the_same_weights(trained, image_root, tmp_path):
-    call = dict(data=str(image_root), out=str(tmp_path / 'run'), epochs=2, image_size=32,
-                **{**TINY, 'model__backbone__arch': dict(TINY['model__backbone__arch'])})
-    slow = 'import time, mmmim.models.algorithms.mae as m; loss = m.MAE.loss\n' \
-           'm.MAE.loss = lambda *a, **k: (time.sleep(1.5), loss(*a, **k))[1]\n'
-    process = subprocess.Popen([sys.executable, '-c', slow + CALL, json.dumps(call)], env=environment(),
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    call = dict(
+        data=str(image_root),
+        out=str(tmp_path / 'run'),
+        epochs=2,
+        image_size=32,
+        **{**TINY, 'model__backbone__arch': dict(TINY['model__backbone__arch'])},
+    )
+    slow = (
+        'import time, mmmim.models.algorithms.mae as m; loss = m.MAE.loss\n'
+        'm.MAE.loss = lambda *a, **k: (time.sleep(1.5), loss(*a, **k))[1]\n'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', slow + CALL, json.dumps(call)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob('run/2*/*.log')) or 'Checkpoints will be saved' not in next(
-            tmp_path.glob('run/2*/*.log')).read_text():
+    while (
+        not list(tmp_path.glob('run/2*/*.log'))
+        or 'Checkpoints will be saved' not in next(tmp_path.glob('run/2*/*.log')).read_text()
+    ):
         assert time.monotonic() < deadline and process.poll() is None, process.stdout.read()
         time.sleep(0.1)
     time.sleep(1.0)
@@ -109,8 +137,9 @@ def test_choices_follow_the_data(tmp_path, monkeypatch):
     assert (small['total_batch_size'].value, large['total_batch_size'].value) == (16, 8)
     assert small['max_epochs'].value == 800 and 'by heart' in small['max_epochs'].reason
     assert 'short side of 300' in large['model.backbone.img_size'].reason
-    assert all(choice.reason for key, choice in small.items()
-               if not key.endswith(('pipeline', 'dataset', 'custom_hooks')))
+    assert all(
+        choice.reason for key, choice in small.items() if not key.endswith(('pipeline', 'dataset', 'custom_hooks'))
+    )
 
 
 def test_a_gpu_changes_the_choices(image_root, tmp_path, monkeypatch):
@@ -124,15 +153,19 @@ def test_patch_for_a_size(size, patch):
     assert patch_for(size) == patch
 
 
-@pytest.mark.parametrize('call, message', [
-    (dict(image_size=97), 'no fitting patch'),
-    (dict(method='bert'), "method='bert' is not known"),
-    (dict(model='vit-huge-tiny'), 'is not known; there are vit-tiny'),
-    (dict(epochs=0), 'must be at least 1'),
-    (dict(overrides={'total_batch_size': 5000}), 'cannot be filled from 52'),
-    (dict(overrides={'train_pipeline.9.size': 8}), 'cannot be set'),
-    (dict(overrides={'modle.mask_ratio': 0.5}), 'no setting `modle.mask_ratio`'),
-], ids=str)
+@pytest.mark.parametrize(
+    'call, message',
+    [
+        (dict(image_size=97), 'no fitting patch'),
+        (dict(method='bert'), "method='bert' is not known"),
+        (dict(model='vit-huge-tiny'), 'is not known; there are vit-tiny'),
+        (dict(epochs=0), 'must be at least 1'),
+        (dict(overrides={'total_batch_size': 5000}), 'cannot be filled from 52'),
+        (dict(overrides={'train_pipeline.9.size': 8}), 'cannot be set'),
+        (dict(overrides={'modle.mask_ratio': 0.5}), 'no setting `modle.mask_ratio`'),
+    ],
+    ids=str,
+)
 def test_what_cannot_be_is_said(image_root, tmp_path, call, message):
     with pytest.raises((ValueError, KeyError), match=message):
         write_config(str(image_root), str(tmp_path / 'out'), **call)
@@ -176,8 +209,11 @@ def test_shifts_of_views_keep_their_share_of_the_image():
 
 
 def test_overrides_reach_nested_settings_and_lists(image_root, tmp_path):
-    path = write_config(str(image_root), str(tmp_path / 'out'), overrides={
-        'model.mask_ratio': 0.5, 'train_pipeline.1.scale': (0.3, 1.0), 'base_lr': 1e-3, 'max_epochs': 7})
+    path = write_config(
+        str(image_root),
+        str(tmp_path / 'out'),
+        overrides={'model.mask_ratio': 0.5, 'train_pipeline.1.scale': (0.3, 1.0), 'base_lr': 1e-3, 'max_epochs': 7},
+    )
     cfg = Config.fromfile(path)
     assert (cfg.model.mask_ratio, cfg.base_lr, cfg.max_epochs) == (0.5, 1e-3, 7)
     assert tuple(cfg.train_dataloader.dataset.pipeline[1].scale) == (0.3, 1.0)
@@ -189,8 +225,10 @@ def test_an_override_replaces_what_was_chosen_below_it():
     assert merged == {'model.neck': Choice(dict(depth=4), 'as asked for')}
 
 
-@pytest.mark.parametrize('value', [
-    dict(a=1, b=[1, (2, )], c=None), {'not an identifier': 1}, [dict(x='y' * 90, z='w' * 60)], (), [], 'text', (1, 2)])
+@pytest.mark.parametrize(
+    'value',
+    [dict(a=1, b=[1, (2,)], c=None), {'not an identifier': 1}, [dict(x='y' * 90, z='w' * 60)], (), [], 'text', (1, 2)],
+)
 def test_source_is_python_of_the_value(value):
     assert eval(source(value)) == value
     assert all(len(line) < 130 for line in source(value).splitlines())

@@ -1,4 +1,5 @@
 """Runs that a tool finds again: the same goes on, another is refused; what counts is what was measured at the end."""
+
 import json
 
 import pytest
@@ -9,7 +10,7 @@ from mmmim.apis.repeat import STARTED, claim, last_measured, read_config, start_
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / 'c.py'
-    path.write_text("max_epochs = 2\nlr = 0.1\nmodel = dict(depth=3)\n")
+    path.write_text('max_epochs = 2\nlr = 0.1\nmodel = dict(depth=3)\n')
     return path
 
 
@@ -32,8 +33,9 @@ def test_the_same_goes_on_however_it_is_written(work_dir, config):
     assert not claim(str(work_dir), start(config.parent / '..' / config.parent.name / config.name), '--out')
 
 
-@pytest.mark.parametrize('options, minutes', [(['model.depth=5'], 2.0), (['model.depth=4', 'lr=1'], 2.0),
-                                              (['model.depth=4'], 1.0)])
+@pytest.mark.parametrize(
+    'options, minutes', [(['model.depth=5'], 2.0), (['model.depth=4', 'lr=1'], 2.0), (['model.depth=4'], 1.0)]
+)
 @pytest.mark.parametrize('finished', [True, False])
 def test_another_is_refused_and_both_are_named(work_dir, config, options, minutes, finished):
     if finished:  # its checkpoints may be gone
@@ -79,6 +81,7 @@ def test_only_what_was_measured_at_the_last_iteration_counts(tmp_path, iters, ex
     assert last_measured(str(tmp_path), 'accuracy/top1') is None
     (tmp_path / 'run.json').write_text('{"max_iters": 8, "finished": true}')
     lines = [dict(iter=i, epoch=1, loss=1.0) for i in range(1, 9)] + [
-        {'iter': i, 'epoch': 1, 'accuracy/top1': 10.0 * i} for i in iters]
+        {'iter': i, 'epoch': 1, 'accuracy/top1': 10.0 * i} for i in iters
+    ]
     (tmp_path / 'curve.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
     assert last_measured(str(tmp_path), 'accuracy/top1') == expected

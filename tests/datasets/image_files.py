@@ -1,4 +1,5 @@
 """Pictures and image files for tests."""
+
 import numpy as np
 from PIL import Image
 

@@ -1,4 +1,5 @@
 """Files that can't be read, or shouldn't be, and what reading leaves behind."""
+
 import io
 import os
 import pickle
@@ -67,8 +68,10 @@ def test_bad_files_name_path_and_reason(tmp_path, name):
 
 def test_decompression_bomb(tmp_path):
     header = struct.pack('>IIBBBBB', 60000, 60000, 8, 2, 0, 0, 0)
-    chunks = b''.join(struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
-                      for kind, data in ((b'IHDR', header), (b'IDAT', zlib.compress(b'\0' * 1000)), (b'IEND', b'')))
+    chunks = b''.join(
+        struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+        for kind, data in ((b'IHDR', header), (b'IDAT', zlib.compress(b'\0' * 1000)), (b'IEND', b''))
+    )
     (tmp_path / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + chunks)
     with pytest.raises(ImageReadError, match='decompression bomb'):
         ImageSource(tmp_path / 'a.png').size

@@ -1,4 +1,5 @@
 """The same images from folders and archives, prepared once, made anew when the source changes."""
+
 import io
 import os
 import pickle
@@ -28,8 +29,12 @@ def encoded(value, form='PNG', side=32):
 
 def files():
     """Name and content; the first channel is 10 * class + place in the class, and 100 more in val."""
-    return {f'{split}/{name}/{i}.png': encoded(100 * (split == 'val') + 10 * label + i)
-            for split in ('train', 'val') for label, name in enumerate(('cat', 'dog')) for i in range(3)}
+    return {
+        f'{split}/{name}/{i}.png': encoded(100 * (split == 'val') + 10 * label + i)
+        for split in ('train', 'val')
+        for label, name in enumerate(('cat', 'dog'))
+        for i in range(3)
+    }
 
 
 def make_folder(root, contents):
@@ -115,10 +120,10 @@ def test_damaged_preparation_is_made_anew(tmp_path):
     archive = make_archive(tmp_path / 'a.tar', files(), mode='w')
     CIFAR10(str(archive))
     cifar10._memory_map.cache_clear()
-    images, = tmp_path.glob('.*train*.npy')
+    (images,) = tmp_path.glob('.*train*.npy')
     images.write_bytes(images.read_bytes()[:-100])
     assert CIFAR10(str(archive)).get_data_info(5)['img'][31, 31, 0] == 12
-    index, = tmp_path.glob('.*train*.json')
+    (index,) = tmp_path.glob('.*train*.json')
     index.write_text('{')
     assert len(CIFAR10(str(archive))) == 6
 
@@ -145,9 +150,14 @@ def test_nowhere_to_write(tmp_path, monkeypatch):
 def test_nothing_in_an_archive_is_written_by_its_name(tmp_path):
     inside = tmp_path / 'inside'
     inside.mkdir()
-    contents = {'../train/cat/escaped.png': encoded(1), f'{tmp_path}/train/cat/absolute.png': encoded(2),
-                'train/cat/0.png': encoded(3), 'train/cat/.hidden.png': encoded(4), 'train/readme.txt': b'x',
-                'other/cat/0.png': encoded(5)}
+    contents = {
+        '../train/cat/escaped.png': encoded(1),
+        f'{tmp_path}/train/cat/absolute.png': encoded(2),
+        'train/cat/0.png': encoded(3),
+        'train/cat/.hidden.png': encoded(4),
+        'train/readme.txt': b'x',
+        'other/cat/0.png': encoded(5),
+    }
     archive = make_archive(inside / 'a.tar', contents, mode='w')
     (tmp_path / 'secret.png').write_bytes(encoded(99))
     with tarfile.open(archive, 'a') as tar:

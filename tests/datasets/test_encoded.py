@@ -1,4 +1,5 @@
 """JPEGs that the data preprocessor decodes: the same crops as from the workers. The device is the CPU here."""
+
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,13 @@ def pictures(folder):
 
 
 def dataset(folder, decode, *more, size=96):
-    pipeline = [dict(type='LoadImage', decode=decode), dict(type='RandomResizedCrop', size=size), *more,
-                dict(type='RandomFlip'), dict(type='PackImage')]
+    pipeline = [
+        dict(type='LoadImage', decode=decode),
+        dict(type='RandomResizedCrop', size=size),
+        *more,
+        dict(type='RandomFlip'),
+        dict(type='PackImage'),
+    ]
     return SeededDataset(ImageFolder(str(folder), pipeline=pipeline, with_label=False))
 
 
@@ -78,11 +84,14 @@ def test_both_ways_round(tmp_path):
 
 def test_crops_of_one_file_are_decoded_once(tmp_path, monkeypatch):
     counts, decode = [], torchvision.io.decode_jpeg
-    monkeypatch.setattr(torchvision.io, 'decode_jpeg',
-                        lambda files, **kwargs: counts.append(len(files)) or decode(files, **kwargs))
+    monkeypatch.setattr(
+        torchvision.io, 'decode_jpeg', lambda files, **kwargs: counts.append(len(files)) or decode(files, **kwargs)
+    )
     content = Path(save(tmp_path / 'a.jpg', smooth(64, 64))).read_bytes()
-    crops = [EncodedCrop(content, file, (left, 0, 32, 32), (32, 32), 'bicubic')
-             for file, left in (('a', 0), ('a', 16), ('b', 0))]
+    crops = [
+        EncodedCrop(content, file, (left, 0, 32, 32), (32, 32), 'bicubic')
+        for file, left in (('a', 0), ('a', 16), ('b', 0))
+    ]
     made, _ = decode_crops(crops, 'cpu')
     assert counts == [2] and torch.equal(made[0], made[2]) and torch.equal(made[0][:, :, 16:], made[1][:, :, :16])
 
@@ -90,10 +99,16 @@ def test_crops_of_one_file_are_decoded_once(tmp_path, monkeypatch):
 def test_other_transforms_get_pixels(tmp_path):
     jitter = dict(type='ColorJitter', brightness=(0.5, 0.5))
     made = [samples(dataset(pictures(tmp_path / decode), decode, jitter)) for decode in ('worker', 'device')]
-    assert all(torch.equal(ours['inputs'], theirs['inputs']) for ours, theirs in zip(*made)
-               if name(ours) != 'device_shrunk.jpg')
-    views = [dict(type='LoadImage', decode='device'), dict(type='PixelShift', size=24, master_size=32, max_shift=8),
-             dict(type='PackImage')]
+    assert all(
+        torch.equal(ours['inputs'], theirs['inputs'])
+        for ours, theirs in zip(*made)
+        if name(ours) != 'device_shrunk.jpg'
+    )
+    views = [
+        dict(type='LoadImage', decode='device'),
+        dict(type='PixelShift', size=24, master_size=32, max_shift=8),
+        dict(type='PackImage'),
+    ]
     sample = SeededDataset(ImageFolder(str(tmp_path / 'device'), pipeline=views, with_label=False))[SampleIndex(0, 1)]
     assert [view.shape for view in sample['inputs']] == 2 * [(3, 24, 24)]
 
@@ -101,7 +116,7 @@ def test_other_transforms_get_pixels(tmp_path):
 def test_a_file_that_is_cut_off_is_replaced_in_the_worker(tmp_path):
     folder = pictures(tmp_path / 'a')
     whole = (folder / 'device_colour.jpg').read_bytes()
-    (folder / 'device_cut.jpg').write_bytes(whole[:len(whole) // 2])
+    (folder / 'device_cut.jpg').write_bytes(whole[: len(whole) // 2])
     broken = [sample for sample in samples(dataset(folder, 'device')) if sample['data_samples'].replaced]
     assert [Path(sample['data_samples'].replaced[0][0]).name for sample in broken] == ['device_cut.jpg']
 
@@ -119,15 +134,23 @@ def test_what_the_device_does_not_decode_is_decoded_on_the_cpu(tmp_path):
 
 
 @pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
-@pytest.mark.parametrize('box, size', [((3, 5, 2201, 1501), (32, 48)), ((0, 1, 2203, 1637), (96, 96)),
-                                       ((1, 0, 1717, 1700), (64, 120)), ((0, 0, 2203, 60), (60, 24))])
+@pytest.mark.parametrize(
+    'box, size',
+    [
+        ((3, 5, 2201, 1501), (32, 48)),
+        ((0, 1, 2203, 1637), (96, 96)),
+        ((1, 0, 1717, 1700), (64, 120)),
+        ((0, 0, 2203, 60), (60, 24)),
+    ],
+)
 def test_large_reductions_are_made_in_steps_that_cuda_takes(tmp_path, monkeypatch, interpolation, box, size):
     """The picture is the one of resizing in one step: a shift by an eighth of a pixel would have less than 40 dB."""
     content = Path(save(tmp_path / 'a.jpg', smooth(1640, 2210), quality=95)).read_bytes()
     left, top, width, height = box
     whole = torchvision.io.decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-    expected = F.interpolate(whole[None, :, top:top + height, left:left + width].float(), size, mode=interpolation,
-                             antialias=True)[0]
+    expected = F.interpolate(
+        whole[None, :, top : top + height, left : left + width].float(), size, mode=interpolation, antialias=True
+    )[0]
     resize, reductions = F.interpolate, []
 
     def watched(image, size, **kwargs):
@@ -140,12 +163,15 @@ def test_large_reductions_are_made_in_steps_that_cuda_takes(tmp_path, monkeypatc
     assert 10 * np.log10(255**2 / (made[0] - expected).square().mean().item()) > 50
 
 
-@pytest.mark.parametrize('transform, name', [
-    (dict(type='AsBGR', transforms=[]), 'AsBGR'),
-    (dict(type='mmpretrain.RandomErasing', erase_prob=1.0), 'RandomErasing'),
-    (dict(type='mmcv.Resize', scale=(32, 32)), 'Resize'),  # which asks with get()
-    (dict(type='mmpretrain.PackInputs'), 'PackInputs'),  # with `in`
-])
+@pytest.mark.parametrize(
+    'transform, name',
+    [
+        (dict(type='AsBGR', transforms=[]), 'AsBGR'),
+        (dict(type='mmpretrain.RandomErasing', erase_prob=1.0), 'RandomErasing'),
+        (dict(type='mmcv.Resize', scale=(32, 32)), 'Resize'),  # which asks with get()
+        (dict(type='mmpretrain.PackInputs'), 'PackInputs'),  # with `in`
+    ],
+)
 def test_transforms_that_want_pixels_say_what_to_do(tmp_path, transform, name):
     folder = pictures(tmp_path / 'a')
     with pytest.raises(ValueError, match=f"^{name} needs pixels.*current_image.*decode='worker'") as caught:
@@ -154,8 +180,11 @@ def test_transforms_that_want_pixels_say_what_to_do(tmp_path, transform, name):
     samples(dataset(folder, 'worker', transform) if name != 'PackInputs' else dataset(folder, 'worker'))
 
 
-@pytest.mark.parametrize('crop', [dict(type='CenterCrop', size=64), dict(type='Resize', size=64),
-                                  dict(type='FixedSizeCrop', size=64, resize=80)], ids=lambda crop: crop['type'])
+@pytest.mark.parametrize(
+    'crop',
+    [dict(type='CenterCrop', size=64), dict(type='Resize', size=64), dict(type='FixedSizeCrop', size=64, resize=80)],
+    ids=lambda crop: crop['type'],
+)
 def test_every_crop(tmp_path, crop):
     """A central crop's box has whole numbers as floats here; where a box is in between pixels, a worker decodes."""
     (tmp_path / 'a').mkdir()
@@ -171,8 +200,10 @@ def test_every_crop(tmp_path, crop):
     assert 10 * np.log10(255**2 / max(error, 1e-6)) > 40
 
 
-@pytest.mark.parametrize('options, message', [(dict(decode='gpu'), "'worker' or 'device'"),
-                                              (dict(decode='device', channels=4), '3 channels')])
+@pytest.mark.parametrize(
+    'options, message',
+    [(dict(decode='gpu'), "'worker' or 'device'"), (dict(decode='device', channels=4), '3 channels')],
+)
 def test_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
         LoadImage(**options)

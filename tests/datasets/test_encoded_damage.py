@@ -1,4 +1,5 @@
 """JPEGs with a whole header, so that a worker hands them on, which no decoder reads. The device is the CPU here."""
+
 import shutil
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def damage(path):
     """Markers in the place of the first pixels."""
     content = bytearray(path.read_bytes())
     begin = content.index(b'\xff\xda') + 40
-    content[begin:begin + 80] = b'\xff\xd8' * 40
+    content[begin : begin + 80] = b'\xff\xd8' * 40
     assert len(content) > begin + 100
     path.write_bytes(content)
 
@@ -41,8 +42,10 @@ def batch_of(path):
     """All images, in the order of the files' names."""
     pipeline = [dict(type='LoadImage', decode='device'), dict(type='Resize', size=32), dict(type='PackImage')]
     data = SeededDataset(ImageFolder(str(path), pipeline=pipeline))
-    samples = sorted((data[SampleIndex(index, index)] for index in range(len(data))),
-                     key=lambda sample: Path(sample['data_samples'].img_path).name)
+    samples = sorted(
+        (data[SampleIndex(index, index)] for index in range(len(data))),
+        key=lambda sample: Path(sample['data_samples'].img_path).name,
+    )
     assert all(isinstance(sample['inputs'], EncodedCrop) for sample in samples)
     return mim_collate(samples)
 
@@ -63,7 +66,7 @@ def test_nothing_stands_in_where_nothing_can_or_nobody_would_know(tmp_path):
     with pytest.raises(ImageReadError, match='0.jpg: .*broken data stream'):
         MIMDataPreprocessor()(batch_of(folder(tmp_path / 'all', (0, 1), count=2)))
     with pytest.raises(ImageReadError, match='1.jpg: .*broken data stream'):
-        MIMDataPreprocessor()(dict(inputs=batch_of(folder(tmp_path / 'one', (1, )))['inputs']))
+        MIMDataPreprocessor()(dict(inputs=batch_of(folder(tmp_path / 'one', (1,)))['inputs']))
 
 
 @pytest.fixture
@@ -75,8 +78,14 @@ def damaged_root(tmp_path, image_root):
 
 
 def config(work_dir, images, max_share=0.02, **overrides):
-    return make_config(work_dir, images, epochs=2, **DECODE_LATER, experiment_name=str(work_dir),
-                       **{'default_hooks.bad_images.max_share': max_share, **overrides})
+    return make_config(
+        work_dir,
+        images,
+        epochs=2,
+        **DECODE_LATER,
+        experiment_name=str(work_dir),
+        **{'default_hooks.bad_images.max_share': max_share, **overrides},
+    )
 
 
 def test_training_lists_it_and_a_resumed_run_passes_it(tmp_path, damaged_root):
@@ -86,7 +95,7 @@ def test_training_lists_it_and_a_resumed_run_passes_it(tmp_path, damaged_root):
     for run in ('whole', 'parts'):
         curve = read_curve(tmp_path / run)
         assert len(curve) == 8 and np.isfinite([line['loss'] for line in curve]).all()
-        line, = (tmp_path / run / 'bad_images.txt').read_text().splitlines()
+        (line,) = (tmp_path / run / 'bad_images.txt').read_text().splitlines()
         assert line.split('\t')[0].endswith('class0/003.jpg') and 'broken data stream' in line.split('\t')[1]
     assert largest_difference(load_weights(tmp_path / 'whole'), load_weights(tmp_path / 'parts')) == 0
 
@@ -114,8 +123,10 @@ def test_a_gpu_has_ended_what_it_was_given_before_it_decodes(tmp_path, monkeypat
     monkeypatch.setattr(torch.cuda, 'current_stream', lambda device: Stream())
     monkeypatch.setattr(torch.cuda, 'synchronize', lambda device: events.append('wait for all streams'))
     monkeypatch.setattr(torchvision.io, 'decode_jpeg', decode)
-    crops = [EncodedCrop(content, path, (0, 0, 64, 64), (64, 64), 'bicubic')
-             for content, path in ((good, 'good.jpg'), (bad, 'bad.jpg'))]
+    crops = [
+        EncodedCrop(content, path, (0, 0, 64, 64), (64, 64), 'bicubic')
+        for content, path in ((good, 'good.jpg'), (bad, 'bad.jpg'))
+    ]
     with pytest.warns(UserWarning, match='cuda does not decode'):
         _, stand_ins = decode_crops(crops, 'cuda')
     assert stand_ins[1].place == 0

@@ -1,4 +1,5 @@
 """The list of a folder's images, and when its cache holds."""
+
 import json
 import os
 import time
@@ -112,13 +113,21 @@ def test_a_folder_that_has_just_changed_is_not_trusted(tmp_path, monkeypatch):
     assert cached_twice(root, monkeypatch)
 
 
-@pytest.mark.parametrize('damage', [
-    lambda kept: b'', lambda kept: b'{"format": 1', lambda kept: b'[]', lambda kept: b'{"format": 2}',
-    lambda kept: b'\x80\x04K\x01.', lambda kept: b'[' * 100_000,
-    lambda kept: kept[:-1],  # cut
-    lambda kept: kept.replace(b'2.png', b'3.png'),
-    lambda kept: kept.replace(b'"format": 2', b'"format": 1'),
-    lambda kept: kept[kept.index(b'\n'):]])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda kept: b'',
+        lambda kept: b'{"format": 1',
+        lambda kept: b'[]',
+        lambda kept: b'{"format": 2}',
+        lambda kept: b'\x80\x04K\x01.',
+        lambda kept: b'[' * 100_000,
+        lambda kept: kept[:-1],  # cut
+        lambda kept: kept.replace(b'2.png', b'3.png'),
+        lambda kept: kept.replace(b'"format": 2', b'"format": 1'),
+        lambda kept: kept[kept.index(b'\n') :],
+    ],
+)
 def test_a_damaged_cache_is_written_anew(tmp_path, monkeypatch, damage):
     root, place = tmp_path / 'photos', tmp_path / '.photos.mmmim-files'
     fill(root, '1.png', '2.png')
@@ -140,7 +149,8 @@ def test_names_of_any_bytes_survive_the_cache(tmp_path, monkeypatch):
     age(root)
     fresh = list_images(root, cache_from=2)
     assert sorted(os.fsencode(name) for name in fresh) == sorted(
-        [b'two\nlines.png', 'Zürich/Über.png'.encode(), b'no\xfftext.png'])
+        [b'two\nlines.png', 'Zürich/Über.png'.encode(), b'no\xfftext.png']
+    )
     assert cached_twice(root, monkeypatch) and list_images(root, cache_from=2) == fresh
 
 
@@ -166,7 +176,7 @@ def test_cache_goes_to_the_user_when_the_parent_is_read_only(tmp_path, monkeypat
         monkeypatch.setattr(os, 'replace', failing)
     assert cached_twice(root, monkeypatch)
     assert os.listdir(parent) == ['photos']
-    cached, = (user_cache / 'mmmim').iterdir()
+    (cached,) = (user_cache / 'mmmim').iterdir()
     assert cached.name.startswith('photos-') and cached.suffix == '.files'
     parent.chmod(0o755)
 

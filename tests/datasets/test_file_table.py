@@ -1,4 +1,5 @@
 """Paths and labels in arrays read as the lists that they stand for."""
+
 import copy
 import pickle
 
@@ -28,11 +29,15 @@ def test_a_nul_is_no_part_of_a_path():
         PathArray(['a\0b'])
 
 
-@pytest.mark.parametrize('paths, expected', [
-    (sorted(PATHS), [('a b', 1), ('a', 2), ('', 1), ('', 1), ('Über', 1)]),
-    (['b.png', 'c.png'], [('', 2)]),
-    (['a/1', 'b.png', 'c.png', 'd/2', 'd/3', 'd/e/4', 'f/5'], [('a', 1), ('', 1), ('', 1), ('d', 3), ('f', 1)]),
-    ([], [])])
+@pytest.mark.parametrize(
+    'paths, expected',
+    [
+        (sorted(PATHS), [('a b', 1), ('a', 2), ('', 1), ('', 1), ('Über', 1)]),
+        (['b.png', 'c.png'], [('', 2)]),
+        (['a/1', 'b.png', 'c.png', 'd/2', 'd/3', 'd/e/4', 'f/5'], [('a', 1), ('', 1), ('', 1), ('d', 3), ('f', 1)]),
+        ([], []),
+    ],
+)
 def test_runs_of_top_folders(paths, expected):
     assert PathArray(paths).top_folders() == expected
 
@@ -47,8 +52,10 @@ def test_runs_of_top_folders_of_many_random_names():
 
 @pytest.mark.parametrize('labels', [None, [3, 0, 2**40, 1, -1, 0]])
 def test_a_table_reads_as_a_list_of_dictionaries(labels):
-    infos = [dict(img_path=path) if labels is None else dict(img_path=path, gt_label=label)
-             for path, label in zip(PATHS, labels or PATHS)]
+    infos = [
+        dict(img_path=path) if labels is None else dict(img_path=path, gt_label=label)
+        for path, label in zip(PATHS, labels or PATHS)
+    ]
     table = FileTable(PATHS, labels)
     assert list(table) == infos and table[2:5] == infos[2:5] and table[-1] == infos[-1]
     assert all(labels is None or type(info['gt_label']) is int for info in table)

@@ -1,4 +1,5 @@
 """Labels, replacement of bad images, and the errors a user meets."""
+
 import pickle
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Every kind of file becomes the pixels that the table in image_io promises."""
+
 import struct
 import zlib
 from pathlib import Path
@@ -98,9 +99,15 @@ def test_transparent_palette_and_key_colour(tmp_path):
     assert ImageSource(grey_key, 1).read().ravel().tolist() == [7, 255]
 
 
-@pytest.mark.parametrize('name, mode, colour', [
-    ('a.jpg', 'CMYK', (0, 255, 255, 0)), ('a.tif', 'CMYK', (0, 255, 255, 0)), ('b.tif', 'LAB', (136, 208, 195)),
-    ('c.tif', 'YCbCr', (76, 85, 255))])
+@pytest.mark.parametrize(
+    'name, mode, colour',
+    [
+        ('a.jpg', 'CMYK', (0, 255, 255, 0)),
+        ('a.tif', 'CMYK', (0, 255, 255, 0)),
+        ('b.tif', 'LAB', (136, 208, 195)),
+        ('c.tif', 'YCbCr', (76, 85, 255)),
+    ],
+)
 def test_other_colour_spaces_show_red(tmp_path, name, mode, colour):
     path = save(tmp_path / name, Image.new(mode, (16, 16), colour))
     assert Image.open(path).mode == mode

@@ -1,4 +1,5 @@
 """JPEGs by either decoder: Pillow's pixels, at the scale that a crop needs."""
+
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_what_the_fast_way_does_not_know_is_left_to_pillow(tmp_path):
     path = save(tmp_path / 'a.jpg', Image.fromarray(smooth(20, 30)).convert('CMYK'))
     assert decode_jpeg(Path(path).read_bytes(), 1, 3) is None and ImageSource(path).read().shape == (20, 30, 3)
     content = Path(save(tmp_path / 'b.jpg', smooth(203, 301))).read_bytes()
-    assert decode_jpeg(content[:len(content) // 2], 1, 3) is None and decode_jpeg(b'no image', 1, 3) is None
+    assert decode_jpeg(content[: len(content) // 2], 1, 3) is None and decode_jpeg(b'no image', 1, 3) is None
     assert decode_jpeg(content, 1, 4) is None
     pixels = smooth(20, 30)
     assert resize_box(pixels, (0.5, 0, 10, 10), (5, 5), 'bicubic') is None
@@ -97,8 +98,11 @@ def test_what_the_fast_way_does_not_know_is_left_to_pillow(tmp_path):
 @pytest.mark.parametrize('channels', [1, 3])
 def test_fast_resizing_is_pillows_of_the_part(channels, interpolation):
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)[:, :, :channels]
-    for (x0, y0, x1, y1), size in (((10, 5, 110, 85), (32, 48)), ((3, 2, 40, 30), (64, 64)),
-                                   ((0, 0, 64, 32), (32, 64))):
+    for (x0, y0, x1, y1), size in (
+        ((10, 5, 110, 85), (32, 48)),
+        ((3, 2, 40, 30), (64, 64)),
+        ((0, 0, 64, 32), (32, 64)),
+    ):
         part = np.ascontiguousarray(pixels[y0:y1, x0:x1]).squeeze()
         expected = np.asarray(Image.fromarray(part).resize(size[::-1], image_io.INTERPOLATIONS[interpolation]))
         found = resize_box(pixels, (x0, y0, x1, y1), size, interpolation)

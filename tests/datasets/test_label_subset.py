@@ -1,4 +1,5 @@
 """A share of the labels: drawn, or by published lists; and the published layouts of transfer data sets."""
+
 import json
 
 import numpy as np
@@ -58,7 +59,8 @@ def test_label_share_of_any_data_set(folders):
     chosen = draw_per_class(ImageFolder(str(folders / 'train')).get_labels(), 0.1)
     whole = ImageFolder(str(folders / 'train'))
     assert [dataset.get_data_info(i)['img_path'] for i in range(7)] == [
-        whole.get_data_info(i)['img_path'] for i in chosen]
+        whole.get_data_info(i)['img_path'] for i in chosen
+    ]
     with pytest.raises(ValueError, match='has no labels'):
         label_share(dict(cfg, with_label=False), 0.1)
 
@@ -70,7 +72,8 @@ def test_list_of_file_names(folders):
     (folders / '1percent.txt').write_text('n03_1.JPEG\nn01_17.JPEG\n\nn03_0.JPEG\r\n')
     dataset = ImageSubset(str(folders), '1percent.txt', data_prefix=dict(img_path='train'))
     assert [dataset.get_data_info(i)['img_path'] for i in range(3)] == [
-        str(folders / 'train' / name) for name in ('n03/n03_1.JPEG', 'n01/n01_17.JPEG', 'n03/n03_0.JPEG')]
+        str(folders / 'train' / name) for name in ('n03/n03_1.JPEG', 'n01/n01_17.JPEG', 'n03/n03_0.JPEG')
+    ]
     # n02 has no image in the list, and is a class all the same
     assert dataset.get_labels().tolist() == [2, 0, 2] and dataset.metainfo['classes'] == ('n01', 'n02', 'n03')
 
@@ -137,8 +140,13 @@ def test_another_layout_than_inaturalists(tmp_path):
     with pytest.raises(FileNotFoundError, match='train2018.json.*published annotation file'):
         INaturalist(str(tmp_path), 2018)
     content = inaturalist(tmp_path, 2018, ['a/0.jpg', 'a/1.jpg'])
-    for broken in ([], dict(content, categories=[dict(id=5)]), dict(content, annotations=[]), dict(content, images=[]),
-                   {key: content[key] for key in ('images', 'annotations')}):
+    for broken in (
+        [],
+        dict(content, categories=[dict(id=5)]),
+        dict(content, annotations=[]),
+        dict(content, images=[]),
+        {key: content[key] for key in ('images', 'annotations')},
+    ):
         (tmp_path / 'train2018.json').write_text(json.dumps(broken))
         with pytest.raises(ValueError, match='train2018.json: not .*"images".*iNaturalist competition'):
             INaturalist(str(tmp_path), 2018, num_classes=3)
@@ -156,13 +164,19 @@ def test_another_layout_than_inaturalists(tmp_path):
 # -------------------------------------------------------------------------------------------------------- Places
 
 
-@pytest.mark.parametrize('folder, val_folder', [('data_256_standard', 'val_256'), ('data_256', 'val_256'),
-                                                ('data_large', 'val_large')])
+@pytest.mark.parametrize(
+    'folder, val_folder', [('data_256_standard', 'val_256'), ('data_256', 'val_256'), ('data_large', 'val_large')]
+)
 def test_places365_as_published(tmp_path, folder, val_folder):
-    fill(tmp_path, f'{folder}/a/airfield/00000001.jpg', f'{folder}/z/zen_garden/00000007.jpg',
-         f'{val_folder}/Places365_val_00000001.jpg')
+    fill(
+        tmp_path,
+        f'{folder}/a/airfield/00000001.jpg',
+        f'{folder}/z/zen_garden/00000007.jpg',
+        f'{val_folder}/Places365_val_00000001.jpg',
+    )
     (tmp_path / 'places365_train_standard.txt').write_text(
-        '/a/airfield/00000001.jpg 0\n/z/zen_garden/00000007.jpg 364\n')
+        '/a/airfield/00000001.jpg 0\n/z/zen_garden/00000007.jpg 364\n'
+    )
     (tmp_path / 'places365_val.txt').write_text('Places365_val_00000001.jpg 165\n')
     train, val = (Places(str(tmp_path), 365, split) for split in ('train', 'val'))
     assert train.get_labels().tolist() == [0, 364] and val.get_labels().tolist() == [165]

@@ -1,4 +1,5 @@
 """The order of an epoch, and the seeds of its samples."""
+
 import pickle
 
 import numpy as np
@@ -38,12 +39,13 @@ def test_a_start_skips_without_changing_the_rest(monkeypatch):
 def test_ranks_share_the_same_global_batches(monkeypatch, world_size):
     """Batch k of all ranks together is batch k of one process, with the same seeds."""
     alone = [(int(i), i.seed) for i in _sampler(monkeypatch, round_to=20)]
-    ranks = [[(int(i), i.seed) for i in _sampler(monkeypatch, rank, world_size, round_to=20)]
-             for rank in range(world_size)]
+    ranks = [
+        [(int(i), i.seed) for i in _sampler(monkeypatch, rank, world_size, round_to=20)] for rank in range(world_size)
+    ]
     share = 20 // world_size
     for k in range(5):
-        together = sorted(sample for rank in ranks for sample in rank[k * share:(k + 1) * share])
-        assert together == sorted(alone[k * 20:(k + 1) * 20])
+        together = sorted(sample for rank in ranks for sample in rank[k * share : (k + 1) * share])
+        assert together == sorted(alone[k * 20 : (k + 1) * 20])
 
 
 def test_an_epoch_is_whole_steps(monkeypatch):
@@ -104,6 +106,7 @@ def test_the_seed_survives_wrappers_that_pass_plain_indices(tmp_path):
     from PIL import Image
 
     from mmmim.datasets import ImageFolder
+
     Image.new('RGB', (16, 16)).save(tmp_path / 'a.png')
     pipeline = [dict(type='mmmim.LoadImage'), dict(type='mmmim.Resize', size=8), dict(type='mmmim.PackImage')]
     parts = [ImageFolder(str(tmp_path), pipeline=pipeline) for _ in range(2)]
@@ -118,7 +121,7 @@ def test_repeated_crops_follow_each_other_and_epochs_take_turns_through_the_imag
         sampler.set_epoch(epoch)
         order = list(sampler)
         assert len(order) == len(sampler) == 12
-        groups = [order[start:start + 4] for start in range(0, 12, 4)]
+        groups = [order[start : start + 4] for start in range(0, 12, 4)]
         assert all(len(set(map(int, group))) == 1 for group in groups)
         assert len({i.seed for i in order}) == 12
         images += [int(group[0]) for group in groups]
@@ -136,19 +139,25 @@ def test_ranks_share_global_batches_of_repeated_crops(monkeypatch, world_size):
     """As without repetition; and all crops of an image are one rank's, which decodes it."""
     options = dict(length=96, round_to=24, repeat_crops=3)
     alone = [(int(i), i.seed) for i in _sampler(monkeypatch, **options)]
-    ranks = [[(int(i), i.seed) for i in _sampler(monkeypatch, rank, world_size, **options)]
-             for rank in range(world_size)]
+    ranks = [
+        [(int(i), i.seed) for i in _sampler(monkeypatch, rank, world_size, **options)] for rank in range(world_size)
+    ]
     share = 24 // world_size
     for k in range(4):
-        parts = [rank[k * share:(k + 1) * share] for rank in ranks]
-        assert sorted(sum(parts, [])) == sorted(alone[k * 24:(k + 1) * 24])
+        parts = [rank[k * share : (k + 1) * share] for rank in ranks]
+        assert sorted(sum(parts, [])) == sorted(alone[k * 24 : (k + 1) * 24])
         assert sum(len({index for index, _ in part}) for part in parts) == 8
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(repeat_crops=3, round_to=20), 'divides the 20 samples'), (dict(repeat_crops=0), 'positive int'),
-    (dict(repeat_crops=2.0, round_to=4), 'positive int'),
-    (dict(repeat_crops=2, round_to=4, shuffle=False), 'for training')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(repeat_crops=3, round_to=20), 'divides the 20 samples'),
+        (dict(repeat_crops=0), 'positive int'),
+        (dict(repeat_crops=2.0, round_to=4), 'positive int'),
+        (dict(repeat_crops=2, round_to=4, shuffle=False), 'for training'),
+    ],
+)
 def test_repeated_crops_that_fill_no_batch_are_refused(options, message, monkeypatch):
     with pytest.raises(ValueError, match=message):
         _sampler(monkeypatch, **options)
@@ -158,17 +167,26 @@ def test_repeated_crops_of_a_file_are_those_of_single_reading_and_decoded_once(t
     from PIL import Image
 
     from mmmim.datasets import ImageFolder, image_io
+
     for name in 'ab':
         pixels = np.random.RandomState(ord(name)).randint(0, 256, (120, 160, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / f'{name}.jpg')
-    pipeline = [dict(type='mmmim.LoadImage'), dict(type='mmmim.RandomResizedCrop', size=32),
-                dict(type='mmmim.PackImage')]
+    pipeline = [
+        dict(type='mmmim.LoadImage'),
+        dict(type='mmmim.RandomResizedCrop', size=32),
+        dict(type='mmmim.PackImage'),
+    ]
     dataset = SeededDataset(ImageFolder(str(tmp_path), pipeline=pipeline))
     seeds = [index.seed for index in _sampler(monkeypatch, length=16, repeat_crops=8, round_to=8)]
     indices = [SampleIndex(place // 8, seed) for place, seed in enumerate(seeds)]
     scales, decode = [], image_io.decode_jpeg
-    monkeypatch.setattr(image_io, 'decode_jpeg', lambda content, shrink, channels: (
-        scales.append((hash(content), shrink)), decode(content, shrink, channels))[1])
+    monkeypatch.setattr(
+        image_io,
+        'decode_jpeg',
+        lambda content, shrink, channels: (scales.append((hash(content), shrink)), decode(content, shrink, channels))[
+            1
+        ],
+    )
     together = [dataset[index]['inputs'] for index in indices]
     assert len(scales) == len(set(scales)) < 8  # each file once at each scale that a crop needs
     fresh = [SeededDataset(ImageFolder(str(tmp_path), pipeline=pipeline))[index]['inputs'] for index in indices]

@@ -1,4 +1,5 @@
 """Tar shards: written once, resumable, checked, and read as the folder that they were made of."""
+
 import runpy
 import shutil
 import sys
@@ -15,8 +16,12 @@ from mmmim.datasets import ImageFolder, SampleIndex, SeededDataset, ShardedImage
 from mmmim.datasets.shard_index import INDEX, ShardIndex
 
 TOOL = str(ROOT / 'tools/datasets/make_shards.py')
-PIPELINE = [dict(type='LoadImage'), dict(type='RandomResizedCrop', size=16), dict(type='RandomFlip'),
-            dict(type='PackImage')]
+PIPELINE = [
+    dict(type='LoadImage'),
+    dict(type='RandomResizedCrop', size=16),
+    dict(type='RandomFlip'),
+    dict(type='PackImage'),
+]
 
 
 def make_shards(monkeypatch, *args):
@@ -39,8 +44,9 @@ def shards(tmp_path_factory, image_root):
 
 
 def test_samples_are_those_of_the_folder(shards, image_root):
-    folder, tars = (kind(str(root), pipeline=PIPELINE) for kind, root in
-                    ((ImageFolder, image_root), (ShardedImages, shards)))
+    folder, tars = (
+        kind(str(root), pipeline=PIPELINE) for kind, root in ((ImageFolder, image_root), (ShardedImages, shards))
+    )
     assert len(tars) == len(folder) == 64 and tars.metainfo['classes'] == folder.metainfo['classes']
     assert (tars.get_labels() == folder.get_labels()).all()
     for place in (0, 17, 63):
@@ -50,8 +56,10 @@ def test_samples_are_those_of_the_folder(shards, image_root):
 
 
 def test_training_is_that_of_the_folder(shards, image_root, tmp_path):
-    for name, data in (('folder', dict(type='ImageFolder', data_root=str(image_root))),
-                       ('shards', dict(type='ShardedImages', data_root=str(shards)))):
+    for name, data in (
+        ('folder', dict(type='ImageFolder', data_root=str(image_root))),
+        ('shards', dict(type='ShardedImages', data_root=str(shards))),
+    ):
         cfg = make_config(tmp_path / name, image_root, epochs=2, workers=2)
         cfg.train_dataloader.dataset.update(data)
         train_here(cfg)
@@ -108,7 +116,7 @@ def test_a_damaged_image_is_replaced_and_named(shards, tmp_path):
         file.seek(index.offset[0])
         file.write(bytes(int(index.size[0])))
     sample = ShardedImages(str(out), pipeline=PIPELINE)[SampleIndex(0, 5)]
-    (path, reason), = sample['data_samples'].replaced
+    ((path, reason),) = sample['data_samples'].replaced
     assert path.endswith(f'shard-000000.tar/{index.names[0]}') and 'not an image' in reason
 
 

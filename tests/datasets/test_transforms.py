@@ -1,4 +1,5 @@
 """The crops cut what they say, draw what torchvision draws, and the packed sample is what models expect."""
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +39,7 @@ def test_load_image_decodes_nothing(tmp_path):
 def test_random_resized_crop_draws_like_torchvision():
     from scipy.stats import ks_2samp
     from torchvision.transforms import RandomResizedCrop as Reference
+
     crop = RandomResizedCrop(8, scale=(0.2, 1.0))
     np.random.seed(0)
     torch.manual_seed(0)
@@ -51,8 +53,9 @@ def test_random_resized_crop_draws_like_torchvision():
     assert ks_2samp(area[0], 0.9 * area[1]).pvalue < 1e-3  # the comparison does see a difference
 
 
-@pytest.mark.parametrize('width, height, box', [(1000, 10, (493, 0, 13, 10)), (10, 1000, (0, 493, 10, 13)),
-                                                (1, 1, (0, 0, 1, 1))])
+@pytest.mark.parametrize(
+    'width, height, box', [(1000, 10, (493, 0, 13, 10)), (10, 1000, (0, 493, 10, 13)), (1, 1, (0, 0, 1, 1))]
+)
 def test_random_resized_crop_falls_back_to_the_middle(width, height, box):
     np.random.seed(0)
     assert RandomResizedCrop(8, scale=(0.9, 0.9)).box(width, height) == box
@@ -101,7 +104,7 @@ def test_fixed_size_crop_moves_but_does_not_scale():
     for _ in range(200):
         image = run(FixedSizeCrop((40, 60), resize=100))['img']
         column, row = int(image[0, 0, 0]), int(image[0, 0, 1])
-        assert np.array_equal(image, RAMP[row:row + 40, column:column + 60])
+        assert np.array_equal(image, RAMP[row : row + 40, column : column + 60])
         corners.add((column, row))
     columns, rows = zip(*corners)
     assert len(corners) > 150 and max(columns) <= 140 and max(rows) <= 60
@@ -116,7 +119,7 @@ def test_fixed_size_crop_default_scale_and_room():
 def test_fixed_size_crop_with_padding_reflects():
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     padded = np.pad(image, [(4, 4), (4, 4), (0, 0)], mode='reflect')
-    windows = {padded[y:y + 32, x:x + 32].tobytes() for y in range(9) for x in range(9)}
+    windows = {padded[y : y + 32, x : x + 32].tobytes() for y in range(9) for x in range(9)}
     np.random.seed(0)
     drawn = {run(FixedSizeCrop(32, resize=32, padding=4), image=image)['img'].tobytes() for _ in range(600)}
     assert drawn <= windows and len(drawn) > 75
@@ -147,13 +150,25 @@ def test_color_jitter():
         run(ColorJitter(0.4), channels=1)
 
 
-@pytest.mark.parametrize('make', [
-    lambda: RandomResizedCrop(0), lambda: Resize((4, -4)), lambda: CenterCrop((4, 4, 4)), lambda: Resize(3.5),
-    lambda: Resize(4, interpolation='cubic'), lambda: RandomResizedCrop(4, scale=(0, 1)),
-    lambda: RandomResizedCrop(4, ratio=(2, 1)), lambda: CenterCrop(4, ratio=1.5), lambda: FixedSizeCrop(4, padding=-1),
-    lambda: FixedSizeCrop(4, resize=0), lambda: RandomFlip(1.5), lambda: ColorJitter(hue=0.7),
-    lambda: ColorJitter(brightness=-1), lambda: LoadImage(0),
-])
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: RandomResizedCrop(0),
+        lambda: Resize((4, -4)),
+        lambda: CenterCrop((4, 4, 4)),
+        lambda: Resize(3.5),
+        lambda: Resize(4, interpolation='cubic'),
+        lambda: RandomResizedCrop(4, scale=(0, 1)),
+        lambda: RandomResizedCrop(4, ratio=(2, 1)),
+        lambda: CenterCrop(4, ratio=1.5),
+        lambda: FixedSizeCrop(4, padding=-1),
+        lambda: FixedSizeCrop(4, resize=0),
+        lambda: RandomFlip(1.5),
+        lambda: ColorJitter(hue=0.7),
+        lambda: ColorJitter(brightness=-1),
+        lambda: LoadImage(0),
+    ],
+)
 def test_bad_options_are_refused_at_construction(make):
     with pytest.raises(ValueError):
         make()
@@ -166,17 +181,26 @@ def test_a_crop_without_load_image_says_so():
 
 def test_pack_image(tmp_path):
     Image.fromarray(RAMP).save(tmp_path / 'a.png')
-    results = dict(img_path=str(tmp_path / 'a.png'), gt_label=np.int64(3), sample_idx=5, seed=2**62,
-                   replaced=[('b', 'bad')])
-    for config in (dict(type='LoadImage'), dict(type='Resize', size=(100, 200)), dict(type='RandomFlip', prob=1.0),
-                   dict(type='PackImage')):
+    results = dict(
+        img_path=str(tmp_path / 'a.png'), gt_label=np.int64(3), sample_idx=5, seed=2**62, replaced=[('b', 'bad')]
+    )
+    for config in (
+        dict(type='LoadImage'),
+        dict(type='Resize', size=(100, 200)),
+        dict(type='RandomFlip', prob=1.0),
+        dict(type='PackImage'),
+    ):
         results = TRANSFORMS.build(config)(results)
     inputs, sample = results['inputs'], results['data_samples']
     assert inputs.dtype == torch.uint8 and inputs.is_contiguous()
     assert np.array_equal(inputs.numpy(), RAMP[:, ::-1].transpose(2, 0, 1))
     assert isinstance(sample, DataSample) and sample.gt_label == 3 and type(sample.gt_label) is int
     assert (sample.img_path, sample.sample_idx, sample.seed, sample.replaced) == (
-        str(tmp_path / 'a.png'), 5, 2**62, [('b', 'bad')])
+        str(tmp_path / 'a.png'),
+        5,
+        2**62,
+        [('b', 'bad')],
+    )
     assert 'gt_label' not in run(Resize(4), PackImage())['data_samples']
 
 

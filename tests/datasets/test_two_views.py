@@ -1,4 +1,5 @@
 """Two views of an image: where they lie, and what they cost."""
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +31,7 @@ def test_views_are_windows_of_one_master():
         assert online.shape == second.shape == (40, 50, 3) and online.dtype == np.uint8
         assert tuple(online[0, 0]) == (0, 0, 7)
         top, left = int(second[0, 0, 0]), int(second[0, 0, 1])
-        assert np.array_equal(second, image()[top:top + 40, left:left + 50])
+        assert np.array_equal(second, image()[top : top + 40, left : left + 50])
         shifts.add((top, left))
     tops, lefts = zip(*shifts)
     assert min(tops) == min(lefts) == 0 and max(tops) == max(lefts) == 20  # both ends are drawn
@@ -45,6 +46,7 @@ def test_flip_is_the_masters():
 
 def test_the_image_is_decoded_once(monkeypatch, tmp_path):
     from PIL import Image
+
     path = tmp_path / 'a.jpg'
     Image.fromarray(image()).save(path)
     crops, original = [], ImageSource.crop
@@ -68,11 +70,17 @@ def test_views_are_packed_and_collated():
     assert all(view.dtype == torch.uint8 for view in batch['inputs'])
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(size=224, master_size=256, max_shift=33), 'lower it to 32'),
-    (dict(size=224, master_size=200), 'raise master_size to 255'),
-    (dict(max_shift=-1), '0 or more'), (dict(max_shift=1.5), '0 or more'), (dict(size=0), 'positive int'),
-    (dict(scale=(0, 1)), '0 < low')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(size=224, master_size=256, max_shift=33), 'lower it to 32'),
+        (dict(size=224, master_size=200), 'raise master_size to 255'),
+        (dict(max_shift=-1), '0 or more'),
+        (dict(max_shift=1.5), '0 or more'),
+        (dict(size=0), 'positive int'),
+        (dict(scale=(0, 1)), '0 < low'),
+    ],
+)
 def test_what_cannot_be_says_why(options, message):
     with pytest.raises(ValueError, match=message):
         PixelShift(**options)

@@ -1,4 +1,5 @@
 """Loading workers while the run is asked to stop."""
+
 import os
 import random
 import signal
@@ -44,7 +45,7 @@ def loader():
 @linux
 @pytest.mark.parametrize('sign', ['TERM', 'INT'])
 def test_a_worker_outlives_a_signal_that_is_not_its_parents(loader, sign):
-    worker, = loader._iterator._workers
+    (worker,) = loader._iterator._workers
     subprocess.run(['kill', f'-{sign}', str(worker.pid)], check=True)  # as a launcher signals the whole group
     time.sleep(0.5)
     assert worker.is_alive() and len(list(loader)) == 4
@@ -52,7 +53,7 @@ def test_a_worker_outlives_a_signal_that_is_not_its_parents(loader, sign):
 
 @linux
 def test_a_worker_ends_when_its_parent_says_so(loader):
-    worker, = loader._iterator._workers
+    (worker,) = loader._iterator._workers
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would raise here
     try:
         os.kill(worker.pid, signal.SIGTERM)
@@ -65,10 +66,16 @@ def test_a_worker_ends_when_its_parent_says_so(loader):
 @linux
 def test_a_worker_that_does_not_start_by_fork_has_time_to_go_on():
     """Libraries that it imports start threads, to which the system may give the signal."""
-    loader = DataLoader(Draws(), batch_size=1, num_workers=1, persistent_workers=True, worker_init_fn=start_worker,
-                        multiprocessing_context='spawn')
+    loader = DataLoader(
+        Draws(),
+        batch_size=1,
+        num_workers=1,
+        persistent_workers=True,
+        worker_init_fn=start_worker,
+        multiprocessing_context='spawn',
+    )
     next(iter(loader))
-    worker, = loader._iterator._workers
+    (worker,) = loader._iterator._workers
     subprocess.run(['kill', '-TERM', str(worker.pid)], check=True)
     time.sleep(0.5)
     assert worker.is_alive() and len(list(loader)) == 4
@@ -78,7 +85,7 @@ def test_a_worker_that_does_not_start_by_fork_has_time_to_go_on():
 @pytest.mark.parametrize('how', ['fork', 'forkserver', 'spawn'])
 def test_a_process_ends_though_its_workers_wait_for_more(tmp_path, how):
     script = tmp_path / 'load.py'
-    script.write_text(f'''
+    script.write_text(f"""
 from torch.utils.data import DataLoader
 from mmmim.datasets.workers import start_worker
 
@@ -86,7 +93,7 @@ if __name__ == '__main__':
     loader = DataLoader(range(4), num_workers=1, persistent_workers=True, worker_init_fn=start_worker,
                         multiprocessing_context={how!r})
     next(iter(loader))
-''')
+""")
     done = subprocess.run([sys.executable, str(script)], timeout=200, env=dict(os.environ, OMP_NUM_THREADS='1'))
     assert done.returncode == 0
 

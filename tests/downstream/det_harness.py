@@ -1,4 +1,5 @@
 """A detector of two blocks on 48 px drawings of discs and squares, from the config that people run."""
+
 import json
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,11 @@ def draw(rng: np.random.Generator) -> tuple:
         corners = 32 if label == 0 else 4
         angles = (np.arange(corners) + 0.5) * 2 * np.pi / corners
         reach = radius * (1 if label == 0 else 2**0.5)
-        inside = ((rows - y)**2 + (columns - x)**2 < radius**2 if label == 0 else
-                  np.maximum(abs(rows - y), abs(columns - x)) < radius)
+        inside = (
+            (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+            if label == 0
+            else np.maximum(abs(rows - y), abs(columns - x)) < radius
+        )
         pixels[inside] = COLOURS[label]
         found.append((label, np.stack([x + reach * np.cos(angles), y + reach * np.sin(angles)], 1)))
     return (pixels + rng.normal(0, 20, pixels.shape)).clip(0, 255).astype(np.uint8), found
@@ -48,10 +52,17 @@ def make_coco(root: Path, train: int = 32, val: int = 8) -> Path:
             images.append(dict(id=i + 1, file_name=f'{i:03d}.png', width=SIZE, height=SIZE))
             for label, points in objects:
                 (left, top), (right, bottom) = points.min(0), points.max(0)
-                annotations.append(dict(
-                    id=len(annotations) + 1, image_id=i + 1, category_id=(3, 7)[label], iscrowd=0,
-                    bbox=[left, top, right - left, bottom - top], area=(right - left) * (bottom - top),
-                    segmentation=[points.round(2).flatten().tolist()]))
+                annotations.append(
+                    dict(
+                        id=len(annotations) + 1,
+                        image_id=i + 1,
+                        category_id=(3, 7)[label],
+                        iscrowd=0,
+                        bbox=[left, top, right - left, bottom - top],
+                        area=(right - left) * (bottom - top),
+                        segmentation=[points.round(2).flatten().tolist()],
+                    )
+                )
         categories = [dict(id=3, name='disc'), dict(id=7, name='square')]
         write(root, split, dict(images=images, annotations=annotations, categories=categories))
     return root
@@ -69,7 +80,7 @@ def read(root: Path, split: str = 'train2017') -> dict:
 def make_det_config(work_dir: Path, data: Path, epochs: int = 20, **overrides: Any) -> Config:
     """The generic config, shrunk: batches of 8."""
     cfg = load_config(str(FOLDER / 'vit-tiny_folder_mask-rcnn.py'), {'data_root': str(data)})
-    cfg.model.backbone.update(arch=dict(ARCH), patch_size=4, out_indices=(3, ))
+    cfg.model.backbone.update(arch=dict(ARCH), patch_size=4, out_indices=(3,))
     strides, roi_head = [2, 4, 8], cfg.model.roi_head
     cfg.model.neck.update(out_channels=WIDTH, num_outs=3)
     cfg.model.rpn_head.update(in_channels=WIDTH, feat_channels=WIDTH)
@@ -83,15 +94,29 @@ def make_det_config(work_dir: Path, data: Path, epochs: int = 20, **overrides: A
     for name in ('train', 'val', 'test'):
         cfg[f'{name}_dataloader'].update(num_workers=0, persistent_workers=False)
     cfg.train_dataloader.dataset.pipeline = [
-        dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-        dict(type='RandomFlip', prob=0.5), dict(type='PackDetInputs')]
-    cfg.merge_from_dict({
-        'image_size': SIZE, 'total_batch_size': 8, 'max_epochs': epochs, 'warmup_epochs': 1,
-        'train_cfg.val_interval': 1000, 'work_dir': str(work_dir),
-        'model.train_cfg.rcnn.sampler': dict(num=16, pos_fraction=0.5), 'model.train_cfg.rpn.sampler.num': 32,
-        'experiment_name': f'{work_dir.parent.name}_{work_dir.name}', 'optim_wrapper.dtype': 'float32',
-        'optim_wrapper.optimizer.lr': 6e-3, 'optim_wrapper.paramwise_cfg.layer_decay_rate': 1.0,
-        'default_hooks.logger.interval': 4,
-        'default_hooks.checkpoint.interval_minutes': -1, 'custom_imports.imports': ['mmmim', 'run_plugin'],
-        **overrides})
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PackDetInputs'),
+    ]
+    cfg.merge_from_dict(
+        {
+            'image_size': SIZE,
+            'total_batch_size': 8,
+            'max_epochs': epochs,
+            'warmup_epochs': 1,
+            'train_cfg.val_interval': 1000,
+            'work_dir': str(work_dir),
+            'model.train_cfg.rcnn.sampler': dict(num=16, pos_fraction=0.5),
+            'model.train_cfg.rpn.sampler.num': 32,
+            'experiment_name': f'{work_dir.parent.name}_{work_dir.name}',
+            'optim_wrapper.dtype': 'float32',
+            'optim_wrapper.optimizer.lr': 6e-3,
+            'optim_wrapper.paramwise_cfg.layer_decay_rate': 1.0,
+            'default_hooks.logger.interval': 4,
+            'default_hooks.checkpoint.interval_minutes': -1,
+            'custom_imports.imports': ['mmmim', 'run_plugin'],
+            **overrides,
+        }
+    )
     return cfg

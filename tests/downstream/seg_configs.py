@@ -1,4 +1,5 @@
 """Segmentation configs as they stand, settled, and shrunk so that they can be built and run in a test."""
+
 import copy
 import functools
 

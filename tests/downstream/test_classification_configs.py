@@ -1,4 +1,5 @@
 """The classification configs: each builds, reads an image and has a loss, and states the recipe it names."""
+
 import copy
 import functools
 import re
@@ -82,8 +83,8 @@ def test_builds_reads_an_image_and_has_a_loss(name, photo, scope):
         assert read(loader.dataset.pipeline, photo)['inputs'].shape == (3, size, size)
     cfg.model.backbone.arch = {
         'mmmim.ConvViT': dict(embed_dims=(8, 16, 24), depths=(1, 1, 2), num_heads=3),
-        'mmmim.MaskedSwin': dict(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2))}.get(
-            cfg.model.backbone.type, dict(embed_dim=24, depth=2, num_heads=3))
+        'mmmim.MaskedSwin': dict(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)),
+    }.get(cfg.model.backbone.type, dict(embed_dim=24, depth=2, num_heads=3))
     if cfg.model.backbone.type != 'mmmim.MaskedSwin':
         cfg.model.backbone.trainable_blocks = min(cfg.model.backbone.get('trainable_blocks', 2), 1)
     cfg.model.neck.pop('in_dim'), cfg.model.head.pop('in_channels')
@@ -111,7 +112,11 @@ def test_published_fine_tuning(name):
     cfg = resolved(name)
     backbone, optimizer = cfg.model.backbone, cfg.optim_wrapper.optimizer
     assert (backbone.arch, backbone.patch_size, backbone.img_size, backbone.drop_path_rate) == (
-        arch, patch, size, drop_path)
+        arch,
+        patch,
+        size,
+        drop_path,
+    )
     assert (cfg.base_lr, cfg.max_epochs, cfg.warmup_epochs, cfg.total_batch_size) == (base_lr, epochs, warmup, batch)
     assert optimizer.type == 'AdamW' and tuple(optimizer.betas) == (0.9, 0.999) and optimizer.weight_decay == 0.05
     assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == decay
@@ -137,7 +142,11 @@ def test_published_linear_probing(name):
     assert (optimizer.momentum, optimizer.weight_decay, cfg.base_lr) == (0.9, 0.0, 0.1)
     assert (cfg.total_batch_size, cfg.max_epochs, cfg.warmup_epochs) == (512 if crossmae else 16384, 90, 10)
     assert [step.type for step in cfg.train_dataloader.dataset.pipeline] == [
-        'mmmim.LoadImage', 'mmmim.RandomResizedCrop', 'mmmim.RandomFlip', 'PackInputs']
+        'mmmim.LoadImage',
+        'mmmim.RandomResizedCrop',
+        'mmmim.RandomFlip',
+        'PackInputs',
+    ]
 
 
 def test_of_a_probed_swin_only_the_head_learns(scope):
@@ -171,7 +180,7 @@ def test_keys_at_the_top_reach_their_places(name):
     init_cfg = cfg.model.backbone.init_cfg
     assert init_cfg == dict(type='Pretrained', checkpoint='checkpoint.pth', prefix='backbone.')
     assert cfg.model.head.num_classes == cfg.model.data_preprocessor.num_classes == 3
-    assert tuple(cfg.val_evaluator.topk) == tuple(cfg.test_evaluator.topk) == (1, )
+    assert tuple(cfg.val_evaluator.topk) == tuple(cfg.test_evaluator.topk) == (1,)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         root = loader.dataset.data_root
         assert root.startswith(f'{data_root}/moved') and root.count('moved') == 1

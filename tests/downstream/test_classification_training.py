@@ -1,4 +1,5 @@
 """Classifiers learn, resume, run in several processes and are tested, through the tools that people use."""
+
 import json
 import signal
 import subprocess
@@ -24,9 +25,22 @@ from mmmim.naming import from_mmmim, left_out
 from mmmim.registry import HOOKS
 
 SAVE_OFTEN = {'default_hooks.checkpoint.interval_iters': 3, 'custom_hooks': [dict(type='mmmim.DieHook')]}
-STRONG = [dict(type='mmmim.AsBGR', transforms=[
-    dict(type='RandAugment', policies='timm_increasing', num_policies=2, total_level=10, magnitude_level=9,
-         magnitude_std=0.5)]), dict(type='RandomErasing', erase_prob=0.5, mode='rand')]
+STRONG = [
+    dict(
+        type='mmmim.AsBGR',
+        transforms=[
+            dict(
+                type='RandAugment',
+                policies='timm_increasing',
+                num_policies=2,
+                total_level=10,
+                magnitude_level=9,
+                magnitude_std=0.5,
+            )
+        ],
+    ),
+    dict(type='RandomErasing', erase_prob=0.5, mode='rand'),
+]
 
 
 def accuracies(work_dir):
@@ -34,8 +48,14 @@ def accuracies(work_dir):
 
 
 def run_test(config, *args, check=True):
-    done = subprocess.run([sys.executable, str(ROOT / 'tools/test.py'), str(config), *map(str, args)],
-                          env=environment(), capture_output=True, text=True, timeout=120, cwd=config.parent)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / 'tools/test.py'), str(config), *map(str, args)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=config.parent,
+    )
     if check and done.returncode:
         raise AssertionError(done.stderr[-3000:])
     return done
@@ -60,8 +80,9 @@ def pretrained(tmp_path_factory, image_root):
 def fine_tuned(tmp_path_factory, image_root, pretrained):
     """(config, work dir) of fine-tuning through tools/train.py; the images are two classes of gradients."""
     folder = tmp_path_factory.mktemp('fine_tuned')
-    cfg = make_classifier_config(folder / 'run', image_root, epochs=20, base_lr=0.08, **{
-        'optim_wrapper.paramwise_cfg.layer_decay_rate': 0.9})
+    cfg = make_classifier_config(
+        folder / 'run', image_root, epochs=20, base_lr=0.08, **{'optim_wrapper.paramwise_cfg.layer_decay_rate': 0.9}
+    )
     config = save_config(cfg, folder / 'config.py')
     train(config, '--cfg-options', f'pretrained={pretrained}')
     return config, folder / 'run'
@@ -72,8 +93,14 @@ def test_fine_tuning_learns(fine_tuned):
 
 
 def test_scratch_and_fine_tuning_differ_in_where_they_start(fine_tuned, pretrained, image_root, tmp_path):
-    runner = train_here(make_classifier_config(tmp_path / 'run', image_root, epochs=2, **{
-        'pretrained': str(pretrained), 'train_cfg.max_iters': 1, 'base_lr': 0.0}))
+    runner = train_here(
+        make_classifier_config(
+            tmp_path / 'run',
+            image_root,
+            epochs=2,
+            **{'pretrained': str(pretrained), 'train_cfg.max_iters': 1, 'base_lr': 0.0},
+        )
+    )
     theirs = torch.load(pretrained, weights_only=True)['state_dict']
     ours = runner.model.backbone.state_dict()
     assert all(torch.equal(value, theirs[f'backbone.{name}']) for name, value in ours.items())
@@ -110,13 +137,17 @@ def test_tools_test_refuses_a_checkpoint_without_a_classifier(fine_tuned, pretra
 
 @pytest.mark.parametrize('protocol, base_lr', [('linear', 0.5), ('partial', 0.5)])
 def test_frozen_encoders_are_unchanged_and_the_classifier_learns(protocol, base_lr, pretrained, image_root, tmp_path):
-    cfg = make_classifier_config(tmp_path / 'run', image_root, protocol, epochs=12, base_lr=base_lr, **{
-        'pretrained': str(pretrained)})
+    cfg = make_classifier_config(
+        tmp_path / 'run', image_root, protocol, epochs=12, base_lr=base_lr, **{'pretrained': str(pretrained)}
+    )
     model = train_here(cfg).model
     theirs = torch.load(pretrained, weights_only=True)['state_dict']
     ours = model.backbone.state_dict()
-    changed = {name.rpartition('.')[0].split('.attn')[0].split('.mlp')[0] for name, value in ours.items()
-               if not torch.equal(value, theirs[f'backbone.{name}'])}
+    changed = {
+        name.rpartition('.')[0].split('.attn')[0].split('.mlp')[0]
+        for name, value in ours.items()
+        if not torch.equal(value, theirs[f'backbone.{name}'])
+    }
     assert {name.split('.norm')[0] for name in changed} == (set() if protocol == 'linear' else {'blocks.1'})
     assert accuracies(tmp_path / 'run')[-1] > 65
 
@@ -128,8 +159,9 @@ def test_killed_and_resumed_is_bit_identical(variant, tmp_path, image_root):
         protocol, options = 'linear', {'optim_wrapper.optimizer': dict(_delete_=True, type='mmmim.LARS', lr=0.1)}
     else:
         protocol, options = 'finetune', {**mixing(), 'ema_decay': 0.9, 'model.backbone.drop_path_rate': 0.2}
-    cfg = make_classifier_config(tmp_path / 'whole', image_root, protocol, epochs=3, base_lr=0.1, workers=1,
-                                 **SAVE_OFTEN, **options)
+    cfg = make_classifier_config(
+        tmp_path / 'whole', image_root, protocol, epochs=3, base_lr=0.1, workers=1, **SAVE_OFTEN, **options
+    )
     cfg.train_dataloader.dataset.pipeline[3:3] = STRONG
     config = save_config(cfg, tmp_path / 'config.py')
     train(config)
@@ -162,8 +194,14 @@ def test_two_processes_equal_one(protocol, limit, tmp_path, image_root):
     """Also the statistics of the batch norm, and the validation. Mixing pairs images within a process: left out."""
     weights, curves = [], []
     for processes in (1, 2):
-        cfg = make_classifier_config(tmp_path / f'run{processes}', image_root, protocol, epochs=2, base_lr=0.1, **{
-            'model.backbone.drop_path_rate': 0.0, 'max_batch_per_device': limit if processes == 2 else None})
+        cfg = make_classifier_config(
+            tmp_path / f'run{processes}',
+            image_root,
+            protocol,
+            epochs=2,
+            base_lr=0.1,
+            **{'model.backbone.drop_path_rate': 0.0, 'max_batch_per_device': limit if processes == 2 else None},
+        )
         cfg.train_dataloader.dataset.pipeline[3:3] = STRONG
         train(save_config(cfg, tmp_path / f'config{processes}.py'), processes=processes, TEST_DTYPE='float64')
         weights.append(load_weights(tmp_path / f'run{processes}'))
@@ -204,12 +242,15 @@ def test_the_average_is_validated_and_saved(tmp_path, image_root):
     assert torch.allclose(saved, hook.average, atol=1e-6) and not torch.allclose(saved, trained, atol=1e-4)
 
 
-@pytest.mark.parametrize('options, words', [
-    ({'num_classes': 3}, ['2 classes', 'num_classes=2']),
-    ({'ema_decay': 2}, ['ema_decay=2']),
-    ({'pretrained': 'nowhere.pth'}, ['nowhere.pth']),
-    ({'model.backbone.trainable_blocks': 7}, ['trainable_blocks=7', 'between 0 and 2']),
-])
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        ({'num_classes': 3}, ['2 classes', 'num_classes=2']),
+        ({'ema_decay': 2}, ['ema_decay=2']),
+        ({'pretrained': 'nowhere.pth'}, ['nowhere.pth']),
+        ({'model.backbone.trainable_blocks': 7}, ['trainable_blocks=7', 'between 0 and 2']),
+    ],
+)
 def test_bad_input_is_told_in_a_line(options, words, tmp_path, image_root):
     config = save_config(make_classifier_config(tmp_path / 'run', image_root, **options), tmp_path / 'config.py')
     done = train(config, check=False)

@@ -1,4 +1,5 @@
 """One config line starts a dense task from anybody's checkpoint: the same encoder in each naming scheme."""
+
 import functools
 import re
 from pathlib import Path
@@ -33,9 +34,12 @@ MASK_RCNN = 'configs/downstream/detection/vit-tiny_scenes_mask-rcnn.py'
 def pretraining() -> MAE:
     """A whole MAE with every value at random, its tables and tokens too."""
     torch.manual_seed(0)
-    model = MAE(dict(type='MaskedViT', arch=ARCH, img_size=32, patch_size=8),
-                dict(type='MAEDecoder', embed_dim=16, depth=2, num_heads=2), dict(type='PixelTarget'),
-                dict(type='ReconstructionHead')).eval()
+    model = MAE(
+        dict(type='MaskedViT', arch=ARCH, img_size=32, patch_size=8),
+        dict(type='MAEDecoder', embed_dim=16, depth=2, num_heads=2),
+        dict(type='PixelTarget'),
+        dict(type='ReconstructionHead'),
+    ).eval()
     for param in model.parameters():
         param.data.normal_(std=0.2)
     return model
@@ -75,6 +79,7 @@ def as_original(model, path):
 
 def as_timm(model, path):
     from timm.models.vision_transformer import VisionTransformer
+
     vit = VisionTransformer(32, 8, num_classes=0, global_pool='', embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS)
     vit.load_state_dict(model.backbone.state_dict(), strict=True)
     torch.save(vit.state_dict(), path)
@@ -83,20 +88,41 @@ def as_timm(model, path):
 def as_hugging_face(model, path):
     from safetensors.torch import save_file
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
-    theirs = ViTMAEForPreTraining(ViTMAEConfig(
-        image_size=32, patch_size=8, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
-        intermediate_size=4 * WIDTH, decoder_hidden_size=16, decoder_num_hidden_layers=2, decoder_num_attention_heads=2,
-        decoder_intermediate_size=64))
+
+    theirs = ViTMAEForPreTraining(
+        ViTMAEConfig(
+            image_size=32,
+            patch_size=8,
+            hidden_size=WIDTH,
+            num_hidden_layers=DEPTH,
+            num_attention_heads=HEADS,
+            intermediate_size=4 * WIDTH,
+            decoder_hidden_size=16,
+            decoder_num_hidden_layers=2,
+            decoder_num_attention_heads=2,
+            decoder_intermediate_size=64,
+        )
+    )
     theirs.load_state_dict(from_mmmim(parts(model), 'hf'), strict=True)
     save_file(theirs.state_dict(), path)
 
 
 def as_mmpretrain(model, path):
     from mmpretrain.registry import MODELS as MMPRETRAIN
+
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        theirs = MMPRETRAIN.build(dict(type='ImageClassifier', backbone=dict(
-            type='VisionTransformer', img_size=32, patch_size=8, out_type='cls_token', arch=dict(
-                embed_dims=WIDTH, num_layers=DEPTH, num_heads=HEADS, feedforward_channels=4 * WIDTH))))
+        theirs = MMPRETRAIN.build(
+            dict(
+                type='ImageClassifier',
+                backbone=dict(
+                    type='VisionTransformer',
+                    img_size=32,
+                    patch_size=8,
+                    out_type='cls_token',
+                    arch=dict(embed_dims=WIDTH, num_layers=DEPTH, num_heads=HEADS, feedforward_channels=4 * WIDTH),
+                ),
+            )
+        )
     state = from_mmmim({f'backbone.{key}': value for key, value in model.backbone.state_dict().items()}, 'mmpretrain')
     theirs.load_state_dict(state, strict=True)
     torch.save(dict(state_dict=theirs.state_dict(), meta={}), path)
@@ -106,9 +132,14 @@ def parts(model):
     return {key: value for key, value in model.state_dict().items() if key.startswith(('backbone.', 'neck.'))}
 
 
-KINDS = dict(mmmim=(as_ours, 'epoch_800.pth'), safetensors=(as_export, 'encoder.safetensors'),
-             mae=(as_original, 'mae_pretrain_full.pth'), timm=(as_timm, 'vit.pth'),
-             hf=(as_hugging_face, 'model.safetensors'), mmpretrain=(as_mmpretrain, 'mmpretrain.pth'))
+KINDS = dict(
+    mmmim=(as_ours, 'epoch_800.pth'),
+    safetensors=(as_export, 'encoder.safetensors'),
+    mae=(as_original, 'mae_pretrain_full.pth'),
+    timm=(as_timm, 'vit.pth'),
+    hf=(as_hugging_face, 'model.safetensors'),
+    mmpretrain=(as_mmpretrain, 'mmpretrain.pth'),
+)
 
 
 @pytest.fixture(scope='module')
@@ -128,8 +159,9 @@ def segmentor(config: str, arch: dict = ARCH, **overrides):
     cfg = load_config(str(ROOT / config), {'crop_size': 32, 'scale': (64, 32), **overrides})
     set_up_scope(cfg)
     linear = config == LINEAR
-    cfg.model.backbone.update(arch=dict(arch), patch_size=8,
-                              out_indices=(DEPTH - 1, ) if linear else tuple(range(DEPTH)))
+    cfg.model.backbone.update(
+        arch=dict(arch), patch_size=8, out_indices=(DEPTH - 1,) if linear else tuple(range(DEPTH))
+    )
     if not linear:
         cfg.model.decode_head.channels = cfg.model.auxiliary_head.channels = 8
     settle_segmentor(cfg)
@@ -142,7 +174,7 @@ def segmentor(config: str, arch: dict = ARCH, **overrides):
 def detectors_backbone(arch: dict = ARCH, **overrides):
     """The same of a detector, its backbone alone: heads would need mmcv's compiled ops."""
     cfg = load_config(str(ROOT / MASK_RCNN), {'image_size': 32, 'num_classes': 3, **overrides})
-    cfg.model.backbone.update(arch=dict(arch), patch_size=8, out_indices=(DEPTH - 1, ))
+    cfg.model.backbone.update(arch=dict(arch), patch_size=8, out_indices=(DEPTH - 1,))
     settle_detector(cfg, with_data=False)
     backbone = OURS.build(cfg.model.backbone)
     backbone.init_weights()
@@ -184,8 +216,10 @@ def test_every_kind_starts_a_detector_by_the_same_line(kind, files, capsys):
 def test_windows_and_relative_positions_take_all_but_the_class_token(files, capsys):
     """As in ViTDet; without the windows, and so with the token, the same file gives the encoder's map."""
     model = model_and_maps()[0]
-    backbone = detectors_backbone(pretrained=str(files['mae']), **{
-        'model.backbone.window_size': 3, 'model.backbone.relative_positions': 'decomposed'})
+    backbone = detectors_backbone(
+        pretrained=str(files['mae']),
+        **{'model.backbone.window_size': 3, 'model.backbone.relative_positions': 'decomposed'},
+    )
     theirs, said = model.backbone.state_dict(), capsys.readouterr().out
     for name, value in backbone.state_dict().items():
         if 'rel_pos' in name:
@@ -199,17 +233,26 @@ def test_windows_and_relative_positions_take_all_but_the_class_token(files, caps
 
 def test_the_files_are_of_different_kinds(files):
     from mmmim.safe_load import load_file
+
     found = {kind: detect_scheme(load_file(str(path))) for kind, path in files.items()}
     assert found == dict(mmmim='mmmim', safetensors='timm', mae='mae', timm='timm', hf='hf', mmpretrain='mmpretrain')
 
 
-@pytest.mark.parametrize('overrides, message', [
-    ({'model.backbone.init_cfg.prefix': 'encoder.'}, r"no encoder under 'encoder\.' .*begin with backbone .*prefix"),
-    (dict(arch=dict(embed_dim=48, depth=DEPTH, num_heads=3)), 'width 24.* the module is .*width 48'),
-    (dict(arch=dict(embed_dim=WIDTH, depth=5, num_heads=3)), '4 blocks .* the module is .* 5 blocks'),
-], ids=['prefix', 'width', 'depth'])
-@pytest.mark.parametrize('build', [functools.partial(segmentor, UPERNET), detectors_backbone],
-                         ids=['segmentor', 'detector'])
+@pytest.mark.parametrize(
+    'overrides, message',
+    [
+        (
+            {'model.backbone.init_cfg.prefix': 'encoder.'},
+            r"no encoder under 'encoder\.' .*begin with backbone .*prefix",
+        ),
+        (dict(arch=dict(embed_dim=48, depth=DEPTH, num_heads=3)), 'width 24.* the module is .*width 48'),
+        (dict(arch=dict(embed_dim=WIDTH, depth=5, num_heads=3)), '4 blocks .* the module is .* 5 blocks'),
+    ],
+    ids=['prefix', 'width', 'depth'],
+)
+@pytest.mark.parametrize(
+    'build', [functools.partial(segmentor, UPERNET), detectors_backbone], ids=['segmentor', 'detector']
+)
 def test_what_does_not_fit_is_refused_in_a_line(build, overrides, message, files):
     with pytest.raises(EncoderMismatchError) as caught:
         build(**{'model.backbone.init_cfg.checkpoint': str(files['mmmim']), **overrides})
@@ -221,9 +264,21 @@ def test_what_does_not_fit_is_refused_in_a_line(build, overrides, message, files
 
 def run_of_nothing(folder, data, **overrides):
     """One step with a rate of zero."""
-    return make_seg_config(folder / 'run', data, steps=1, **{
-        'model.backbone.arch': ARCH, 'model.backbone.patch_size': 8, 'optim_wrapper.optimizer.lr': 0.0,
-        'warmup_iters': 0, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None, **overrides})
+    return make_seg_config(
+        folder / 'run',
+        data,
+        steps=1,
+        **{
+            'model.backbone.arch': ARCH,
+            'model.backbone.patch_size': 8,
+            'optim_wrapper.optimizer.lr': 0.0,
+            'warmup_iters': 0,
+            'val_cfg': None,
+            'val_dataloader': None,
+            'val_evaluator': None,
+            **overrides,
+        },
+    )
 
 
 @pytest.fixture(scope='module')
@@ -233,8 +288,11 @@ def drawings(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize('kind, relative', [*((kind, None) for kind in KINDS), ('mmmim', 'separate')])
 def test_load_from_does_what_pretrained_does(kind, relative, files, drawings, tmp_path):
-    runner = train_here(run_of_nothing(tmp_path, drawings, **{
-        'load_from': str(files[kind]), 'model.backbone.relative_positions': relative}))
+    runner = train_here(
+        run_of_nothing(
+            tmp_path, drawings, **{'load_from': str(files[kind]), 'model.backbone.relative_positions': relative}
+        )
+    )
     ours, theirs = runner.model.backbone.state_dict(), model_and_maps()[0].backbone.state_dict()
     assert {name for name in theirs if name not in ours} == {'norm.weight', 'norm.bias'}
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items() if 'rel_pos' not in name)
@@ -244,11 +302,17 @@ def test_load_from_of_a_segmentor_brings_heads_and_tables_along(drawings, tmp_pa
     settings = {'model.backbone.relative_positions': 'separate', 'optim_wrapper.optimizer.lr': 1e-2}
     first = train_here(run_of_nothing(tmp_path / 'first', drawings, **settings)).model
     assert first.backbone.blocks[0].attn.rel_pos.relative_position_bias_table.any()
-    later = train_here(run_of_nothing(tmp_path / 'later', drawings, **{
-        **settings, 'optim_wrapper.optimizer.lr': 0.0, 'load_from': str(tmp_path / 'first/run/iter_1.pth')})).model
+    later = train_here(
+        run_of_nothing(
+            tmp_path / 'later',
+            drawings,
+            **{**settings, 'optim_wrapper.optimizer.lr': 0.0, 'load_from': str(tmp_path / 'first/run/iter_1.pth')},
+        )
+    ).model
     learned = {name for name, _ in first.named_parameters()}
-    assert all(torch.equal(value, first.state_dict()[name]) for name, value in later.state_dict().items()
-               if name in learned)
+    assert all(
+        torch.equal(value, first.state_dict()[name]) for name, value in later.state_dict().items() if name in learned
+    )
 
 
 def test_a_swin_of_a_segmentor_brings_its_norms_along(tmp_path, capsys):
@@ -256,10 +320,15 @@ def test_a_swin_of_a_segmentor_brings_its_norms_along(tmp_path, capsys):
     trained = DenseSwin(arch, window_size=4)
     for param in trained.parameters():
         param.data.add_(torch.randn_like(param))
-    torch.save(dict(state_dict={f'backbone.{key}': value for key, value in trained.state_dict().items()}),
-               tmp_path / 'iter_1.pth')
-    swin = DenseSwin(arch, window_size=4, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'iter_1.pth'),
-                                                        prefix='backbone.'))
+    torch.save(
+        dict(state_dict={f'backbone.{key}': value for key, value in trained.state_dict().items()}),
+        tmp_path / 'iter_1.pth',
+    )
+    swin = DenseSwin(
+        arch,
+        window_size=4,
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'iter_1.pth'), prefix='backbone.'),
+    )
     swin.init_weights()
     assert all(torch.equal(value, trained.state_dict()[name]) for name, value in swin.state_dict().items())
     assert 'begin anew' not in capsys.readouterr().out
@@ -267,8 +336,16 @@ def test_a_swin_of_a_segmentor_brings_its_norms_along(tmp_path, capsys):
 
 def test_load_from_of_another_width_is_refused(files, drawings, tmp_path):
     with pytest.raises(EncoderMismatchError, match='width 24.* the module is .*width 32'):
-        train_here(run_of_nothing(tmp_path, drawings, **{
-            'load_from': str(files['timm']), 'model.backbone.arch': dict(embed_dim=32, depth=DEPTH, num_heads=2)}))
+        train_here(
+            run_of_nothing(
+                tmp_path,
+                drawings,
+                **{
+                    'load_from': str(files['timm']),
+                    'model.backbone.arch': dict(embed_dim=32, depth=DEPTH, num_heads=2),
+                },
+            )
+        )
 
 
 def test_masked_and_dense_encoders_name_the_same_things():

@@ -1,4 +1,5 @@
 """Annotations in COCO's format: what they mean for a config, and each way to get them wrong, in one line."""
+
 import copy
 import shutil
 import subprocess
@@ -60,8 +61,14 @@ def test_files_and_folders_have_keys(tmp_path):
 
 def test_a_test_set_of_its_own(tmp_path):
     data = make_coco(tmp_path / 'data', train=4, val=2)
-    cfg = settled(data, tmp_path, **{'test_dataloader.dataset.ann_file': 'annotations/instances_train2017.json',
-                                     'test_dataloader.dataset.data_prefix': dict(img='train2017')})
+    cfg = settled(
+        data,
+        tmp_path,
+        **{
+            'test_dataloader.dataset.ann_file': 'annotations/instances_train2017.json',
+            'test_dataloader.dataset.data_prefix': dict(img='train2017'),
+        },
+    )
     assert cfg.test_dataloader.dataset.data_prefix == dict(img='train2017')
     assert cfg.test_evaluator.metric.ann_file.endswith('train2017.json')
     assert cfg.val_evaluator.metric.ann_file.endswith('val2017.json')
@@ -86,23 +93,37 @@ def test_only_what_is_tested_needs_a_file(drawings, tmp_path):
     assert tuple(cfg.classes) == CLASSES
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda c: c.pop('categories') and None, 'has no list of categories: it has to be in COCO'),
-    (lambda c: [c], 'has no list of images, categories, annotations'),
-    (lambda c: dict(c, images=[]), 'has no images: its list'),
-    (lambda c: dict(c, annotations=[]), 'has no annotation of the 2 classes that can be used: 4 images, no objects'),
-    (lambda c: c['annotations'].append(c['annotations'][0]), '1 ids of annotations are there twice: 1. Each needs'),
-    (lambda c: c['images'][1].update(id=1), '1 ids of images are there twice: 1'),
-    (lambda c: c['annotations'][2].pop('iscrowd') and None, 'number 2 of its annotations has no iscrowd'),
-    (lambda c: c['images'][2].pop('width') and None, 'number 2 of its images has no width'),
-    (lambda c: c['annotations'][2].pop('segmentation') and None, 'annotation 3 has no `segmentation`: the mask head'),
-    (lambda c: c['annotations'][1].update(bbox=[1, 2, None, 4]), r'the bbox of annotation 2 is \[1, 2, None, 4\]'),
-    (lambda c: c['annotations'][1].update(category_id=5), 'annotation 2 has the category_id 5, .*none of.*: 3, 7'),
-    (lambda c: c['categories'].append(dict(id=9, name='disc')), "several categories named 'disc'"),
-    (lambda c: [a.update(bbox=[v / 48 for v in a['bbox']]) for a in c['annotations']] and None,
-     r'can be used \(annotations that are left out: 8 with a box of less than one pixel .*in pixels, not shares'),
-    (lambda c: [a.update(bbox=[50, 50, 9, 9]) for a in c['annotations']] and None, '8 with a box outside of the image'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda c: c.pop('categories') and None, 'has no list of categories: it has to be in COCO'),
+        (lambda c: [c], 'has no list of images, categories, annotations'),
+        (lambda c: dict(c, images=[]), 'has no images: its list'),
+        (
+            lambda c: dict(c, annotations=[]),
+            'has no annotation of the 2 classes that can be used: 4 images, no objects',
+        ),
+        (lambda c: c['annotations'].append(c['annotations'][0]), '1 ids of annotations are there twice: 1. Each needs'),
+        (lambda c: c['images'][1].update(id=1), '1 ids of images are there twice: 1'),
+        (lambda c: c['annotations'][2].pop('iscrowd') and None, 'number 2 of its annotations has no iscrowd'),
+        (lambda c: c['images'][2].pop('width') and None, 'number 2 of its images has no width'),
+        (
+            lambda c: c['annotations'][2].pop('segmentation') and None,
+            'annotation 3 has no `segmentation`: the mask head',
+        ),
+        (lambda c: c['annotations'][1].update(bbox=[1, 2, None, 4]), r'the bbox of annotation 2 is \[1, 2, None, 4\]'),
+        (lambda c: c['annotations'][1].update(category_id=5), 'annotation 2 has the category_id 5, .*none of.*: 3, 7'),
+        (lambda c: c['categories'].append(dict(id=9, name='disc')), "several categories named 'disc'"),
+        (
+            lambda c: [a.update(bbox=[v / 48 for v in a['bbox']]) for a in c['annotations']] and None,
+            r'can be used \(annotations that are left out: 8 with a box of less than one pixel .*in pixels, not shares',
+        ),
+        (
+            lambda c: [a.update(bbox=[50, 50, 9, 9]) for a in c['annotations']] and None,
+            '8 with a box outside of the image',
+        ),
+    ],
+)
 def test_a_file_that_mmdet_would_stumble_over(change, message, tmp_path):
     with pytest.raises(AnnotationError, match=message) as caught:
         settled(spoilt(tmp_path, change), tmp_path)
@@ -135,6 +156,7 @@ def test_a_class_list_that_does_not_fit_lists_both(drawings, tmp_path):
 def test_validation_needs_the_classes_of_training_in_their_order(tmp_path):
     def reverse(content):
         content['categories'].reverse()
+
     with pytest.raises(AnnotationError, match='order of the file, .*val2017.json: square, disc; asked for are di'):
         settled(spoilt(tmp_path, reverse, 'val2017'), tmp_path)
 
@@ -145,11 +167,13 @@ def test_what_is_left_out_is_counted(tmp_path):
         first['bbox'][2] = 0.5
         second['bbox'][0] = -60
         third['area'], fourth['iscrowd'], fifth['image_id'] = 0, 1, 99
+
     path = spoilt(tmp_path, change) / 'annotations/instances_train2017.json'
     summary = examine(str(path))
     assert summary.remark().split(': ', 1)[1] == (
         'annotations that are left out: 1 with a box of less than one pixel (id 1); 1 with a box outside of the image '
-        '(id 2); 1 with an area of 0 (id 3); 1 of images that the file does not list (id 5)')
+        '(id 2); 1 with an area of 0 (id 3); 1 of images that the file does not list (id 5)'
+    )
     assert summary.count(CLASSES) == 3 and set(summary.annotated) == {3, 4}
     check_classes(summary, CLASSES)
     content = read(tmp_path / 'data')
@@ -158,10 +182,13 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert examine(str(path)).count(CLASSES) == 1  # a new version of the file is read anew
 
 
-@pytest.mark.parametrize('overrides, message', [
-    (dict(image_size=(64, 48)), 'image_size=.* must be one number of pixels'),
-    (dict(milestones=[5, 20]), r'milestones=\[5, 20\] must be growing, and below max_epochs=20'),
-])
+@pytest.mark.parametrize(
+    'overrides, message',
+    [
+        (dict(image_size=(64, 48)), 'image_size=.* must be one number of pixels'),
+        (dict(milestones=[5, 20]), r'milestones=\[5, 20\] must be growing, and below max_epochs=20'),
+    ],
+)
 def test_contradictions_are_errors(overrides, message, drawings, tmp_path):
     with pytest.raises(ValueError, match=message):
         settled(drawings, tmp_path, **overrides)
@@ -177,13 +204,27 @@ def test_other_models_are_left_alone():
 
 def test_without_the_compiled_ops_the_first_line_says_how_to_build_them(drawings):
     """In a process that cannot import mmcv's extension, whether it is there or not."""
-    code = ("import sys, runpy; sys.modules['mmcv._ext'] = None; sys.argv = sys.argv[1:]; "
-            "runpy.run_path(sys.argv[0], run_name='__main__')")
+    code = (
+        "import sys, runpy; sys.modules['mmcv._ext'] = None; sys.argv = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
     for tool in ('train', 'test'):
         done = subprocess.run(
-            [sys.executable, '-c', code, str(ROOT / f'tools/{tool}.py'), str(FOLDER / 'vit-tiny_folder_mask-rcnn.py'),
-             '--cfg-options', f'data_root={drawings}'], env=environment(), capture_output=True, text=True, timeout=120,
-            cwd=drawings)
+            [
+                sys.executable,
+                '-c',
+                code,
+                str(ROOT / f'tools/{tool}.py'),
+                str(FOLDER / 'vit-tiny_folder_mask-rcnn.py'),
+                '--cfg-options',
+                f'data_root={drawings}',
+            ],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=drawings,
+        )
         assert done.returncode == 1 and 'Traceback' not in done.stderr
         line = next(line for line in done.stderr.splitlines() if line.startswith('ImportError'))
         assert "mmcv's compiled ops" in line and line.endswith('bash tools/setup_env.sh detection')

@@ -1,4 +1,5 @@
 """The detection configs: each builds, reads images with their objects, has a loss, and states the recipe it names."""
+
 import copy
 import functools
 import re
@@ -72,7 +73,8 @@ def shrunk(name, data, size=64, width=16):
     else:
         arch = model.backbone.arch
         model.backbone.arch = dict(
-            embed_dim=24, depth=arch.depth if isinstance(arch, dict) else dict(base=12, large=24)[arch], num_heads=3)
+            embed_dim=24, depth=arch.depth if isinstance(arch, dict) else dict(base=12, large=24)[arch], num_heads=3
+        )
     for part in model.neck if isinstance(model.neck, list) else [model.neck]:
         if 'out_channels' in part:
             part.out_channels = width
@@ -113,15 +115,30 @@ def data(tmp_path_factory):
         images.append(dict(id=i, file_name=f'{i}.jpg', width=100, height=80))
         for label, (left, top, side) in enumerate([(10, 10, 30), (50, 20, 40)] if i < 2 else []):
             corners = [left, top, left + side, top, left + side, top + side, left, top + side]
-            annotations.append(dict(
-                id=len(annotations), image_id=i, category_id=label + i, iscrowd=0, area=side**2, segmentation=[corners],
-                bbox=[left, top, side, side]))
+            annotations.append(
+                dict(
+                    id=len(annotations),
+                    image_id=i,
+                    category_id=label + i,
+                    iscrowd=0,
+                    area=side**2,
+                    segmentation=[corners],
+                    bbox=[left, top, side, side],
+                )
+            )
     for split in ('train2017', 'val2017'):
         (folder / split).mkdir()
         for i in range(3):
             Image.fromarray(rng.integers(0, 256, (80, 100, 3), dtype=np.uint8)).save(folder / split / f'{i}.jpg')
-        write(folder, split, dict(images=images, annotations=annotations,
-                                  categories=[dict(id=i, name=name) for i, name in enumerate('abc')]))
+        write(
+            folder,
+            split,
+            dict(
+                images=images,
+                annotations=annotations,
+                categories=[dict(id=i, name=name) for i, name in enumerate('abc')],
+            ),
+        )
     return folder
 
 
@@ -137,8 +154,11 @@ def rates(model, cfg):
     wrapper = copy.deepcopy(cfg.optim_wrapper)
     wrapper.pop('accumulative_counts', None)
     names = {id(p): name for name, p in model.named_parameters()}
-    return {names[id(p)]: (group['lr'], group['weight_decay'])
-            for group in build_optim_wrapper(model, wrapper).optimizer.param_groups for p in group['params']}
+    return {
+        names[id(p)]: (group['lr'], group['weight_decay'])
+        for group in build_optim_wrapper(model, wrapper).optimizer.param_groups
+        for p in group['params']
+    }
 
 
 def check_rates(model, cfg):
@@ -149,8 +169,13 @@ def check_rates(model, cfg):
     assert set(found) == {key for key, p in model.named_parameters() if p.requires_grad}
     for key, (rate, weight_decay) in found.items():
         block = re.match(r'backbone\.blocks\.(\d+)\.', key)
-        steps = (depth - int(block.group(1)) if block else
-                 depth + 1 if key.startswith(('backbone.patch_embed', 'backbone.cls_token')) else 0)
+        steps = (
+            depth - int(block.group(1))
+            if block
+            else depth + 1
+            if key.startswith(('backbone.patch_embed', 'backbone.cls_token'))
+            else 0
+        )
         assert rate == pytest.approx(optimizer.lr * decay**steps), key
         bare = model.get_parameter(key).ndim == 1 or 'cls_token' in key or 'rel_pos' in key
         assert weight_decay == (0.0 if bare else optimizer.weight_decay), key
@@ -173,8 +198,10 @@ def test_builds_reads_images_with_objects_and_has_a_loss(name, data):
         assert sample.gt_instances.masks.masks.shape[1:] == prepared['inputs'].shape[2:]
     losses = model(**prepared, mode='loss')
     heads = {'loss_rpn_cls', 'loss_rpn_bbox'} | {
-        f'{stage}loss_{part}' for part in ('cls', 'bbox', 'mask')
-        for stage in (['s0.', 's1.', 's2.'] if 'cascade' in name else [''])}
+        f'{stage}loss_{part}'
+        for part in ('cls', 'bbox', 'mask')
+        for stage in (['s0.', 's1.', 's2.'] if 'cascade' in name else [''])
+    }
     assert {key for key in losses if 'loss' in key} == heads
     total = sum(sum(value) if isinstance(value, list) else value for key, value in losses.items() if 'loss' in key)
     assert torch.isfinite(total)
@@ -223,10 +250,13 @@ def test_published_recipes(name):
 
 def test_windows_and_pyramids_of_the_published_models():
     """Built in full, without memory: four blocks attend globally, and strides are those of the anchors."""
-    for name, everywhere in (('vit-b_mask-rcnn_lsj-100e', {2, 5, 8, 11}), ('vit-l_mask-rcnn_lsj-100e', {5, 11, 17, 23}),
-                             ('vit-b_mask-rcnn_lsj-100e_gan-mae', {2, 5, 8, 11}),
-                             ('conv-vit-b_cascade-mask-rcnn_lsj-100e_cmae', {1, 4, 7, 10}),
-                             ('vit-b_mask-rcnn_3x_crossmae', set(range(12)))):
+    for name, everywhere in (
+        ('vit-b_mask-rcnn_lsj-100e', {2, 5, 8, 11}),
+        ('vit-l_mask-rcnn_lsj-100e', {5, 11, 17, 23}),
+        ('vit-b_mask-rcnn_lsj-100e_gan-mae', {2, 5, 8, 11}),
+        ('conv-vit-b_cascade-mask-rcnn_lsj-100e_cmae', {1, 4, 7, 10}),
+        ('vit-b_mask-rcnn_3x_crossmae', set(range(12))),
+    ):
         with torch.device('meta'):
             model = MODELS.build(resolved(name).model)
             size = 256

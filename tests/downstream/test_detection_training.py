@@ -1,4 +1,5 @@
 """Detectors learn, run in two processes and are tested, through the tools that people use."""
+
 import json
 import subprocess
 import sys
@@ -17,14 +18,23 @@ from det_harness import ARCH, FOLDER, WIDTH, make_coco, make_det_config, read, w
 from mmmim.datasets.coco_file import AnnotationError  # noqa: E402
 from mmmim.engine.launch import build_runner, load_config  # noqa: E402
 
-FIXED = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-         dict(type='PackDetInputs')]
+FIXED = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='PackDetInputs'),
+]
 ALL = 100000  # of so many anchors or proposals the sampler takes all: nothing is drawn
 
 
 def run_tool(name, *args, check=True):
-    done = subprocess.run([sys.executable, str(ROOT / 'tools' / name), *map(str, args)], env=environment(),
-                          capture_output=True, text=True, timeout=300, cwd=args[0].parent)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / name), *map(str, args)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=args[0].parent,
+    )
     if check and done.returncode:
         raise AssertionError(done.stderr[-3000:])
     return done
@@ -58,14 +68,17 @@ def test_detectors_learn(trained):
     """One box for each class, the same in every image, reaches 2%: objects lie and are sized at random."""
     assert measured(trained[1])[-1]['coco/bbox_mAP'] > 0.06 and measured(trained[1])[-1]['coco/segm_mAP'] > 0.06
     found = [line for line in read_curve(trained[1]) if 'loss' in line]
-    first, last = ({key: sum(line[key] for line in part) / 4 for key in ('loss_rpn_cls', 'loss_mask')}
-                   for part in (found[:4], found[-4:]))
+    first, last = (
+        {key: sum(line[key] for line in part) / 4 for key in ('loss_rpn_cls', 'loss_mask')}
+        for part in (found[:4], found[-4:])
+    )
     assert last['loss_rpn_cls'] < 0.2 * first['loss_rpn_cls'] and last['loss_mask'] < 0.6  # a constant: 0.69
 
 
 def test_tools_test_repeats_the_last_validation_and_agrees_with_pycocotools(trained, drawings, tmp_path):
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
+
     config, work_dir = trained
     run_tool('test.py', config, work_dir / 'epoch_20.pth', '--out', tmp_path / 'result.json')
     result = json.loads((tmp_path / 'result.json').read_text())
@@ -88,16 +101,27 @@ def test_predictions_are_drawn(trained, drawings, tmp_path):
     pictures = []
     for number, name in enumerate((config, next(work_dir.glob('*config.py')))):
         out = tmp_path / f'{number}.png'
-        done = run_tool('visualize/predict.py', name, work_dir / 'epoch_20.pth', drawings / 'val2017', '--score', '0.1',
-                        '--limit', '4', '--out', out)
+        done = run_tool(
+            'visualize/predict.py',
+            name,
+            work_dir / 'epoch_20.pth',
+            drawings / 'val2017',
+            '--score',
+            '0.1',
+            '--limit',
+            '4',
+            '--out',
+            out,
+        )
         assert '4 of 8 images' in done.stdout
         pictures.append(np.asarray(Image.open(out)))
     assert np.array_equal(*pictures)
 
 
 def test_what_training_feeds_is_drawn(trained, tmp_path):
-    done = run_tool('analysis/browse_dataset.py', trained[0], '--images', '3', '--epochs', '2', '--out',
-                    tmp_path / 'browse.png')
+    done = run_tool(
+        'analysis/browse_dataset.py', trained[0], '--images', '3', '--epochs', '2', '--out', tmp_path / 'browse.png'
+    )
     assert '3 images, 2 epochs' in done.stdout and Image.open(tmp_path / 'browse.png').size[0] > 100
 
 
@@ -131,16 +155,27 @@ def _twins(root):
         for twin in (0, 1):
             number = 2 * image['id'] + twin
             images.append(dict(image, id=number))
-            annotations += [dict(a, id=2 * a['id'] + twin, image_id=number) for a in content['annotations']
-                            if a['image_id'] == image['id']]
+            annotations += [
+                dict(a, id=2 * a['id'] + twin, image_id=number)
+                for a in content['annotations']
+                if a['image_id'] == image['id']
+            ]
     write(data, 'train2017', dict(content, images=images, annotations=annotations))
     return data
 
 
 def _comparable(work_dir, data):
     """Without anything that is drawn: no flip, no order, and samplers that take all."""
-    cfg = make_det_config(work_dir, data, epochs=2, total_batch_size=4, warmup_epochs=0, val_cfg=None,
-                          val_dataloader=None, val_evaluator=None)
+    cfg = make_det_config(
+        work_dir,
+        data,
+        epochs=2,
+        total_batch_size=4,
+        warmup_epochs=0,
+        val_cfg=None,
+        val_dataloader=None,
+        val_evaluator=None,
+    )
     cfg.train_dataloader.dataset.pipeline = FIXED
     cfg.train_dataloader.sampler.shuffle = False
     for part in (cfg.model.train_cfg.rpn, cfg.model.train_cfg.rcnn):
@@ -164,12 +199,15 @@ def test_two_processes_equal_one_where_both_have_as_many_objects(tmp_path):
 
 def test_batch_statistics_cross_processes(drawings, tmp_path):
     """The FPN recipe's pyramid has batch norm: two processes with a half each start with the whole batch's loss."""
+
     def cfg(name, batch):
         made = _comparable(tmp_path / name, drawings)
         made.merge_from_dict(dict(total_batch_size=batch, max_epochs=1))
         made.model.backbone.out_indices = (0, 1, 3)
-        made.model.neck = [dict(type='mmmim.MultiScalePyramid', norm='batch', scales=(4, 2, 1)),
-                           dict(type='FPN', out_channels=WIDTH, num_outs=3)]
+        made.model.neck = [
+            dict(type='mmmim.MultiScalePyramid', norm='batch', scales=(4, 2, 1)),
+            dict(type='FPN', out_channels=WIDTH, num_outs=3),
+        ]
         made.model.rpn_head.anchor_generator.strides = strides = [1, 2, 4]
         made.model.roi_head.bbox_roi_extractor.featmap_strides = strides
         made.model.roi_head.mask_roi_extractor.featmap_strides = strides
@@ -207,10 +245,14 @@ def spoil(data, kind):
         first.write_bytes(first.read_bytes()[:20])
 
 
-@pytest.mark.parametrize('kind, message', [
-    ('missing', '1 of 8 training images that the annotations name are not there: .*000.png. Add them, or set '),
-    ('size', '000.png has 40 x 48 pixels, in .*json it has 48 x 48'),
-    ('torn', '000.png.*which .*instances_train2017.json names')])
+@pytest.mark.parametrize(
+    'kind, message',
+    [
+        ('missing', '1 of 8 training images that the annotations name are not there: .*000.png. Add them, or set '),
+        ('size', '000.png has 40 x 48 pixels, in .*json it has 48 x 48'),
+        ('torn', '000.png.*which .*instances_train2017.json names'),
+    ],
+)
 def test_bad_images_are_one_clear_error(kind, message, tmp_path):
     data = make_coco(tmp_path / 'data', train=8, val=2)
     spoil(data, kind)
@@ -242,10 +284,16 @@ def test_the_tool_says_it_in_one_line(drawings, tmp_path):
 def test_the_drawn_scenes_are_read(tmp_path):
     """What tools/datasets/make_scenes.py writes, through the config that is made for it."""
     tool = str(ROOT / 'tools/datasets/make_scenes.py')
-    subprocess.run([sys.executable, tool, str(tmp_path / 'scenes'), '--train', '6', '--val', '2', '--workers', '1'],
-                   check=True, capture_output=True, timeout=120)
-    cfg = load_config(str(FOLDER / 'vit-tiny_scenes_mask-rcnn.py'), dict(
-        data_root=str(tmp_path / 'scenes/coco'), max_epochs=1, warmup_epochs=0, total_batch_size=3))
+    subprocess.run(
+        [sys.executable, tool, str(tmp_path / 'scenes'), '--train', '6', '--val', '2', '--workers', '1'],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    cfg = load_config(
+        str(FOLDER / 'vit-tiny_scenes_mask-rcnn.py'),
+        dict(data_root=str(tmp_path / 'scenes/coco'), max_epochs=1, warmup_epochs=0, total_batch_size=3),
+    )
     cfg.work_dir = str(tmp_path / 'run')
     for name in ('train', 'val', 'test'):
         cfg[f'{name}_dataloader'].update(num_workers=0, persistent_workers=False)

@@ -1,4 +1,5 @@
 """What partial fine-tuning trains, and what it leaves alone."""
+
 import pytest
 import torch
 
@@ -10,8 +11,17 @@ MLP = {'norm2', 'mlp'}
 
 def build(trainable_blocks, **options):
     torch.manual_seed(0)
-    return MODELS.build(dict(type='MaskedViT', arch=dict(embed_dim=16, depth=DEPTH, num_heads=2), img_size=8,
-                             patch_size=4, drop_path_rate=0.5, trainable_blocks=trainable_blocks, **options))
+    return MODELS.build(
+        dict(
+            type='MaskedViT',
+            arch=dict(embed_dim=16, depth=DEPTH, num_heads=2),
+            img_size=8,
+            patch_size=4,
+            drop_path_rate=0.5,
+            trainable_blocks=trainable_blocks,
+            **options,
+        )
+    )
 
 
 def trained(vit):

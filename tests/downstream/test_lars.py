@@ -1,4 +1,5 @@
 """LARS against hand-computed steps and against mmpretrain's where the two agree."""
+
 import copy
 
 import pytest

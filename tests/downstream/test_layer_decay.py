@@ -1,4 +1,5 @@
 """Layer-wise learning rates: every parameter against the formula, in a classifier and inside any other model."""
+
 import pytest
 import torch
 from mmengine.model import BaseModel
@@ -10,31 +11,53 @@ from torch import nn
 from mmmim.registry import MODELS
 
 DEPTH, LR, DECAY = 3, 0.8, 0.5
-BACKBONE = dict(type='mmmim.MaskedViT', arch=dict(embed_dim=16, depth=DEPTH, num_heads=2), img_size=8, patch_size=4,
-                final_norm=False)
+BACKBONE = dict(
+    type='mmmim.MaskedViT',
+    arch=dict(embed_dim=16, depth=DEPTH, num_heads=2),
+    img_size=8,
+    patch_size=4,
+    final_norm=False,
+)
 
 
 def classifier(**backbone):
     cfg = dict(
-        type='ImageClassifier', backbone=dict(BACKBONE, **backbone),
-        neck=dict(type='mmmim.PoolTokens', in_dim=16), head=dict(type='LinearClsHead', in_channels=16, num_classes=3))
+        type='ImageClassifier',
+        backbone=dict(BACKBONE, **backbone),
+        neck=dict(type='mmmim.PoolTokens', in_dim=16),
+        head=dict(type='LinearClsHead', in_channels=16, num_classes=3),
+    )
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         return MMPRETRAIN.build(cfg)
 
 
 def wrapper(model):
-    return build_optim_wrapper(model, dict(
-        type='mmmim.AutocastOptimWrapper', dtype='float32', constructor='mmmim.LayerDecayOptimWrapperConstructor',
-        optimizer=dict(type='AdamW', lr=LR, weight_decay=0.05),
-        paramwise_cfg=dict(layer_decay_rate=DECAY, norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0,
-                           custom_keys={'.cls_token': dict(decay_mult=0.0)})))
+    return build_optim_wrapper(
+        model,
+        dict(
+            type='mmmim.AutocastOptimWrapper',
+            dtype='float32',
+            constructor='mmmim.LayerDecayOptimWrapperConstructor',
+            optimizer=dict(type='AdamW', lr=LR, weight_decay=0.05),
+            paramwise_cfg=dict(
+                layer_decay_rate=DECAY,
+                norm_decay_mult=0.0,
+                bias_decay_mult=0.0,
+                flat_decay_mult=0.0,
+                custom_keys={'.cls_token': dict(decay_mult=0.0)},
+            ),
+        ),
+    )
 
 
 def settings(model):
     """``{name: (rate, weight decay)}`` of every parameter that is trained."""
     names = {id(p): name for name, p in model.named_parameters()}
-    return {names[id(p)]: (group['lr'], group['weight_decay'])
-            for group in wrapper(model).optimizer.param_groups for p in group['params']}
+    return {
+        names[id(p)]: (group['lr'], group['weight_decay'])
+        for group in wrapper(model).optimizer.param_groups
+        for p in group['params']
+    }
 
 
 def expected_rate(name):
@@ -69,7 +92,7 @@ def test_parameters_share_groups_and_the_full_rate_comes_first():
     optimizer = wrapper(classifier()).optimizer
     groups = optimizer.param_groups
     assert len(groups) == 2 * (DEPTH + 2)  # with and without weight decay, for each layer
-    assert groups[0]['lr'] == LR and groups[-1]['lr'] == pytest.approx(LR * DECAY**(DEPTH + 1))
+    assert groups[0]['lr'] == LR and groups[-1]['lr'] == pytest.approx(LR * DECAY ** (DEPTH + 1))
 
 
 class Segmentor(BaseModel):
@@ -86,7 +109,8 @@ class Segmentor(BaseModel):
 def test_inside_a_model_that_knows_no_layers():
     found = settings(Segmentor(MODELS.build(BACKBONE)))
     assert {name: rate for name, (rate, _) in found.items()} == pytest.approx(
-        {name: expected_rate(name) for name in found})
+        {name: expected_rate(name) for name in found}
+    )
     assert found['decode_head.weight'] == (LR, 0.05)
 
 
@@ -98,16 +122,24 @@ def test_a_backbone_without_layers_is_an_error():
 def test_frozen_parameters_are_left_out():
     found = settings(classifier(trainable_blocks=0.5))
     assert {name for name in found if name.startswith('backbone.')} == {
-        f'backbone.blocks.2.{part}' for part in ('norm2.weight', 'norm2.bias', 'mlp.fc1.weight', 'mlp.fc1.bias',
-                                                 'mlp.fc2.weight', 'mlp.fc2.bias')}
+        f'backbone.blocks.2.{part}'
+        for part in ('norm2.weight', 'norm2.bias', 'mlp.fc1.weight', 'mlp.fc1.bias', 'mlp.fc2.weight', 'mlp.fc2.bias')
+    }
 
 
 def test_a_step_moves_early_layers_less():
     """With plain SGD and the same gradient everywhere, a step is the rate."""
     model = classifier()
-    optim = build_optim_wrapper(model, dict(
-        type='mmmim.AutocastOptimWrapper', dtype='float32', constructor='mmmim.LayerDecayOptimWrapperConstructor',
-        optimizer=dict(type='SGD', lr=LR, weight_decay=0.0), paramwise_cfg=dict(layer_decay_rate=DECAY)))
+    optim = build_optim_wrapper(
+        model,
+        dict(
+            type='mmmim.AutocastOptimWrapper',
+            dtype='float32',
+            constructor='mmmim.LayerDecayOptimWrapperConstructor',
+            optimizer=dict(type='SGD', lr=LR, weight_decay=0.0),
+            paramwise_cfg=dict(layer_decay_rate=DECAY),
+        ),
+    )
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for p in model.parameters():
         p.grad = torch.ones_like(p) if p.requires_grad else None

@@ -1,4 +1,5 @@
 """Pooling of tokens, against the formulas."""
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -17,13 +18,13 @@ def tokens():
 
 
 def test_mean_of_the_patches_without_the_class_token(tokens):
-    pooled, = build(norm=None)(tokens)
+    (pooled,) = build(norm=None)(tokens)
     assert torch.allclose(pooled, tokens[:, 1:].sum(1) / 4)
     assert torch.allclose(build(norm=None, num_prefix_tokens=0)(tokens)[0], tokens.sum(1) / 5)
 
 
 def test_the_layer_norm_comes_after_pooling(tokens):
-    expected = F.layer_norm(tokens[:, 1:].mean(1), (6, ), eps=1e-6)
+    expected = F.layer_norm(tokens[:, 1:].mean(1), (6,), eps=1e-6)
     assert torch.allclose(build(norm='layer')(tokens)[0], expected, atol=1e-6)
 
 
@@ -34,13 +35,18 @@ def test_batch_norm_learns_statistics_only(tokens):
     expected = (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-6).sqrt()
     assert torch.allclose(neck.train()(tokens)[0], expected, atol=1e-5)
     assert torch.allclose(neck.norm.running_mean, 0.1 * x.mean(0), atol=1e-6)
-    evaluated, = neck.eval()(tokens)
+    (evaluated,) = neck.eval()(tokens)
     assert torch.allclose(evaluated, (x - neck.norm.running_mean) / (neck.norm.running_var + 1e-6).sqrt(), atol=1e-5)
 
 
-@pytest.mark.parametrize('options, words', [
-    (dict(pool='max'), "pool='max'"), (dict(norm='group'), "norm='group'"),
-    (dict(pool='cls', num_prefix_tokens=0), 'class token')])
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(pool='max'), "pool='max'"),
+        (dict(norm='group'), "norm='group'"),
+        (dict(pool='cls', num_prefix_tokens=0), 'class token'),
+    ],
+)
 def test_unknown_options(options, words):
     with pytest.raises(ValueError, match=words):
         build(**options)

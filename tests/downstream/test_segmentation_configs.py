@@ -1,4 +1,5 @@
 """The segmentation configs: each builds, reads an image with its mask, has a loss, and states the recipe it names."""
+
 import copy
 import re
 
@@ -107,7 +108,11 @@ def test_published_recipes(name):
     assert cfg.train_dataloader.sampler.type == 'InfiniteSampler'
     _, _, resize, crop, flip, distort, _ = cfg.train_dataloader.dataset.pipeline
     assert (resize.scale, resize.ratio_range, crop.crop_size, crop.cat_max_ratio) == (
-        (2048, 512), (0.5, 2.0), (512, 512), 0.75)
+        (2048, 512),
+        (0.5, 2.0),
+        (512, 512),
+        0.75,
+    )
     assert (flip.prob, distort.type) == (0.5, 'PhotoMetricDistortion')
     assert cfg.test_dataloader.dataset.pipeline[1] == dict(type='Resize', scale=(2048, 512), keep_ratio=True)
     assert cfg.model.test_cfg == dict(mode='slide', crop_size=(512, 512), stride=(341, 341))
@@ -121,8 +126,7 @@ def test_published_heads(name):
     widths = dict(conv=[256, 384, 768, 768], swin=[128, 256, 512, 1024]).get(name[:4], [width] * 4)
     head, auxiliary = model.decode_head, model.auxiliary_head
     assert (head.type, head.in_channels, head.channels, head.pool_scales) == ('UPerHead', widths, width, (1, 2, 3, 6))
-    assert (auxiliary.type, auxiliary.in_index, auxiliary.in_channels, auxiliary.channels) == (
-        'FCNHead', 2, width, 256)
+    assert (auxiliary.type, auxiliary.in_index, auxiliary.in_channels, auxiliary.channels) == ('FCNHead', 2, width, 256)
     assert auxiliary.loss_decode.loss_weight == 0.4
     assert head.norm_cfg.type == auxiliary.norm_cfg.type == 'mmmim.CrossRankBatchNorm2d'
     if name.startswith('vit'):
@@ -134,12 +138,15 @@ def test_a_linear_decoder_is_one_linear_layer():
     cfg = shrunk('vit-b_linear_160k_crossmae')
     model = MODELS.build(cfg.model)
     assert {key for key, _ in model.named_parameters() if not key.startswith('backbone.')} == {
-        'decode_head.conv_seg.weight', 'decode_head.conv_seg.bias'}
+        'decode_head.conv_seg.weight',
+        'decode_head.conv_seg.bias',
+    }
     assert model.decode_head.conv_seg.weight.shape == (150, 24, 1, 1) and model.decode_head.dropout is None
 
 
 def test_cmae_initialises_every_new_convolution_by_xavier():
     """Uniform within sqrt(6 / (fan in + fan out)); mmseg's own start lies elsewhere."""
+
     def share(name):
         model = MODELS.build(shrunk(name).model)
         model.init_weights()
@@ -147,7 +154,7 @@ def test_cmae_initialises_every_new_convolution_by_xavier():
         for key, module in model.named_modules():
             if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)) and not key.startswith('backbone.'):
                 field = module.weight[0, 0].numel()
-                bound = (6 / (sum(module.weight.shape[:2]) * field))**0.5
+                bound = (6 / (sum(module.weight.shape[:2]) * field)) ** 0.5
                 largest = module.weight.abs().max().item()
                 found.append(0.8 * bound < largest <= bound and (module.bias is None or not module.bias.any()))
         return sum(found) / len(found)
@@ -159,9 +166,19 @@ def test_cmae_initialises_every_new_convolution_by_xavier():
 @pytest.mark.parametrize('name', CONFIGS)
 def test_keys_at_the_top_reach_their_places(name):
     data_root = config(name).data_root
-    cfg = load_config(str(FOLDER / f'{name}.py'), dict(
-        data_root=f'{data_root}/moved', num_classes=3, classes=['a', 'b', 'c'], crop_size=(64, 96), scale=(128, 64),
-        max_iters=100, warmup_iters=10, pretrained='checkpoint.pth'))
+    cfg = load_config(
+        str(FOLDER / f'{name}.py'),
+        dict(
+            data_root=f'{data_root}/moved',
+            num_classes=3,
+            classes=['a', 'b', 'c'],
+            crop_size=(64, 96),
+            scale=(128, 64),
+            max_iters=100,
+            warmup_iters=10,
+            pretrained='checkpoint.pth',
+        ),
+    )
     settle_segmentor(cfg)
     model = cfg.model
     assert model.backbone.init_cfg == dict(type='Pretrained', checkpoint='checkpoint.pth', prefix='backbone.')
@@ -195,8 +212,14 @@ def test_lengths_are_steps_where_batches_are_accumulated():
 def test_the_copy_in_a_work_dir_can_be_settled_again():
     """The runner writes what it runs; run once more, with other keys too, that is what the config itself would be."""
     cfg = resolved('vit-b_upernet_160k', processes=2, max_batch_per_device=2, pretrained='a.pth', tta=True)
-    for options in (dict(), dict(max_batch_per_device=4), dict(pretrained=None), dict(tta=False, pretrained='b.pth'),
-                    dict(tta=True, scale=(1024, 256)), dict(max_batch_per_device=None)):
+    for options in (
+        dict(),
+        dict(max_batch_per_device=4),
+        dict(pretrained=None),
+        dict(tta=False, pretrained='b.pth'),
+        dict(tta=True, scale=(1024, 256)),
+        dict(max_batch_per_device=None),
+    ):
         cfg.merge_from_dict(options)
         set_batch_and_lr(cfg, 2)
         settle_segmentor(cfg)
@@ -212,25 +235,29 @@ def test_a_prefix_of_the_config_stays_with_another_file():
 
 
 def test_accumulation_without_a_checkpoint_hook():
-    cfg = resolved('vit-b_upernet_160k', processes=2, max_batch_per_device=2,
-                   **{'default_hooks.checkpoint': None})
+    cfg = resolved('vit-b_upernet_160k', processes=2, max_batch_per_device=2, **{'default_hooks.checkpoint': None})
     assert cfg.train_cfg.val_interval == 64000
 
 
-@pytest.mark.parametrize('overrides, message', [
-    (dict(num_classes=3, classes=['a', 'b']), 'num_classes=3, but `classes` names 2'),
-    (dict(num_classes=1), 'what is not of the one class is a class, too'),
-    (dict(warmup_iters=1), 'warmup_iters=1: .* set it to 0 or to 2'),
-    (dict(warmup_iters=160000), 'warmup_iters=160000 must be below max_iters=160000'),
-    (dict(max_iters=None, max_batch_per_device=1), 'accumulated.*max_iters'),
-], ids=['classes', 'one', 'one-step', 'warm-up', 'length'])
+@pytest.mark.parametrize(
+    'overrides, message',
+    [
+        (dict(num_classes=3, classes=['a', 'b']), 'num_classes=3, but `classes` names 2'),
+        (dict(num_classes=1), 'what is not of the one class is a class, too'),
+        (dict(warmup_iters=1), 'warmup_iters=1: .* set it to 0 or to 2'),
+        (dict(warmup_iters=160000), 'warmup_iters=160000 must be below max_iters=160000'),
+        (dict(max_iters=None, max_batch_per_device=1), 'accumulated.*max_iters'),
+    ],
+    ids=['classes', 'one', 'one-step', 'warm-up', 'length'],
+)
 def test_contradictions_are_errors(overrides, message):
     with pytest.raises(ValueError, match=message):
         resolved('vit-b_upernet_160k', **overrides)
 
 
-@pytest.mark.parametrize('name, folder', [('vit-b_upernet_160k', 'ade20k_sample'),
-                                          ('vit-tiny_camvid_upernet', 'camvid')])
+@pytest.mark.parametrize(
+    'name, folder', [('vit-b_upernet_160k', 'ade20k_sample'), ('vit-tiny_camvid_upernet', 'camvid')]
+)
 def test_real_masks_are_what_their_config_says(name, folder, photographs):
     """All classes are read right: CamVid's are all there, and with one class less the largest would be refused."""
     cfg = resolved(name, data_root=str(photographs / folder))

@@ -1,4 +1,5 @@
 """Learning rate and weight decay of every parameter of a segmentor, by the papers' rules."""
+
 import copy
 import re
 
@@ -25,12 +26,16 @@ def rates(model, cfg):
     wrapper = copy.deepcopy(cfg.optim_wrapper)
     wrapper.pop('accumulative_counts', None)
     names = {id(p): name for name, p in model.named_parameters()}
-    return {names[id(p)]: (group['lr'], group['weight_decay'])
-            for group in build_optim_wrapper(model, wrapper).optimizer.param_groups for p in group['params']}
+    return {
+        names[id(p)]: (group['lr'], group['weight_decay'])
+        for group in build_optim_wrapper(model, wrapper).optimizer.param_groups
+        for p in group['params']
+    }
 
 
-@pytest.mark.parametrize('name', ['vit-b_upernet_160k', 'vit-l_upernet_160k', 'vit-b_linear_160k_crossmae',
-                                  'vit-tiny_scenes_upernet'])
+@pytest.mark.parametrize(
+    'name', ['vit-b_upernet_160k', 'vit-l_upernet_160k', 'vit-b_linear_160k_crossmae', 'vit-tiny_scenes_upernet']
+)
 def test_rate_and_weight_decay_of_every_parameter(name):
     """The papers' rule, written here once more: head and neck have the full rate, each block below it less."""
     cfg = shrunk(name)
@@ -41,8 +46,13 @@ def test_rate_and_weight_decay_of_every_parameter(name):
     assert set(found) == {key for key, p in model.named_parameters() if p.requires_grad}
     for key, (rate, weight_decay) in found.items():
         block = re.match(r'backbone\.blocks\.(\d+)\.', key)
-        steps = (depth - int(block.group(1)) if block else
-                 depth + 1 if key.startswith(('backbone.patch_embed', 'backbone.cls_token')) else 0)
+        steps = (
+            depth - int(block.group(1))
+            if block
+            else depth + 1
+            if key.startswith(('backbone.patch_embed', 'backbone.cls_token'))
+            else 0
+        )
         assert rate == pytest.approx(lr * decay**steps), key
         bare = model.get_parameter(key).ndim == 1 or 'cls_token' in key or 'rel_pos' in key
         assert weight_decay == (0.0 if bare else 0.05), key

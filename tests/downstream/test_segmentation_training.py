@@ -1,4 +1,5 @@
 """Segmentors learn, resume, run in two processes and are tested, through the tools that people use."""
+
 import json
 import subprocess
 import sys
@@ -20,8 +21,14 @@ FIXED = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type
 
 
 def run_test(config, *args, check=True):
-    done = subprocess.run([sys.executable, str(ROOT / 'tools/test.py'), str(config), *map(str, args)],
-                          env=environment(), capture_output=True, text=True, timeout=120, cwd=config.parent)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / 'tools/test.py'), str(config), *map(str, args)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=config.parent,
+    )
     if check and done.returncode:
         raise AssertionError(done.stderr[-3000:])
     return done
@@ -63,8 +70,15 @@ def test_tools_test_repeats_the_last_validation(trained, tmp_path):
 
 def test_several_scales_are_averaged_in_testing_alone(trained, tmp_path):
     config, work_dir = trained
-    run_test(config, work_dir / 'iter_50.pth', '--out', tmp_path / 'result.json', '--cfg-options', 'tta=True',
-             'tta_ratios=(0.75,1.0,1.5)')
+    run_test(
+        config,
+        work_dir / 'iter_50.pth',
+        '--out',
+        tmp_path / 'result.json',
+        '--cfg-options',
+        'tta=True',
+        'tta_ratios=(0.75,1.0,1.5)',
+    )
     result = json.loads((tmp_path / 'result.json').read_text())
     assert result['mIoU'] > 50 and result['mIoU'] != measured(work_dir)[-1]
 
@@ -89,9 +103,14 @@ def test_tools_test_refuses_a_checkpoint_without_heads(trained, tmp_path, image_
 
 def test_a_run_goes_on_where_it_was_stopped(drawings, tmp_path):
     """With one worker-less process and nothing random in the pipeline, exactly so."""
+
     def config(name, **overrides):
-        return make_seg_config(tmp_path / name, drawings, steps=8, **{
-            'train_dataloader.dataset.pipeline': FIXED, 'model.backbone.drop_path_rate': 0.1, **overrides})
+        return make_seg_config(
+            tmp_path / name,
+            drawings,
+            steps=8,
+            **{'train_dataloader.dataset.pipeline': FIXED, 'model.backbone.drop_path_rate': 0.1, **overrides},
+        )
 
     train_here(config('whole'))
     train_here(config('parts', **{'train_cfg.type': 'IterBasedTrainLoop', 'default_hooks.checkpoint.interval': 5}))
@@ -99,8 +118,9 @@ def test_a_run_goes_on_where_it_was_stopped(drawings, tmp_path):
         (tmp_path / 'parts' / later).unlink()
     train_here(config('parts', resume=True, load_from=str(tmp_path / 'parts/iter_5.pth')))
     assert losses(tmp_path / 'parts') == losses(tmp_path / 'whole') and len(losses(tmp_path / 'whole')) == 8
-    whole, parts = (torch.load(tmp_path / name / 'iter_8.pth', weights_only=True)['state_dict']
-                    for name in ('whole', 'parts'))
+    whole, parts = (
+        torch.load(tmp_path / name / 'iter_8.pth', weights_only=True)['state_dict'] for name in ('whole', 'parts')
+    )
     assert all(torch.equal(value, parts[key]) for key, value in whole.items())
 
 
@@ -110,8 +130,14 @@ def test_time_until_the_last_checkpoint_is_on_record_when_a_run_dies(drawings, t
             if runner.iter == 6:
                 raise OSError('power cut')
 
-    runner = build_runner(make_seg_config(tmp_path / 'run', drawings, steps=8, **{
-        'train_cfg.type': 'IterBasedTrainLoop', 'default_hooks.checkpoint.interval': 5}))
+    runner = build_runner(
+        make_seg_config(
+            tmp_path / 'run',
+            drawings,
+            steps=8,
+            **{'train_cfg.type': 'IterBasedTrainLoop', 'default_hooks.checkpoint.interval': 5},
+        )
+    )
     runner.register_hook(Dies())
     with pytest.raises(OSError, match='power cut'):
         runner.train()
@@ -120,11 +146,21 @@ def test_time_until_the_last_checkpoint_is_on_record_when_a_run_dies(drawings, t
 
 
 def _comparable(work_dir, drawings, norm='mmmim.CrossRankBatchNorm2d'):
-    return make_seg_config(work_dir, drawings, steps=4, **{
-        'train_dataloader.dataset.pipeline': FIXED, 'model.backbone.drop_path_rate': 0.0,
-        'model.decode_head.dropout_ratio': 0.0, 'model.auxiliary_head.dropout_ratio': 0.0,
-        'model.decode_head.norm_cfg.type': norm, 'model.auxiliary_head.norm_cfg.type': norm,
-        'optim_wrapper.optimizer.eps': 1e-6, 'optim_wrapper.optimizer.lr': 1e-3})
+    return make_seg_config(
+        work_dir,
+        drawings,
+        steps=4,
+        **{
+            'train_dataloader.dataset.pipeline': FIXED,
+            'model.backbone.drop_path_rate': 0.0,
+            'model.decode_head.dropout_ratio': 0.0,
+            'model.auxiliary_head.dropout_ratio': 0.0,
+            'model.decode_head.norm_cfg.type': norm,
+            'model.auxiliary_head.norm_cfg.type': norm,
+            'optim_wrapper.optimizer.eps': 1e-6,
+            'optim_wrapper.optimizer.lr': 1e-3,
+        },
+    )
 
 
 def test_two_processes_equal_one(drawings, tmp_path):
@@ -157,15 +193,29 @@ def test_statistics_of_half_batches_would_be_noticed(drawings, tmp_path):
 
 def check(drawings, tmp_path, **overrides):
     """Train for a step, as far as the checks let it."""
-    train_here(make_seg_config(tmp_path / 'run', drawings, steps=2, warmup_iters=0, val_cfg=None, val_dataloader=None,
-                               val_evaluator=None, **overrides))
+    train_here(
+        make_seg_config(
+            tmp_path / 'run',
+            drawings,
+            steps=2,
+            warmup_iters=0,
+            val_cfg=None,
+            val_dataloader=None,
+            val_evaluator=None,
+            **overrides,
+        )
+    )
 
 
-@pytest.mark.parametrize('reduced, stored, message', [
-    (False, 2, r'values 0 to 2 occur.*0 to 1 are classes, 255 is ignored. Not so 2: if 0 means unl.*num_classes=3'),
-    (False, 7, r'values 0 to 2, 7 occur.*Not so 2, 7: set num_classes=8, or mark'),
-    (True, 3, r'values 0 to 3 occur.*1 to 2 are classes, 255 and 0 are ignored. Not so 3: set num_classes=3'),
-], ids=['one-more', 'several-more', 'reduced'])
+@pytest.mark.parametrize(
+    'reduced, stored, message',
+    [
+        (False, 2, r'values 0 to 2 occur.*0 to 1 are classes, 255 is ignored. Not so 2: if 0 means unl.*num_classes=3'),
+        (False, 7, r'values 0 to 2, 7 occur.*Not so 2, 7: set num_classes=8, or mark'),
+        (True, 3, r'values 0 to 3 occur.*1 to 2 are classes, 255 and 0 are ignored. Not so 3: set num_classes=3'),
+    ],
+    ids=['one-more', 'several-more', 'reduced'],
+)
 def test_values_that_are_no_class_are_listed_before_training(reduced, stored, message, tmp_path):
     data = make_masks(tmp_path / 'data', 8, 4, reduced=reduced)
     Image.fromarray(np.full((32, 32), stored, np.uint8)).save(data / 'annotations/training/007.png')
@@ -207,11 +257,18 @@ def spoil(data, kind):
             file.unlink()
 
 
-@pytest.mark.parametrize('kind, message', [
-    ('missing', '1 of 8 images have no mask.*000.png'), ('colour', '000.png is a colour image'),
-    ('size', '000.png has 32 x 20 pixels, its image .* 32 x 32'), ('torn', '000.png or its image cannot be read'),
-    ('deep', '000.png holds 300 to 302; class numbers lie in 0 to 255'), ('twice', '000.png and 000.tif.*same name'),
-    ('empty', 'there are no files in .*images/training')])
+@pytest.mark.parametrize(
+    'kind, message',
+    [
+        ('missing', '1 of 8 images have no mask.*000.png'),
+        ('colour', '000.png is a colour image'),
+        ('size', '000.png has 32 x 20 pixels, its image .* 32 x 32'),
+        ('torn', '000.png or its image cannot be read'),
+        ('deep', '000.png holds 300 to 302; class numbers lie in 0 to 255'),
+        ('twice', '000.png and 000.tif.*same name'),
+        ('empty', 'there are no files in .*images/training'),
+    ],
+)
 def test_bad_masks_are_one_clear_error(kind, message, tmp_path):
     data = make_masks(tmp_path / 'data', 8, 4)
     spoil(data, kind)
@@ -231,14 +288,21 @@ def test_masks_of_validation_that_were_not_looked_at_are_checked_in_their_batch(
     data = make_masks(tmp_path / 'data', 8, 4)
     Image.fromarray(np.full((32, 32), 7, np.uint8)).save(data / 'annotations/validation/003.png')
     with pytest.raises(masks.MaskError, match='validation/003.png has pixels of the classes 7, but num_classes=3'):
-        train_here(make_seg_config(tmp_path / 'run', data, steps=2, warmup_iters=0, **{
-            'default_hooks.check_masks.max_masks': 2, 'train_cfg.val_interval': 1}))
+        train_here(
+            make_seg_config(
+                tmp_path / 'run',
+                data,
+                steps=2,
+                warmup_iters=0,
+                **{'default_hooks.check_masks.max_masks': 2, 'train_cfg.val_interval': 1},
+            )
+        )
 
 
 @pytest.mark.parametrize('tta', [False, True], ids=['one scale', 'several scales'])
 def test_masks_are_checked_before_testing_too(tta, tmp_path):
     data = make_masks(tmp_path / 'data', 8, 4)
-    options = dict(num_classes=2, tta=tta, tta_ratios=(1.0, ), load_from=None)
+    options = dict(num_classes=2, tta=tta, tta_ratios=(1.0,), load_from=None)
     with pytest.raises(masks.MaskError, match='in the test masks the values 0 to 2 occur.*Not so 2'):
         build_runner(make_seg_config(tmp_path / 'run', data, steps=4, **options)).test()
     Image.fromarray(np.full((32, 32), 7, np.uint8)).save(data / 'annotations/validation/003.png')

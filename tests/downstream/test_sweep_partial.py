@@ -1,4 +1,5 @@
 """Sweeping the number of trained blocks: a run each, resumed where it was, and the curve."""
+
 import json
 import os
 import subprocess
@@ -15,8 +16,9 @@ TOOL = str(ROOT / 'tools/analysis/sweep_partial.py')
 
 
 def sweep(*args):
-    return subprocess.run([sys.executable, TOOL, *map(str, args)], env=environment(), capture_output=True, text=True,
-                          timeout=240)
+    return subprocess.run(
+        [sys.executable, TOOL, *map(str, args)], env=environment(), capture_output=True, text=True, timeout=240
+    )
 
 
 def test_sweep_trains_each_and_draws(tmp_path, image_root):
@@ -28,8 +30,10 @@ def test_sweep_trains_each_and_draws(tmp_path, image_root):
     for blocks, accuracy in zip(('0', '0.5'), record['accuracy']):
         folder = tmp_path / f'sweep/blocks_{blocks}'
         assert accuracy == read_curve(folder)[-1]['accuracy/top1']
-    trained = [json.loads((tmp_path / f'sweep/blocks_{n}/run.json').read_text())['parameters'].get('backbone', 0)
-               for n in ('0', '0.5')]
+    trained = [
+        json.loads((tmp_path / f'sweep/blocks_{n}/run.json').read_text())['parameters'].get('backbone', 0)
+        for n in ('0', '0.5')
+    ]
     assert trained == [0, 64 + 2 * 32 * 128 + 128 + 32]  # the norm and the MLP of a block of width 32
     assert (tmp_path / 'sweep/partial.png').read_bytes().startswith(b'\x89PNG')
     before = os.stat(tmp_path / 'sweep/blocks_0/run.json').st_mtime_ns
@@ -60,9 +64,15 @@ def test_a_run_without_its_last_validation_is_not_finished(tmp_path):
     assert sweep_partial.is_finished(str(tmp_path)) and sweep_partial.last_accuracy(str(tmp_path)) == 60
 
 
-@pytest.mark.parametrize('text, depth, expected', [
-    ('1, 0,2.5,1', 12, [0, 1, 2.5]), (None, 12, [0, 0.5, 1, 2, 4, 8, 12]), (None, 6, [0, 0.5, 1, 2, 4, 6]),
-    (None, 24, [0, 0.5, 1, 2, 4, 8, 16, 24])])
+@pytest.mark.parametrize(
+    'text, depth, expected',
+    [
+        ('1, 0,2.5,1', 12, [0, 1, 2.5]),
+        (None, 12, [0, 0.5, 1, 2, 4, 8, 12]),
+        (None, 6, [0, 0.5, 1, 2, 4, 6]),
+        (None, 24, [0, 0.5, 1, 2, 4, 8, 16, 24]),
+    ],
+)
 def test_blocks(text, depth, expected):
     assert sweep_partial.parse_blocks(text, depth) == expected
 
@@ -75,11 +85,14 @@ def test_impossible_blocks(text):
 
 def test_linear_config_stands_in_at_no_blocks(tmp_path, monkeypatch):
     commands = []
-    monkeypatch.setattr(sweep_partial.subprocess, 'run',
-                        lambda command: commands.append(command) or SimpleNamespace(returncode=0))
+    monkeypatch.setattr(
+        sweep_partial.subprocess, 'run', lambda command: commands.append(command) or SimpleNamespace(returncode=0)
+    )
     args = SimpleNamespace(config='fine.py', linear='linear.py', gpus=4, cfg_options=['pretrained=a.pth'])
     for blocks in (0, 0.5):
         sweep_partial.train(args, blocks, str(tmp_path / str(blocks)))
     assert [command[2:4] for command in commands] == [['linear.py', '4'], ['fine.py', '4']]
-    assert all(command[-2:] == ['pretrained=a.pth', f'model.backbone.trainable_blocks={n}']
-               for command, n in zip(commands, (0, 0.5)))
+    assert all(
+        command[-2:] == ['pretrained=a.pth', f'model.backbone.trainable_blocks={n}']
+        for command, n in zip(commands, (0, 0.5))
+    )

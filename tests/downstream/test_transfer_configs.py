@@ -1,4 +1,5 @@
 """Few labels, transfer and robustness: every config reads its published layout, in miniature, and runs."""
+
 import ast
 import json
 from pathlib import Path
@@ -15,8 +16,10 @@ from mmmim.registry import DATASETS
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = 'configs/downstream/classification'
-FEW, TRANSFER, ROBUSTNESS = (sorted(path.stem for path in (ROOT / FOLDER / part).glob('*.py'))
-                             for part in ('few_labels', 'transfer', 'robustness'))
+FEW, TRANSFER, ROBUSTNESS = (
+    sorted(path.stem for path in (ROOT / FOLDER / part).glob('*.py'))
+    for part in ('few_labels', 'transfer', 'robustness')
+)
 WNIDS = ('n01440764', 'n01443537', 'n01484850', 'n01491361')
 TINY = {'model.backbone.arch': dict(_delete_=True, embed_dim=32, depth=1, num_heads=2)}
 
@@ -55,10 +58,15 @@ def inaturalist(root, year):
     for split, count in (('train', 6), ('val', 3)):
         names = [f'{folder}/Aves/{i % 3}/{split}{i}.jpg' for i in range(count)]
         fill(root, *names)
-        (root / f'{split}{year}.json').write_text(json.dumps(dict(
-            images=[dict(id=i, file_name=name) for i, name in enumerate(names)],
-            annotations=[dict(id=i, image_id=i, category_id=i % 3) for i in range(count)],
-            categories=[dict(id=i, name=str(i)) for i in range(3)])))
+        (root / f'{split}{year}.json').write_text(
+            json.dumps(
+                dict(
+                    images=[dict(id=i, file_name=name) for i, name in enumerate(names)],
+                    annotations=[dict(id=i, image_id=i, category_id=i % 3) for i in range(count)],
+                    categories=[dict(id=i, name=str(i)) for i in range(3)],
+                )
+            )
+        )
 
 
 def places205(root):
@@ -66,14 +74,17 @@ def places205(root):
     (root / 'trainvalsplit_places205').mkdir()
     for split, places in (('train', range(6)), ('val', range(6, 9))):
         (root / f'trainvalsplit_places205/{split}_places205.csv').write_text(
-            ''.join(f'a/abbey/gsun_{i}.jpg {i % 3}\n' for i in places))
+            ''.join(f'a/abbey/gsun_{i}.jpg {i % 3}\n' for i in places)
+        )
 
 
 def places365(root):
-    fill(root, *(f'data_256/a/airfield/{i:08d}.jpg' for i in range(6)),
-         *(f'val_256/Places365_val_{i:08d}.jpg' for i in range(3)))
-    (root / 'places365_train_standard.txt').write_text(
-        ''.join(f'/a/airfield/{i:08d}.jpg {i % 3}\n' for i in range(6)))
+    fill(
+        root,
+        *(f'data_256/a/airfield/{i:08d}.jpg' for i in range(6)),
+        *(f'val_256/Places365_val_{i:08d}.jpg' for i in range(3)),
+    )
+    (root / 'places365_train_standard.txt').write_text(''.join(f'/a/airfield/{i:08d}.jpg {i % 3}\n' for i in range(6)))
     (root / 'places365_val.txt').write_text(''.join(f'Places365_val_{i:08d}.jpg {i}\n' for i in range(3)))
 
 
@@ -83,9 +94,17 @@ def class_folders(root):
 
 LAYOUTS = {
     **{f'vit-b_inaturalist{year}': (lambda root, year=year: inaturalist(root, year)) for year in (2017, 2018, 2019)},
-    'vit-b_places205': places205, 'vit-b_places365': places365, 'vit-b_folder': class_folders}
-CLASSES = {'vit-b_inaturalist2017': 5089, 'vit-b_inaturalist2018': 8142, 'vit-b_inaturalist2019': 1010,
-           'vit-b_places205': 205, 'vit-b_places365': 365}
+    'vit-b_places205': places205,
+    'vit-b_places365': places365,
+    'vit-b_folder': class_folders,
+}
+CLASSES = {
+    'vit-b_inaturalist2017': 5089,
+    'vit-b_inaturalist2018': 8142,
+    'vit-b_inaturalist2019': 1010,
+    'vit-b_places205': 205,
+    'vit-b_places365': 365,
+}
 
 
 def test_every_transfer_config_has_a_layout():
@@ -114,9 +133,11 @@ def test_transfer_reads_the_published_layout_and_validates(name, tmp_path):
 
 def test_wrong_layouts_say_what_was_expected(tmp_path):
     fill(tmp_path, 'some/photo.jpg')
-    for name, message in (('inaturalist2018', 'train2018.json.*published annotation file'),
-                          ('places365', 'places365_train_standard.txt and data_256_standard'),
-                          ('places205', 'train_places205.csv')):
+    for name, message in (
+        ('inaturalist2018', 'train2018.json.*published annotation file'),
+        ('places365', 'places365_train_standard.txt and data_256_standard'),
+        ('places205', 'train_places205.csv'),
+    ):
         with pytest.raises(FileNotFoundError, match=message):
             build_data(load(f'transfer/vit-b_{name}', tmp_path), 'train_dataloader')
 
@@ -163,10 +184,21 @@ def test_a_share_of_a_folder_trains_and_learns(tmp_path):
                 pixels = 128 + 80 * np.tile(stripes, (32, 1)) + rng.normal(0, 10, (32, 32))
                 pixels = (pixels if name == 'standing' else pixels.T).clip(0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(tmp_path / split / name / f'{i}.png')
-    cfg = load('few_labels/vit-tiny_folder_10percent', tmp_path, **{
-        'num_classes': 2, 'train_dataloader.dataset.share': 0.5, 'total_batch_size': 16, 'max_epochs': 30,
-        'warmup_epochs': 2, 'base_lr': 6e-2, 'train_cfg.val_interval': 30, 'optim_wrapper.dtype': 'float32',
-        'model.backbone.img_size': 32})
+    cfg = load(
+        'few_labels/vit-tiny_folder_10percent',
+        tmp_path,
+        **{
+            'num_classes': 2,
+            'train_dataloader.dataset.share': 0.5,
+            'total_batch_size': 16,
+            'max_epochs': 30,
+            'warmup_epochs': 2,
+            'base_lr': 6e-2,
+            'train_cfg.val_interval': 30,
+            'optim_wrapper.dtype': 'float32',
+            'model.backbone.img_size': 32,
+        },
+    )
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         for step in loader.dataset.get('dataset', loader.dataset).pipeline:
             if 'size' in step:
@@ -207,8 +239,11 @@ def evaluate(cfg, root, ranking):
 
 
 def test_imagenet_c(tmp_path):
-    fill(tmp_path, *(f'{name}/{severity}/{wnid}/1.JPEG' for name in CORRUPTIONS for severity in range(1, 6)
-                     for wnid in WNIDS[:2]), size=8)
+    fill(
+        tmp_path,
+        *(f'{name}/{severity}/{wnid}/1.JPEG' for name in CORRUPTIONS for severity in range(1, 6) for wnid in WNIDS[:2]),
+        size=8,
+    )
     cfg = load('robustness/vit-b_imagenet-c', tmp_path, **{'test_dataloader.dataset.num_folders': 2})
     cfg.test_dataloader.batch_size = 50
     result = evaluate(cfg, tmp_path, [0, 7])  # always right about the first of the two classes
@@ -221,8 +256,10 @@ def test_imagenet_a_and_r(name, tmp_path):
     fill(tmp_path, *(f'{wnid}/1.jpg' for wnid in WNIDS[1:]))
     cfg = load(f'robustness/vit-b_imagenet-{name}', tmp_path, **{'test_dataloader.dataset.num_folders': 3})
     # the largest score is class 500's, which is not among the three; then comes class 2
-    assert evaluate(cfg, tmp_path, [500, 2]) == {f'imagenet-{name}/top1': pytest.approx(100 / 3),
-                                       f'imagenet-{name}/top1_all_classes': 0}
+    assert evaluate(cfg, tmp_path, [500, 2]) == {
+        f'imagenet-{name}/top1': pytest.approx(100 / 3),
+        f'imagenet-{name}/top1_all_classes': 0,
+    }
 
 
 def test_imagenet_sketch(tmp_path):
@@ -243,8 +280,14 @@ def test_published_counts_are_asked_for(name, tmp_path):
 # ------------------------------------------------------------------------------------------------------------- pages
 
 
-@pytest.mark.parametrize('name', [*(f'few_labels/{name}' for name in FEW), *(f'transfer/{name}' for name in TRANSFER),
-                                  *(f'robustness/{name}' for name in ROBUSTNESS)])
+@pytest.mark.parametrize(
+    'name',
+    [
+        *(f'few_labels/{name}' for name in FEW),
+        *(f'transfer/{name}' for name in TRANSFER),
+        *(f'robustness/{name}' for name in ROBUSTNESS),
+    ],
+)
 def test_docstring_says_where_it_stands(name):
     text = ' '.join(ast.get_docstring(ast.parse((ROOT / FOLDER / f'{name}.py').read_text())).split())
     assert 'Published' in text

@@ -1,4 +1,5 @@
 """Someone else's config and someone else's tools: mmseg's and mmdet's own scripts train with our backbone."""
+
 import json
 import os
 import re
@@ -30,9 +31,12 @@ optim_wrapper = dict(
 """
 
 # The rest is as in mmseg's own configs.
-SEGMENTOR = """
+SEGMENTOR = (
+    """
 _base_ = [{base!r}]
-""" + OURS + """
+"""
+    + OURS
+    + """
 norm_cfg = dict(type='BN')
 head = dict(norm_cfg=norm_cfg, num_classes=3, align_corners=False, loss_decode=dict(type='CrossEntropyLoss'))
 model = dict(
@@ -68,10 +72,14 @@ default_hooks = dict(
     visualization=dict(type='SegVisualizationHook'))
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 """
+)
 
-DETECTOR = """
+DETECTOR = (
+    """
 _base_ = [{base!r}]
-""" + OURS + """
+"""
+    + OURS
+    + """
 head = dict(in_channels=16, roi_feat_size=7, num_classes=10)
 extractor = dict(type='SingleRoIExtractor', out_channels=16, featmap_strides=[8] * 4,
                  roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0))
@@ -118,6 +126,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 """
+)
 
 
 def brought_along(toolbox: str, path: str) -> str:
@@ -129,8 +138,14 @@ def run_their(toolbox: str, script: str, config: Path, *args: str) -> str:
     """What the toolbox's own script said."""
     path = brought_along(toolbox, f'tools/{script}')
     environment = {**os.environ, 'PYTHONPATH': PLUGIN, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-    done = subprocess.run([sys.executable, path, str(config), *args], env=environment, capture_output=True,
-                          text=True, timeout=300, cwd=config.parent)
+    done = subprocess.run(
+        [sys.executable, path, str(config), *args],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=config.parent,
+    )
     assert done.returncode == 0, f'{done.stdout[-2000:]}\n{done.stderr[-4000:]}'
     return done.stdout + done.stderr
 
@@ -149,8 +164,18 @@ def encoder(tmp_path):
 
 def write(path: Path, toolbox: str, text: str, checkpoint: str, data: Path, classes: tuple = ()) -> Path:
     base = brought_along(toolbox, 'configs/_base_/default_runtime.py')
-    path.write_text(text.format(base=base, arch=ARCH, checkpoint=checkpoint, lr=LR, weight_decay=WEIGHT_DECAY,
-                                decay=DECAY, data=str(data), classes=classes))
+    path.write_text(
+        text.format(
+            base=base,
+            arch=ARCH,
+            checkpoint=checkpoint,
+            lr=LR,
+            weight_decay=WEIGHT_DECAY,
+            decay=DECAY,
+            data=str(data),
+            classes=classes,
+        )
+    )
     return path
 
 
@@ -192,11 +217,26 @@ def test_mmdets_own_tools_train_and_test(tmp_path, encoder):
     except (ImportError, OSError) as error:
         pytest.skip(f"mmcv's compiled ops: {error}")
     vit, checkpoint = encoder
-    subprocess.run([sys.executable, str(ROOT / 'tools/datasets/make_scenes.py'), str(tmp_path / 'scenes'), '--train',
-                    '12', '--val', '4', '--size', '64'], check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / 'tools/datasets/make_scenes.py'),
+            str(tmp_path / 'scenes'),
+            '--train',
+            '12',
+            '--val',
+            '4',
+            '--size',
+            '64',
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
     data = tmp_path / 'scenes/coco'
-    names = tuple(kind['name'] for kind in json.loads(
-        (data / 'annotations/instances_val2017.json').read_text())['categories'])
+    names = tuple(
+        kind['name'] for kind in json.loads((data / 'annotations/instances_val2017.json').read_text())['categories']
+    )
     config = write(tmp_path / 'mask_rcnn.py', 'mmdet', DETECTOR, checkpoint, data, names)
     said = run_their('mmdet', 'train.py', config)
     assert 'Encoder loaded: 52 keys matched' in said and 'segm_mAP' in said

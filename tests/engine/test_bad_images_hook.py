@@ -1,4 +1,5 @@
 """Unreadable images while training."""
+
 import shutil
 
 import pytest
@@ -19,8 +20,12 @@ def damaged(tmp_path, image_root):
 
 
 def _config(work_dir, images, **overrides):
-    return make_config(work_dir, images, epochs=2, **{'custom_imports.imports': ['mmmim'],
-                                                      'experiment_name': f'{work_dir}', **overrides})
+    return make_config(
+        work_dir,
+        images,
+        epochs=2,
+        **{'custom_imports.imports': ['mmmim'], 'experiment_name': f'{work_dir}', **overrides},
+    )
 
 
 def test_they_are_replaced_counted_and_listed(tmp_path, damaged):
@@ -37,8 +42,13 @@ def test_replacement_does_not_depend_on_workers(tmp_path, damaged):
     weights = []
     for workers in (0, 2):
         work_dir = tmp_path / f'workers{workers}'
-        train_here(_config(work_dir, damaged, **{'default_hooks.bad_images.max_share': 0.1,
-                                                 'train_dataloader.num_workers': workers}))
+        train_here(
+            _config(
+                work_dir,
+                damaged,
+                **{'default_hooks.bad_images.max_share': 0.1, 'train_dataloader.num_workers': workers},
+            )
+        )
         weights.append(load_weights(work_dir))
     assert largest_difference(*weights) == 0
 

@@ -1,4 +1,5 @@
 """When checkpoints are written, which stay, and what happens when the disk is full."""
+
 import errno
 import os
 import signal
@@ -17,21 +18,26 @@ from mmmim.registry import HOOKS
 
 def _config(work_dir, images, **hook):
     options = {f'default_hooks.checkpoint.{key}': value for key, value in hook.items()}
-    return make_config(work_dir, images, epochs=3, **{
-        'custom_imports.imports': ['mmmim'], 'experiment_name': f'{work_dir}', **options})
+    return make_config(
+        work_dir, images, epochs=3, **{'custom_imports.imports': ['mmmim'], 'experiment_name': f'{work_dir}', **options}
+    )
 
 
 def _files(work_dir):
     return sorted(name for name in os.listdir(work_dir) if name.endswith('.pth'))
 
 
-@pytest.mark.parametrize('hook, expected', [
-    (dict(interval=1, max_keep_ckpts=-1), ['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']),
-    (dict(interval=2, max_keep_ckpts=-1), ['epoch_2.pth', 'epoch_3.pth']),
-    (dict(interval=1, max_keep_ckpts=1), ['epoch_3.pth']),
-    (dict(interval=5, by_epoch=False, max_keep_ckpts=-1), ['iter_10.pth', 'iter_12.pth', 'iter_5.pth']),
-    (dict(interval=-1, interval_minutes=1e-9, max_keep_ckpts=2), ['epoch_3.pth', 'iter_12.pth']),
-], ids=['epochs', 'every-second', 'keep-one', 'iterations', 'minutes'])
+@pytest.mark.parametrize(
+    'hook, expected',
+    [
+        (dict(interval=1, max_keep_ckpts=-1), ['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']),
+        (dict(interval=2, max_keep_ckpts=-1), ['epoch_2.pth', 'epoch_3.pth']),
+        (dict(interval=1, max_keep_ckpts=1), ['epoch_3.pth']),
+        (dict(interval=5, by_epoch=False, max_keep_ckpts=-1), ['iter_10.pth', 'iter_12.pth', 'iter_5.pth']),
+        (dict(interval=-1, interval_minutes=1e-9, max_keep_ckpts=2), ['epoch_3.pth', 'iter_12.pth']),
+    ],
+    ids=['epochs', 'every-second', 'keep-one', 'iterations', 'minutes'],
+)
 def test_intervals_and_pruning(tmp_path, image_root, hook, expected):
     train_here(_config(tmp_path / 'run', image_root, **hook))
     assert _files(tmp_path / 'run') == expected
@@ -46,8 +52,9 @@ def test_time_interval_saves_in_mid_epoch(tmp_path, image_root, monkeypatch):
         return now[0]
 
     monkeypatch.setattr('mmmim.engine.hooks.checkpoint.time.monotonic', clock)
-    train_here(_config(tmp_path / 'run', image_root, interval=-1, interval_minutes=1, save_last=False,
-                       max_keep_ckpts=-1))
+    train_here(
+        _config(tmp_path / 'run', image_root, interval=-1, interval_minutes=1, save_last=False, max_keep_ckpts=-1)
+    )
     assert _files(tmp_path / 'run') == ['iter_12.pth', 'iter_3.pth', 'iter_6.pth', 'iter_9.pth']
 
 
@@ -76,10 +83,12 @@ def test_a_checkpoint_is_moved_with_its_work_dir(tmp_path, image_root):
     assert train_here(cfg).iter == 12
 
 
-@pytest.mark.parametrize('error', [BrokenPipeError, RuntimeError, ValueError],
-                         ids=['reader-gone', 'in-the-middle-of-a-write', 'closed'])
+@pytest.mark.parametrize(
+    'error', [BrokenPipeError, RuntimeError, ValueError], ids=['reader-gone', 'in-the-middle-of-a-write', 'closed']
+)
 def test_ctrl_c_saves_though_nobody_reads_what_is_printed(tmp_path, image_root, monkeypatch, error):
     """``| tee log`` ends by the same Ctrl-C."""
+
     class Stdout:
         def write(self, text):
             raise error
@@ -101,13 +110,20 @@ def test_ctrl_c_saves_though_nobody_reads_what_is_printed(tmp_path, image_root, 
 
 
 def test_the_exit_code_stays_though_nobody_reads_what_is_printed():
-    script = ("import sys\nfrom mmmim.engine.hooks.checkpoint import _say\n"
-              "sys.stdout.write('buffered')\n_say('Stopping')\nraise SystemExit(75)")
+    script = (
+        'import sys\nfrom mmmim.engine.hooks.checkpoint import _say\n'
+        "sys.stdout.write('buffered')\n_say('Stopping')\nraise SystemExit(75)"
+    )
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        done = subprocess.run([sys.executable, '-c', script], stdout=writer, stderr=subprocess.PIPE, text=True,
-                              env={name: value for name, value in os.environ.items() if name != 'PYTHONUNBUFFERED'})
+        done = subprocess.run(
+            [sys.executable, '-c', script],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={name: value for name, value in os.environ.items() if name != 'PYTHONUNBUFFERED'},
+        )
     finally:
         os.close(writer)
     assert (done.returncode, 'Error' in done.stderr) == (75, False), done.stderr

@@ -1,4 +1,5 @@
 """CMAE through the engine: checkpoints of others, and batches without negatives."""
+
 import numpy as np
 import pytest
 import torch
@@ -11,13 +12,29 @@ def _official(cfg):
     """The authors' preset at the size of their fixture."""
     decoder = dict(type='MAEDecoder', embed_dim=32, num_heads=4)
     heads = dict(type='Projector', hidden_dim=64, out_dim=16)
-    cfg.merge_from_dict(dict(model=dict(
-        _delete_=True, type='CMAE', mask_ratio=0.65, masking='unit', feature_out='pixels',
-        data_preprocessor=dict(type='ViewPreprocessor', target_view=dict(type='ColorAugment')),
-        backbone=dict(type='MaskedViT', arch=dict(embed_dim=48, depth=2, num_heads=3), img_size=32, patch_size=4),
-        neck=dict(depth=2, **decoder), feature_decoder=dict(depth=1, **decoder), projector=heads, predictor=heads,
-        target_backbone=dict(final_norm=False), contrast_head=dict(type='ContrastiveHead', scale=0.14),
-        target=dict(type='PixelTarget'), head=dict(type='ReconstructionHead'))))
+    cfg.merge_from_dict(
+        dict(
+            model=dict(
+                _delete_=True,
+                type='CMAE',
+                mask_ratio=0.65,
+                masking='unit',
+                feature_out='pixels',
+                data_preprocessor=dict(type='ViewPreprocessor', target_view=dict(type='ColorAugment')),
+                backbone=dict(
+                    type='MaskedViT', arch=dict(embed_dim=48, depth=2, num_heads=3), img_size=32, patch_size=4
+                ),
+                neck=dict(depth=2, **decoder),
+                feature_decoder=dict(depth=1, **decoder),
+                projector=heads,
+                predictor=heads,
+                target_backbone=dict(final_norm=False),
+                contrast_head=dict(type='ContrastiveHead', scale=0.14),
+                target=dict(type='PixelTarget'),
+                head=dict(type='ReconstructionHead'),
+            )
+        )
+    )
     cfg.train_dataloader.dataset.pipeline[1].update(size=32, master_size=40, max_shift=8)
     return cfg
 
@@ -35,14 +52,17 @@ def test_the_authors_checkpoint_is_continued(tmp_path, image_root):
     assert torch.equal(model.neck.decoder_pred.weight, state['pixel_decoder.decoder_pred.weight'])
     assert torch.equal(model.feature_decoder.decoder_pred.weight, state['feature_decoder.decoder_pred.weight'])
     assert torch.equal(model.predictor.fc1.weight, state['head.predictor.fc1.weight'])
-    torch.testing.assert_close(model.target_projector.fc0.weight, 0.996 * state['target_projector.fc0.weight']
-                               + 0.004 * state['projector.fc0.weight'])
+    torch.testing.assert_close(
+        model.target_projector.fc0.weight,
+        0.996 * state['target_projector.fc0.weight'] + 0.004 * state['projector.fc0.weight'],
+    )
 
 
 def test_training_goes_on_from_a_checkpoint_of_mae(tmp_path, image_root):
     mae = train_here(make_config(tmp_path / 'mae', image_root, 'mae', epochs=2, base_lr=0.0)).model
-    cfg = make_config(tmp_path / 'cmae', image_root, 'cmae', epochs=2, base_lr=0.0,
-                      load_from=str(tmp_path / 'mae/epoch_2.pth'))
+    cfg = make_config(
+        tmp_path / 'cmae', image_root, 'cmae', epochs=2, base_lr=0.0, load_from=str(tmp_path / 'mae/epoch_2.pth')
+    )
     model = train_here(cfg).model
     for ours in (model.backbone, model.target_backbone):
         torch.testing.assert_close(dict(ours.state_dict()), dict(mae.backbone.state_dict()), atol=1e-6, rtol=0)

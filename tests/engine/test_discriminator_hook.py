@@ -1,4 +1,5 @@
 """The warning of a discriminator that teaches nothing."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -26,9 +27,19 @@ class Run:
             self.iter += 1
 
 
-@pytest.mark.parametrize('original, generated, word', [
-    (1.0, 0.999, 'saturated'), (0.0, 1.0, 'collapsed'), (1.0, 0.002, 'collapsed'), (0.9, 1.0, None), (0.2, 0.99, None),
-    (0.5, 0.5, 'collapsed'), (0.9, 0.1, 'collapsed'), (0.6, 0.5, None)])
+@pytest.mark.parametrize(
+    'original, generated, word',
+    [
+        (1.0, 0.999, 'saturated'),
+        (0.0, 1.0, 'collapsed'),
+        (1.0, 0.002, 'collapsed'),
+        (0.9, 1.0, None),
+        (0.2, 0.99, None),
+        (0.5, 0.5, 'collapsed'),
+        (0.9, 0.1, 'collapsed'),
+        (0.6, 0.5, None),
+    ],
+)
 def test_warns_of_what_teaches_nothing(original, generated, word):
     run = Run(window=10)
     run.log(original, generated, 9)

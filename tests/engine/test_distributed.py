@@ -1,4 +1,5 @@
 """Several processes compute what one does."""
+
 import pytest
 from harness import METHODS, largest_difference, load_weights, make_config, read_curve, save_config, train
 
@@ -8,13 +9,19 @@ TOY = dict(
     type='TwoPhaseToy',
     backbone=dict(type='MaskedViT', arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=4),
     neck=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2),
-    target=dict(type='PixelTarget', norm_pix=False), head=dict(type='ReconstructionHead'))
+    target=dict(type='PixelTarget', norm_pix=False),
+    head=dict(type='ReconstructionHead'),
+)
 
 
 def _config(folder, image_root, method, limit=None, **overrides):
-    options = {'model.backbone.drop_path_rate': 0.0, 'max_batch_per_device': limit,
-               'custom_hooks': [dict(type='DieHook')], 'default_hooks.export_encoder': None,
-               **overrides}
+    options = {
+        'model.backbone.drop_path_rate': 0.0,
+        'max_batch_per_device': limit,
+        'custom_hooks': [dict(type='DieHook')],
+        'default_hooks.export_encoder': None,
+        **overrides,
+    }
     if method == 'cmae':
         # biases before a batch norm have a gradient of zero in theory: what they get is round-off, and AdamW divides
         # it by this
@@ -24,8 +31,12 @@ def _config(folder, image_root, method, limit=None, **overrides):
         adamw = dict(type='AdamW', lr=1e-3, fused=True)
         wrapper = dict(type='AutocastOptimWrapper', dtype='float32', optimizer=adamw)
         wrapper.update(overrides.get('wrapper', {}))
-        cfg.merge_from_dict(dict(model=dict(_delete_=True, **TOY), optim_wrapper=dict(
-            _delete_=True, constructor='ToyConstructor', generator=wrapper, judge=wrapper)))
+        cfg.merge_from_dict(
+            dict(
+                model=dict(_delete_=True, **TOY),
+                optim_wrapper=dict(_delete_=True, constructor='ToyConstructor', generator=wrapper, judge=wrapper),
+            )
+        )
         cfg.param_scheduler = None
         cfg.base_lr = 1e-3  # AdamW turns float32 round-off into differences of the size of the rate
         cfg.pop('warmup_epochs')
@@ -45,8 +56,11 @@ def alone(request, tmp_path_factory, image_root):
     return request.param, result
 
 
-@pytest.mark.parametrize('dtype, processes, limit', [
-    ('float64', 2, None), ('float64', 2, 4), ('float32', 2, None)], ids=['two', 'two-accumulating', 'two-float32'])
+@pytest.mark.parametrize(
+    'dtype, processes, limit',
+    [('float64', 2, None), ('float64', 2, 4), ('float32', 2, None)],
+    ids=['two', 'two-accumulating', 'two-float32'],
+)
 def test_two_processes_equal_one(alone, tmp_path, image_root, dtype, processes, limit):
     method, expected = alone
     if method in WHOLE_BATCH and limit:
@@ -68,7 +82,8 @@ def test_accumulation_equals_the_whole_batch(alone, tmp_path, image_root):
     train(_config(tmp_path, image_root, method, limit=4), TEST_DTYPE='float64')
     assert largest_difference(expected['float64'][0], load_weights(tmp_path / 'run')) < 1e-9
     assert [line['loss'] for line in read_curve(tmp_path / 'run')] == pytest.approx(
-        [line['loss'] for line in expected['float64'][1]], abs=1e-9)
+        [line['loss'] for line in expected['float64'][1]], abs=1e-9
+    )
 
 
 def test_both_phases_learn(alone):
@@ -102,8 +117,16 @@ def test_sigterm_saves_once_and_resumes(tmp_path, image_root):
     train(config, '--work-dir', str(tmp_path / 'whole'), processes=2)
     for name in ('one', 'group'):
         args = ['--work-dir', str(tmp_path / name), '--resume']
-        done = train(config, *args, processes=2, check=False, TEST_KILL_AT='6', TEST_SIGNAL='SIGTERM',
-                     TEST_KILL_RANK='1', TEST_KILL_GROUP=str(int(name == 'group')))
+        done = train(
+            config,
+            *args,
+            processes=2,
+            check=False,
+            TEST_KILL_AT='6',
+            TEST_SIGNAL='SIGTERM',
+            TEST_KILL_RANK='1',
+            TEST_KILL_GROUP=str(int(name == 'group')),
+        )
         assert done.returncode != 0
         pointer = (tmp_path / name / 'last_checkpoint').read_text()
         assert pointer.endswith(('iter_7.pth', 'iter_8.pth') if name == 'group' else 'iter_7.pth'), done.stderr[-2000:]

@@ -1,4 +1,5 @@
 """Processes that ran together end without an abort, with their exit code, and with all that they wrote."""
+
 import signal
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import sys
 import pytest
 
 # a thread that is inside torch when the interpreter is taken down, as those of the collective operations may be
-SCRIPT = '''
+SCRIPT = """
 import atexit, sys, threading
 import torch, torch.distributed as dist
 from mmmim.engine.ending import ending_at_once
@@ -23,7 +24,7 @@ threading.Thread(target=work, daemon=True).start()
 with ending_at_once():
     print('some output')
     {end}
-'''
+"""
 
 
 def run(tmp_path, end='', together=True):
@@ -31,8 +32,10 @@ def run(tmp_path, end='', together=True):
     return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize('end, status, message', [
-    ('', 0, ''), ('sys.exit()', 0, ''), ('sys.exit(75)', 75, ''), ('sys.exit("what is wrong")', 1, 'what is wrong\n')])
+@pytest.mark.parametrize(
+    'end, status, message',
+    [('', 0, ''), ('sys.exit()', 0, ''), ('sys.exit(75)', 75, ''), ('sys.exit("what is wrong")', 1, 'what is wrong\n')],
+)
 def test_processes_together_end_without_an_abort(tmp_path, end, status, message):
     done = run(tmp_path, end)
     assert done.returncode == status, done.stderr[-2000:]

@@ -1,4 +1,5 @@
 """What makes training fast keeps its numbers: the losses of 200 steps against plain float32."""
+
 import numpy as np
 import pytest
 import torch
@@ -8,16 +9,24 @@ from mmmim.analysis.flops import each_wrapper
 from mmmim.models import blocks
 
 STEPS = 200
-PLAIN = {'optim_wrapper.dtype': 'float32', 'optim_wrapper.optimizer.fused': False,
-         'optim_wrapper.optimizer.foreach': False}
+PLAIN = {
+    'optim_wrapper.dtype': 'float32',
+    'optim_wrapper.optimizer.fused': False,
+    'optim_wrapper.optimizer.foreach': False,
+}
 FAST = {'optim_wrapper.dtype': 'bfloat16'}  # fused updates; on a CPU attention by plain products, too
 COMPILED = {**FAST, 'model.backbone.compiled': True, 'model.neck.compiled': True}
 LEAN = {**FAST}  # the same with the MLP of wide blocks
 
 
 def losses(folder, images, method, **options):
-    cfg = make_config(folder, images, method, epochs=STEPS // 4, **{
-        'base_lr': 4e-3, 'default_hooks.checkpoint.interval': STEPS, **options})
+    cfg = make_config(
+        folder,
+        images,
+        method,
+        epochs=STEPS // 4,
+        **{'base_lr': 4e-3, 'default_hooks.checkpoint.interval': STEPS, **options},
+    )
     runner = train_here(cfg)
     for wrapper in each_wrapper(runner.optim_wrapper):
         assert wrapper.optimizer.defaults['fused'] == ('optim_wrapper.optimizer.fused' not in options)
@@ -26,9 +35,14 @@ def losses(folder, images, method, **options):
     return curve
 
 
-@pytest.mark.parametrize('method, fast', [
-    *[pytest.param(method, FAST, id=method) for method in METHODS], pytest.param('mae', COMPILED, id='mae-compiled'),
-    pytest.param('mae', LEAN, id='mae-lean')])
+@pytest.mark.parametrize(
+    'method, fast',
+    [
+        *[pytest.param(method, FAST, id=method) for method in METHODS],
+        pytest.param('mae', COMPILED, id='mae-compiled'),
+        pytest.param('mae', LEAN, id='mae-lean'),
+    ],
+)
 def test_200_steps_of_bf16_follow_plain_float32(method, fast, tmp_path, image_root, monkeypatch):
     """Within 1% of the way that the loss goes: on average over the steps, and at the end.
 

@@ -1,4 +1,5 @@
 """Whole runs of GAN-MAE's schemes: two processes, a kill and a resume, what the log and the checkpoints hold."""
+
 import signal
 
 import pytest
@@ -12,17 +13,30 @@ from mmmim.engine.launch import build_runner
 SCHEMES = {
     'two-stage': {'model.scheme': 'two_stage', 'optim_wrapper.optimizers': 1},
     'combined': {'model.scheme': 'combined'},
-    'adversarial-one-optimizer': {'optim_wrapper.optimizers': 1, 'model.sharing': 'separate',
-                                  'model.image_head': dict(type='ImageDiscriminationHead')},
+    'adversarial-one-optimizer': {
+        'optim_wrapper.optimizers': 1,
+        'model.sharing': 'separate',
+        'model.image_head': dict(type='ImageDiscriminationHead'),
+    },
     'epochs': {'model.alternate': 'epoch'},
 }
 
 
 def config_of(folder, image_root, name, epochs=2, **overrides):
-    cfg = make_config(folder / 'run', image_root, 'gan_mae', epochs=epochs, **{
-        'model.backbone.drop_path_rate': 0.0, 'default_hooks.export_encoder': None,
-        'default_hooks.checkpoint.interval_iters': 3, 'custom_hooks': [dict(type='DieHook')],
-        **SCHEMES.get(name, {}), **overrides})
+    cfg = make_config(
+        folder / 'run',
+        image_root,
+        'gan_mae',
+        epochs=epochs,
+        **{
+            'model.backbone.drop_path_rate': 0.0,
+            'default_hooks.export_encoder': None,
+            'default_hooks.checkpoint.interval_iters': 3,
+            'custom_hooks': [dict(type='DieHook')],
+            **SCHEMES.get(name, {}),
+            **overrides,
+        },
+    )
     return save_config(cfg, folder / 'config.py')
 
 
@@ -49,8 +63,13 @@ def test_two_processes_equal_one_and_so_does_a_resumed_run(name, tmp_path, image
 
 
 def test_curve_and_checkpoint(tmp_path, image_root):
-    cfg = make_config(tmp_path / 'run', image_root, 'gan_mae', epochs=2, **{'default_hooks.discriminator': dict(
-        type='DiscriminatorHook', window=4)})
+    cfg = make_config(
+        tmp_path / 'run',
+        image_root,
+        'gan_mae',
+        epochs=2,
+        **{'default_hooks.discriminator': dict(type='DiscriminatorHook', window=4)},
+    )
     train_here(cfg)
     curve = read_curve(tmp_path / 'run')
     assert {'loss_mae', 'loss_adv', 'gamma', 'loss_disc', 'original_accuracy', 'generated_accuracy'} <= set(curve[0])
@@ -62,16 +81,31 @@ def test_curve_and_checkpoint(tmp_path, image_root):
 def test_a_run_starts_from_mae_and_refuses_two_encoders(tmp_path, image_root):
     train_here(make_config(tmp_path / 'mae', image_root, 'mae', epochs=2))
     for name, sharing in (('apart', 'separate'), ('shared', 'shared')):
-        cfg = make_config(tmp_path / name, image_root, 'gan_mae', epochs=2, **{
-            'model.sharing': sharing, 'load_from': str(tmp_path / 'mae/epoch_2.pth'), 'train_cfg.max_iters': 1,
-            'optim_wrapper.optimizer.lr': 0.0, 'base_lr': 0.0})
+        cfg = make_config(
+            tmp_path / name,
+            image_root,
+            'gan_mae',
+            epochs=2,
+            **{
+                'model.sharing': sharing,
+                'load_from': str(tmp_path / 'mae/epoch_2.pth'),
+                'train_cfg.max_iters': 1,
+                'optim_wrapper.optimizer.lr': 0.0,
+                'base_lr': 0.0,
+            },
+        )
         model = train_here(cfg).model
         mae = load_weights(tmp_path / 'mae')
         for key, p in model.named_parameters():
             if not key.startswith('patch_head.'):
                 assert torch.equal(p, mae[key.replace('discriminator_backbone', 'backbone')]), key
-    cfg = make_config(tmp_path / 'refused', image_root, 'gan_mae', epochs=2,
-                      load_from=str(next((tmp_path / 'apart').glob('iter_1.pth'))))
+    cfg = make_config(
+        tmp_path / 'refused',
+        image_root,
+        'gan_mae',
+        epochs=2,
+        load_from=str(next((tmp_path / 'apart').glob('iter_1.pth'))),
+    )
     DefaultScope.get_instance('refused', scope_name='mmmim')
     runner = build_runner(cfg)
     with pytest.raises(ValueError, match="sharing='separate'"):

@@ -1,4 +1,5 @@
 """Resuming what does not fit, losses that are not finite, and what the log and the checkpoints hold."""
+
 import json
 import logging
 
@@ -24,23 +25,31 @@ def finished(tmp_path_factory, image_root):
 
 
 def _config(work_dir, images, **overrides):
-    return make_config(work_dir, images, epochs=2, **{
-        'custom_imports.imports': ['mmmim'], 'experiment_name': f'{work_dir}', **overrides})
+    return make_config(
+        work_dir,
+        images,
+        epochs=2,
+        **{'custom_imports.imports': ['mmmim'], 'experiment_name': f'{work_dir}', **overrides},
+    )
 
 
 def _resume(finished, tmp_path, images, **overrides):
-    return train_here(_config(tmp_path / 'run', images, **{
-        'resume': True, 'load_from': str(finished / 'epoch_1.pth'), **overrides}))
+    return train_here(
+        _config(tmp_path / 'run', images, **{'resume': True, 'load_from': str(finished / 'epoch_1.pth'), **overrides})
+    )
 
 
-@pytest.mark.parametrize('overrides, words', [
-    ({'model.backbone.arch.depth': 3}, ['model', 'missing in the checkpoint', 'blocks.2']),
-    ({'model.neck.embed_dim': 24}, ['model', 'another shape', '[16', '[24']),
-    ({'optim_wrapper.optimizer.type': 'Adam'}, ['optimizer', 'AdamW', "'Adam'"]),
-    ({'train_dataloader.dataset.indices': 48}, ['dataset_length', '64', '48']),
-    ({'total_batch_size': 32}, ['steps_per_epoch', '4', '2']),
-    ({'train_dataloader.sampler.repeat_crops': 4}, ['repeat_crops', '1', '4']),
-])
+@pytest.mark.parametrize(
+    'overrides, words',
+    [
+        ({'model.backbone.arch.depth': 3}, ['model', 'missing in the checkpoint', 'blocks.2']),
+        ({'model.neck.embed_dim': 24}, ['model', 'another shape', '[16', '[24']),
+        ({'optim_wrapper.optimizer.type': 'Adam'}, ['optimizer', 'AdamW', "'Adam'"]),
+        ({'train_dataloader.dataset.indices': 48}, ['dataset_length', '64', '48']),
+        ({'total_batch_size': 32}, ['steps_per_epoch', '4', '2']),
+        ({'train_dataloader.sampler.repeat_crops': 4}, ['repeat_crops', '1', '4']),
+    ],
+)
 def test_resume_with_another_structure_is_an_error_that_names_both(finished, tmp_path, image_root, overrides, words):
     with pytest.raises(ResumeError) as error:
         _resume(finished, tmp_path, image_root, **overrides)
@@ -70,8 +79,13 @@ def test_weights_alone_cannot_be_resumed(finished, tmp_path, image_root):
 
 
 def test_load_from_takes_the_weights_and_starts_anew(finished, tmp_path, image_root):
-    runner = train_here(_config(tmp_path / 'run', image_root, **{
-        'load_from': str(finished / 'epoch_2.pth'), 'train_cfg.max_iters': 1, 'base_lr': 0.0}))
+    runner = train_here(
+        _config(
+            tmp_path / 'run',
+            image_root,
+            **{'load_from': str(finished / 'epoch_2.pth'), 'train_cfg.max_iters': 1, 'base_lr': 0.0},
+        )
+    )
     saved = torch.load(finished / 'epoch_2.pth', weights_only=True)['state_dict']
     assert largest_difference(saved, runner.model.state_dict()) == 0
     assert runner.iter == 1
@@ -79,17 +93,28 @@ def test_load_from_takes_the_weights_and_starts_anew(finished, tmp_path, image_r
 
 def test_load_from_translates_the_original_names(finished, tmp_path, image_root):
     from mmmim.translate import from_mmmim
+
     saved = torch.load(finished / 'epoch_2.pth', weights_only=True)['state_dict']
     torch.save(dict(model=from_mmmim(saved, 'mae')), tmp_path / 'original.pth')
-    runner = train_here(_config(tmp_path / 'run', image_root, **{
-        'load_from': str(tmp_path / 'original.pth'), 'train_cfg.max_iters': 1, 'base_lr': 0.0}))
+    runner = train_here(
+        _config(
+            tmp_path / 'run',
+            image_root,
+            **{'load_from': str(tmp_path / 'original.pth'), 'train_cfg.max_iters': 1, 'base_lr': 0.0},
+        )
+    )
     assert largest_difference(saved, runner.model.state_dict()) == 0
 
 
 def test_load_from_with_another_encoder_is_refused(finished, tmp_path, image_root):
     with pytest.raises(EncoderMismatchError, match=r'\[32.*\n?.*\[48|blocks'):
-        train_here(_config(tmp_path / 'run', image_root, **{
-            'load_from': str(finished / 'epoch_2.pth'), 'model.backbone.arch.embed_dim': 48}))
+        train_here(
+            _config(
+                tmp_path / 'run',
+                image_root,
+                **{'load_from': str(finished / 'epoch_2.pth'), 'model.backbone.arch.embed_dim': 48},
+            )
+        )
 
 
 @HOOKS.register_module(force=True)
@@ -135,18 +160,29 @@ def test_nothing_is_read_from_the_device_between_two_logs(tmp_path, image_root, 
 
     def watch(name):
         original = getattr(torch.Tensor, name)
-        monkeypatch.setattr(torch.Tensor, name, lambda self, *a: (
-            reads.append(name) if self.is_floating_point() else None, original(self, *a))[1])
+        monkeypatch.setattr(
+            torch.Tensor,
+            name,
+            lambda self, *a: (reads.append(name) if self.is_floating_point() else None, original(self, *a))[1],
+        )
 
     for name in ('item', '__float__', '__bool__', 'tolist'):
         watch(name)
     reads_before = []
     monkeypatch.setattr(StepSeedHook, 'before_train', lambda self, runner: reads_before.extend(reads), raising=False)
-    train_here(_config(tmp_path / 'run', image_root, **{
-        'default_hooks.checkpoint.save_last': False, 'default_hooks.checkpoint.interval': -1,
-        'default_hooks.export_encoder': None}))
+    train_here(
+        _config(
+            tmp_path / 'run',
+            image_root,
+            **{
+                'default_hooks.checkpoint.save_last': False,
+                'default_hooks.checkpoint.interval': -1,
+                'default_hooks.export_encoder': None,
+            },
+        )
+    )
     # interval 3 in epochs of 4: iterations 1-3, 4, 5-7 and 8; the mean over ranks and the own values each time
-    assert reads[len(reads_before):] == ['tolist'] * 4 * 2
+    assert reads[len(reads_before) :] == ['tolist'] * 4 * 2
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path, image_root):
@@ -159,9 +195,18 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, image_root):
 
 def test_a_run_that_goes_on_elsewhere_leaves_the_old_checkpoints_alone(finished, tmp_path, image_root):
     before = sorted(path.name for path in finished.glob('*.pth'))
-    train_here(_config(tmp_path / 'run', image_root, **{
-        'resume': True, 'load_from': str(finished / 'epoch_1.pth'), 'default_hooks.checkpoint.max_keep_ckpts': 1,
-        'default_hooks.checkpoint.interval_iters': 1}))
+    train_here(
+        _config(
+            tmp_path / 'run',
+            image_root,
+            **{
+                'resume': True,
+                'load_from': str(finished / 'epoch_1.pth'),
+                'default_hooks.checkpoint.max_keep_ckpts': 1,
+                'default_hooks.checkpoint.interval_iters': 1,
+            },
+        )
+    )
     assert sorted(path.name for path in finished.glob('*.pth')) == before
     assert [path.name for path in (tmp_path / 'run').glob('*.pth')] == ['epoch_2.pth']
 
@@ -174,12 +219,21 @@ def test_a_resumed_run_keeps_its_seed(finished, tmp_path, image_root):
 
 def test_save_best_moves_the_pointer_and_prunes_like_any_other(tmp_path, image_root):
     pipeline = [dict(type='LoadImage'), dict(type='Resize', size=16), dict(type='PackImage')]
-    loader = dict(batch_size=16, sampler=dict(type='EpochSampler', shuffle=False, pad=True),
-                  collate_fn=dict(type='mmmim.mim_collate'),
-                  dataset=dict(type='ImageFolder', data_root=str(image_root), pipeline=pipeline))
-    cfg = _config(tmp_path / 'run', image_root, **{
-        'default_hooks.checkpoint.save_best': 'held_out/recon_loss', 'default_hooks.checkpoint.rule': 'less',
-        'default_hooks.checkpoint.max_keep_ckpts': 1})
+    loader = dict(
+        batch_size=16,
+        sampler=dict(type='EpochSampler', shuffle=False, pad=True),
+        collate_fn=dict(type='mmmim.mim_collate'),
+        dataset=dict(type='ImageFolder', data_root=str(image_root), pipeline=pipeline),
+    )
+    cfg = _config(
+        tmp_path / 'run',
+        image_root,
+        **{
+            'default_hooks.checkpoint.save_best': 'held_out/recon_loss',
+            'default_hooks.checkpoint.rule': 'less',
+            'default_hooks.checkpoint.max_keep_ckpts': 1,
+        },
+    )
     cfg.merge_from_dict(dict(val_dataloader=loader, val_cfg=dict(), val_evaluator=dict(type='ReconstructionMetric')))
     train_here(cfg)
     names = sorted(path.name for path in (tmp_path / 'run').glob('*.pth'))
@@ -189,11 +243,14 @@ def test_save_best_moves_the_pointer_and_prunes_like_any_other(tmp_path, image_r
     assert [(line['iter'], line['epoch']) for line in measured] == [(4, 1), (8, 2)]
 
 
-@pytest.mark.parametrize('overrides, words', [
-    ({'default_hooks.checkpoint.interval_iter': 5}, 'interval_iter'),
-    ({'warmup_epochs': 0.25}, 'warmup_epochs=0.25 is 1 iterations at 4'),
-    ({'model.mask_ratoi': 0.5}, 'did you mean `mask_ratio`'),
-])
+@pytest.mark.parametrize(
+    'overrides, words',
+    [
+        ({'default_hooks.checkpoint.interval_iter': 5}, 'interval_iter'),
+        ({'warmup_epochs': 0.25}, 'warmup_epochs=0.25 is 1 iterations at 4'),
+        ({'model.mask_ratoi': 0.5}, 'did you mean `mask_ratio`'),
+    ],
+)
 def test_settings_that_would_go_wrong_later_are_refused_at_once(tmp_path, image_root, overrides, words):
     with pytest.raises((TypeError, ValueError), match=words):
         train_here(_config(tmp_path / 'run', image_root, **overrides))
@@ -209,6 +266,7 @@ def test_checkpoints_need_nothing_but_plain_types(finished):
 def test_exported_encoder_has_timm_names_and_its_config(finished):
     import timm
     from safetensors import safe_open
+
     with safe_open(finished / 'encoder.safetensors', 'pt') as file:
         config = json.loads(file.metadata()['mmmim_config'])
         state = {key: file.get_tensor(key) for key in file.keys()}

@@ -1,4 +1,5 @@
 """The loop for data sets of other toolboxes: a stopped run goes on with the next batch, and is validated when due."""
+
 import json
 import signal
 
@@ -66,26 +67,45 @@ class Witness(Hook):
 def run(work_dir, resume=False, iterations=False, batch_sampler=None, workers=0, persistent=False, **witness):
     """Train a linear layer; returns what was seen."""
     seen = Witness(**witness)
-    loader = dict(dataset=Numbers(), batch_size=BATCH, num_workers=workers, persistent_workers=persistent,
-                  sampler=dict(type='DefaultSampler', shuffle=True))
+    loader = dict(
+        dataset=Numbers(),
+        batch_size=BATCH,
+        num_workers=workers,
+        persistent_workers=persistent,
+        sampler=dict(type='DefaultSampler', shuffle=True),
+    )
     if batch_sampler:
         loader['batch_sampler'] = batch_sampler
     steps = EPOCHS * 4
-    train_cfg = (dict(type='IterBasedTrainLoop', max_iters=steps, val_interval=4) if iterations else
-                 dict(type='mmmim.HostEpochLoop', max_epochs=EPOCHS))
+    train_cfg = (
+        dict(type='IterBasedTrainLoop', max_iters=steps, val_interval=4)
+        if iterations
+        else dict(type='mmmim.HostEpochLoop', max_epochs=EPOCHS)
+    )
     if iterations:
         loader['sampler'] = dict(type='InfiniteSampler', shuffle=True)
     runner = Runner(
-        Linear(), str(work_dir), train_dataloader=loader, train_cfg=train_cfg, val_cfg=dict(),
-        val_dataloader=dict(dataset=Numbers(), batch_size=BATCH, num_workers=0, sampler=dict(type='DefaultSampler',
-                                                                                          shuffle=False)),
-        val_evaluator=[Count()], optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)),
+        Linear(),
+        str(work_dir),
+        train_dataloader=loader,
+        train_cfg=train_cfg,
+        val_cfg=dict(),
+        val_dataloader=dict(
+            dataset=Numbers(), batch_size=BATCH, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False)
+        ),
+        val_evaluator=[Count()],
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)),
         param_scheduler=dict(type='CosineAnnealingLR', T_max=steps, by_epoch=False, begin=0, end=steps),
-        default_hooks=dict(runtime_info=DeferredRuntimeInfoHook(),
-                           checkpoint=AtomicCheckpointHook(interval=1 if not iterations else 4,
-                                                           by_epoch=not iterations)),
+        default_hooks=dict(
+            runtime_info=DeferredRuntimeInfoHook(),
+            checkpoint=AtomicCheckpointHook(interval=1 if not iterations else 4, by_epoch=not iterations),
+        ),
         custom_hooks=[seen, RunRecordHook(), MissedValidationHook(), dict(type='mmmim.RunStateHook', guard=False)],
-        resume=resume, randomness=dict(seed=1), default_scope='mmmim', experiment_name=f'{work_dir}{resume}{witness}')
+        resume=resume,
+        randomness=dict(seed=1),
+        default_scope='mmmim',
+        experiment_name=f'{work_dir}{resume}{witness}',
+    )
     try:
         runner.train()
     except (SystemExit, KeyboardInterrupt):
@@ -95,9 +115,27 @@ def run(work_dir, resume=False, iterations=False, batch_sampler=None, workers=0,
     return seen
 
 
-@pytest.mark.parametrize('stop_at, workers', [
-    (0, {}), (5, {}), (6, {}), (7, {}), (11, {}), (5, dict(workers=1)), (5, dict(workers=2, persistent=True)),
-], ids=['first', 'middle', 'next-to-last-of-an-epoch', 'last-of-an-epoch', 'very-last', 'worker', 'persistent-workers'])
+@pytest.mark.parametrize(
+    'stop_at, workers',
+    [
+        (0, {}),
+        (5, {}),
+        (6, {}),
+        (7, {}),
+        (11, {}),
+        (5, dict(workers=1)),
+        (5, dict(workers=2, persistent=True)),
+    ],
+    ids=[
+        'first',
+        'middle',
+        'next-to-last-of-an-epoch',
+        'last-of-an-epoch',
+        'very-last',
+        'worker',
+        'persistent-workers',
+    ],
+)
 def test_a_stopped_run_goes_on_with_the_next_batch(tmp_path, stop_at, workers):
     """No image twice in an epoch, no step too many, the same rates; also where the last batch of an epoch is done."""
     whole = run(tmp_path / 'whole')

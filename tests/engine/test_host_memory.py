@@ -1,4 +1,5 @@
 """Memory that tensors free stays with the process, unless the user chose otherwise."""
+
 import subprocess
 import sys
 
@@ -27,8 +28,14 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='ma
 
 
 def run(**variables):
-    done = subprocess.run([sys.executable, '-c', SCRIPT], env=environment(**variables), capture_output=True, text=True,
-                          check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, '-c', SCRIPT],
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
     done_by_us, held, faults = done.stdout.split()
     return done_by_us == 'True', float(held), int(faults)
 
@@ -39,8 +46,14 @@ def test_freed_memory_is_used_again_without_page_faults():
 
 
 # where the system grants large pages to everyone, giving memory back costs few faults: so not they are counted here
-@pytest.mark.parametrize('name, value', [('MMMIM_KEEP_MEMORY', '0'), ('MALLOC_TRIM_THRESHOLD_', '131072'),
-                                         ('GLIBC_TUNABLES', 'glibc.malloc.trim_threshold=131072')])
+@pytest.mark.parametrize(
+    'name, value',
+    [
+        ('MMMIM_KEEP_MEMORY', '0'),
+        ('MALLOC_TRIM_THRESHOLD_', '131072'),
+        ('GLIBC_TUNABLES', 'glibc.malloc.trim_threshold=131072'),
+    ],
+)
 def test_what_the_user_chose_stays(name, value):
     done_by_us, held, _ = run(**{name: value})
     assert not done_by_us and held < 50

@@ -1,4 +1,5 @@
 """From a config to what the runner gets."""
+
 import pytest
 import torch
 from harness import ROOT
@@ -9,9 +10,17 @@ from mmmim.engine.loaders import settle_loaders
 from mmmim.engine.optim.autocast import AutocastOptimWrapper
 
 
-@pytest.mark.parametrize('total, world, limit, expected', [
-    (4096, 8, 256, [256, 2]), (4096, 8, 512, [512, 1]), (4096, 1, 100, [64, 64]), (256, 2, None, [128, 1]),
-    (24, 2, 5, [4, 3]), (7, 1, 3, [1, 7])])
+@pytest.mark.parametrize(
+    'total, world, limit, expected',
+    [
+        (4096, 8, 256, [256, 2]),
+        (4096, 8, 512, [512, 1]),
+        (4096, 1, 100, [64, 64]),
+        (256, 2, None, [128, 1]),
+        (24, 2, 5, [4, 3]),
+        (7, 1, 3, [1, 7]),
+    ],
+)
 def test_total_batch_is_shared_with_the_fewest_accumulations(total, world, limit, expected):
     batch, accumulation = split_batch(total, world, limit)
     assert [batch, accumulation] == expected and batch * accumulation * world == total
@@ -24,9 +33,15 @@ def test_a_batch_that_cannot_be_shared_is_an_error():
 
 def test_linear_rule_and_total_batch_reach_every_optimizer():
     wrapper = dict(optimizer=dict(type='AdamW', lr=0.0))
-    cfg = Config(dict(total_batch_size=512, base_lr=1e-3, max_batch_per_device=64,
-                      train_dataloader=dict(sampler=dict(type='EpochSampler')),
-                      optim_wrapper=dict(constructor='C', one=wrapper, two=dict(wrapper, base_lr=4e-3))))
+    cfg = Config(
+        dict(
+            total_batch_size=512,
+            base_lr=1e-3,
+            max_batch_per_device=64,
+            train_dataloader=dict(sampler=dict(type='EpochSampler')),
+            optim_wrapper=dict(constructor='C', one=wrapper, two=dict(wrapper, base_lr=4e-3)),
+        )
+    )
     set_batch_and_lr(cfg, world_size=2)
     assert cfg.train_dataloader.batch_size == 64 and cfg.train_dataloader.sampler.round_to == 512
     assert cfg.optim_wrapper.one.optimizer.lr == 2e-3 and cfg.optim_wrapper.two.optimizer.lr == 8e-3
@@ -50,8 +65,9 @@ def test_no_warmup_leaves_the_cosine_alone():
 
 
 def test_data_root_moves_every_path_but_those_given():
-    cfg = load_config(str(ROOT / 'configs/mae/vit-b_800e.py'), {
-        'data_root': '/mine', 'feature_eval.query.data_root': 'elsewhere'})
+    cfg = load_config(
+        str(ROOT / 'configs/mae/vit-b_800e.py'), {'data_root': '/mine', 'feature_eval.query.data_root': 'elsewhere'}
+    )
     assert cfg.train_dataloader.dataset.data_root == '/mine/train'
     assert cfg.test_dataloader.dataset.data_root == '/mine/val'
     assert cfg.feature_eval.bank.data_root == '/mine/train'
@@ -71,10 +87,14 @@ def test_data_root_with_and_without_a_slash_at_its_end(tmp_path, old, new):
 @pytest.mark.parametrize('gpu', [False, True])
 def test_every_loader_has_workers_that_outlive_a_stop_and_pins_for_a_gpu(monkeypatch, gpu):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
-    cfg = Config(dict(
-        randomness=dict(seed=3), test_dataloader=None,
-        train_dataloader=dict(worker_init_fn=dict(type='mmmim.start_worker', seed=9)),
-        val_dataloader=dict(pin_memory=False, worker_init_fn=dict(type='theirs', a=1))))
+    cfg = Config(
+        dict(
+            randomness=dict(seed=3),
+            test_dataloader=None,
+            train_dataloader=dict(worker_init_fn=dict(type='mmmim.start_worker', seed=9)),
+            val_dataloader=dict(pin_memory=False, worker_init_fn=dict(type='theirs', a=1)),
+        )
+    )
     settle_loaders(cfg)
     assert cfg.train_dataloader.worker_init_fn == dict(type='mmmim.start_worker', seed=3)
     assert cfg.val_dataloader.worker_init_fn == dict(type='theirs', a=1) and not cfg.val_dataloader.pin_memory

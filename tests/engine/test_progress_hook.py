@@ -1,4 +1,5 @@
 """Images a second in the log, and the bar on a terminal."""
+
 import io
 import json
 import re
@@ -10,14 +11,18 @@ from mmmim import progress
 
 
 def _config(work_dir, images, **overrides):
-    return make_config(work_dir, images, epochs=2, **{
-        'custom_imports.imports': ['mmmim'], 'experiment_name': f'{work_dir}', **overrides})
+    return make_config(
+        work_dir,
+        images,
+        epochs=2,
+        **{'custom_imports.imports': ['mmmim'], 'experiment_name': f'{work_dir}', **overrides},
+    )
 
 
 def test_log_has_images_a_second_and_the_time_agrees(tmp_path, image_root, capsys, monkeypatch):
     monkeypatch.setenv('MMMIM_PROGRESS', 'off')
     train_here(_config(tmp_path / 'run', image_root))
-    path, = (tmp_path / 'run').glob('2*/vis_data/scalars.json')
+    (path,) = (tmp_path / 'run').glob('2*/vis_data/scalars.json')
     records = [json.loads(line) for line in path.read_text().splitlines()]
     logged = [r for r in records if 'images_per_second' in r]
     assert len(logged) == len(records) == 4  # at iterations 3 and 4 of two epochs
@@ -39,7 +44,7 @@ def test_bar_on_a_terminal_shows_epoch_rate_loss_and_time_left(tmp_path, image_r
     train_here(_config(tmp_path / 'run', image_root))
     last = terminal.getvalue().rstrip().split('\r')[-1]
     assert re.search(r'epoch 2/2: 100% \|.+\| 128/128 images, *[\d.k]+image/s, loss=\d\.\d+, 00:00 left', last), last
-    log, = (tmp_path / 'run').glob('2*/*.log')
+    (log,) = (tmp_path / 'run').glob('2*/*.log')
     assert 'Epoch(train)' not in capsys.readouterr().out  # the bar says it
     assert log.read_text().count('Epoch(train)') == 4  # and the file keeps it
 
@@ -58,7 +63,11 @@ def test_plain_lines_where_asked_for(monkeypatch, capsys):
     assert list(progress.track(['a', 'b', 'c', 'd'], 'reading', unit='file')) == ['a', 'b', 'c', 'd']
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(' files')[0] for line in lines] == [
-        'reading  25%  1/4', 'reading  50%  2/4', 'reading  75%  3/4', 'reading 100%  4/4']
+        'reading  25%  1/4',
+        'reading  50%  2/4',
+        'reading  75%  3/4',
+        'reading 100%  4/4',
+    ]
     assert all(re.search(r'files/s, \d\d:\d\d left$', line) for line in lines)
 
 

@@ -1,4 +1,5 @@
 """Pictures during pre-training."""
+
 import random
 import warnings
 
@@ -15,9 +16,17 @@ PIPELINE = [dict(type='LoadImage'), dict(type='Resize', size=16), dict(type='Pac
 
 
 def _config(work_dir, images, hook, **overrides):
-    return make_config(work_dir, images, epochs=3, **{
-        'custom_hooks': [dict(type='ReconstructionHook', **hook)] if hook is not None else [],
-        'custom_imports.imports': ['mmmim'], 'experiment_name': str(work_dir), **overrides})
+    return make_config(
+        work_dir,
+        images,
+        epochs=3,
+        **{
+            'custom_hooks': [dict(type='ReconstructionHook', **hook)] if hook is not None else [],
+            'custom_imports.imports': ['mmmim'],
+            'experiment_name': str(work_dir),
+            **overrides,
+        },
+    )
 
 
 def _data(images):
@@ -60,8 +69,9 @@ def test_two_processes_do_not_wait_for_each_other(tmp_path, image_root):
 
 
 def test_the_same_images_and_masks_each_time_and_the_last_epoch_counts(tmp_path, image_root):
-    runner = train_here(_config(tmp_path / 'run', image_root,
-                                dict(interval=2, dataset=_data(image_root), num_images=4, at_start=True)))
+    runner = train_here(
+        _config(tmp_path / 'run', image_root, dict(interval=2, dataset=_data(image_root), num_images=4, at_start=True))
+    )
     files = sorted((tmp_path / 'run/reconstructions').iterdir())
     assert [file.name for file in files] == ['epoch_0000.png', 'epoch_0002.png', 'epoch_0003.png']
     first, _, last = (Panel.load(file) for file in files)
@@ -86,10 +96,19 @@ def test_the_visualizer_gets_the_picture(tmp_path, image_root):
 
 @pytest.mark.parametrize('test_folder', [None, 'absent', 'there'])
 def test_images_come_from_the_test_set_or_else_from_training(test_folder, tmp_path, image_root):
-    loader = {} if test_folder is None else dict(test_dataloader=dict(
-        dataset=_data(image_root / 'class1' if test_folder == 'there' else tmp_path / 'nowhere'),
-        sampler=dict(type='EpochSampler', shuffle=False), batch_size=4), test_cfg=dict(),
-        test_evaluator=dict(type='ReconstructionMetric'))
+    loader = (
+        {}
+        if test_folder is None
+        else dict(
+            test_dataloader=dict(
+                dataset=_data(image_root / 'class1' if test_folder == 'there' else tmp_path / 'nowhere'),
+                sampler=dict(type='EpochSampler', shuffle=False),
+                batch_size=4,
+            ),
+            test_cfg=dict(),
+            test_evaluator=dict(type='ReconstructionMetric'),
+        )
+    )
     train_here(_config(tmp_path / 'run', image_root, dict(num_images=4), **loader))
     panel = Panel.load(tmp_path / 'run/reconstructions/epoch_0003.png')
     classes = {name.split('/')[0] for name in panel.row_names}
@@ -112,9 +131,13 @@ def test_no_images_to_show_is_an_error_at_the_start(tmp_path, image_root):
 
 def test_a_model_that_cannot_paint_fails_before_training(tmp_path, image_root):
     cfg = _config(tmp_path / 'run', image_root, dict(interval=2, dataset=_data(image_root)))
-    cfg.merge_from_dict({'custom_imports.imports': ['mmmim', 'run_plugin'],
-                         'model.target': dict(type='PCATarget', num_components=8),
-                         'default_hooks.fit_target': None})
+    cfg.merge_from_dict(
+        {
+            'custom_imports.imports': ['mmmim', 'run_plugin'],
+            'model.target': dict(type='PCATarget', num_components=8),
+            'default_hooks.fit_target': None,
+        }
+    )
     with pytest.raises(RuntimeError, match='no basis'):
         train_here(cfg)
     assert not (tmp_path / 'run/curve.jsonl').exists()
@@ -123,11 +146,18 @@ def test_a_model_that_cannot_paint_fails_before_training(tmp_path, image_root):
 def test_tensorboard_gets_scalars_and_pictures(tmp_path, image_root):
     pytest.importorskip('tensorboard', reason='tensorboard is optional')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        train_here(_config(tmp_path / 'run', image_root, dict(interval=2, dataset=_data(image_root), num_images=2),
-                           visualizer=dict(type='Visualizer', vis_backends=backends)))
+        train_here(
+            _config(
+                tmp_path / 'run',
+                image_root,
+                dict(interval=2, dataset=_data(image_root), num_images=2),
+                visualizer=dict(type='Visualizer', vis_backends=backends),
+            )
+        )
     events = EventAccumulator(str(next((tmp_path / 'run').glob('*/vis_data'))), size_guidance=dict(images=0))
     events.Reload()
     assert [event.step for event in events.Images('reconstruction')] == [8, 12]

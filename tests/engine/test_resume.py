@@ -1,4 +1,5 @@
 """A run that is killed anywhere and resumed equals one that was not."""
+
 import os
 import random
 import signal
@@ -26,8 +27,14 @@ def test_killed_five_times_and_resumed_is_bit_identical(undisturbed, tmp_path, w
     moments = sorted(random.Random(workers).sample([i for i in range(2, EPOCHS * STEPS) if i % STEPS], 4))
     kills = [dict(TEST_KILL_AT=str(m)) for m in moments]
     kills.insert(2, dict(TEST_KILL_IN_WRITE='1'))  # the first checkpoint that this attempt writes
-    args = ['--work-dir', str(tmp_path / 'run'), '--resume', '--cfg-options',
-            f'train_dataloader.num_workers={workers}', f'train_dataloader.persistent_workers={workers > 0}']
+    args = [
+        '--work-dir',
+        str(tmp_path / 'run'),
+        '--resume',
+        '--cfg-options',
+        f'train_dataloader.num_workers={workers}',
+        f'train_dataloader.persistent_workers={workers > 0}',
+    ]
     for kill in kills:
         done = train(config, *args, check=False, **kill)
         assert done.returncode == -signal.SIGKILL, f'{kill}: {done.stderr[-2000:]}'
@@ -53,8 +60,9 @@ def test_resume_starts_from_load_from_where_there_is_nothing_to_resume(tmp_path,
     """The same command every time, as a cluster runs it: first from other weights, then from its own checkpoint."""
     first = make_config(tmp_path / 'first', image_root, epochs=2)
     train(save_config(first, tmp_path / 'first.py'))
-    again = make_config(tmp_path / 'again', image_root, epochs=2, base_lr=0.0,
-                        load_from=str(tmp_path / 'first/epoch_2.pth'))
+    again = make_config(
+        tmp_path / 'again', image_root, epochs=2, base_lr=0.0, load_from=str(tmp_path / 'first/epoch_2.pth')
+    )
     config = save_config(again, tmp_path / 'again.py')
     for iters in (1, 3):
         train(config, '--resume', '--cfg-options', f'train_cfg.max_iters={iters}')
@@ -65,10 +73,8 @@ def test_resume_starts_from_load_from_where_there_is_nothing_to_resume(tmp_path,
 @pytest.mark.parametrize('group, workers', [(False, 0), (True, 1)], ids=['process', 'whole-group'])
 def test_sigterm_saves_and_ends_with_its_own_code(undisturbed, tmp_path, group, workers):
     _, config, weights, curve = undisturbed
-    args = ['--work-dir', str(tmp_path / 'run'), '--resume', '--cfg-options',
-            f'train_dataloader.num_workers={workers}']
-    done = train(config, *args, check=False, TEST_KILL_AT='6', TEST_SIGNAL='SIGTERM',
-                 TEST_KILL_GROUP=str(int(group)))
+    args = ['--work-dir', str(tmp_path / 'run'), '--resume', '--cfg-options', f'train_dataloader.num_workers={workers}']
+    done = train(config, *args, check=False, TEST_KILL_AT='6', TEST_SIGNAL='SIGTERM', TEST_KILL_GROUP=str(int(group)))
     assert done.returncode == 75, done.stderr[-2000:]
     assert (tmp_path / 'run/last_checkpoint').read_text().endswith('iter_7.pth')
     train(config, *args)
@@ -98,8 +104,14 @@ def test_run_can_end_in_mid_epoch_and_go_on(undisturbed, tmp_path):
     """Also with persistent workers, whose process must end: a worker that waits for more would keep it for ever."""
     _, config, weights, curve = undisturbed
     args = ['--work-dir', str(tmp_path / 'run'), '--resume']
-    train(config, *args, '--cfg-options', 'train_cfg.max_iters=10', 'train_dataloader.num_workers=2',
-          'train_dataloader.persistent_workers=True')
+    train(
+        config,
+        *args,
+        '--cfg-options',
+        'train_cfg.max_iters=10',
+        'train_dataloader.num_workers=2',
+        'train_dataloader.persistent_workers=True',
+    )
     assert (tmp_path / 'run/last_checkpoint').read_text().endswith('iter_10.pth')
     train(config, *args)
     assert largest_difference(weights, load_weights(tmp_path / 'run')) == 0

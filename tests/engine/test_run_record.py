@@ -1,4 +1,5 @@
 """run.json: the facts of a run for whoever reads its work dir."""
+
 import json
 import signal
 
@@ -11,22 +12,50 @@ from mmmim.registry import HOOKS
 
 
 def _run(work_dir, images, **overrides):
-    cfg = make_config(work_dir, images, epochs=3, **{
-        'custom_imports.imports': ['mmmim'], 'experiment_name': f'{work_dir}{len(overrides)}', **overrides})
+    cfg = make_config(
+        work_dir,
+        images,
+        epochs=3,
+        **{'custom_imports.imports': ['mmmim'], 'experiment_name': f'{work_dir}{len(overrides)}', **overrides},
+    )
     train_here(cfg)
     return json.loads((work_dir / 'run.json').read_text())
 
 
 def test_facts_of_a_whole_run(tmp_path, image_root):
     record = _run(tmp_path / 'run', image_root)
-    assert {key: record[key] for key in ('method', 'images', 'batch', 'accumulation', 'processes', 'steps_per_epoch',
-                                         'max_epochs', 'max_iters', 'seed', 'dtype', 'finished')} == dict(
-        method='MAE', images=64, batch=16, accumulation=1, processes=1, steps_per_epoch=4, max_epochs=3, max_iters=12,
-        seed=0, dtype='float32', finished=True)
+    assert {
+        key: record[key]
+        for key in (
+            'method',
+            'images',
+            'batch',
+            'accumulation',
+            'processes',
+            'steps_per_epoch',
+            'max_epochs',
+            'max_iters',
+            'seed',
+            'dtype',
+            'finished',
+        )
+    } == dict(
+        method='MAE',
+        images=64,
+        batch=16,
+        accumulation=1,
+        processes=1,
+        steps_per_epoch=4,
+        max_epochs=3,
+        max_iters=12,
+        seed=0,
+        dtype='float32',
+        finished=True,
+    )
     assert record['parameters']['backbone'] > record['parameters']['neck'] > 0
     assert record['hardware']['cores'] >= 1 and record['hardware']['cpu']
     assert record['versions']['torch'].split('+')[0] == torch.__version__.split('+')[0]
-    session, = record['sessions']
+    (session,) = record['sessions']
     assert (session['from_iter'], session['to_iter']) == (0, 12)
     # seconds have two places: half of the last one is what they may be off
     assert 12 * 16 / session['images_per_second'] == pytest.approx(session['seconds'], rel=0.01, abs=0.006)
@@ -34,9 +63,15 @@ def test_facts_of_a_whole_run(tmp_path, image_root):
 
 
 def test_a_resumed_run_adds_a_session_and_counts_no_step_twice(tmp_path, image_root):
-    first = _run(tmp_path / 'run', image_root, **{
-        'train_cfg.max_iters': 6, 'default_hooks.checkpoint.interval_iters': 5,
-        'default_hooks.checkpoint.save_last': False})
+    first = _run(
+        tmp_path / 'run',
+        image_root,
+        **{
+            'train_cfg.max_iters': 6,
+            'default_hooks.checkpoint.interval_iters': 5,
+            'default_hooks.checkpoint.save_last': False,
+        },
+    )
     assert not first['finished'] and first['sessions'][0]['to_iter'] == 6
     second = _run(tmp_path / 'run', image_root, resume=True)
     assert [(s['from_iter'], s['to_iter']) for s in second['sessions']] == [(0, 5), (5, 12)]

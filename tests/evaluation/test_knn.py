@@ -1,4 +1,5 @@
 """Weighted nearest neighbours."""
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,7 @@ from mmmim.evaluation.knn import knn_accuracy, knn_predict
 def data():
     generator = torch.Generator().manual_seed(0)
     bank, queries = (torch.randn(n, 16, generator=generator) for n in (120, 57))
-    return bank, torch.randint(6, (120, ), generator=generator), queries
+    return bank, torch.randint(6, (120,), generator=generator), queries
 
 
 def brute_force(bank, labels, queries, k, temperature):
@@ -28,14 +29,14 @@ def brute_force(bank, labels, queries, k, temperature):
 @pytest.mark.parametrize('temperature', [0.07, 1.0])
 def test_predictions_equal_a_brute_force_search(data, k, temperature):
     bank, labels, queries = data
-    predicted = knn_predict(bank, labels, queries, 6, (k, ), temperature)[k]
+    predicted = knn_predict(bank, labels, queries, 6, (k,), temperature)[k]
     assert predicted.tolist() == brute_force(bank, labels, queries, k, temperature)
 
 
 def test_several_k_at_once_equal_each_alone(data):
     together = knn_predict(*data, 6, (1, 10, 200))
     for k, predicted in together.items():
-        assert torch.equal(predicted, knn_predict(*data, 6, (k, ))[k])
+        assert torch.equal(predicted, knn_predict(*data, 6, (k,))[k])
 
 
 @pytest.mark.parametrize('chunk', [1, 10, 57, 1000])
@@ -50,8 +51,8 @@ def test_the_length_of_features_does_not_matter(data):
 
 
 def test_a_cold_temperature_asks_the_nearest_only(data):
-    cold = knn_predict(*data, 6, (20, ), temperature=0.001)[20]
-    assert torch.equal(cold, knn_predict(*data, 6, (1, ))[1])
+    cold = knn_predict(*data, 6, (20,), temperature=0.001)[20]
+    assert torch.equal(cold, knn_predict(*data, 6, (1,))[1])
 
 
 def test_separable_classes_are_told_apart():
@@ -69,7 +70,7 @@ def test_features_without_information_are_at_chance():
 
 
 def test_classes_that_only_the_queries_have_count_as_wrong():
-    result = knn_accuracy(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), torch.tensor([0, 7]), (1, ))
+    result = knn_accuracy(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), torch.tensor([0, 7]), (1,))
     assert result == {'knn/top1_k1': 50.0}
 
 

@@ -1,4 +1,5 @@
 """k-NN in blocks of the bank: the same neighbours, and never a second bank in memory."""
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ KS = (1, 10, 20, 100, 200)
 def data():
     generator = torch.Generator().manual_seed(0)
     centers = torch.randn(10, 24, generator=generator)
-    bank_labels, labels = (torch.randint(10, (n, ), generator=generator) for n in (700, 130))
+    bank_labels, labels = (torch.randint(10, (n,), generator=generator) for n in (700, 130))
     bank, queries = (centers[y] + 2 * torch.randn(len(y), 24, generator=generator) for y in (bank_labels, labels))
     return bank, bank_labels, queries, labels
 
@@ -30,8 +31,10 @@ def test_blocks_of_the_bank_change_nothing(data, chunk, bank_chunk):
 
 def test_predictions_equal_a_search_through_the_whole_bank_in_float64(data):
     bank, bank_labels, queries, _ = data
-    x, y = (value.double().numpy() / np.linalg.norm(value.double().numpy(), axis=1, keepdims=True)
-            for value in (bank, queries))
+    x, y = (
+        value.double().numpy() / np.linalg.norm(value.double().numpy(), axis=1, keepdims=True)
+        for value in (bank, queries)
+    )
     cosine = y @ x.T
     order = np.argsort(-cosine, axis=1)
     blocks = knn_predict(bank, bank_labels, queries, 10, KS, chunk=50, bank_chunk=150)
@@ -51,7 +54,7 @@ def test_more_neighbours_than_the_bank_has_are_all_of_it(data, bank_chunk):
 
 def test_nearest_neighbours_come_from_every_block(data):
     bank, bank_labels, _, _ = data
-    predicted = knn_predict(bank, torch.arange(len(bank)), bank, len(bank), (1, ), chunk=90, bank_chunk=110)[1]
+    predicted = knn_predict(bank, torch.arange(len(bank)), bank, len(bank), (1,), chunk=90, bank_chunk=110)[1]
     assert torch.equal(predicted, torch.arange(len(bank)))  # each is its own nearest
 
 
@@ -76,7 +79,7 @@ class Allocations(TorchDispatchMode):
 def test_no_tensor_is_as_large_as_the_bank():
     generator = torch.Generator().manual_seed(0)
     bank, queries = torch.randn(20_000, 32, generator=generator), torch.randn(300, 32, generator=generator)
-    labels = torch.randint(5, (20_000, ), generator=generator)
+    labels = torch.randint(5, (20_000,), generator=generator)
     with Allocations() as blocks:
         knn_predict(bank, labels, queries, 5, (20, 200), chunk=64, bank_chunk=1000)
     with Allocations() as whole:
@@ -112,13 +115,13 @@ class Ranks:
 
     def all_gather(self, parts, mine):
         for part, share in zip(parts, self.shares):
-            part.copy_(share[self.sent:self.sent + len(mine)])
+            part.copy_(share[self.sent : self.sent + len(mine)])
         self.sent += len(mine)
 
 
 @pytest.mark.parametrize('piece', [1, 5, 12, 100])
 def test_features_of_several_processes_come_together_in_order(monkeypatch, piece):
     monkeypatch.setattr(features, 'get_world_size', lambda: 3)
-    for rows in (torch.arange(72.).view(36, 2), torch.arange(36)):
+    for rows in (torch.arange(72.0).view(36, 2), torch.arange(36)):
         monkeypatch.setattr(features, 'dist', Ranks(rows, 3))
         assert torch.equal(features._gather(rows[1::3].contiguous(), piece), rows)

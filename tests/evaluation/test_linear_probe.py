@@ -1,4 +1,5 @@
 """Logistic regression on features."""
+
 import pytest
 import torch
 

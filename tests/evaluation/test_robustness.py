@@ -1,4 +1,5 @@
 """Robustness metrics on cases computed by hand, and the data sets that they are for."""
+
 from importlib.resources import files
 
 import numpy as np
@@ -19,22 +20,24 @@ PIPELINE = [LoadImage(), PackImage()]
 
 def sample(score, label, path='x.jpg'):
     """What mmpretrain's classifiers give: the label as a tensor of one."""
-    return DataSample(metainfo=dict(img_path=path), pred_score=torch.tensor(score, dtype=torch.float),
-                      gt_label=torch.tensor([label]))
+    return DataSample(
+        metainfo=dict(img_path=path), pred_score=torch.tensor(score, dtype=torch.float), gt_label=torch.tensor([label])
+    )
 
 
 def evaluate(metric, samples, meta=None):
     evaluator = Evaluator(metric)
     evaluator.dataset_meta = meta
     for start in range(0, len(samples), 7):
-        evaluator.process(data_samples=samples[start:start + 7])
+        evaluator.process(data_samples=samples[start : start + 7])
     return evaluator.evaluate(len(samples))
 
 
 def corrupted(name, severity, wrong, total):
     """Images of one pair, so many of which are classified wrongly."""
-    return [sample([0, 1] if i < wrong else [1, 0], 0, f'/data/{name}/{severity}/n01440764/{i}.JPEG')
-            for i in range(total)]
+    return [
+        sample([0, 1] if i < wrong else [1, 0], 0, f'/data/{name}/{severity}/n01440764/{i}.JPEG') for i in range(total)
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------- ImageNet-C
@@ -42,8 +45,12 @@ def corrupted(name, severity, wrong, total):
 
 def test_alexnet_itself_has_100_percent():
     # 15 x 5 pairs; an error of AlexNet's own mean in every severity makes each CE 100, to the rounding of counts
-    samples = [image for name in CORRUPTIONS for severity in range(1, 6)
-               for image in corrupted(name, severity, round(4 * ALEXNET_ERROR[name]), 400)]
+    samples = [
+        image
+        for name in CORRUPTIONS
+        for severity in range(1, 6)
+        for image in corrupted(name, severity, round(4 * ALEXNET_ERROR[name]), 400)
+    ]
     result = evaluate(MeanCorruptionError(), samples)
     assert result['imagenet-c/mCE'] == pytest.approx(100, abs=0.1)
     assert result['imagenet-c/top1'] == pytest.approx(100 - np.mean(list(ALEXNET_ERROR.values())), abs=0.1)
@@ -52,9 +59,13 @@ def test_alexnet_itself_has_100_percent():
 def test_mean_corruption_error_by_hand():
     """Errors of 10, 20, 30, 40 and 50% in the severities are 30%; fog has none, snow is wrong throughout."""
     wrong = {name: (1, 2, 3, 4, 5) for name in CORRUPTIONS}
-    wrong['fog'], wrong['snow'] = (0, ) * 5, (10, ) * 5
-    samples = [image for name in CORRUPTIONS for severity in range(1, 6)
-               for image in corrupted(name, severity, wrong[name][severity - 1], 10)]
+    wrong['fog'], wrong['snow'] = (0,) * 5, (10,) * 5
+    samples = [
+        image
+        for name in CORRUPTIONS
+        for severity in range(1, 6)
+        for image in corrupted(name, severity, wrong[name][severity - 1], 10)
+    ]
     order = np.random.default_rng(0).permutation(len(samples))
     result = evaluate(MeanCorruptionError(), [samples[i] for i in order])
     assert result['imagenet-c/error_gaussian_noise'] == pytest.approx(30)
@@ -74,12 +85,16 @@ def test_severities_count_alike_however_many_images_they_have():
 
 def test_no_mce_without_all_pairs():
     result = evaluate(MeanCorruptionError(), corrupted('contrast', 2, 3, 12))
-    assert result == {'imagenet-c/error_contrast': 25, 'imagenet-c/CE_contrast': pytest.approx(2500 / 85.3204),
-                      'imagenet-c/top1': 75}
+    assert result == {
+        'imagenet-c/error_contrast': 25,
+        'imagenet-c/CE_contrast': pytest.approx(2500 / 85.3204),
+        'imagenet-c/top1': 75,
+    }
 
 
-@pytest.mark.parametrize('path', ['fog/n01440764/1.JPEG', '/data/fog/6/n01440764/1.JPEG',
-                                  '/data/mist/1/n01440764/1.JPEG', '1.JPEG'])
+@pytest.mark.parametrize(
+    'path', ['fog/n01440764/1.JPEG', '/data/fog/6/n01440764/1.JPEG', '/data/mist/1/n01440764/1.JPEG', '1.JPEG']
+)
 def test_paths_of_another_data_set_are_refused(path):
     with pytest.raises(ValueError, match='<corruption>/<severity>/<class>/<file>'):
         evaluate(MeanCorruptionError(), [sample([1, 0], 0, path)])
@@ -87,9 +102,23 @@ def test_paths_of_another_data_set_are_refused(path):
 
 def test_published_error_of_alexnet():
     # the paper's Table 1 rounds them
-    rounded = dict(gaussian_noise=88.6, shot_noise=89.4, impulse_noise=92.3, defocus_blur=82.0, glass_blur=82.6,
-                   motion_blur=78.6, zoom_blur=79.8, snow=86.7, frost=82.7, fog=81.9, brightness=56.5, contrast=85.3,
-                   elastic_transform=64.6, pixelate=71.8, jpeg_compression=60.7)
+    rounded = dict(
+        gaussian_noise=88.6,
+        shot_noise=89.4,
+        impulse_noise=92.3,
+        defocus_blur=82.0,
+        glass_blur=82.6,
+        motion_blur=78.6,
+        zoom_blur=79.8,
+        snow=86.7,
+        frost=82.7,
+        fog=81.9,
+        brightness=56.5,
+        contrast=85.3,
+        elastic_transform=64.6,
+        pixelate=71.8,
+        jpeg_compression=60.7,
+    )
     assert ALEXNET_ERROR == pytest.approx(rounded, abs=0.0501)
     assert set(CORRUPTIONS) == set(ALEXNET_ERROR) and len(CORRUPTIONS) == 15
 
@@ -144,7 +173,9 @@ def test_subset_accuracy_by_hand():
         sample([0, 1, 9, 2], 3),
     ]
     assert evaluate(SubsetAccuracy(prefix='imagenet-a'), samples, dict(subset=[1, 3])) == {
-        'imagenet-a/top1': 75, 'imagenet-a/top1_all_classes': 25}
+        'imagenet-a/top1': 75,
+        'imagenet-a/top1_all_classes': 25,
+    }
     assert evaluate(SubsetAccuracy(subset=[3, 1]), samples)['subset/top1'] == 75
 
 
@@ -193,8 +224,9 @@ def test_the_classes_of_a_classifier(tmp_path):
 @pytest.mark.parametrize('name', ['imagenet_a', 'imagenet_r'])
 def test_published_subsets_get_their_published_indices(name, tmp_path):
     """The indices that timm has of these sets, from nothing but the folders' names."""
-    wnids, indices = (files('timm.data').joinpath(f'_info/{name}_{kind}.txt').read_text().split()
-                      for kind in ('synsets', 'indices'))
+    wnids, indices = (
+        files('timm.data').joinpath(f'_info/{name}_{kind}.txt').read_text().split() for kind in ('synsets', 'indices')
+    )
     fill(tmp_path, wnids, suffix='.jpg')
     dataset = ImageNetVariant(str(tmp_path), num_folders=200)
     assert dataset.metainfo['subset'] == sorted(map(int, indices)) and len(indices) == 200

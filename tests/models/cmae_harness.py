@@ -1,4 +1,5 @@
 """A tiny CMAE and its views."""
+
 import copy
 
 import torch

@@ -1,4 +1,5 @@
 """A small dense ViT, with and without a checkpoint."""
+
 import torch
 
 from mmmim.models.backbones import DenseViT
@@ -21,7 +22,7 @@ def draw(height=32, width=32, batch=2, chans=3):
 
 
 def as_map(tokens, grid):
-    return tokens[:, -grid[0] * grid[1]:].mT.unflatten(2, grid)
+    return tokens[:, -grid[0] * grid[1] :].mT.unflatten(2, grid)
 
 
 def save(path, encoder):

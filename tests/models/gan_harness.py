@@ -1,4 +1,5 @@
 """A tiny GAN-MAE, its batches and optimizers, for tests."""
+
 import copy
 
 import torch
@@ -37,9 +38,15 @@ def batch_of(size=4, seed=0):
 
 
 def optimizers(model, number=None, optimizer=None, dtype='float32', **options):
-    cfg = dict(type='AutocastOptimWrapper', dtype=dtype, optimizer=optimizer or dict(type='SGD', lr=0.1),
-               constructor='PlayersOptimWrapperConstructor' if hasattr(model, 'parts_of') else
-               'GroupedOptimWrapperConstructor', **options)
+    cfg = dict(
+        type='AutocastOptimWrapper',
+        dtype=dtype,
+        optimizer=optimizer or dict(type='SGD', lr=0.1),
+        constructor='PlayersOptimWrapperConstructor'
+        if hasattr(model, 'parts_of')
+        else 'GroupedOptimWrapperConstructor',
+        **options,
+    )
     if number is not None:
         cfg['optimizers'] = number
     return build_optim_wrapper(model, cfg)

@@ -1,4 +1,5 @@
 """A tiny MAE, its inputs, and how near its numbers have to be."""
+
 import copy
 
 import torch
@@ -12,7 +13,8 @@ TINY = dict(
     backbone=dict(type='MaskedViT', arch=dict(embed_dim=48, depth=3, num_heads=3), img_size=32, patch_size=8),
     neck=dict(type='MAEDecoder', embed_dim=32, depth=2, num_heads=4),
     target=dict(type='PixelTarget'),
-    head=dict(type='ReconstructionHead'))
+    head=dict(type='ReconstructionHead'),
+)
 
 
 def build(**changes):

@@ -1,4 +1,5 @@
 """Batch normalisation across processes equals one process with the whole batch."""
+
 import os
 
 import pytest
@@ -18,8 +19,15 @@ def run(norm, x, weight):
     x = x.clone().requires_grad_()
     out = norm(x)
     (out.square() * weight).sum().backward()
-    result = dict(out=out.detach(), x_grad=x.grad, weight_grad=norm.weight.grad, bias_grad=norm.bias.grad,
-                  mean=norm.running_mean, var=norm.running_var, steps=norm.num_batches_tracked)
+    result = dict(
+        out=out.detach(),
+        x_grad=x.grad,
+        weight_grad=norm.weight.grad,
+        bias_grad=norm.bias.grad,
+        mean=norm.running_mean,
+        var=norm.running_var,
+        steps=norm.num_batches_tracked,
+    )
     with torch.no_grad():
         result['eval'] = norm.eval()(x)
     return result
@@ -36,8 +44,13 @@ def make(cls=CrossRankBatchNorm1d, dtype=torch.float64, **kwargs):
     return norm, (x * 2 + 7).to(dtype), weight.to(dtype)
 
 
-CASES = dict(float64={}, average=dict(momentum=None), float32=dict(dtype=torch.float32),
-             maps=dict(cls=CrossRankBatchNorm2d), maps_average=dict(cls=CrossRankBatchNorm2d, momentum=None))
+CASES = dict(
+    float64={},
+    average=dict(momentum=None),
+    float32=dict(dtype=torch.float32),
+    maps=dict(cls=CrossRankBatchNorm2d),
+    maps_average=dict(cls=CrossRankBatchNorm2d, momentum=None),
+)
 TORCHS = {CrossRankBatchNorm1d: nn.BatchNorm1d, CrossRankBatchNorm2d: nn.BatchNorm2d}
 
 
@@ -60,7 +73,7 @@ def worker(rank, folder):
 @pytest.fixture(scope='module')
 def two_processes(tmp_path_factory):
     folder = tmp_path_factory.mktemp('ranks')
-    mp.spawn(worker, (str(folder), ), nprocs=2)
+    mp.spawn(worker, (str(folder),), nprocs=2)
     return [torch.load(folder / f'{rank}.pt') for rank in range(2)]
 
 

@@ -1,4 +1,5 @@
 """Blocks that keep less for the backward pass compute what timm's do."""
+
 import pytest
 import torch
 from timm.layers import Mlp
@@ -28,16 +29,21 @@ def run(mlp, x, autocast=False):
 def kept(mlp, x, size, autocast=False):
     """How many different tensors of a size are kept for the backward pass."""
     found = {}  # with the tensors themselves, so that no address is used again
-    with torch.autograd.graph.saved_tensors_hooks(
-            lambda tensor: found.setdefault(tensor.data_ptr(), tensor), lambda tensor: tensor), \
-            torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+    with (
+        torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: found.setdefault(tensor.data_ptr(), tensor), lambda tensor: tensor
+        ),
+        torch.autocast('cpu', torch.bfloat16, enabled=autocast),
+    ):
         out = mlp(x.clone().requires_grad_())
     assert out.requires_grad
     return sum(tensor.numel() == size for tensor in found.values())
 
 
-@pytest.mark.parametrize('dtype, autocast, tolerance', [
-    (torch.float64, False, 1e-12), (torch.float32, False, 1e-5), (torch.float32, True, 1e-2)])
+@pytest.mark.parametrize(
+    'dtype, autocast, tolerance',
+    [(torch.float64, False, 1e-12), (torch.float32, False, 1e-5), (torch.float32, True, 1e-2)],
+)
 def test_outputs_and_gradients_are_those_of_timm(dtype, autocast, tolerance):
     plain, lean, x = both(dtype)
     expected, found = run(plain, x, autocast), run(lean, x, autocast)
@@ -67,8 +73,9 @@ def test_the_hidden_values_are_kept_once(autocast):
         assert torch.equal(lean(x), plain(x))
 
 
-@pytest.mark.parametrize('frozen', [['fc2.weight'], ['fc2.bias'], ['fc1.weight', 'fc1.bias'],
-                                    ['fc2.weight', 'fc2.bias']])
+@pytest.mark.parametrize(
+    'frozen', [['fc2.weight'], ['fc2.bias'], ['fc1.weight', 'fc1.bias'], ['fc2.weight', 'fc2.bias']]
+)
 def test_frozen_layers(frozen):
     plain, lean, x = both()
     for mlp in (plain, lean):
@@ -81,14 +88,16 @@ def test_frozen_layers(frozen):
 CHANGES = {
     'hook': lambda mlp, seen: mlp.fc2.register_forward_hook(lambda module, inputs, out: seen.append(module) or 2 * out),
     'hook of the activation': lambda mlp, seen: mlp.act.register_forward_hook(
-        lambda module, inputs, out: seen.append(module) or 2 * out),
+        lambda module, inputs, out: seen.append(module) or 2 * out
+    ),
     'prune': lambda mlp, seen: prune.l1_unstructured(mlp.fc2, 'weight', amount=0.5),
     'replace': lambda mlp, seen: setattr(mlp, 'fc2', torch.nn.Sequential(mlp.fc2, torch.nn.Tanh())),
     'tanh': lambda mlp, seen: setattr(mlp, 'act', torch.nn.GELU('tanh')),
     'relu': lambda mlp, seen: setattr(mlp, 'act', torch.nn.ReLU()),
     'dropout': lambda mlp, seen: setattr(mlp, 'drop1', torch.nn.Dropout(0.5)),
     'norm': lambda mlp, seen: setattr(mlp, 'norm', torch.nn.LayerNorm(4 * 24)),
-    'no bias': lambda mlp, seen: setattr(mlp.fc2, 'bias', None)}
+    'no bias': lambda mlp, seen: setattr(mlp.fc2, 'bias', None),
+}
 
 
 @pytest.mark.parametrize('autocast', [False, True])
@@ -122,20 +131,22 @@ def test_gradients_for_each_sample_and_for_several_outputs():
         weights = {name: parameter.detach() for name, parameter in mlp.named_parameters()}
 
         def loss(given, sample):
-            return torch.func.functional_call(mlp, given, (sample, )).square().sum()
+            return torch.func.functional_call(mlp, given, (sample,)).square().sum()
 
         each = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, x)
         images = x.clone().requires_grad_()
         out = mlp(images)
-        batched, = torch.autograd.grad(out, images, torch.stack([torch.ones_like(out), out.detach()]),
-                                       is_grads_batched=True)
+        (batched,) = torch.autograd.grad(
+            out, images, torch.stack([torch.ones_like(out), out.detach()]), is_grads_batched=True
+        )
         results.append([*each.values(), batched])
     for one, other in zip(*results):
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize('export', [lambda mlp, x: torch.jit.trace(mlp, x), lambda mlp, x: torch.jit.script(mlp)],
-                         ids=['trace', 'script'])
+@pytest.mark.parametrize(
+    'export', [lambda mlp, x: torch.jit.trace(mlp, x), lambda mlp, x: torch.jit.script(mlp)], ids=['trace', 'script']
+)
 def test_exported_by_torchscript(export, tmp_path):
     _, lean, x = both()
     export(lean.eval(), x).save(str(tmp_path / 'mlp.pt'))

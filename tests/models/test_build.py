@@ -1,4 +1,5 @@
 """Parts from configs: what is filled in, and what a wrong config is told."""
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +9,6 @@ from mmmim.registry import MODELS
 
 
 class Part(nn.Module):
-
     def __init__(self, grid_size, embed_dim=8):
         super().__init__()
         self.grid_size, self.embed_dim = grid_size, embed_dim
@@ -67,11 +67,23 @@ def test_an_unregistered_type_lists_the_known_ones(name):
         build_part(dict(type=name), 'head')
 
 
-@pytest.mark.parametrize('part, key, nearest', [('backbone', 'img_sizes', 'img_size'), ('neck', 'dept', 'depth'),
-                                                ('target', 'norm_pixel', 'norm_pix'), ('head', 'loss_one', 'loss_on')])
+@pytest.mark.parametrize(
+    'part, key, nearest',
+    [
+        ('backbone', 'img_sizes', 'img_size'),
+        ('neck', 'dept', 'depth'),
+        ('target', 'norm_pixel', 'norm_pix'),
+        ('head', 'loss_one', 'loss_on'),
+    ],
+)
 def test_a_wrong_key_in_any_part_of_an_algorithm(part, key, nearest):
-    cfg = dict(type='MAE', backbone=dict(type='MaskedViT', arch='tiny', img_size=32), neck=dict(type='MAEDecoder'),
-               target=dict(type='PixelTarget'), head=dict(type='ReconstructionHead'))
+    cfg = dict(
+        type='MAE',
+        backbone=dict(type='MaskedViT', arch='tiny', img_size=32),
+        neck=dict(type='MAEDecoder'),
+        target=dict(type='PixelTarget'),
+        head=dict(type='ReconstructionHead'),
+    )
     cfg[part][key] = 1
     with torch.device('meta'), pytest.raises(TypeError, match=rf'model.{part}: .*`{key}` \(did you mean `{nearest}`'):
         MODELS.build(cfg)
@@ -80,6 +92,7 @@ def test_a_wrong_key_in_any_part_of_an_algorithm(part, key, nearest):
 def test_keys_of_classes_that_hand_on_what_they_do_not_know():
     from mmmim.models.algorithms import CMAE
     from mmmim.models.build import _keys_of
+
     assert {'momentum', 'mask_ratio', 'backbone'} <= _keys_of(CMAE) and 'kwargs' not in _keys_of(CMAE)
 
     class Theirs(torch.nn.Linear):

@@ -1,4 +1,5 @@
 """CMAE against the authors' numbers (stored in float32), and what the method promises."""
+
 import copy
 import math
 from types import SimpleNamespace
@@ -22,12 +23,24 @@ def official(**changes):
     """The authors' preset at the size of the fixture."""
     decoder = dict(type='MAEDecoder', embed_dim=32, num_heads=4)
     heads = dict(type='Projector', hidden_dim=64, out_dim=16)
-    return MODELS.build(dict(
-        type='CMAE', mask_ratio=0.65, masking='unit', feature_out='pixels', target_backbone=dict(final_norm=False),
-        backbone=dict(type='MaskedViT', arch=dict(embed_dim=48, depth=2, num_heads=3), img_size=32, patch_size=4),
-        neck=dict(depth=2, **decoder), feature_decoder=dict(depth=1, **decoder),
-        projector=heads, predictor=heads, contrast_head=dict(type='ContrastiveHead', scale=2 * 0.07),
-        target=dict(type='PixelTarget'), head=dict(type='ReconstructionHead'), **changes))
+    return MODELS.build(
+        dict(
+            type='CMAE',
+            mask_ratio=0.65,
+            masking='unit',
+            feature_out='pixels',
+            target_backbone=dict(final_norm=False),
+            backbone=dict(type='MaskedViT', arch=dict(embed_dim=48, depth=2, num_heads=3), img_size=32, patch_size=4),
+            neck=dict(depth=2, **decoder),
+            feature_decoder=dict(depth=1, **decoder),
+            projector=heads,
+            predictor=heads,
+            contrast_head=dict(type='ContrastiveHead', scale=2 * 0.07),
+            target=dict(type='PixelTarget'),
+            head=dict(type='ReconstructionHead'),
+            **changes,
+        )
+    )
 
 
 @pytest.fixture
@@ -53,8 +66,9 @@ def test_forward_and_gradient_equal_the_authors_code(reference):
     torch.testing.assert_close(losses['loss_recon'], data['loss_rc'], atol=1e-6, rtol=0)
     torch.testing.assert_close(losses['loss_contrast'], data['loss_ct'], atol=1e-6, rtol=0)
     (losses['loss_recon'] + losses['loss_contrast']).backward()
-    torch.testing.assert_close(model.backbone.patch_embed.proj.weight.grad, data['grad_patch_embed'],
-                               atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(
+        model.backbone.patch_embed.proj.weight.grad, data['grad_patch_embed'], atol=1e-7, rtol=1e-6
+    )
 
 
 def test_target_after_one_step_equals_the_authors_code(reference):
@@ -64,8 +78,9 @@ def test_target_after_one_step_equals_the_authors_code(reference):
     (losses['loss_recon'] + losses['loss_contrast']).backward()
     optimizer.step()
     model.update_target()
-    torch.testing.assert_close(model.target_backbone.patch_embed.proj.weight,
-                               data['target_patch_embed_after_sgd01_ema0996'], atol=1e-7, rtol=0)
+    torch.testing.assert_close(
+        model.target_backbone.patch_embed.proj.weight, data['target_patch_embed_after_sgd01_ema0996'], atol=1e-7, rtol=0
+    )
 
 
 def test_authors_names_round_trip(reference):
@@ -85,7 +100,7 @@ def test_equations_in_plain_torch():
     z = model.backbone(online, mask)
     y_m, removed = model.neck(z, mask), mask.mask.bool()
     patches = model.target(online)
-    l_r = ((y_m - patches)**2).mean(-1)[removed].mean()  # Eq. 5
+    l_r = ((y_m - patches) ** 2).mean(-1)[removed].mean()  # Eq. 5
     y_s = model.feature_decoder(z, mask).sum(1) / 16  # Eq. 4
     z_t = model.target_backbone(second)[:, 1:].sum(1) / 16  # Eq. 2
     y_p, z_p = model.predictor(model.projector(y_s)), model.target_projector(z_t)
@@ -205,7 +220,8 @@ def test_a_checkpoint_of_mae_fills_the_target_too():
     state = {k: v for k, v in other.state_dict().items() if k.startswith(('backbone.', 'neck.'))}
     model.complete_state_dict(state)
     assert {k for k in state if k.startswith('target_')} == {
-        k for k in model.state_dict() if k.startswith('target_backbone.')}
+        k for k in model.state_dict() if k.startswith('target_backbone.')
+    }
     assert torch.equal(state['target_backbone.blocks.0.mlp.fc1.weight'], state['backbone.blocks.0.mlp.fc1.weight'])
     assert state['target_backbone.cls_token'].data_ptr() != state['backbone.cls_token'].data_ptr()
 
@@ -214,7 +230,7 @@ def test_byol_loss_is_the_distance_of_the_unit_vectors():
     head = MODELS.build(dict(type='ContrastiveHead', kind='byol'))
     query, key = torch.randn(6, 5), torch.randn(6, 5)
     loss, _ = head.loss(query, key)
-    expected = ((F.normalize(query, dim=1) - F.normalize(key, dim=1))**2).sum(1).mean()
+    expected = ((F.normalize(query, dim=1) - F.normalize(key, dim=1)) ** 2).sum(1).mean()
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
@@ -234,8 +250,9 @@ def test_predict_reconstructs_the_online_view():
     online, second = views()
     noise = torch.rand(4, 16)
     both, one = model.predict([online, second], noise=noise), model.predict(online, noise=noise)
-    assert all(torch.equal(a.reconstruction, b.reconstruction) and a.recon_loss == b.recon_loss
-               for a, b in zip(both, one))
+    assert all(
+        torch.equal(a.reconstruction, b.reconstruction) and a.recon_loss == b.recon_loss for a, b in zip(both, one)
+    )
 
 
 def test_cmae_learns_to_tell_images_apart():

@@ -1,4 +1,5 @@
 """Variants of CMAE, and what cannot be built or trained."""
+
 import pytest
 import torch
 from cmae_harness import tiny, views
@@ -7,10 +8,16 @@ from harness import METHODS
 from mmmim.models.masking import unit_masking
 
 
-@pytest.mark.parametrize('change', [
-    dict(feature_decoder=None), dict(target_mask_ratio=0.5),
-    dict(feature_decoder=dict(type='SharedDecoder', num_blocks=1)),
-    dict(contrast_head=dict(type='ContrastiveHead', kind='byol'))], ids=['none', 'masked-target', 'shared', 'byol'])
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(feature_decoder=None),
+        dict(target_mask_ratio=0.5),
+        dict(feature_decoder=dict(type='SharedDecoder', num_blocks=1)),
+        dict(contrast_head=dict(type='ContrastiveHead', kind='byol')),
+    ],
+    ids=['none', 'masked-target', 'shared', 'byol'],
+)
 def test_variants_train_everything(change):
     model = tiny(**change)
     total, _ = model.parse_losses(model.loss(views()))
@@ -22,8 +29,9 @@ def test_variants_train_everything(change):
 def test_shared_decoder_adds_only_norm_and_output():
     model = tiny(feature_decoder=dict(type='SharedDecoder', num_blocks=1))
     names = {name for name in model.state_dict() if name.startswith('feature_decoder.')}
-    assert names == {f'feature_decoder.decoder_{name}' for name in ('norm.weight', 'norm.bias', 'pred.weight',
-                                                                    'pred.bias')}
+    assert names == {
+        f'feature_decoder.decoder_{name}' for name in ('norm.weight', 'norm.bias', 'pred.weight', 'pred.bias')
+    }
     full = tiny(feature_decoder=dict(type='SharedDecoder'))
     full.feature_decoder.decoder_norm.load_state_dict(full.neck.decoder_norm.state_dict())
     with torch.no_grad():
@@ -35,6 +43,7 @@ def test_shared_decoder_adds_only_norm_and_output():
 
 def test_target_sees_fewer_patches_by_the_samples_seeds():
     from mmmim.structures import DataSample
+
     model = tiny(target_mask_ratio=0.75)
     seen = []
     model.target_backbone.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
@@ -51,13 +60,21 @@ def test_unit_masks_keep_as_many_patches_as_the_authors():
     assert (mask.mask == 0).sum(1).tolist() == [68, 68]
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(feature_out='pixels'), 'one projector serves both'),
-    (dict(target_backbone=dict(arch=dict(embed_dim=16, depth=2, num_heads=2))), 'equal shapes'),
-    (dict(feature_decoder=dict(type='MAEDecoder', embed_dim=32, depth=1, num_heads=3)), 'heads must divide the width'),
-    (dict(feature_decoder=dict(type='SharedDecoder', num_blocks=9)), 'has 1 blocks'),
-    (dict(contrast_weight=-1), 'must not be negative'), (dict(feature_out='x'), 'is not known'),
-    (dict(contrast_head=dict(type='ContrastiveHead', temperature=0)), 'must be positive')])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(feature_out='pixels'), 'one projector serves both'),
+        (dict(target_backbone=dict(arch=dict(embed_dim=16, depth=2, num_heads=2))), 'equal shapes'),
+        (
+            dict(feature_decoder=dict(type='MAEDecoder', embed_dim=32, depth=1, num_heads=3)),
+            'heads must divide the width',
+        ),
+        (dict(feature_decoder=dict(type='SharedDecoder', num_blocks=9)), 'has 1 blocks'),
+        (dict(contrast_weight=-1), 'must not be negative'),
+        (dict(feature_out='x'), 'is not known'),
+        (dict(contrast_head=dict(type='ContrastiveHead', temperature=0)), 'must be positive'),
+    ],
+)
 def test_what_cannot_be_built_says_why(change, message):
     with pytest.raises(ValueError, match=message):
         tiny(**change)
@@ -65,6 +82,7 @@ def test_what_cannot_be_built_says_why(change, message):
 
 def test_unknown_keys_are_named():
     from mmmim.models.build import check_model
+
     with pytest.raises(TypeError, match='contrast_weight'):
         check_model({**METHODS['cmae'], 'contrast_wieght': 1})
 

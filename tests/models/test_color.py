@@ -1,4 +1,5 @@
 """Colour changes in a batch against torchvision's and SciPy's, one image at a time."""
+
 import numpy as np
 import pytest
 import torch
@@ -25,11 +26,15 @@ def images():
 SEEDS = torch.arange(6)
 
 
-@pytest.mark.parametrize('ours, theirs, values', [
-    (adjust_brightness, tv.adjust_brightness, [0.0, 0.4, 0.9, 1.0, 1.3, 1.8]),
-    (adjust_contrast, tv.adjust_contrast, [0.0, 0.4, 0.9, 1.0, 1.3, 1.8]),
-    (adjust_saturation, tv.adjust_saturation, [0.0, 0.4, 0.9, 1.0, 1.3, 1.8]),
-    (adjust_hue, tv.adjust_hue, [-0.5, -0.1, 0.0, 0.05, 0.3, 0.5])])
+@pytest.mark.parametrize(
+    'ours, theirs, values',
+    [
+        (adjust_brightness, tv.adjust_brightness, [0.0, 0.4, 0.9, 1.0, 1.3, 1.8]),
+        (adjust_contrast, tv.adjust_contrast, [0.0, 0.4, 0.9, 1.0, 1.3, 1.8]),
+        (adjust_saturation, tv.adjust_saturation, [0.0, 0.4, 0.9, 1.0, 1.3, 1.8]),
+        (adjust_hue, tv.adjust_hue, [-0.5, -0.1, 0.0, 0.05, 0.3, 0.5]),
+    ],
+)
 def test_changes_equal_torchvisions(images, ours, theirs, values):
     expected = torch.stack([theirs(image, value) for image, value in zip(images, values)])
     torch.testing.assert_close(ours(images, torch.tensor(values)), expected, atol=2e-6, rtol=0)
@@ -37,8 +42,12 @@ def test_changes_equal_torchvisions(images, ours, theirs, values):
 
 def test_blur_equals_scipys(images):
     sigma = torch.tensor([0.1, 0.3, 0.5, 1.0, 1.5, 2.0], dtype=torch.float64)
-    expected = np.stack([gaussian_filter(image.numpy(), (0, float(s), float(s)), mode='nearest')
-                         for image, s in zip(images.double(), sigma)])
+    expected = np.stack(
+        [
+            gaussian_filter(image.numpy(), (0, float(s), float(s)), mode='nearest')
+            for image, s in zip(images.double(), sigma)
+        ]
+    )
     blurred = gaussian_blur(images.double(), sigma, max_sigma=2.0)
     np.testing.assert_allclose(blurred.numpy(), expected, atol=1e-10)
 
@@ -47,7 +56,7 @@ def test_order_and_strength_are_drawn_for_each_image(images):
     """The whole jitter of one image, written out with torchvision's functions."""
     augment = ColorAugment(prob=1.0, gray_prob=0.0)
     result = augment(images, SEEDS)
-    draws, orders = randomness.uniform(SEEDS, (12, ), randomness.VIEW), set()
+    draws, orders = randomness.uniform(SEEDS, (12,), randomness.VIEW), set()
     for image, draw, ours in zip(images, draws, result):
         factors = [0.6 + 0.8 * draw[0], 0.6 + 0.8 * draw[1], 0.6 + 0.8 * draw[2], -0.1 + 0.2 * draw[3]]
         order = draw[4:8].argsort().tolist()
@@ -62,7 +71,7 @@ def test_order_and_strength_are_drawn_for_each_image(images):
 def test_what_happens_depends_on_the_seed_and_not_on_the_batch(images):
     augment = ColorAugment(blur_prob=0.5)
     together = augment(images, SEEDS)
-    alone = torch.cat([augment(images[i:i + 1], SEEDS[i:i + 1]) for i in range(6)])
+    alone = torch.cat([augment(images[i : i + 1], SEEDS[i : i + 1]) for i in range(6)])
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
     assert not torch.allclose(together, augment(images, SEEDS + 100))
 

@@ -1,4 +1,5 @@
 """The hybrid convolutional ViT: its size, its layers, its checkpoints, and that it learns."""
+
 import copy
 
 import pytest
@@ -9,15 +10,17 @@ from mmmim.models.masking import Masking
 from mmmim.registry import MODELS
 from mmmim.translate import EncoderMismatchError, fill_encoder
 
-TINY = dict(arch=dict(embed_dims=(8, 12, 32), depths=(1, 2, 2), num_heads=2, mlp_ratios=(2, 3, 4)), img_size=32,
-            patch_size=8)
+TINY = dict(
+    arch=dict(embed_dims=(8, 12, 32), depths=(1, 2, 2), num_heads=2, mlp_ratios=(2, 3, 4)), img_size=32, patch_size=8
+)
 VARIANTS = dict(hybrid=dict(conv_vit='hybrid'), unfused=dict(fuse=False), stem=dict(conv_vit='stem'))
 MAE = dict(
     type='MAE',
     backbone=dict(type='ConvViT', **TINY),
     neck=dict(type='MAEDecoder', embed_dim=32, depth=1, num_heads=4),
     target=dict(type='PixelTarget'),
-    head=dict(type='ReconstructionHead'))
+    head=dict(type='ReconstructionHead'),
+)
 
 
 @pytest.fixture(params=VARIANTS)
@@ -106,13 +109,19 @@ def test_layers_for_layer_wise_learning_rates():
     assert vit.get_layer_depth('head.fc.weight', 'backbone.') == (3, 4)
 
 
-@pytest.mark.parametrize('trainable, expected', [
-    (0, set()), (0.5, {'blocks.1', 'fuse', 'norm'}), (1, {'blocks.1', 'fuse', 'norm'}),
-    (2, {'patch_embed', 'blocks.0', 'blocks.1', 'fuse', 'norm'})])
+@pytest.mark.parametrize(
+    'trainable, expected',
+    [
+        (0, set()),
+        (0.5, {'blocks.1', 'fuse', 'norm'}),
+        (1, {'blocks.1', 'fuse', 'norm'}),
+        (2, {'patch_embed', 'blocks.0', 'blocks.1', 'fuse', 'norm'}),
+    ],
+)
 def test_only_the_last_blocks_are_trained(trainable, expected):
     vit = build(trainable_blocks=trainable, drop_path_rate=0.5)
     names = [name for name, param in vit.named_parameters() if param.requires_grad]
-    assert {'.'.join(name.split('.')[:2 if name.startswith('blocks') else 1]) for name in names} == expected
+    assert {'.'.join(name.split('.')[: 2 if name.startswith('blocks') else 1]) for name in names} == expected
     assert (trainable == 0.5) == ('blocks.1.mlp.fc1.weight' in names and 'blocks.1.attn.qkv.weight' not in names)
     vit.train()
     assert vit.patch_embed.stages[1].blocks[1].drop_path.training == (trainable == 2)
@@ -185,18 +194,21 @@ def test_another_image_size_resizes_the_positions(checkpoint):
 # ----------------------------------------------------------------------------------------------------------- errors
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(arch='huge'), "arch='huge' is not known; use one of small, base, or a dict"),
-    (dict(arch=dict(embed_dim=32, depth=2, num_heads=2)), 'needs exactly the keys embed_dims, depths, num_heads'),
-    (dict(arch=dict(embed_dims=(8, 32), depths=(1, 2), num_heads=2)), 'three widths, three depths'),
-    (dict(arch=dict(embed_dims=(8, 8, 32), depths=(1, 0, 2), num_heads=2)), 'depths of at least 1'),
-    (dict(arch=dict(embed_dims=(8, 8, 32), depths=(1, 1, 2), num_heads=3)), 'width 32 with 3 heads'),
-    (dict(conv_vit='stems'), "conv_vit='stems' is not known; use 'hybrid' or 'stem'"),
-    (dict(patch_size=14), 'patch_size=14 is no total stride of a ConvViT; use one of 16, 8, 4'),
-    (dict(patch_size=(8, 16)), 'is no total stride'),
-    (dict(img_size=30), '30x30 pixels cannot be cut into patches of 8x8'),
-    (dict(trainable_blocks=3), 'must be a multiple of 0.5 between 0 and 2'),
-])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(arch='huge'), "arch='huge' is not known; use one of small, base, or a dict"),
+        (dict(arch=dict(embed_dim=32, depth=2, num_heads=2)), 'needs exactly the keys embed_dims, depths, num_heads'),
+        (dict(arch=dict(embed_dims=(8, 32), depths=(1, 2), num_heads=2)), 'three widths, three depths'),
+        (dict(arch=dict(embed_dims=(8, 8, 32), depths=(1, 0, 2), num_heads=2)), 'depths of at least 1'),
+        (dict(arch=dict(embed_dims=(8, 8, 32), depths=(1, 1, 2), num_heads=3)), 'width 32 with 3 heads'),
+        (dict(conv_vit='stems'), "conv_vit='stems' is not known; use 'hybrid' or 'stem'"),
+        (dict(patch_size=14), 'patch_size=14 is no total stride of a ConvViT; use one of 16, 8, 4'),
+        (dict(patch_size=(8, 16)), 'is no total stride'),
+        (dict(img_size=30), '30x30 pixels cannot be cut into patches of 8x8'),
+        (dict(trainable_blocks=3), 'must be a multiple of 0.5 between 0 and 2'),
+    ],
+)
 def test_what_cannot_be_built_says_why(changes, message):
     with pytest.raises(ValueError, match=message):
         build(**changes)
@@ -225,8 +237,11 @@ def waves(batch=8):
 def test_every_trained_parameter_gets_a_gradient(variant):
     mae = build_mae(**variant)
     mae.loss(waves())['loss'].backward()
-    without = {name for name, param in mae.named_parameters()
-               if param.requires_grad and (param.grad is None or not param.grad.any())}
+    without = {
+        name
+        for name, param in mae.named_parameters()
+        if param.requires_grad and (param.grad is None or not param.grad.any())
+    }
     assert not without
 
 

@@ -1,4 +1,5 @@
 """CrossMAE: the paper's equations, what the options change, and what is refused."""
+
 import copy
 from types import SimpleNamespace
 
@@ -16,8 +17,13 @@ from mmmim.models.patches import patchify, unpatchify
 from mmmim.registry import MODELS
 from mmmim.structures import DataSample
 
-SWIN = dict(type='MaskedSwin', arch=dict(embed_dim=8, depths=(1, 1, 1), num_heads=(1, 2, 2)), img_size=64, patch_size=4,
-            window_size=2)
+SWIN = dict(
+    type='MaskedSwin',
+    arch=dict(embed_dim=8, depths=(1, 1, 1), num_heads=(1, 2, 2)),
+    img_size=64,
+    patch_size=4,
+    window_size=2,
+)
 SWIN_HEAD = dict(type='DrawingHead', patch_size=8, embed_dim=16, num_heads=2)
 PIXELS, HOG, EMA = dict(type='PixelTarget'), dict(type='HOGTarget'), dict(type='MomentumTarget', ema_momentum=0.9)
 
@@ -40,8 +46,9 @@ def without_gradient(model):
     return [name for name, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
 
 
-@pytest.mark.parametrize('target, kind, weight', [(PIXELS, 'cosine', 0.1), (HOG, 'normalized_mse', 0.4),
-                                                  (EMA, 'cosine', 1.0)])
+@pytest.mark.parametrize(
+    'target, kind, weight', [(PIXELS, 'cosine', 0.1), (HOG, 'normalized_mse', 0.4), (EMA, 'cosine', 1.0)]
+)
 def test_equations_in_plain_torch(target, kind, weight):
     """Eq. 1 to 4 written out, the drawing head too."""
     model, x = tiny(target=target, pred_loss=kind, pred_weight=weight).double(), images().double()
@@ -59,7 +66,7 @@ def test_equations_in_plain_torch(target, kind, weight):
     h = head.blocks[1](torch.cat([w[:, None], h], 1))[:, 1:]
     drawn = h @ head.pred.weight.T + head.pred.bias
     smooth = torch.from_numpy(gaussian_filter(x.numpy(), (0, 0, 10 / 14, 10 / 14), mode='nearest'))  # 16 of 224 px
-    l_draw = ((patchify(smooth, 4) - drawn)**2).mean(-1)[removed].mean()  # Eq. 2
+    l_draw = ((patchify(smooth, 4) - drawn) ** 2).mean(-1)[removed].mean()  # Eq. 2
     x_draw = unpatchify(torch.where(removed[..., None], drawn, patches), 4, (4, 4))
     f = model.predictor[0].fc(model.backbone(x_draw)[:, 1:])
     features = model.target(x)
@@ -112,14 +119,29 @@ def test_the_prediction_teaches_the_drawing_head_only_end_to_end(end_to_end):
     assert reached == {'backbone', 'predictor'} | ({'drawing_head'} if end_to_end else set())
 
 
-@pytest.mark.parametrize('change', [
-    dict(target=EMA, predictor=None), dict(target=HOG, predictor=dict(type='MLPPredictor')), dict(keep_visible=False),
-    dict(predictor=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2)), dict(pred_loss='mse'),
-    dict(drawing_head=dict(type='UNetDrawingHead', width=4, levels=2)), dict(pred_on='masked', draw_reduction='sum'),
-    dict(target=dict(type='CombinedTarget', targets=[EMA, HOG]), predictor=[dict(type='LinearPredictor'),
-                                                                           dict(type='MLPPredictor')]),
-    *[dict(backbone=SWIN, drawing_head=SWIN_HEAD, target=target, pred_on=on, swin_match=match)
-      for target in (HOG, EMA) for on in ('all', 'masked') for match in ('predictor_linear', 'target_pool')]], ids=str)
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(target=EMA, predictor=None),
+        dict(target=HOG, predictor=dict(type='MLPPredictor')),
+        dict(keep_visible=False),
+        dict(predictor=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2)),
+        dict(pred_loss='mse'),
+        dict(drawing_head=dict(type='UNetDrawingHead', width=4, levels=2)),
+        dict(pred_on='masked', draw_reduction='sum'),
+        dict(
+            target=dict(type='CombinedTarget', targets=[EMA, HOG]),
+            predictor=[dict(type='LinearPredictor'), dict(type='MLPPredictor')],
+        ),
+        *[
+            dict(backbone=SWIN, drawing_head=SWIN_HEAD, target=target, pred_on=on, swin_match=match)
+            for target in (HOG, EMA)
+            for on in ('all', 'masked')
+            for match in ('predictor_linear', 'target_pool')
+        ],
+    ],
+    ids=str,
+)
 def test_variants_train_everything(change):
     model = tiny(**change)
     losses = model.loss(images(size=model.backbone.img_size[0]))
@@ -148,8 +170,10 @@ def test_each_target_has_a_predictor_and_a_loss_of_its_own():
     x, mask = images(), PatchMask(None, None, torch.ones(4, 16))
     f, target = model.predict_features(x), model.true_features(x)
     assert [p.fc.out_features for p in model.predictor] == [32, 108] and target.shape == f.shape == (4, 16, 140)
-    expected = -sum(w * F.cosine_similarity(f[..., part], target[..., part], dim=-1)
-                    for w, part in ((1.0, slice(0, 32)), (0.5, slice(32, 140)))).mean()
+    expected = -sum(
+        w * F.cosine_similarity(f[..., part], target[..., part], dim=-1)
+        for w, part in ((1.0, slice(0, 32)), (0.5, slice(32, 140)))
+    ).mean()
     torch.testing.assert_close(model.head.loss(f, target, mask), expected)
 
 
@@ -164,7 +188,7 @@ def test_swin_predicts_each_cell_under_a_place():
     x = images(1, 64)
     before, dim = model.predict_features(x), model.target.out_dim
     with torch.no_grad():
-        model.predictor[0].fc.bias[dim:2 * dim] += 1  # the second cell of a place: up, right
+        model.predictor[0].fc.bias[dim : 2 * dim] += 1  # the second cell of a place: up, right
     changed = (model.predict_features(x) != before).any(-1).reshape(8, 8)
     assert changed[0::2, 1::2].all() and changed.sum() == 16
 
@@ -252,24 +276,41 @@ def test_targets_keep_no_activations():
 # ------------------------------------------------------------------------------------------------- what is refused
 
 
-@pytest.mark.parametrize('change, error, message', [
-    (dict(target=dict(type='Nonsense')), KeyError, "model.target.type='Nonsense' is not registered.*PixelTarget"),
-    (dict(predictor=dict(type='Nonsense')), KeyError, "model.predictor.type='Nonsense' is not registered"),
-    (dict(predictor=None), ValueError, r'32 values a token and the target has \[48\]'),
-    (dict(predictor=[dict(type='LinearPredictor')] * 2), ValueError, '2 predictors for 1 targets'),
-    (dict(draw_target=dict(type='BlurredPixelTarget', sigma=0)), ValueError, 'sigma=0 must be above 0'),
-    (dict(draw_target=dict(type='BlurredPixelTarget', sigma=-1.0)), ValueError, 'sigma=-1.0 must be above 0'),
-    (dict(backbone=SWIN, drawing_head=dict(SWIN_HEAD, patch_size=32)), ValueError, 'cannot be brought to the backbone'),
-    (dict(pred_loss='l3'), ValueError, "pred_loss='l3' is not known"), (dict(pred_on='x'), ValueError, 'loss_on'),
-    (dict(swin_match='x'), ValueError, 'predictor_linear'), (dict(pred_weight=-1), ValueError, 'not negative'),
-    (dict(target=dict(EMA, ema_momentum=1.5)), ValueError, 'must lie in'),
-    (dict(target_weights=[1, 2]), ValueError, 'part_weights'),
-    (dict(neck=dict(type='MAEDecoder')), ValueError, 'no `neck`'),
-    (dict(target=dict(type='CombinedTarget', targets=[])), ValueError, 'at least one'),
-    (dict(target=dict(type='CombinedTarget', targets=[dict(type='PCATarget', num_components=8)])),
-     ValueError, 'cannot be combined'),
-    (dict(backbone=SWIN, drawing_head=SWIN_HEAD, target=dict(type='CombinedTarget', targets=[EMA, HOG])), ValueError,
-     'different grids')], ids=str)
+@pytest.mark.parametrize(
+    'change, error, message',
+    [
+        (dict(target=dict(type='Nonsense')), KeyError, "model.target.type='Nonsense' is not registered.*PixelTarget"),
+        (dict(predictor=dict(type='Nonsense')), KeyError, "model.predictor.type='Nonsense' is not registered"),
+        (dict(predictor=None), ValueError, r'32 values a token and the target has \[48\]'),
+        (dict(predictor=[dict(type='LinearPredictor')] * 2), ValueError, '2 predictors for 1 targets'),
+        (dict(draw_target=dict(type='BlurredPixelTarget', sigma=0)), ValueError, 'sigma=0 must be above 0'),
+        (dict(draw_target=dict(type='BlurredPixelTarget', sigma=-1.0)), ValueError, 'sigma=-1.0 must be above 0'),
+        (
+            dict(backbone=SWIN, drawing_head=dict(SWIN_HEAD, patch_size=32)),
+            ValueError,
+            'cannot be brought to the backbone',
+        ),
+        (dict(pred_loss='l3'), ValueError, "pred_loss='l3' is not known"),
+        (dict(pred_on='x'), ValueError, 'loss_on'),
+        (dict(swin_match='x'), ValueError, 'predictor_linear'),
+        (dict(pred_weight=-1), ValueError, 'not negative'),
+        (dict(target=dict(EMA, ema_momentum=1.5)), ValueError, 'must lie in'),
+        (dict(target_weights=[1, 2]), ValueError, 'part_weights'),
+        (dict(neck=dict(type='MAEDecoder')), ValueError, 'no `neck`'),
+        (dict(target=dict(type='CombinedTarget', targets=[])), ValueError, 'at least one'),
+        (
+            dict(target=dict(type='CombinedTarget', targets=[dict(type='PCATarget', num_components=8)])),
+            ValueError,
+            'cannot be combined',
+        ),
+        (
+            dict(backbone=SWIN, drawing_head=SWIN_HEAD, target=dict(type='CombinedTarget', targets=[EMA, HOG])),
+            ValueError,
+            'different grids',
+        ),
+    ],
+    ids=str,
+)
 def test_what_cannot_be_built_says_why(change, error, message):
     with pytest.raises(error, match=message):
         tiny(**change)
@@ -293,12 +334,12 @@ def test_two_completions_of_the_same_masked_image():
         completions = [patchify(picture[None], 4)[0] for picture in (one.reconstruction, one.second_completion)]
         assert (completions[0][removed] != completions[1][removed]).any(-1).all()
         for completion in completions:
-            assert torch.equal(completion[~removed], patchify(x[i:i + 1], 4)[0][~removed])
+            assert torch.equal(completion[~removed], patchify(x[i : i + 1], 4)[0][~removed])
         torch.testing.assert_close(one.blurred, model.draw_target.blur(x)[i])
         error = (completions[0] - patchify(one.blurred[None], 4)[0])[removed]
         assert one.recon_loss.item() == pytest.approx(error.square().mean().item(), rel=1e-5)
 
 
 def test_a_head_without_noise_has_one_completion():
-    sample, = tiny(drawing_head=dict(type='DrawingHead', embed_dim=16, num_heads=2, noise='none')).predict(images(1))
+    (sample,) = tiny(drawing_head=dict(type='DrawingHead', embed_dim=16, num_heads=2, noise='none')).predict(images(1))
     assert 'second_completion' not in sample and not sample.pictures

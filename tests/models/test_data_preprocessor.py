@@ -1,4 +1,5 @@
 """Normalisation on the device."""
+
 import pytest
 import torch
 
@@ -71,7 +72,7 @@ def test_checkpoints_do_not_carry_mean_and_deviation():
     assert not MIMDataPreprocessor().state_dict()
 
 
-@pytest.mark.parametrize('mean, std', [((1, 2, 3), (1, 2)), ((1, ), (0, )), ((1, ), (-1, )), ((), ())])
+@pytest.mark.parametrize('mean, std', [((1, 2, 3), (1, 2)), ((1,), (0,)), ((1,), (-1,)), ((), ())])
 def test_a_wrong_mean_or_deviation_is_refused(mean, std):
     with pytest.raises(ValueError, match='one value a channel, and a std above 0'):
         MIMDataPreprocessor(mean, std)

@@ -1,4 +1,5 @@
 """The hybrid convolutional ViT as a dense backbone."""
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -71,8 +72,9 @@ def test_names_are_those_of_the_encoder():
 
 def test_relative_positions_begin_with_nothing_changed(tmp_path):
     init_cfg = save(tmp_path / 'a.pth', build(ConvViT))
-    plain, relative = (DenseConvViT(**SMALL, relative_positions=kind, init_cfg=init_cfg).eval()
-                       for kind in (None, 'separate'))
+    plain, relative = (
+        DenseConvViT(**SMALL, relative_positions=kind, init_cfg=init_cfg).eval() for kind in (None, 'separate')
+    )
     plain.init_weights(), relative.init_weights()
     torch.testing.assert_close(relative(draw(70, 100))[2], plain(draw(70, 100))[2], atol=1e-5, rtol=0)
 

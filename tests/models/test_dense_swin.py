@@ -1,4 +1,5 @@
 """timm's Swin as a dense backbone: timm's numbers, any size, any project's checkpoint."""
+
 import pytest
 import torch
 from timm.models.swin_transformer import SwinTransformer
@@ -46,7 +47,7 @@ def test_maps_are_timms(timms, tmp_path):
     maps = swin(images)
     assert swin.out_channels == (8, 16, 32, 64)
     for found, x, width in zip(maps[:3], expected[1:4], swin.out_channels):
-        normalised = torch.nn.functional.layer_norm(x, (width, ))  # as the norms begin
+        normalised = torch.nn.functional.layer_norm(x, (width,))  # as the norms begin
         torch.testing.assert_close(found, normalised.permute(0, 3, 1, 2), atol=1e-5, rtol=0)
     torch.testing.assert_close(maps[3], timms.forward_features(images).permute(0, 3, 1, 2), atol=1e-5, rtol=0)
 
@@ -98,16 +99,26 @@ def test_stages_after_the_last_map_are_left_alone():
 
 def test_layers_of_parameters():
     swin = DenseSwin(ARCH, window_size=4)
-    for name, expected in (('patch_embed.proj.weight', 0), ('layers.0.blocks.1.norm1.weight', 2),
-                           ('layers.1.downsample.reduction.weight', 2), ('layers.1.blocks.0.attn.qkv.weight', 3),
-                           ('layers.3.blocks.1.mlp.fc1.bias', 8), ('norm.weight', 9), ('out_norms.0.weight', 9)):
+    for name, expected in (
+        ('patch_embed.proj.weight', 0),
+        ('layers.0.blocks.1.norm1.weight', 2),
+        ('layers.1.downsample.reduction.weight', 2),
+        ('layers.1.blocks.0.attn.qkv.weight', 3),
+        ('layers.3.blocks.1.mlp.fc1.bias', 8),
+        ('norm.weight', 9),
+        ('out_norms.0.weight', 9),
+    ):
         swin.get_parameter(name)
         assert swin.get_layer_depth(f'backbone.{name}', 'backbone.') == (expected, 10)
 
 
-@pytest.mark.parametrize('other', [
-    dict(kind=DenseSwin, arch=dict(ARCH, embed_dim=16), window_size=4),
-    dict(kind=MaskedViT, arch=dict(embed_dim=8, depth=2, num_heads=1), img_size=32)])
+@pytest.mark.parametrize(
+    'other',
+    [
+        dict(kind=DenseSwin, arch=dict(ARCH, embed_dim=16), window_size=4),
+        dict(kind=MaskedViT, arch=dict(embed_dim=8, depth=2, num_heads=1), img_size=32),
+    ],
+)
 def test_another_encoder_is_refused(other, tmp_path):
     encoder = other.pop('kind')(**other)
     with pytest.raises(EncoderMismatchError):

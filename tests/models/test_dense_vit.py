@@ -1,4 +1,5 @@
 """The ViT as a dense backbone: the pre-trained encoder's numbers as maps, at any size, and how it trains."""
+
 import pytest
 import torch
 from dense_harness import RELATIVE, SMALL, as_map, build, draw, pretrained, save
@@ -34,8 +35,9 @@ def test_maps_are_the_tokens_of_the_pretrained_encoder(class_token, norm, checkp
 @torch.no_grad()
 def test_maps_of_other_sizes_are_timms(size):
     dense = build(final_norm=True)
-    theirs = VisionTransformer(32, 8, embed_dim=32, depth=4, num_heads=2, num_classes=0, dynamic_img_size=True,
-                               dynamic_img_pad=True).eval()
+    theirs = VisionTransformer(
+        32, 8, embed_dim=32, depth=4, num_heads=2, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True
+    ).eval()
     theirs.load_state_dict(dense.state_dict(), strict=True)
     grid = (-(-size[0] // 8), -(-size[1] // 8))
     expected = as_map(theirs.forward_features(draw(*size)), grid)
@@ -103,7 +105,7 @@ def test_a_window_sees_itself_and_a_global_block_all():
     expected = torch.zeros(5, 7, dtype=torch.bool)
     expected[2:4, 6:] = True  # a window that the right edge cuts
     assert torch.equal(seen_by(vit, (3, 6)), expected)
-    vit.out_indices = (1, )
+    vit.out_indices = (1,)
     assert seen_by(vit, (3, 6)).all()
 
 
@@ -118,11 +120,13 @@ def test_global_blocks_are_the_last_of_each_quarter_unless_stated():
     assert [i for i, is_global in enumerate(kinds(build(**twelve, global_blocks=[-1, 0]))) if is_global] == [0, 11]
 
 
-@pytest.mark.parametrize('kwargs, whole, windowed', [(dict(), 4, 8), (dict(out_indices=[1, 6]), 2, 5),
-                                                     (dict(global_blocks=[0]), 1, 11), (dict(with_cp=True), 1, 1)])
+@pytest.mark.parametrize(
+    'kwargs, whole, windowed',
+    [(dict(), 4, 8), (dict(out_indices=[1, 6]), 2, 5), (dict(global_blocks=[0]), 1, 11), (dict(with_cp=True), 1, 1)],
+)
 def test_blocks_know_how_many_others_keep_their_weights_at_the_same_time(kwargs, whole, windowed):
     vit = build(arch=dict(embed_dim=4, depth=12, num_heads=1), window_size=2, **kwargs)
-    run = [block.attn for block in vit.blocks[:vit.out_indices[-1] + 1]]
+    run = [block.attn for block in vit.blocks[: vit.out_indices[-1] + 1]]
     assert {attn.alike for attn in run if attn.window is None} == {whole}
     assert {attn.alike for attn in run if attn.window is not None} == {windowed}
 
@@ -130,9 +134,15 @@ def test_blocks_know_how_many_others_keep_their_weights_at_the_same_time(kwargs,
 # ------------------------------------------------------------------------------------------------------- training
 
 
-@pytest.mark.parametrize('kwargs', [
-    {}, dict(window_size=3), *[dict(window_size=window, relative_positions=kind) for window in (None, 3)
-                               for kind in RELATIVE]], ids=str)
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        {},
+        dict(window_size=3),
+        *[dict(window_size=window, relative_positions=kind) for window in (None, 3) for kind in RELATIVE],
+    ],
+    ids=str,
+)
 def test_checkpointing_changes_neither_maps_nor_gradients_and_gradients_reach_all(kwargs):
     found = []
     for with_cp in (False, True):
@@ -193,18 +203,21 @@ def test_layers_of_parameters():
 # ------------------------------------------------------------------------------------------------------- mistakes
 
 
-@pytest.mark.parametrize('kwargs, message', [
-    (dict(out_indices=[4]), r'out_indices=\[4\] must be different ones of the 4 blocks'),
-    (dict(out_indices=[1, -3]), 'must be different'),
-    (dict(out_indices=[]), 'at least one block'),
-    (dict(global_blocks=[1]), 'set window_size'),
-    (dict(window_size=2, global_blocks=[9]), 'global_blocks'),
-    (dict(window_size=0), 'at least 1 patch'),
-    (dict(window_size=2, class_token=True), 'no window holds the class token'),
-    (dict(relative_positions='beit'), "'shared', 'separate'"),
-    (dict(final_norm=True, out_indices=[1]), 'final_norm=True is for the last block'),
-    (dict(arch=dict(embed_dim=32, depth=3, num_heads=2)), 'state out_indices'),
-])
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(out_indices=[4]), r'out_indices=\[4\] must be different ones of the 4 blocks'),
+        (dict(out_indices=[1, -3]), 'must be different'),
+        (dict(out_indices=[]), 'at least one block'),
+        (dict(global_blocks=[1]), 'set window_size'),
+        (dict(window_size=2, global_blocks=[9]), 'global_blocks'),
+        (dict(window_size=0), 'at least 1 patch'),
+        (dict(window_size=2, class_token=True), 'no window holds the class token'),
+        (dict(relative_positions='beit'), "'shared', 'separate'"),
+        (dict(final_norm=True, out_indices=[1]), 'final_norm=True is for the last block'),
+        (dict(arch=dict(embed_dim=32, depth=3, num_heads=2)), 'state out_indices'),
+    ],
+)
 def test_mistakes_are_named(kwargs, message):
     with pytest.raises(ValueError, match=message):
         DenseViT(**{**SMALL, **kwargs})

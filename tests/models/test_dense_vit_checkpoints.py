@@ -1,4 +1,5 @@
 """What a dense ViT takes from a checkpoint, and the position tables that it makes of it for other sizes."""
+
 import copy
 import pickle
 
@@ -97,8 +98,11 @@ def test_no_stale_positions():
     vit, other = build(), build()
     other.pos_embed.normal_()
     vit(draw(40, 56))
-    for load in (lambda: vit.load_state_dict(other.state_dict()), lambda: vit.pos_embed.mul_(2),
-                 lambda: vit.load_state_dict(build().state_dict(), assign=True)):
+    for load in (
+        lambda: vit.load_state_dict(other.state_dict()),
+        lambda: vit.pos_embed.mul_(2),
+        lambda: vit.load_state_dict(build().state_dict(), assign=True),
+    ):
         load()
         fresh = build()
         fresh.load_state_dict(vit.state_dict())

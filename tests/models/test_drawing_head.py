@@ -1,4 +1,5 @@
 """The drawing heads: what they see, and how noise gets in."""
+
 import pytest
 import torch
 
@@ -16,17 +17,25 @@ def unet(**options):
     return UNetDrawingHead(img_size=(16, 24), patch_size=4, width=4, levels=2, noise_dim=16, **options)
 
 
-HEADS = {'z_then_w': lambda: transformer(), 'w_all': lambda: transformer(noise_tokens='w_all', depth=4),
-         'channel': lambda: transformer(noise='concat'), 'token': lambda: transformer(noise='concat', concat='token'),
-         'norm': lambda: transformer(final_norm=True), 'unet': unet, 'unet-w_all': lambda: unet(noise_tokens='w_all'),
-         'unet-channel': lambda: unet(noise='concat')}
+HEADS = {
+    'z_then_w': lambda: transformer(),
+    'w_all': lambda: transformer(noise_tokens='w_all', depth=4),
+    'channel': lambda: transformer(noise='concat'),
+    'token': lambda: transformer(noise='concat', concat='token'),
+    'norm': lambda: transformer(final_norm=True),
+    'unet': unet,
+    'unet-w_all': lambda: unet(noise_tokens='w_all'),
+    'unet-channel': lambda: unet(noise='concat'),
+}
 
 
 @pytest.fixture
 def masked():
     generator = torch.Generator().manual_seed(0)
-    return (torch.randn(3, 3, 16, 24, generator=generator),
-            Masking('random', 0.75, (4, 6))(torch.rand(3, 24, generator=generator)))
+    return (
+        torch.randn(3, 3, 16, 24, generator=generator),
+        Masking('random', 0.75, (4, 6))(torch.rand(3, 24, generator=generator)),
+    )
 
 
 @pytest.mark.parametrize('name', HEADS)
@@ -100,12 +109,17 @@ def test_the_default_width_has_the_published_costs():
     assert cost(UNetDrawingHead(224)) / base == pytest.approx(1.7, abs=0.2)
 
 
-@pytest.mark.parametrize('build, message', [
-    (lambda: transformer(noise='x'), "noise='x' is not known; use one of 'mapped'"),
-    (lambda: transformer(noise_tokens='x'), "noise_tokens='x' is not known"),
-    (lambda: transformer(concat='x'), "concat='x' is not known"), (lambda: unet(noise='x'), "noise='x' is not known"),
-    (lambda: DrawingHead(30, 16), 'must divide the image size'),
-    (lambda: UNetDrawingHead(24, 8, levels=4), 'cannot halve an image of 24x24')])
+@pytest.mark.parametrize(
+    'build, message',
+    [
+        (lambda: transformer(noise='x'), "noise='x' is not known; use one of 'mapped'"),
+        (lambda: transformer(noise_tokens='x'), "noise_tokens='x' is not known"),
+        (lambda: transformer(concat='x'), "concat='x' is not known"),
+        (lambda: unet(noise='x'), "noise='x' is not known"),
+        (lambda: DrawingHead(30, 16), 'must divide the image size'),
+        (lambda: UNetDrawingHead(24, 8, levels=4), 'cannot halve an image of 24x24'),
+    ],
+)
 def test_unknown_choices_and_sizes_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()

@@ -1,4 +1,5 @@
 """Targets that are computed from the pixels: blurred ones, HOG, edges, and several at once."""
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,7 @@ def photos(photographs):
     paths = sorted((photographs / 'clothing').rglob('*.jpg'))
     if not paths:
         pytest.skip(f'no photographs in {photographs}/clothing')
-    pictures = [np.array(Image.open(path).convert('RGB').resize((160, 224))) for path in paths[::len(paths) // 4][:4]]
+    pictures = [np.array(Image.open(path).convert('RGB').resize((160, 224))) for path in paths[:: len(paths) // 4][:4]]
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).double()
 
 
@@ -45,7 +46,7 @@ def test_blur_equals_scipys(sigma, double):
     target = BlurredPixelTarget((8, 12), 8, sigma=sigma, reference_size=64)
     expected = gaussian_filter(images.numpy(), (0, 0, sigma, sigma), mode='nearest')
     np.testing.assert_allclose(target.blur(images).numpy(), expected, atol=1e-12)
-    torch.testing.assert_close(target.blur(images), gaussian_blur(images, torch.full((2, ), sigma), sigma))
+    torch.testing.assert_close(target.blur(images), gaussian_blur(images, torch.full((2,), sigma), sigma))
 
 
 def test_sigma_scales_with_the_image_and_the_patches_paint():
@@ -75,8 +76,12 @@ def test_rows_of_a_blur_sum_to_one_at_the_border_too():
 
 def test_hog_equals_scikit_images_on_photographs(photos, double):
     target = HOGTarget(16, gradient='central', window=0)
-    expected = np.stack([[hog(channel.numpy(), 9, (8, 8), (1, 1), 'L2', feature_vector=False)[:, :, 0, 0]
-                          for channel in photo] for photo in photos])  # [B, C, h, w, 9]
+    expected = np.stack(
+        [
+            [hog(channel.numpy(), 9, (8, 8), (1, 1), 'L2', feature_vector=False)[:, :, 0, 0] for channel in photo]
+            for photo in photos
+        ]
+    )  # [B, C, h, w, 9]
     np.testing.assert_allclose(target.histograms(photos).permute(0, 1, 3, 4, 2).numpy(), expected, atol=1e-6)
     # and each patch gets its own four cells
     patch = target(photos)[0, 11].reshape(3, 9, 2, 2)  # second row of 10, second patch
@@ -105,8 +110,14 @@ def test_hog_does_not_see_contrast_and_flat_images_have_none():
     assert not HOGTarget(8)(torch.ones(1, 3, 16, 16)).any()
 
 
-@pytest.mark.parametrize('options, message', [(dict(cell_size=3), 'do not divide a patch of 16x16'),
-                                              (dict(gradient='x'), "gradient='x'"), (dict(num_bins=0), 'num_bins=0')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(cell_size=3), 'do not divide a patch of 16x16'),
+        (dict(gradient='x'), "gradient='x'"),
+        (dict(num_bins=0), 'num_bins=0'),
+    ],
+)
 def test_hog_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):
         HOGTarget(16, **options)
@@ -161,13 +172,25 @@ def test_several_targets_stand_one_after_another():
     torch.testing.assert_close(pixels.mean(-1), torch.zeros(2, 24), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize('target', [
-    dict(type='HOGTarget'), dict(type='CannyTarget'), dict(type='BlurredPixelTarget'), dict(type='MomentumTarget'),
-    dict(type='CombinedTarget', targets=[dict(type='HOGTarget'), dict(type='MomentumTarget')])], ids=str)
+@pytest.mark.parametrize(
+    'target',
+    [
+        dict(type='HOGTarget'),
+        dict(type='CannyTarget'),
+        dict(type='BlurredPixelTarget'),
+        dict(type='MomentumTarget'),
+        dict(type='CombinedTarget', targets=[dict(type='HOGTarget'), dict(type='MomentumTarget')]),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize('head', ['ReconstructionHead', 'FeatureHead'])
 def test_mae_predicts_them_too(target, head):
     backbone = dict(type='MaskedViT', arch=dict(embed_dim=32, depth=1, num_heads=2), img_size=32, patch_size=8)
-    model = MAE(backbone=backbone,
-                neck=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2), target=target, head=dict(type=head))
+    model = MAE(
+        backbone=backbone,
+        neck=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2),
+        target=target,
+        head=dict(type=head),
+    )
     model.loss(drawn(size=(32, 32)))['loss'].backward()
     assert model.neck.decoder_pred.weight.grad.any() and model.backbone.patch_embed.proj.weight.grad.any()

@@ -1,4 +1,5 @@
 """GAN-MAE's equations written out, and where their gradients go."""
+
 import copy
 
 import pytest
@@ -27,7 +28,7 @@ def written_out(model, x, u, constant=(), summed=False):
     h = model.encoder_of(GENERATOR)(x, mask)  # Eq. 3
     x_m = model.neck(h, mask)  # Eq. 4
     patches = patchify(x, 4)
-    squared = ((x_m - patches)**2)[removed]
+    squared = ((x_m - patches) ** 2)[removed]
     l_mae = squared.sum() / (len(x) if summed else squared.numel())  # Eq. 1
     x_bar = unpatchify(torch.where(removed[..., None], x_m, patches), 4, (4, 4))
 
@@ -46,8 +47,10 @@ def written_out(model, x, u, constant=(), summed=False):
 
 def gamma_by_hand(model, l_mae, l_adv, parameters=None):
     layer = parameters or list(model.neck.decoder_pred.parameters())
-    norms = [torch.cat([g.flatten() for g in torch.autograd.grad(loss, layer, retain_graph=True)]).norm()
-             for loss in (l_mae, l_adv)]
+    norms = [
+        torch.cat([g.flatten() for g in torch.autograd.grad(loss, layer, retain_graph=True)]).norm()
+        for loss in (l_mae, l_adv)
+    ]
     return norms[0] / (norms[1] + 1e-6)  # Eq. 9
 
 
@@ -111,9 +114,17 @@ def test_the_adversarial_loss_may_go_through_the_shared_encoder():
     assert_close(grads(model), expected)
 
 
-@pytest.mark.parametrize('options', [dict(), dict(sharing='separate'), dict(adv_through_shared=True),
-                                     dict(reduction='sum'), dict(gamma=0.3, disc_weight=5.0)],
-                         ids=['shared', 'separate', 'through-shared', 'sum', 'fixed'])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(sharing='separate'),
+        dict(adv_through_shared=True),
+        dict(reduction='sum'),
+        dict(gamma=0.3, disc_weight=5.0),
+    ],
+    ids=['shared', 'separate', 'through-shared', 'sum', 'fixed'],
+)
 def test_one_pass_of_the_discriminator_gives_both_gradients_of_eq_10(options):
     model, x, u = tiny(scheme='combined', **options), images(), noise()
     held = {'patch_head'} if options.get('adv_through_shared') else HELD[options.get('sharing', 'shared')]
@@ -141,10 +152,17 @@ def test_one_pass_of_the_discriminator_gives_both_gradients_of_eq_10(options):
     assert len(passes) == 1
 
 
-@pytest.mark.parametrize('options', [dict(adv_loss='non_saturating'), dict(adv_mean='apart'),
-                                     dict(IMAGE_LEVEL), dict(IMAGE_LEVEL, adv_loss='non_saturating'),
-                                     dict(IMAGE_LEVEL, adv_mean='apart')],
-                         ids=['non-saturating', 'apart', 'image', 'image-non-saturating', 'image-apart'])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(adv_loss='non_saturating'),
+        dict(adv_mean='apart'),
+        dict(IMAGE_LEVEL),
+        dict(IMAGE_LEVEL, adv_loss='non_saturating'),
+        dict(IMAGE_LEVEL, adv_mean='apart'),
+    ],
+    ids=['non-saturating', 'apart', 'image', 'image-non-saturating', 'image-apart'],
+)
 @pytest.mark.parametrize('scheme', ['adversarial', 'combined'])
 def test_other_forms_of_the_adversarial_loss(options, scheme):
     """Against what they are said to be, the discriminator's parameters constant in them."""
@@ -164,14 +182,16 @@ def test_other_forms_of_the_adversarial_loss(options, scheme):
             l_adv = torch.where(y.bool(), log_d[..., 1], log_d[..., 0]).mean()
         if 'image_head' in options:
             whole, log_i = (y == 1).all(1), model.image_head.fc(tokens[:, 0]).log_softmax(-1)
-            l_adv = l_adv + (-(log_i[:, 1] * ~whole).mean() if 'adv_loss' in options else
-                             torch.where(whole, log_i[:, 1], log_i[:, 0]).mean())
-    l_mae = ((prediction - patchify(x, 4))**2)[removed.bool()].mean()
+            l_adv = l_adv + (
+                -(log_i[:, 1] * ~whole).mean()
+                if 'adv_loss' in options
+                else torch.where(whole, log_i[:, 1], log_i[:, 0]).mean()
+            )
+    l_mae = ((prediction - patchify(x, 4)) ** 2)[removed.bool()].mean()
     (l_mae + 0.7 * l_adv).backward()
     expected = {name: g for name, g in grads(model).items() if name.startswith(('backbone', 'neck'))}
     model.zero_grad()
-    losses = (model.loss(x, seeds, noise=u) if scheme == 'combined' else
-              model.generator_loss(x, seeds, noise=u)[0])
+    losses = model.loss(x, seeds, noise=u) if scheme == 'combined' else model.generator_loss(x, seeds, noise=u)[0]
     torch.testing.assert_close(losses['loss_adv'], 0.7 * l_adv.detach())
     model.parse_losses(losses)[0].backward()
     assert_close({name: g for name, g in grads(model).items() if name.startswith(('backbone', 'neck'))}, expected)
@@ -191,14 +211,17 @@ def test_half_of_the_images_stay_unchanged_by_their_seeds():
     assert (few.is_original == 1).all(1).sum() < 16
     losses = model.discriminator_loss(corrupted)
     logits = model.image_head.fc(model.backbone(corrupted.images)[:, 0])
-    expected = (torch.nn.functional.cross_entropy(logits, unchanged.long())
-                + tiny().discriminator_loss(corrupted)['loss_disc'])
+    expected = (
+        torch.nn.functional.cross_entropy(logits, unchanged.long()) + tiny().discriminator_loss(corrupted)['loss_disc']
+    )
     torch.testing.assert_close(losses['loss_disc'], expected)
     assert 0 <= losses['image_original_accuracy'] <= 1 and 0 <= losses['image_generated_accuracy'] <= 1
 
 
-@pytest.mark.parametrize('layer, maximum', [('decoder_pred', None), ('decoder_pred.weight', None),
-                                            ('decoder_blocks.0.mlp.fc2', None), ('decoder_pred', 0.01)])
+@pytest.mark.parametrize(
+    'layer, maximum',
+    [('decoder_pred', None), ('decoder_pred.weight', None), ('decoder_blocks.0.mlp.fc2', None), ('decoder_pred', 0.01)],
+)
 def test_gamma_is_the_ratio_of_norms_at_the_layer(layer, maximum):
     model, x, u = tiny(gamma_layer=layer, gamma_max=maximum), images(), noise()
     l_mae, _, l_adv, _ = written_out(model, x, u)
@@ -231,6 +254,7 @@ def test_discriminator_step_does_not_touch_the_generators_graph():
 
 def test_constant_discriminator_keeps_nothing_for_its_weights():
     """In the generator's step its linear layers save no inputs, which gradients of their weights would need."""
+
     def saved(scheme):
         model, sizes = tiny(scheme=scheme, sharing='separate'), []
         with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
@@ -244,7 +268,7 @@ def test_with_gradients_hands_out_what_it_was_given():
     a, b, unused = (torch.ones(size, requires_grad=True) for size in (3, 2, 1))
     loss = with_gradients(torch.tensor(7.0), [a, unused, b], [torch.arange(3.0), None, torch.ones(2)])
     (3 * loss).backward()
-    assert loss == 7 and torch.equal(a.grad, 3 * torch.arange(3.0)) and torch.equal(b.grad, torch.full((2, ), 3.0))
+    assert loss == 7 and torch.equal(a.grad, 3 * torch.arange(3.0)) and torch.equal(b.grad, torch.full((2,), 3.0))
     assert unused.grad is None
 
 

@@ -1,4 +1,5 @@
 """GAN-MAE's Table 4: parameters and operations of a forward pass, and the discriminator's passes in a step."""
+
 import pytest
 import torch
 from config_harness import config
@@ -48,22 +49,27 @@ def test_table_4(model):
 def passes_of(scheme, **options):
     """Forward and backward multiply-adds in linear layers of the shared encoder's blocks, in passes over one patch."""
     from gan_harness import batch_of, optimizers, tiny
+
     model = tiny(scheme=scheme, **options)
     flops = count_step(model, optimizers(model), batch_of(2), 2)
     one_token = 2 * 2 * 12 * 32**2  # two blocks of width 32: qkv 3, projection 1, MLP 4 + 4 times the width squared
     return [flops.by_part(2, phase, 'linear')['backbone.blocks'] / one_token for phase in ('forward', 'backward')]
 
 
-@pytest.mark.parametrize('scheme, options, forward, backward', [
-    # the encoder on 5 tokens and the discriminator on 17; a backward pass has a product for weights and one for inputs
-    ('combined', {}, 5 + 17, 2 * (5 + 17)),
-    ('two_stage', {}, 5 + 17, 2 * (5 + 17)),
-    # once more in the generator's step, where its weights are constant
-    ('adversarial', {}, 5 + 17 + 17, 2 * (5 + 17) + 17),
-    ('adversarial', dict(adv_through_shared=True), 5 + 17 + 17, 2 * (5 + 17 + 17)),
-    ('adversarial', dict(gamma=0), 5 + 17, 2 * (5 + 17)),
-    # L_adv is not the negative of L_disc: a second backward pass, to the image alone
-    ('combined', dict(adv_loss='non_saturating'), 5 + 17, 2 * (5 + 17) + 17),
-])
+@pytest.mark.parametrize(
+    'scheme, options, forward, backward',
+    [
+        # the encoder on 5 tokens and the discriminator on 17; a backward pass has one product for the weights and one
+        # for the inputs
+        ('combined', {}, 5 + 17, 2 * (5 + 17)),
+        ('two_stage', {}, 5 + 17, 2 * (5 + 17)),
+        # once more in the generator's step, where its weights are constant
+        ('adversarial', {}, 5 + 17 + 17, 2 * (5 + 17) + 17),
+        ('adversarial', dict(adv_through_shared=True), 5 + 17 + 17, 2 * (5 + 17 + 17)),
+        ('adversarial', dict(gamma=0), 5 + 17, 2 * (5 + 17)),
+        # L_adv is not the negative of L_disc: a second backward pass, to the image alone
+        ('combined', dict(adv_loss='non_saturating'), 5 + 17, 2 * (5 + 17) + 17),
+    ],
+)
 def test_passes_of_the_discriminator(scheme, options, forward, backward):
     assert passes_of(scheme, **options) == [forward, backward]

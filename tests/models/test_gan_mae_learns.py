@@ -1,4 +1,5 @@
 """The discriminator learns to find a frozen generator's patches, in drawn scenes that neither has seen."""
+
 import sys
 
 import pytest
@@ -20,8 +21,10 @@ MAJORITY = 0.75  # of the patches are generated
 @pytest.fixture(scope='module')
 def pixels():
     """Scenes to learn from, and others: uint8 ``[N, 3, 32, 32]``."""
-    return [torch.stack([torch.from_numpy(draw_scene(0, split, i, SIZE).image).permute(2, 0, 1) for i in range(count)])
-            for split, count in ((0, 160), (1, 80))]
+    return [
+        torch.stack([torch.from_numpy(draw_scene(0, split, i, SIZE).image).permute(2, 0, 1) for i in range(count)])
+        for split, count in ((0, 160), (1, 80))
+    ]
 
 
 def epoch_of(model, player, optim_wrapper, train, steps, monkeypatch):
@@ -36,8 +39,12 @@ def epoch_of(model, player, optim_wrapper, train, steps, monkeypatch):
 
 def test_accuracy_on_unseen_scenes_is_above_the_majority(pixels, monkeypatch):
     train, unseen = pixels
-    model = tiny(scheme='two_stage', alternate='epoch', sharing='separate', backbone=dict(
-        type='MaskedViT', arch=dict(embed_dim=48, depth=2, num_heads=3), img_size=SIZE, patch_size=8))
+    model = tiny(
+        scheme='two_stage',
+        alternate='epoch',
+        sharing='separate',
+        backbone=dict(type='MaskedViT', arch=dict(embed_dim=48, depth=2, num_heads=3), img_size=SIZE, patch_size=8),
+    )
     optim_wrapper = optimizers(model, 2, dict(type='AdamW', lr=3e-3))
     epoch_of(model, GENERATOR, optim_wrapper, train, 80, monkeypatch)
     frozen = {name: p.clone() for name, p in model.named_parameters() if name.startswith(('backbone.', 'neck.'))}

@@ -1,4 +1,5 @@
 """GAN-MAE's training steps: who learns in which, and that they are the same in pieces and in other precisions."""
+
 import copy
 
 import pytest
@@ -24,6 +25,7 @@ def learners(model, optim_wrapper, batches=1):
     """Parts of the model that each optimizer step changes, and parameters in them that stay; in order."""
     steps = []
     for name, wrapper in wrappers_of(optim_wrapper).items():
+
         def step(wrapper=wrapper, name=name, **kwargs):
             before = {key: p.detach().clone() for key, p in model.named_parameters()}
             type(wrapper).step(wrapper, **kwargs)
@@ -37,13 +39,16 @@ def learners(model, optim_wrapper, batches=1):
 
 
 GENERATES, JUDGES = {'backbone', 'neck'}, {'backbone', 'patch_head'}
-APART = {GENERATOR: ({'backbone', 'neck'}, {'discriminator_backbone', 'patch_head'}),
-         DISCRIMINATOR: ({'generator_backbone', 'neck'}, {'backbone', 'patch_head'})}
+APART = {
+    GENERATOR: ({'backbone', 'neck'}, {'discriminator_backbone', 'patch_head'}),
+    DISCRIMINATOR: ({'generator_backbone', 'neck'}, {'backbone', 'patch_head'}),
+}
 
 
 @pytest.mark.parametrize('scheme', ['adversarial', 'two_stage'])
-@pytest.mark.parametrize('sharing, export', [('shared', GENERATOR), ('separate', GENERATOR),
-                                             ('separate', DISCRIMINATOR)])
+@pytest.mark.parametrize(
+    'sharing, export', [('shared', GENERATOR), ('separate', GENERATOR), ('separate', DISCRIMINATOR)]
+)
 @pytest.mark.parametrize('number', [1, 2])
 def test_each_player_learns_in_its_own_step(scheme, sharing, export, number):
     model = tiny(scheme=scheme, sharing=sharing, export=export)
@@ -87,8 +92,12 @@ def test_separate_generator_without_adversary_is_mae(options, double):
         theirs = optimizers(alone, optimizer=ADAMW)
         for i, data in enumerate(batches if sharing == 'separate' else batches[:1]):
             seen = {}
-            after_generator(ours, lambda: seen.update(  # noqa: B023
-                {key: p.detach().clone() for key, p in model.named_parameters()}))
+            after_generator(
+                ours,
+                lambda: seen.update(  # noqa: B023
+                    {key: p.detach().clone() for key, p in model.named_parameters()}
+                ),
+            )
             model.train_step(copy.deepcopy(data), ours)
             expected, _ = train(alone, theirs, [data])
             for key, value in expected.items():
@@ -105,9 +114,13 @@ def after_generator(optim_wrapper, function):
     wrapper.step = step
 
 
-CUT = {'two-stage': dict(scheme='two_stage'), 'adversarial': dict(gamma=0.5),
-       'combined': dict(scheme='combined', gamma=0.5), 'image-level': dict(IMAGE_LEVEL, gamma=0.5),
-       'separate': dict(sharing='separate', gamma=0.5)}
+CUT = {
+    'two-stage': dict(scheme='two_stage'),
+    'adversarial': dict(gamma=0.5),
+    'combined': dict(scheme='combined', gamma=0.5),
+    'image-level': dict(IMAGE_LEVEL, gamma=0.5),
+    'separate': dict(sharing='separate', gamma=0.5),
+}
 
 
 @pytest.mark.parametrize('name', CUT)
@@ -115,7 +128,7 @@ CUT = {'two-stage': dict(scheme='two_stage'), 'adversarial': dict(gamma=0.5),
 def test_accumulated_batches_make_the_step_of_the_whole(name, number, double):
     """With a fixed weight; gamma of Eq. 9 is that of a batch."""
     if name == 'combined' and number == 2:
-        pytest.skip('one step is one optimizer\'s')
+        pytest.skip("one step is one optimizer's")
     results = []
     for pieces in (1, 4):
         model, batches = tiny(**CUT[name]), []
@@ -125,10 +138,10 @@ def test_accumulated_batches_make_the_step_of_the_whole(name, number, double):
         for seed in range(3):
             whole = batch_of(8, seed)
             size = 8 // pieces
-            batches += [{key: value[i * size:(i + 1) * size] for key, value in whole.items()} for i in range(pieces)]
+            batches += [{key: value[i * size : (i + 1) * size] for key, value in whole.items()} for i in range(pieces)]
         logs = [model.train_step(batch, optim_wrapper) for batch in batches]
         assert all(log.keys() == logs[0].keys() for log in logs)
-        steps = [logs[i * pieces:(i + 1) * pieces] for i in range(3)]
+        steps = [logs[i * pieces : (i + 1) * pieces] for i in range(3)]
         results.append((model.state_dict(), [sum(log['loss'] for log in step).item() / pieces for step in steps]))
     assert results[0][1] == pytest.approx(results[1][1], abs=1e-12)
     for key, value in results[0][0].items():
@@ -147,9 +160,17 @@ def test_accumulated_gradients_of_the_players_do_not_mix(double):
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
-@pytest.mark.parametrize('options', [dict(), dict(scheme='two_stage'), dict(scheme='combined'),
-                                     dict(adv_through_shared=True), dict(sharing='separate')],
-                         ids=['adversarial', 'two-stage', 'combined', 'through-shared', 'separate'])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(scheme='two_stage'),
+        dict(scheme='combined'),
+        dict(adv_through_shared=True),
+        dict(sharing='separate'),
+    ],
+    ids=['adversarial', 'two-stage', 'combined', 'through-shared', 'separate'],
+)
 def test_mixed_precision_makes_the_step_of_float32(options, dtype):
     """Also float16, whose gradients would vanish without their scale: gamma and both players' updates agree."""
     results = []
@@ -164,8 +185,10 @@ def test_mixed_precision_makes_the_step_of_float32(options, dtype):
         if not key.endswith('accuracy'):  # with such a head, which logit is the larger is a matter of rounding
             assert float(ours[key]) == pytest.approx(float(theirs[key]), rel=0.03), key
     for part in {key.partition('.')[0] for key in expected}:
-        a, b = [torch.cat([v.flatten() for key, v in deltas.items() if key.startswith(f'{part}.')])
-                for deltas in (expected, measured)]
+        a, b = [
+            torch.cat([v.flatten() for key, v in deltas.items() if key.startswith(f'{part}.')])
+            for deltas in (expected, measured)
+        ]
         assert torch.nn.functional.cosine_similarity(a, b, dim=0) > 0.995, part
         assert b.norm() == pytest.approx(a.norm().item(), rel=0.03), part
 
@@ -184,8 +207,15 @@ def test_a_step_that_float16_skips_changes_nothing_and_has_finite_losses():
 def test_log_has_both_players_and_no_graph():
     model = tiny()
     log = model.train_step(batch_of(), optimizers(model))
-    assert list(log) == ['loss', 'loss_mae', 'loss_adv', 'gamma', 'loss_disc', 'original_accuracy',
-                         'generated_accuracy']
+    assert list(log) == [
+        'loss',
+        'loss_mae',
+        'loss_adv',
+        'gamma',
+        'loss_disc',
+        'original_accuracy',
+        'generated_accuracy',
+    ]
     assert not any(value.requires_grad for value in log.values())
     assert log['loss'].item() == pytest.approx(sum(log[f'loss_{part}'].item() for part in ('mae', 'adv', 'disc')))
 
@@ -200,28 +230,42 @@ def test_ddp_has_to_look_for_unused_parameters():
 # ------------------------------------------------------------------------------------------------------ bad input
 
 
-@pytest.mark.parametrize('change, words', [
-    (dict(scheme='alternating'), "scheme='alternating' is not known.*'two_stage'"),
-    (dict(sharing='both'), "sharing='both' is not known"), (dict(export='decoder'), "export='decoder'"),
-    (dict(alternate='step'), "alternate='step'"), (dict(alternate='epoch', scheme='combined'), "alternate='epoch'"),
-    (dict(adv_loss='hinge'), "adv_loss='hinge'"), (dict(adv_mean='none'), "adv_mean='none'"),
-    (dict(reduction='max'), "reduction='max'"), (dict(gamma='auto'), "gamma='auto'"), (dict(gamma=-1), 'gamma=-1'),
-    (dict(disc_weight=-2), 'disc_weight=-2'), (dict(unchanged_ratio=1), 'unchanged_ratio=1'),
-    (dict(gamma_layer='decoder_perd'), 'decoder_perd.*decoder_pred'),
-    (dict(adv_through_shared=True, sharing='separate'), 'adv_through_shared=True'),
-    (dict(target=dict(type='DALLETarget')), 'paints what it predicts|DALLETarget'),
-])
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        (dict(scheme='alternating'), "scheme='alternating' is not known.*'two_stage'"),
+        (dict(sharing='both'), "sharing='both' is not known"),
+        (dict(export='decoder'), "export='decoder'"),
+        (dict(alternate='step'), "alternate='step'"),
+        (dict(alternate='epoch', scheme='combined'), "alternate='epoch'"),
+        (dict(adv_loss='hinge'), "adv_loss='hinge'"),
+        (dict(adv_mean='none'), "adv_mean='none'"),
+        (dict(reduction='max'), "reduction='max'"),
+        (dict(gamma='auto'), "gamma='auto'"),
+        (dict(gamma=-1), 'gamma=-1'),
+        (dict(disc_weight=-2), 'disc_weight=-2'),
+        (dict(unchanged_ratio=1), 'unchanged_ratio=1'),
+        (dict(gamma_layer='decoder_perd'), 'decoder_perd.*decoder_pred'),
+        (dict(adv_through_shared=True, sharing='separate'), 'adv_through_shared=True'),
+        (dict(target=dict(type='DALLETarget')), 'paints what it predicts|DALLETarget'),
+    ],
+)
 def test_what_does_not_exist_is_refused_when_the_model_is_built(change, words):
     with pytest.raises((ValueError, TypeError), match=words):
         tiny(**change)
 
 
-@pytest.mark.parametrize('cfg, words', [
-    (dict(generator=dict(optimizer=ADAMW)), 'only that of the generator'),
-    (dict(discriminator=dict(optimizer=ADAMW)), 'only that of the discriminator'),
-    (dict(optimizer=ADAMW, discriminator=dict(optimizer=ADAMW)), 'one for both'),
-    (dict(), 'no `optimizer`'), (dict(optimizer=ADAMW, optimizers=3), 'optimizers=3'),
-    (dict(generator=dict(optimizer=ADAMW), discriminator=dict(optimizer=ADAMW), optimizers=1), 'two are given')])
+@pytest.mark.parametrize(
+    'cfg, words',
+    [
+        (dict(generator=dict(optimizer=ADAMW)), 'only that of the generator'),
+        (dict(discriminator=dict(optimizer=ADAMW)), 'only that of the discriminator'),
+        (dict(optimizer=ADAMW, discriminator=dict(optimizer=ADAMW)), 'one for both'),
+        (dict(), 'no `optimizer`'),
+        (dict(optimizer=ADAMW, optimizers=3), 'optimizers=3'),
+        (dict(generator=dict(optimizer=ADAMW), discriminator=dict(optimizer=ADAMW), optimizers=1), 'two are given'),
+    ],
+)
 def test_an_optimizer_config_that_misses_a_player_is_refused(cfg, words):
     with pytest.raises(ValueError, match=words):
         build_optim_wrapper(tiny(), dict(constructor='PlayersOptimWrapperConstructor', **cfg))
@@ -238,8 +282,12 @@ def test_number_of_optimizers_goes_with_the_scheme():
 
 def test_players_may_have_settings_of_their_own():
     model = tiny()
-    cfg = dict(generator=dict(optimizer=dict(type='AdamW', lr=1e-3)), discriminator=dict(
-        optimizer=dict(type='SGD', lr=0.5), paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)})))
+    cfg = dict(
+        generator=dict(optimizer=dict(type='AdamW', lr=1e-3)),
+        discriminator=dict(
+            optimizer=dict(type='SGD', lr=0.5), paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)})
+        ),
+    )
     built = build_optim_wrapper(model, dict(constructor='PlayersOptimWrapperConstructor', **cfg))
     assert built.get_lr()['generator.lr'] == [1e-3] and sorted(built.get_lr()['discriminator.lr']) == [0.05, 0.5]
 
@@ -247,9 +295,14 @@ def test_players_may_have_settings_of_their_own():
 # --------------------------------------------------------------------------------------------------- checkpoints
 
 
-@pytest.mark.parametrize('saved, loaded', [
-    (dict(sharing='separate'), dict()), (dict(sharing='separate', export='discriminator'), dict()),
-    (dict(sharing='separate'), dict(sharing='separate', export='discriminator'))])
+@pytest.mark.parametrize(
+    'saved, loaded',
+    [
+        (dict(sharing='separate'), dict()),
+        (dict(sharing='separate', export='discriminator'), dict()),
+        (dict(sharing='separate'), dict(sharing='separate', export='discriminator')),
+    ],
+)
 def test_a_checkpoint_of_two_encoders_is_not_loaded_as_another_structure(saved, loaded):
     state, model = tiny(**saved).state_dict(), tiny(**loaded)
     with pytest.raises(ValueError, match="sharing='separate'"):

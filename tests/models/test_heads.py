@@ -1,4 +1,5 @@
 """Losses per patch, on removed patches or on all."""
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -70,7 +71,7 @@ def test_visible_patches_count_only_with_all(loss_on, prediction, target, mask):
 def test_the_loss_is_the_mean_over_images(loss_on, prediction, target, mask):
     head = ReconstructionHead(loss_on=loss_on)
     per_image = head.loss_per_image(prediction, target, mask)
-    assert per_image.shape == (3, )
+    assert per_image.shape == (3,)
     torch.testing.assert_close(per_image.mean(), head.loss(prediction, target, mask))
 
 

@@ -1,4 +1,5 @@
 """MAE: equality with the original code and Hugging Face's, its gradients, its masks, and that it learns."""
+
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mmmim.translate import from_mmmim, to_mmmim
 
 FIXTURE = Path(__file__).parents[1] / 'data' / 'mae_official.npz'
 # equality with other implementations
+
 
 @pytest.fixture(scope='module', params=[torch.float32, torch.float64], ids=str)
 def official(request):
@@ -50,9 +52,20 @@ def test_mask_latent_and_prediction_equal_the_original(official):
 @pytest.mark.parametrize('direction', ['from Hugging Face', 'to Hugging Face'])
 def test_loss_and_logits_equal_hugging_faces(direction):
     config = transformers.ViTMAEConfig(
-        hidden_size=48, num_hidden_layers=3, num_attention_heads=3, intermediate_size=192, image_size=32, patch_size=8,
-        decoder_hidden_size=32, decoder_num_hidden_layers=2, decoder_num_attention_heads=4, layer_norm_eps=1e-6,
-        decoder_intermediate_size=128, norm_pix_loss=True, mask_ratio=0.75)
+        hidden_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=3,
+        intermediate_size=192,
+        image_size=32,
+        patch_size=8,
+        decoder_hidden_size=32,
+        decoder_num_hidden_layers=2,
+        decoder_num_attention_heads=4,
+        layer_norm_eps=1e-6,
+        decoder_intermediate_size=128,
+        norm_pix_loss=True,
+        mask_ratio=0.75,
+    )
     torch.manual_seed(0)
     theirs, ours = transformers.ViTMAEForPreTraining(config), build()
     for param in (theirs if direction == 'from Hugging Face' else ours).parameters():
@@ -71,8 +84,13 @@ def test_loss_and_logits_equal_hugging_faces(direction):
 
 @pytest.mark.parametrize('arch, million', [('base', 111.654), ('large', 329.238)])
 def test_parameter_counts_are_the_published_ones(arch, million):
-    cfg = dict(type='MAE', backbone=dict(type='MaskedViT', arch=arch), neck=dict(type='MAEDecoder'),
-               target=dict(type='PixelTarget'), head=dict(type='ReconstructionHead'))
+    cfg = dict(
+        type='MAE',
+        backbone=dict(type='MaskedViT', arch=arch),
+        neck=dict(type='MAEDecoder'),
+        target=dict(type='PixelTarget'),
+        head=dict(type='ReconstructionHead'),
+    )
     with torch.device('meta'):
         mae = MODELS.build(cfg)
     bare = ('cls_token', 'mask_token', 'pos_embed')  # the published counts leave these out
@@ -90,8 +108,10 @@ VARIANTS = {
     'block': dict(masking='block'),
     'grid': dict(masking='grid'),
     'unit': dict(masking='unit', mask_options=dict(unit=2)),
-    'rectangle of 5 channels': dict(backbone=dict(img_size=(32, 48), in_chans=5),
-                                    data_preprocessor=dict(type='MIMDataPreprocessor', mean=[0] * 5, std=[1] * 5)),
+    'rectangle of 5 channels': dict(
+        backbone=dict(img_size=(32, 48), in_chans=5),
+        data_preprocessor=dict(type='MIMDataPreprocessor', mean=[0] * 5, std=[1] * 5),
+    ),
 }
 
 
@@ -99,11 +119,16 @@ VARIANTS = {
 def test_every_trainable_parameter_gets_a_gradient(name):
     mae = build(**VARIANTS[name])
     mae.loss(draw_images(4, mae.backbone.in_chans, mae.backbone.img_size))['loss'].backward()
-    without = [key for key, param in mae.named_parameters() if param.requires_grad
-               and (param.grad is None or not param.grad.abs().sum() > 0)]
+    without = [
+        key
+        for key, param in mae.named_parameters()
+        if param.requires_grad and (param.grad is None or not param.grad.abs().sum() > 0)
+    ]
     assert not without
     assert [key for key, param in mae.named_parameters() if not param.requires_grad] == [
-        'backbone.pos_embed', 'neck.decoder_pos_embed']
+        'backbone.pos_embed',
+        'neck.decoder_pos_embed',
+    ]
 
 
 @pytest.mark.parametrize('loss_on', ['masked', 'all'])
@@ -160,6 +185,7 @@ def test_tokens_are_learned_by_cross_entropy():
 
 # where the noise comes from
 
+
 def test_the_mask_of_a_sample_is_the_same_anywhere_in_any_batch():
     mae = build()
     images, samples = draw_images(8), samples_with_seeds(8)
@@ -193,6 +219,7 @@ def test_noise_from_outside_wins_over_seeds():
 
 # learning
 
+
 def test_it_overfits_smooth_images_below_a_constant_predictor():
     ramp = torch.linspace(-1, 1, 32)
     angles = torch.arange(8) * 0.7
@@ -218,6 +245,7 @@ def test_it_overfits_smooth_images_below_a_constant_predictor():
 @MODELS.register_module()
 class CoarseTarget(PixelTarget):
     """Features on a grid of its own."""
+
     grid_size = (2, 2)
 
 

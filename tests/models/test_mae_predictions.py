@@ -1,4 +1,5 @@
 """Reconstructions and features of MAE, and its modes."""
+
 import pytest
 import torch
 from mae_harness import assert_equal, build, draw_images, draw_noise, samples_with_seeds
@@ -74,6 +75,6 @@ def test_the_entry_point_names_its_modes():
     mae, images = build(), draw_images()
     noise = draw_noise(mae)
     assert torch.equal(mae(images, mode='loss', noise=noise)['loss'], mae.loss(images, noise=noise)['loss'])
-    assert mae(images, mode='predict', noise=noise)[0].mask.shape == (16, )
+    assert mae(images, mode='predict', noise=noise)[0].mask.shape == (16,)
     with pytest.raises(ValueError, match="mode='train' is not known"):
         mae(images, mode='train')

@@ -1,4 +1,5 @@
 """Masked convolutions: what is removed reaches no visible token, and the result is that of whole maps."""
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,8 +8,9 @@ from mmmim.models.backbones import ConvViT
 from mmmim.models.masking import Masking
 from mmmim.models.patches import patchify, unpatchify
 
-TINY = dict(arch=dict(embed_dims=(8, 12, 32), depths=(1, 2, 2), num_heads=2, mlp_ratios=(2, 3, 4)), img_size=32,
-            patch_size=8)
+TINY = dict(
+    arch=dict(embed_dims=(8, 12, 32), depths=(1, 2, 2), num_heads=2, mlp_ratios=(2, 3, 4)), img_size=32, patch_size=8
+)
 VARIANTS = dict(hybrid=dict(conv_vit='hybrid'), unfused=dict(fuse=False), stem=dict(conv_vit='stem'))
 
 
@@ -72,8 +74,14 @@ def on_whole_maps(vit, images, mask, masked=True):
     return vit.norm(x + fused)
 
 
-MASKS = [dict(seed=1), dict(seed=2, ratio=0.75), dict(seed=3, ratio=0.9), dict(strategy='unit', unit=2),
-         dict(strategy='unit', unit=2, ratio=0.75, seed=4), dict(strategy='grid', ratio=0.75)]
+MASKS = [
+    dict(seed=1),
+    dict(seed=2, ratio=0.75),
+    dict(seed=3, ratio=0.9),
+    dict(strategy='unit', unit=2),
+    dict(strategy='unit', unit=2, ratio=0.75, seed=4),
+    dict(strategy='grid', ratio=0.75),
+]
 
 
 @pytest.mark.parametrize('options', MASKS)

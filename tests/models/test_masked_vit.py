@@ -1,4 +1,5 @@
 """The encoder: what reaches its output, what it loads, and equality with timm."""
+
 import pytest
 import timm
 import torch
@@ -201,10 +202,10 @@ def test_positions_are_fixed():
 def test_initialisation_is_the_papers():
     vit = build(arch=dict(embed_dim=64, depth=1, num_heads=2))
     weight = vit.patch_embed.proj.weight
-    bound = (6 / (64 + 3 * 8 * 8))**0.5  # Xavier uniform of the flattened projection
+    bound = (6 / (64 + 3 * 8 * 8)) ** 0.5  # Xavier uniform of the flattened projection
     assert bound * 0.99 < weight.abs().max() <= bound
     qkv = vit.blocks[0].attn.qkv
-    assert qkv.weight.abs().max() <= (6 / (64 + 192))**0.5 and not qkv.bias.any()
+    assert qkv.weight.abs().max() <= (6 / (64 + 192)) ** 0.5 and not qkv.bias.any()
     assert 0.01 < vit.cls_token.std() < 0.03
 
 
@@ -224,8 +225,9 @@ def test_compiled_blocks_keep_their_names():
     assert set(build(compiled=True).state_dict()) == set(build().state_dict())
 
 
-@pytest.mark.parametrize('arch, million', [('tiny', 5.5), ('small', 21.7), ('base', 85.8), ('large', 303.3),
-                                           ('huge', 630.8)])
+@pytest.mark.parametrize(
+    'arch, million', [('tiny', 5.5), ('small', 21.7), ('base', 85.8), ('large', 303.3), ('huge', 630.8)]
+)
 def test_sizes_of_the_named_architectures(arch, million):
     with torch.device('meta'):
         vit = MaskedViT(arch=arch, patch_size=14 if arch == 'huge' else 16)

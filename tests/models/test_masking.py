@@ -1,4 +1,5 @@
 """Masks of every strategy: their counts, their shapes in the image, and how often each patch is seen."""
+
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ def draw(masking, batch=16, seed=0):
 def removed_neighbours(mask, grid):
     """Mean share of a removed patch's neighbours (up, down, left, right) that are removed, too."""
     image = mask.reshape(-1, 1, *grid)
-    cross = torch.tensor([[0., 1, 0], [1, 0, 1], [0, 1, 0]])[None, None]
+    cross = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]])[None, None]
     count = F.conv2d(image, cross, padding=1)
     possible = F.conv2d(torch.ones_like(image), cross, padding=1)
     return ((count / possible)[image.bool()]).mean().item()
@@ -34,7 +35,7 @@ def test_every_image_keeps_the_same_count_at_any_ratio(strategy, grid):
     for ratio in RATIOS:
         mask = draw(Masking(strategy, ratio, grid))
         assert mask.ids_keep.shape == (16, int(length * (1 - ratio)))
-        assert torch.equal((mask.mask == 0).sum(1), torch.full((16, ), int(length * (1 - ratio))))
+        assert torch.equal((mask.mask == 0).sum(1), torch.full((16,), int(length * (1 - ratio))))
 
 
 @pytest.mark.parametrize('unit, grid', [(2, (8, 8)), (2, (6, 10)), (2, (14, 14)), (3, (6, 9)), (1, (4, 5))])
@@ -44,7 +45,7 @@ def test_units_are_kept_or_removed_whole(unit, grid):
         image = draw(Masking('unit', ratio, grid, unit=unit)).mask.reshape(-1, *grid)
         blocks = image.unfold(1, unit, unit).unfold(2, unit, unit).flatten(3).sum(3)
         assert set(blocks.unique().tolist()) == {0, unit**2}
-        assert torch.equal((blocks == 0).flatten(1).sum(1), torch.full((16, ), int(units * (1 - ratio))))
+        assert torch.equal((blocks == 0).flatten(1).sum(1), torch.full((16,), int(units * (1 - ratio))))
 
 
 @pytest.mark.parametrize('grid', [(8, 8), (6, 10), (12, 4)], ids=str)
@@ -114,8 +115,9 @@ def test_block_reaches_every_patch_also_the_corners():
     assert 0.02 < often.min() and often.max() < 0.95
 
 
-@pytest.mark.parametrize('ratio, expected', [(0.25, ['1111', '1111', '1111', '1111']),
-                                             (0.2, ['0001', '1111', '1111', '1111'])])  # cut short, row by row
+@pytest.mark.parametrize(
+    'ratio, expected', [(0.25, ['1111', '1111', '1111', '1111']), (0.2, ['0001', '1111', '1111', '1111'])]
+)  # cut short, row by row
 def test_block_removes_the_rectangle_of_the_noise(ratio, expected):
     noise = torch.zeros(1, 32, 4)
     noise[:, 0] = torch.tensor([0.0, 0.5, 0.5, 0.99])  # smallest area, square, half way down, at the right
@@ -144,14 +146,15 @@ def test_grid_at_50_percent_is_a_checkerboard(grid):
     assert (image[:, 1:] != image[:, :-1]).all() and (image[:, :, 1:] != image[:, :, :-1]).all()
 
 
-@pytest.mark.parametrize('strategy, grid', [('random', (6, 10)), ('grid', (8, 8)), ('grid', (16, 8)),
-                                            ('unit', (6, 10))])
+@pytest.mark.parametrize(
+    'strategy, grid', [('random', (6, 10)), ('grid', (8, 8)), ('grid', (16, 8)), ('unit', (6, 10))]
+)
 @pytest.mark.parametrize('ratio', [0.3, 0.75, 0.9])
 def test_every_patch_is_seen_equally_often(strategy, grid, ratio):
     masking = Masking(strategy, ratio, grid)
     often = 1 - draw(masking, 20000).mask.mean(0)
     expected = masking.num_keep / masking.num_patches
-    deviation = (expected * (1 - expected) / 20000)**0.5
+    deviation = (expected * (1 - expected) / 20000) ** 0.5
     assert (often - expected).abs().max() < 5 * deviation
 
 

@@ -1,4 +1,5 @@
 """Targets that are features of a fixed network: VGG-16 and CLIP, with random weights."""
+
 import os
 
 import pytest
@@ -21,6 +22,7 @@ def images_of(size):
 @pytest.fixture(scope='module')
 def vgg(tmp_path_factory):
     from torchvision.models.vgg import cfgs, make_layers
+
     torch.manual_seed(0)
     features = make_layers(cfgs['D'])  # as vgg16() calls it
     file = tmp_path_factory.mktemp('vgg') / 'vgg16.pth'
@@ -32,8 +34,17 @@ def vgg(tmp_path_factory):
 @register_model
 def vit_tiny_patch16_clip_test(pretrained=False, **options):
     """timm's CLIP ViT, small."""
-    network = VisionTransformer(img_size=64, patch_size=16, embed_dim=32, depth=3, num_heads=2, num_classes=24,
-                                pre_norm=True, norm_layer=nn.LayerNorm, act_layer='quick_gelu')
+    network = VisionTransformer(
+        img_size=64,
+        patch_size=16,
+        embed_dim=32,
+        depth=3,
+        num_heads=2,
+        num_classes=24,
+        pre_norm=True,
+        norm_layer=nn.LayerNorm,
+        act_layer='quick_gelu',
+    )
     network.pretrained_cfg = dict(mean=OPENAI_CLIP_MEAN, std=OPENAI_CLIP_STD)
     return network
 
@@ -57,7 +68,7 @@ def told(target):
 
 def as_the_network_wants(images, mean, std):
     """From the normalisation of ``told`` to another one."""
-    ours = [torch.tensor(v).reshape(1, 3, 1, 1) for v in ((100., 110., 120.), (50., 60., 70.))]
+    ours = [torch.tensor(v).reshape(1, 3, 1, 1) for v in ((100.0, 110.0, 120.0), (50.0, 60.0, 70.0))]
     mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (mean, std))
     return (images * ours[1] + ours[0] - mean) / std
 
@@ -71,8 +82,9 @@ def test_vgg_features_are_torchvisions(vgg):
     assert target.out_dim == 256 and x.shape[2:] == (16, 24)
     torch.testing.assert_close(target(images), F.avg_pool2d(x, 4).flatten(2).transpose(1, 2), atol=1e-5, rtol=1e-4)
     whole = told(VGGTarget((4, 6), 16, reduce='flatten', weights=file))
-    torch.testing.assert_close(whole(images)[0, 7].reshape(4, 4, 256), x[0, :, 4:8, 4:8].permute(1, 2, 0),
-                               atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        whole(images)[0, 7].reshape(4, 4, 256), x[0, :, 4:8, 4:8].permute(1, 2, 0), atol=1e-5, rtol=1e-4
+    )
 
 
 @torch.no_grad()
@@ -113,8 +125,10 @@ def test_missing_weights_are_named_with_the_way_to_get_them(tmp_path, monkeypatc
     monkeypatch.setattr('huggingface_hub.try_to_load_from_cache', lambda *_: None)
     with pytest.raises(FileNotFoundError, match=r'no model\.safetensors of timm/vit_tiny.*=True.*target\.weights'):
         CLIPTarget('vit_tiny_patch16_clip_test')
-    for build in (lambda: CLIPTarget('vit_tiny_patch16_clip_test', weights='no/such.pth'),
-                  lambda: VGGTarget((2, 2), 16, weights='no/such.pth')):
+    for build in (
+        lambda: CLIPTarget('vit_tiny_patch16_clip_test', weights='no/such.pth'),
+        lambda: VGGTarget((2, 2), 16, weights='no/such.pth'),
+    ):
         with pytest.raises(FileNotFoundError, match='no/such.pth'):
             build()
 
@@ -144,13 +158,17 @@ def test_other_files_are_refused(clip, vgg, tmp_path):
         VGGTarget((2, 2), 16, weights=clip[2])
 
 
-@pytest.mark.parametrize('build, message', [
-    (lambda clip: CLIPTarget('vit_no_such_clip', weights=clip[2]), 'it has vit_base_patch16_clip'),
-    (lambda clip: CLIPTarget('resnet18', weights=clip[2]), 'no plain ViT'),
-    (lambda clip: CLIPTarget(clip[1], clip_layer=99, weights=clip[2]), 'has blocks 1 to'),
-    (lambda clip: VGGTarget((2, 2), 16, layer='relu9_9'), 'relu1_1, relu1_2'),
-    (lambda clip: VGGTarget((2, 2), 8, layer='relu5_1'), 'take an earlier layer'),
-    (lambda clip: told(CLIPTarget(clip[1], weights=clip[2])).set_image_statistics((1, ), (1, )), '3 channels')])
+@pytest.mark.parametrize(
+    'build, message',
+    [
+        (lambda clip: CLIPTarget('vit_no_such_clip', weights=clip[2]), 'it has vit_base_patch16_clip'),
+        (lambda clip: CLIPTarget('resnet18', weights=clip[2]), 'no plain ViT'),
+        (lambda clip: CLIPTarget(clip[1], clip_layer=99, weights=clip[2]), 'has blocks 1 to'),
+        (lambda clip: VGGTarget((2, 2), 16, layer='relu9_9'), 'relu1_1, relu1_2'),
+        (lambda clip: VGGTarget((2, 2), 8, layer='relu5_1'), 'take an earlier layer'),
+        (lambda clip: told(CLIPTarget(clip[1], weights=clip[2])).set_image_statistics((1,), (1,)), '3 channels'),
+    ],
+)
 def test_networks_that_cannot_be(clip, build, message):
     with pytest.raises(ValueError, match=message):
         build(clip)
@@ -159,6 +177,12 @@ def test_networks_that_cannot_be(clip, build, message):
 def test_a_clip_grid_that_does_not_fit_is_refused(clip):
     backbone = dict(type='MaskedViT', arch=dict(embed_dim=32, depth=1, num_heads=2), img_size=32, patch_size=4)
     with pytest.raises(ValueError, match="CLIPTarget cannot be brought to the backbone's.*4x4 .* 8x8"):
-        MODELS.build(dict(type='CrossMAE', backbone=backbone, drawing_head=dict(type='DrawingHead', embed_dim=16),
-                          predictor=dict(type='LinearPredictor'),
-                          target=dict(type='CLIPTarget', model=clip[1], weights=clip[2])))
+        MODELS.build(
+            dict(
+                type='CrossMAE',
+                backbone=backbone,
+                drawing_head=dict(type='DrawingHead', embed_dim=16),
+                predictor=dict(type='LinearPredictor'),
+                target=dict(type='CLIPTarget', model=clip[1], weights=clip[2]),
+            )
+        )

@@ -1,4 +1,5 @@
 """Images into patches and back, in both orders of the values."""
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -29,7 +30,7 @@ def test_patches_run_row_by_row_with_values_in_the_order_height_width_channel():
     patches = patchify(images, (2, 3))
     for row in range(2):
         for col in range(2):
-            window = images[0, :, 2 * row:2 * row + 2, 3 * col:3 * col + 3]
+            window = images[0, :, 2 * row : 2 * row + 2, 3 * col : 3 * col + 3]
             assert torch.equal(patches[0, 2 * row + col], window.permute(1, 2, 0).flatten())
 
 

@@ -1,4 +1,5 @@
 """The fixed position table."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Pyramids for segmentors and detectors: their scales, what each is made of, and that they train."""
+
 import pytest
 import torch
 from mmengine.registry import MODELS as ROOT
@@ -52,8 +53,12 @@ def test_odd_maps_and_maps_of_one_position(neck, count):
     for h, w in ((7, 5), (1, 1)):
         outputs = neck(16)(draw(h, w))
         assert len(outputs) == count
-        assert [tuple(x.shape[2:]) for x in outputs[:4]] == [(4 * h, 4 * w), (2 * h, 2 * w), (h, w),
-                                                            (-(-h // 2), -(-w // 2))]
+        assert [tuple(x.shape[2:]) for x in outputs[:4]] == [
+            (4 * h, 4 * w),
+            (2 * h, 2 * w),
+            (h, w),
+            (-(-h // 2), -(-w // 2)),
+        ]
 
 
 def test_the_simple_pyramid_is_made_of_the_last_map():
@@ -71,17 +76,25 @@ def test_the_simple_pyramid_is_made_of_the_last_map():
 def test_layers_of_the_simple_pyramid_are_vitdets():
     """Widths and layers of every scale: 1x1 and 3x3 convolutions without bias, a layer norm after each."""
     neck = SimplePyramid(768)
-    found = [[tuple(layer.weight.shape) for layer in scale if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
-             for scale in neck.scales]
+    found = [
+        [tuple(layer.weight.shape) for layer in scale if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
+        for scale in neck.scales
+    ]
     last = (256, 256, 3, 3)
-    assert found == [[(768, 384, 2, 2), (384, 192, 2, 2), (256, 192, 1, 1), last],
-                     [(768, 384, 2, 2), (256, 384, 1, 1), last], [(256, 768, 1, 1), last], [(256, 768, 1, 1), last]]
+    assert found == [
+        [(768, 384, 2, 2), (384, 192, 2, 2), (256, 192, 1, 1), last],
+        [(768, 384, 2, 2), (256, 384, 1, 1), last],
+        [(256, 768, 1, 1), last],
+        [(256, 768, 1, 1), last],
+    ]
     assert [sum(isinstance(layer, nn.LayerNorm) for layer in scale) for scale in neck.scales] == [3, 2, 2, 2]
     assert all(scale[-4].bias is None and scale[-2].bias is None for scale in neck.scales)
 
 
-@pytest.mark.parametrize('config', [dict(type='mmmim.MultiScalePyramid', in_dim=16),
-                                    dict(type='mmmim.SimplePyramid', in_dim=16, out_channels=8)])
+@pytest.mark.parametrize(
+    'config',
+    [dict(type='mmmim.MultiScalePyramid', in_dim=16), dict(type='mmmim.SimplePyramid', in_dim=16, out_channels=8)],
+)
 def test_they_follow_a_backbone_in_any_toolbox(config):
     """mmseg and mmdet look for ``neck`` in their own registries, which are children of MMEngine's as ours is."""
     vit = DenseViT(arch=dict(embed_dim=16, depth=4, num_heads=2), img_size=32)
@@ -96,12 +109,15 @@ def test_initialisation_can_be_stated():
     assert (neck.scales[1][0].weight == 0.5).all() and (neck.scales[0][0].bias == 0.25).all()
 
 
-@pytest.mark.parametrize('neck, message', [
-    (lambda: MultiScalePyramid(16, norm='group'), "'batch', 'layer' or None"),
-    (lambda: MultiScalePyramid(16, scales=(3, )), 'use 4, 2, 1 or 0.5'),
-    (lambda: SimplePyramid(16, num_outs=3), 'less than the 4 scales'),
-    (lambda: MultiScalePyramid(16)(draw()[:3]), 'got 3 maps'),
-])
+@pytest.mark.parametrize(
+    'neck, message',
+    [
+        (lambda: MultiScalePyramid(16, norm='group'), "'batch', 'layer' or None"),
+        (lambda: MultiScalePyramid(16, scales=(3,)), 'use 4, 2, 1 or 0.5'),
+        (lambda: SimplePyramid(16, num_outs=3), 'less than the 4 scales'),
+        (lambda: MultiScalePyramid(16)(draw()[:3]), 'got 3 maps'),
+    ],
+)
 def test_mistakes_are_named(neck, message):
     with pytest.raises(ValueError, match=message):
         neck()

@@ -1,4 +1,5 @@
 """A decoder that leaves out visible patches: the same loss and gradients for less work."""
+
 import pytest
 import torch
 from mae_harness import build, draw_images, draw_noise
@@ -16,8 +17,9 @@ VARIANTS = {
     'encoder with mask tokens': dict(backbone=dict(mask_tokens=True)),
     'blocks of patches, 40%': dict(masking='block', mask_ratio=0.4),
     'units': dict(masking='unit', mask_options=dict(unit=2)),
-    'raw pixels, l1': dict(target=dict(type='PixelTarget', norm_pix=False),
-                           head=dict(type='ReconstructionHead', norm='l1')),
+    'raw pixels, l1': dict(
+        target=dict(type='PixelTarget', norm_pix=False), head=dict(type='ReconstructionHead', norm='l1')
+    ),
     'sums of a patch': dict(head=dict(patch_reduction='sum')),
 }
 
@@ -73,11 +75,12 @@ def test_the_work_that_is_left_out():
     assert counts[0] - counts[1] == (visible + 4) * products * 2 * 4 * width + visible * products * out_dim
 
 
-@pytest.mark.parametrize('options, calls', [
-    (dict(), [True]), (dict(head=dict(loss_on='all')), [False])], ids=['masked', 'all'])
+@pytest.mark.parametrize(
+    'options, calls', [(dict(), [True]), (dict(head=dict(loss_on='all')), [False])], ids=['masked', 'all']
+)
 def test_only_where_the_loss_counts_removed_patches_alone(options, calls):
     mae, seen = build(**options), []
-    mae.neck.register_forward_pre_hook(lambda module, args: seen.append(args[2:] == (True, )))
+    mae.neck.register_forward_pre_hook(lambda module, args: seen.append(args[2:] == (True,)))
     images, noise = draw_images(), draw_noise(mae)
     mae.loss(images, noise=noise)
     assert seen == calls
@@ -87,7 +90,6 @@ def test_only_where_the_loss_counts_removed_patches_alone(options, calls):
 
 def test_a_neck_that_does_not_know_of_it_predicts_all():
     class Plain(nn.Module):
-
         def __init__(self, neck):
             super().__init__()
             self.neck = neck
@@ -104,7 +106,6 @@ def test_a_neck_that_does_not_know_of_it_predicts_all():
 
 def test_a_subclass_with_a_forward_of_its_own_is_asked_only_if_it_says_so():
     class Halved(MAEDecoder):
-
         def forward(self, tokens, mask):
             return super().forward(tokens, mask) / 2
 
@@ -129,7 +130,6 @@ def test_a_subclass_with_a_forward_of_its_own_is_asked_only_if_it_says_so():
 
 def test_a_head_that_does_not_say_what_it_counts_gets_all_predictions():
     class Squares(nn.Module):
-
         def loss(self, prediction, target, mask):
             return (prediction - target).square().mean()
 

@@ -1,4 +1,5 @@
 """SimMIM's encoders and decoder: mmpretrain's numbers with the same weights, and what does not fit."""
+
 import pytest
 import torch
 from timm.models.swin_transformer import SwinTransformer
@@ -50,10 +51,13 @@ def theirs_and_ours(backbone, decoder, ours, patch):
 def test_swin_prediction_and_loss_are_mmpretrains():
     from mmpretrain.models import SimMIMHead, SimMIMLinearDecoder
     from mmpretrain.models.selfsup.simmim import SimMIMSwinTransformer
-    swin = SimMIMSwinTransformer(THEIRS, 64, out_indices=(2, ), drop_path_rate=0.0,
-                                 stage_cfgs=dict(block_cfgs=dict(window_size=4)))
+
+    swin = SimMIMSwinTransformer(
+        THEIRS, 64, out_indices=(2,), drop_path_rate=0.0, stage_cfgs=dict(block_cfgs=dict(window_size=4))
+    )
     theirs, backbone, neck = theirs_and_ours(
-        swin, SimMIMLinearDecoder(32, 16), MaskedSwin(ARCH, 64, window_size=4, mask_tokens=True), 16)
+        swin, SimMIMLinearDecoder(32, 16), MaskedSwin(ARCH, 64, window_size=4, mask_tokens=True), 16
+    )
     images, mask = draw(), masked((4, 4))
     fine = mask.mask.reshape(2, 4, 4).repeat_interleave(4, 1).repeat_interleave(4, 2)  # for patches of 4 pixels
     expected = theirs['neck'](theirs['backbone'](images, fine)[0])
@@ -62,7 +66,8 @@ def test_swin_prediction_and_loss_are_mmpretrains():
     torch.testing.assert_close(prediction, patchify(expected, 16), atol=1e-5, rtol=0)
     with torch.no_grad():
         loss = SimMIMHead(4, dict(type='mmpretrain.PixelReconstructionLoss', criterion='L1', channel=3)).loss(
-            expected, images, fine)
+            expected, images, fine
+        )
     target = PixelTarget(16, 3, norm_pix=False)(images)
     torch.testing.assert_close(ReconstructionHead(norm='l1').loss(prediction, target, mask), loss, atol=1e-5, rtol=0)
 
@@ -73,10 +78,17 @@ def test_vit_prediction_is_mmpretrains(kind):
     """SimMIM's ViT is BEiT's pre-training ViT; with a position table and no layer scale it is MAE's, mask tokens in."""
     from mmpretrain.models import SimMIMLinearDecoder
     from mmpretrain.models.selfsup.beit import BEiTPretrainViT
+
     relative = kind == 'relative'
     arch = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64)
-    vit = BEiTPretrainViT(arch, 16, 4, use_abs_pos_emb=not relative, use_shared_rel_pos_bias=relative,
-                          layer_scale_init_value=0.1 if relative else 0)
+    vit = BEiTPretrainViT(
+        arch,
+        16,
+        4,
+        use_abs_pos_emb=not relative,
+        use_shared_rel_pos_bias=relative,
+        layer_scale_init_value=0.1 if relative else 0,
+    )
     ours = dict(arch=dict(embed_dim=16, depth=2, num_heads=2), img_size=16, patch_size=4)
     ours = MaskedRelativeViT(**ours) if relative else MaskedViT(**ours, mask_tokens=True)
     theirs, backbone, neck = theirs_and_ours(vit, SimMIMLinearDecoder(16, 4), ours, 4)
@@ -96,10 +108,14 @@ def test_swin_without_a_mask_is_timms():
     assert (swin.embed_dim, swin.grid_size, swin.patch_size) == (32, (4, 4), (16, 16))
 
 
-@pytest.mark.parametrize('encoder', [
-    lambda: MaskedSwin(ARCH, 64, window_size=4, mask_tokens=True),
-    lambda: MaskedRelativeViT(arch=dict(embed_dim=16, depth=2, num_heads=2), img_size=64, patch_size=16)],
-    ids=['swin', 'vit'])
+@pytest.mark.parametrize(
+    'encoder',
+    [
+        lambda: MaskedSwin(ARCH, 64, window_size=4, mask_tokens=True),
+        lambda: MaskedRelativeViT(arch=dict(embed_dim=16, depth=2, num_heads=2), img_size=64, patch_size=16),
+    ],
+    ids=['swin', 'vit'],
+)
 @torch.no_grad()
 def test_what_is_removed_is_not_seen(encoder):
     encoder, images, mask = encoder().eval(), draw(), masked((4, 4))
@@ -126,8 +142,9 @@ def test_simmims_own_names_fill_swin_and_its_mask_token(tmp_path):
     state = {f'encoder.{key}': value for key, value in source.state_dict().items()}
     torch.save(dict(model={**state, 'decoder.0.weight': torch.zeros(768, 32, 1, 1)}), tmp_path / 'simmim.pth')
     init = dict(type='Pretrained', checkpoint=str(tmp_path / 'simmim.pth'))
-    swin = MODELS.build(dict(type='mmmim.MaskedSwin', arch=ARCH, img_size=64, window_size=4, mask_tokens=True,
-                             init_cfg=init))
+    swin = MODELS.build(
+        dict(type='mmmim.MaskedSwin', arch=ARCH, img_size=64, window_size=4, mask_tokens=True, init_cfg=init)
+    )
     swin.init_weights()
     assert all(torch.equal(value, source.state_dict()[key]) for key, value in swin.state_dict().items())
     with pytest.raises(EncoderMismatchError, match='relative_position_bias_table'):
@@ -139,14 +156,19 @@ def test_layers_are_those_of_the_dense_swin():
     dense = DenseSwin(ARCH, window_size=4, out_indices=(0, 1, 2))
     for name, _ in swin.named_parameters():
         assert swin.get_layer_depth(f'backbone.{name}', 'backbone.') == dense.get_layer_depth(
-            f'backbone.{name}', 'backbone.')
+            f'backbone.{name}', 'backbone.'
+        )
 
 
-@pytest.mark.parametrize('img_size, window, stages, message', [
-    (224, 6, 4, r'windows of 6x6 do not fit .*224x224.*stage 0 has 56x56.*Nearest .*192x192'),
-    (192, 7, 4, r'stage 0 has 48x48.*Nearest .*224x224'),
-    (200, 5, 4, r'cannot cut .*200x200.*32x32'),
-    ((192, 224), 6, 4, r'192x224.*stage 0 has 48x56.*Nearest .*192x192')])
+@pytest.mark.parametrize(
+    'img_size, window, stages, message',
+    [
+        (224, 6, 4, r'windows of 6x6 do not fit .*224x224.*stage 0 has 56x56.*Nearest .*192x192'),
+        (192, 7, 4, r'stage 0 has 48x48.*Nearest .*224x224'),
+        (200, 5, 4, r'cannot cut .*200x200.*32x32'),
+        ((192, 224), 6, 4, r'192x224.*stage 0 has 48x56.*Nearest .*192x192'),
+    ],
+)
 def test_images_that_windows_do_not_fit(img_size, window, stages, message):
     with pytest.raises(ValueError, match=message):
         MaskedSwin('tiny', img_size, window_size=window)

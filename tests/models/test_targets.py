@@ -1,4 +1,5 @@
 """What is predicted: pixels, principal components, discrete tokens."""
+
 import pytest
 import torch
 from sklearn.decomposition import PCA
@@ -14,6 +15,7 @@ def draw_images(batch=4, channels=3, size=(16, 24)):
 
 
 # pixels
+
 
 def test_raw_pixels_are_the_patches():
     images = draw_images()
@@ -51,6 +53,7 @@ def test_a_target_has_no_gradient_and_full_precision_under_autocast():
 
 
 # principal components
+
 
 def fitted(num_components=10, batches=None):
     torch.manual_seed(0)
@@ -100,6 +103,7 @@ def test_few_components_reconstruct_better_than_the_mean_alone():
 @pytest.mark.parametrize('load', ['torch', 'mmengine'])
 def test_a_checkpoint_carries_the_basis(load):
     from mmengine.runner.checkpoint import load_state_dict
+
     source, target = fitted(), PCATarget(4, num_components=10)
     assert target.needs_fit and not source.needs_fit
     target.load_state_dict(source.state_dict()) if load == 'torch' else load_state_dict(target, source.state_dict())
@@ -132,10 +136,12 @@ def test_a_wrong_number_of_components_is_refused(number):
 
 # tokens of the discrete autoencoder
 
+
 @pytest.fixture(scope='module')
 def dalle(tmp_path_factory):
     """mmpretrain's encoder at full width with random weights, and the file that holds them."""
     from mmpretrain.models.selfsup import DALLEEncoder
+
     torch.manual_seed(0)
     encoder, file = DALLEEncoder(), tmp_path_factory.mktemp('dalle') / 'dalle_encoder.pth'
     torch.save(encoder.state_dict(), file)
@@ -154,7 +160,7 @@ def tokenizer(dalle):
 def normalised_photo(size):
     """Pixels in 0..1, and the same normalised."""
     pixels = torch.rand(2, 3, *size)
-    mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) / 255 for v in ((123., 116., 103.), (58., 57., 56.)))
+    mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) / 255 for v in ((123.0, 116.0, 103.0), (58.0, 57.0, 56.0)))
     return pixels, (pixels - mean) / std
 
 
@@ -196,4 +202,4 @@ def test_another_file_is_refused_by_name(tmp_path, content):
 
 def test_tokens_want_three_channels(tokenizer):
     with pytest.raises(ValueError, match='3 channels'):
-        tokenizer.set_image_statistics((1, ), (1, ))
+        tokenizer.set_image_statistics((1,), (1,))

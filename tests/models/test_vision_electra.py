@@ -1,4 +1,5 @@
 """Vision ELECTRA: its equations, who learns from which of them, and what cannot be built."""
+
 import copy
 
 import pytest
@@ -14,14 +15,18 @@ from mmmim.registry import MODELS
 from mmmim.structures import DataSample
 
 GENERATOR, DISCRIMINATOR = ('generator.', 'neck.'), ('backbone.', 'image_head.', 'patch_head.')
-HEADS = dict(image=dict(image_head=dict(type='ImageDiscriminationHead'), patch_head=None),
-             patch=dict(image_head=None, patch_head=dict(type='PatchDiscriminationHead')))
-SWIN = dict(type='MaskedSwin', arch=dict(embed_dim=8, depths=(2, 2), num_heads=(1, 2)), img_size=16, patch_size=2,
-            window_size=4)
+HEADS = dict(
+    image=dict(image_head=dict(type='ImageDiscriminationHead'), patch_head=None),
+    patch=dict(image_head=None, patch_head=dict(type='PatchDiscriminationHead')),
+)
+SWIN = dict(
+    type='MaskedSwin', arch=dict(embed_dim=8, depths=(2, 2), num_heads=(1, 2)), img_size=16, patch_size=2, window_size=4
+)
 SIMMIM_SWIN = dict(generator=dict(SWIN, mask_tokens=True), neck=dict(type='SimMIMDecoder'))
-SIMMIM_VIT = dict(neck=dict(type='SimMIMDecoder'),
-                  generator=dict(type='MaskedRelativeViT', arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16,
-                                 patch_size=4))
+SIMMIM_VIT = dict(
+    neck=dict(type='SimMIMDecoder'),
+    generator=dict(type='MaskedRelativeViT', arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=4),
+)
 RELATIVE_VIT = dict(SIMMIM_VIT['generator'], type='RelativeViT')
 OTHER_VIT = dict(METHODS['vision_electra']['generator'], patch_size=2)
 
@@ -66,8 +71,14 @@ def trained(model, parts):
 @pytest.mark.parametrize('fake_image', ['composite', 'full'])
 @pytest.mark.parametrize('norm_pix', [False, True])
 def test_equations_in_plain_torch(fake_image, norm_pix):
-    model = tiny(fake_image=fake_image, gan_weight=0.3, image_weight=0.5, patch_weight=2.0, noise_scale=0.7,
-                 target=dict(type='PixelTarget', norm_pix=norm_pix)).double()
+    model = tiny(
+        fake_image=fake_image,
+        gan_weight=0.3,
+        image_weight=0.5,
+        patch_weight=2.0,
+        noise_scale=0.7,
+        target=dict(type='PixelTarget', norm_pix=norm_pix),
+    ).double()
     x, given = images().double(), noises(model)
     losses = model.loss(x, **given)
 
@@ -77,7 +88,7 @@ def test_equations_in_plain_torch(fake_image, norm_pix):
     prediction, patches = model.neck(z, mask), patchify(x, 4)
     mean, std = patches.mean(-1, keepdim=True), (patches.var(-1, keepdim=True) + 1e-6).sqrt()
     target = (patches - mean) / std if norm_pix else patches
-    assert losses['loss_recon'].item() == pytest.approx(((prediction - target)**2).mean(-1)[removed].mean().item())
+    assert losses['loss_recon'].item() == pytest.approx(((prediction - target) ** 2).mean(-1)[removed].mean().item())
 
     painted = prediction * std + mean if norm_pix else prediction
     generated = torch.ones_like(removed) if fake_image == 'full' else removed
@@ -90,8 +101,9 @@ def test_equations_in_plain_torch(fake_image, norm_pix):
             log_1_d[level, name], log_d[level, name] = F.log_softmax(logits[level], dim=-1).unbind(-1)
     macro = -(log_d['image', 'x'].sum() + log_1_d['image', 'fake'].sum()) / 8
     kept = ~generated
-    micro = -(log_d['patch', 'x'].sum() + log_d['patch', 'fake'][kept].sum()
-              + log_1_d['patch', 'fake'][generated].sum()) / (2 * 4 * 16)
+    micro = -(
+        log_d['patch', 'x'].sum() + log_d['patch', 'fake'][kept].sum() + log_1_d['patch', 'fake'][generated].sum()
+    ) / (2 * 4 * 16)
     gan = -0.5 * log_d['image', 'fake'].mean() - 2.0 * log_d['patch', 'fake'][generated].mean()
     assert losses['loss_image'].item() == pytest.approx(0.5 * macro.item())
     assert losses['loss_patch'].item() == pytest.approx(2.0 * micro.item())
@@ -101,8 +113,12 @@ def test_equations_in_plain_torch(fake_image, norm_pix):
     originals = torch.cat([right['x'].flatten(), right['fake'][kept]])
     assert losses['original_accuracy'].item() == pytest.approx(originals.double().mean().item())
     assert losses['generated_accuracy'].item() == pytest.approx(1 - right['fake'][generated].double().mean().item())
-    by_hand = dict(zip(('own', 'theirs'), (
-        reached(model, losses['loss_gan']), {name: 0.3 * g for name, g in reached(model, gan).items()})))
+    by_hand = dict(
+        zip(
+            ('own', 'theirs'),
+            (reached(model, losses['loss_gan']), {name: 0.3 * g for name, g in reached(model, gan).items()}),
+        )
+    )
     for name in trained(model, GENERATOR):
         torch.testing.assert_close(by_hand['own'][name], by_hand['theirs'][name], atol=1e-12, rtol=1e-9)
 
@@ -127,10 +143,20 @@ def test_minimax_gradient_is_the_discriminators_turned_around():
 # ----------------------------------------------------------------------------------------------------- who learns
 
 
-@pytest.mark.parametrize('change', [{}, SIMMIM_SWIN, SIMMIM_VIT, dict(SIMMIM_SWIN, backbone=SWIN), dict(backbone=SWIN),
-                                    dict(fake_image='full'), dict(backbone=OTHER_VIT), dict(backbone=RELATIVE_VIT)],
-                         ids=['mae', 'simmim-swin', 'simmim-vit', 'both-swin', 'swin', 'full', 'finer-patches',
-                              'relative'])
+@pytest.mark.parametrize(
+    'change',
+    [
+        {},
+        SIMMIM_SWIN,
+        SIMMIM_VIT,
+        dict(SIMMIM_SWIN, backbone=SWIN),
+        dict(backbone=SWIN),
+        dict(fake_image='full'),
+        dict(backbone=OTHER_VIT),
+        dict(backbone=RELATIVE_VIT),
+    ],
+    ids=['mae', 'simmim-swin', 'simmim-vit', 'both-swin', 'swin', 'full', 'finer-patches', 'relative'],
+)
 def test_each_loss_teaches_one_player(change):
     model = tiny(**change)
     losses = model.loss(images(), samples())
@@ -138,22 +164,34 @@ def test_each_loss_teaches_one_player(change):
     assert set(reached(model, losses['loss_gan'])) == trained(model, GENERATOR)
     heads = {'image': ('backbone.', 'image_head.'), 'patch': ('backbone.', 'patch_head.')}
     for level, parts in heads.items():
-        assert set(reached(model, losses[f'loss_{level}'])) >= trained(model, (f'{level}_head.', ))
+        assert set(reached(model, losses[f'loss_{level}'])) >= trained(model, (f'{level}_head.',))
         assert set(reached(model, losses[f'loss_{level}'])) <= trained(model, parts)
     assert set(reached(model, losses['loss_image'] + losses['loss_patch'])) == trained(model, DISCRIMINATOR)
-    assert all(p.requires_grad == (name.split('.')[-1] not in ('pos_embed', 'decoder_pos_embed'))
-               for name, p in model.named_parameters())  # nothing stays frozen
+    assert all(
+        p.requires_grad == (name.split('.')[-1] not in ('pos_embed', 'decoder_pos_embed'))
+        for name, p in model.named_parameters()
+    )  # nothing stays frozen
 
 
-@pytest.mark.parametrize('change, still', [
-    ({}, ()), (HEADS['image'], ()), (HEADS['patch'], ()), (dict(gan_loss='minimax'), ()),
-    (dict(gan_weight=0.0), ()), (dict(noise_scale=0.0), ()),
-    (dict(image_weight=0.0, patch_weight=0.0), DISCRIMINATOR)],
-    ids=['both', 'image', 'patch', 'minimax', 'no-gan', 'no-noise', 'no-weight'])
+@pytest.mark.parametrize(
+    'change, still',
+    [
+        ({}, ()),
+        (HEADS['image'], ()),
+        (HEADS['patch'], ()),
+        (dict(gan_loss='minimax'), ()),
+        (dict(gan_weight=0.0), ()),
+        (dict(noise_scale=0.0), ()),
+        (dict(image_weight=0.0, patch_weight=0.0), DISCRIMINATOR),
+    ],
+    ids=['both', 'image', 'patch', 'minimax', 'no-gan', 'no-noise', 'no-weight'],
+)
 def test_one_step_changes_these_parameters(change, still):
     model = tiny(**change)
-    wrapper = AutocastOptimWrapper(dtype='float32', optimizer=torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=0))
+    wrapper = AutocastOptimWrapper(
+        dtype='float32',
+        optimizer=torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=0),
+    )
     before = copy.deepcopy(model.state_dict())
     log = model.train_step(dict(inputs=(40 * images() + 128).clamp(0, 255).byte(), data_samples=samples()), wrapper)
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
@@ -166,8 +204,13 @@ def test_without_gan_loss_and_noise_the_generator_learns_as_mae(gan_loss):
     model = tiny(gan_weight=0.0, noise_scale=0.0, gan_loss=gan_loss)
     cfg = METHODS['vision_electra']
     mae = MAE(cfg['generator'], cfg['neck'], cfg['target'], cfg['head'])
-    mae.load_state_dict({name.replace('generator.', 'backbone.', 1): value for name, value in model.state_dict().items()
-                         if name.startswith(GENERATOR)})
+    mae.load_state_dict(
+        {
+            name.replace('generator.', 'backbone.', 1): value
+            for name, value in model.state_dict().items()
+            if name.startswith(GENERATOR)
+        }
+    )
     noise = noises(model)['noise']
     losses = model.loss(images(), noise=noise)
     expected = mae.loss(images(), noise=noise)['loss']
@@ -185,7 +228,7 @@ def test_a_level_that_is_off_leaves_nothing(level, other):
     model, both = tiny(**HEADS[level]), tiny()
     losses = model.loss(images(), **noises(model))
     assert f'loss_{other}' not in losses and {'loss_recon', f'loss_{level}', 'loss_gan'} <= set(losses)
-    assert not trained(model, (f'{other}_head.', ))
+    assert not trained(model, (f'{other}_head.',))
     both.load_state_dict({**both.state_dict(), **model.state_dict()})
     setattr(both, f'{other}_weight', 0.0)
     expected = both.loss(images(), **noises(both))
@@ -210,20 +253,35 @@ def test_patches_of_other_sizes_have_the_truth_of_their_place():
 # ------------------------------------------------------------------------------------------- what cannot be built
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(gan_loss='wgan'), "gan_loss='wgan' is not known; use 'non_saturating' or 'minimax'"),
-    (dict(fake_image='half'), "'composite' or 'full'"), (dict(noise_per='pixel'), "'token' or 'image'"),
-    (dict(noise_scale=-1), 'must not be negative'), (dict(gan_weight=-0.1), 'must not be negative'),
-    (dict(image_head=None, patch_head=None), 'keep one of the levels'),
-    (dict(image_head=dict(type='ImageDiscriminationHead', pool='cls'), backbone=SWIN), 'when the encoder has a class'),
-    (dict(backbone=dict(SWIN, img_size=32)), 'images of 32x32 .* the generator for 16x16'),
-    (dict(generator=OTHER_VIT), "2x2 pixels are removed, which cut through .* 4x4: use masking='unit'"),
-    (dict(SIMMIM_SWIN, generator=SWIN), 'has to see mask tokens'),
-    (dict(SIMMIM_SWIN, generator=dict(SWIN, mask_tokens=True, window_size=3)), 'windows of 3x3 do not fit .* 16x16'),
-    (dict(SIMMIM_SWIN, generator=dict(SWIN, mask_tokens=True, img_size=20, window_size=4)),
-     r'windows of 4x4 do not fit .* 20x20 .* stage 0 has 10x10'),
-    (dict(backbone=SIMMIM_VIT['generator']), 'would never train a mask token.* take RelativeViT'),
-    (dict(neck=None), 'has to make pixels'), (dict(mask_ratio=0.99), 'leaves no visible patch')])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(gan_loss='wgan'), "gan_loss='wgan' is not known; use 'non_saturating' or 'minimax'"),
+        (dict(fake_image='half'), "'composite' or 'full'"),
+        (dict(noise_per='pixel'), "'token' or 'image'"),
+        (dict(noise_scale=-1), 'must not be negative'),
+        (dict(gan_weight=-0.1), 'must not be negative'),
+        (dict(image_head=None, patch_head=None), 'keep one of the levels'),
+        (
+            dict(image_head=dict(type='ImageDiscriminationHead', pool='cls'), backbone=SWIN),
+            'when the encoder has a class',
+        ),
+        (dict(backbone=dict(SWIN, img_size=32)), 'images of 32x32 .* the generator for 16x16'),
+        (dict(generator=OTHER_VIT), "2x2 pixels are removed, which cut through .* 4x4: use masking='unit'"),
+        (dict(SIMMIM_SWIN, generator=SWIN), 'has to see mask tokens'),
+        (
+            dict(SIMMIM_SWIN, generator=dict(SWIN, mask_tokens=True, window_size=3)),
+            'windows of 3x3 do not fit .* 16x16',
+        ),
+        (
+            dict(SIMMIM_SWIN, generator=dict(SWIN, mask_tokens=True, img_size=20, window_size=4)),
+            r'windows of 4x4 do not fit .* 20x20 .* stage 0 has 10x10',
+        ),
+        (dict(backbone=SIMMIM_VIT['generator']), 'would never train a mask token.* take RelativeViT'),
+        (dict(neck=None), 'has to make pixels'),
+        (dict(mask_ratio=0.99), 'leaves no visible patch'),
+    ],
+)
 def test_what_cannot_be_built_says_why(change, message):
     with pytest.raises(ValueError, match=message):
         tiny(**change)

@@ -1,4 +1,5 @@
 """Vision ELECTRA's latent noise: how it is drawn, where it goes, and the completions that it makes differ."""
+
 import copy
 
 import pytest
@@ -67,8 +68,9 @@ def test_noise_in_the_latent_space(noise_per, tokens):
 def test_losses_depend_on_the_seeds_alone(scale):
     model = tiny(noise_scale=scale)
     noise = noises(model)['noise']
-    first, same, other = (model.loss(images(), samples(first=seed), noise=noise)['loss_recon'].item()
-                          for seed in (0, 0, 100))
+    first, same, other = (
+        model.loss(images(), samples(first=seed), noise=noise)['loss_recon'].item() for seed in (0, 0, 100)
+    )
     assert first == same and (first == other) == (scale == 0)
 
 
@@ -106,8 +108,9 @@ def test_predict_with_a_given_noise():
     model = tiny(noise_scale=1.0).eval()
     given = noises(model)
     sample = model.predict(images(), samples(), **given)[1]
-    prediction = model.neck(model.generator(images(), model.masking(given['noise'])) + given['latent_noise'],
-                            model.masking(given['noise']))
+    prediction = model.neck(
+        model.generator(images(), model.masking(given['noise'])) + given['latent_noise'], model.masking(given['noise'])
+    )
     painted = unpatchify(prediction, 4, (4, 4))[1]
     removed = unpatchify(sample.mask[None, :, None].expand(-1, -1, 48), 4, (4, 4))[0].bool()
     assert torch.equal(sample.reconstruction[removed], painted[removed])

@@ -1,4 +1,5 @@
 """Vision ELECTRA from checkpoints and through training: what it starts from, what it leaves, that its players learn."""
+
 import copy
 import sys
 
@@ -77,22 +78,30 @@ def test_both_from_simmims_swin(tmp_path):
     state = {f'encoder.{name}': value for name, value in source.state_dict().items()}
     path = save({**state, 'decoder.0.weight': weight, 'decoder.0.bias': bias}, tmp_path / 'simmim.pth')
     swin = dict(type='MaskedSwin', **arch)
-    model = tiny(generator=dict(swin, mask_tokens=True), neck=dict(type='SimMIMDecoder'), pretrained_generator=path,
-                 backbone=dict(swin, init_cfg=dict(type='Pretrained', checkpoint=path)))
+    model = tiny(
+        generator=dict(swin, mask_tokens=True),
+        neck=dict(type='SimMIMDecoder'),
+        pretrained_generator=path,
+        backbone=dict(swin, init_cfg=dict(type='Pretrained', checkpoint=path)),
+    )
     model.init_weights()
     assert_equal(model.generator, source.state_dict())
     assert_equal(model.neck, {'decoder.0.weight': weight, 'decoder.0.bias': bias})
     assert_equal(model.backbone, {k: v for k, v in source.state_dict().items() if k != 'mask_token'})
 
 
-@pytest.mark.parametrize('change, message', [
-    ({'neck.': None}, 'an encoder without a decoder'),
-    ({'neck.decoder_blocks.': None}, 'decoder_blocks.0.norm1.weight missing'),
-    ({'neck.decoder_pred.weight': torch.zeros(3, 16)}, r'decoder_pred.weight \[3, 16\] against \[48, 16\]'),
-    ({'neck.decoder_blocks.1.norm1.weight': torch.zeros(16)}, 'decoder_blocks.1.norm1.weight not in the model'),
-    ({'backbone.blocks.1.': None}, 'a ViT of 1 blocks')])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        ({'neck.': None}, 'an encoder without a decoder'),
+        ({'neck.decoder_blocks.': None}, 'decoder_blocks.0.norm1.weight missing'),
+        ({'neck.decoder_pred.weight': torch.zeros(3, 16)}, r'decoder_pred.weight \[3, 16\] against \[48, 16\]'),
+        ({'neck.decoder_blocks.1.norm1.weight': torch.zeros(16)}, 'decoder_blocks.1.norm1.weight not in the model'),
+        ({'backbone.blocks.1.': None}, 'a ViT of 1 blocks'),
+    ],
+)
 def test_an_incomplete_generator_is_refused(change, message, mae, tmp_path):
-    (name, value), = change.items()
+    ((name, value),) = change.items()
     state = {key: old for key, old in mae.items() if not key.startswith(name)}
     path = save(state if value is None else {**state, name: value}, tmp_path / 'a.pth')
     model = tiny(pretrained_generator=path)
@@ -107,15 +116,18 @@ def test_a_generator_for_another_image_size(mae, tmp_path):
     larger = dict(VIT, img_size=24)
     model = tiny(backbone=larger, generator=larger, pretrained_generator=save(mae, tmp_path / 'mae.pth'))
     model.init_weights()
-    for name, table in (('backbone.pos_embed', model.generator.pos_embed),
-                        ('neck.decoder_pos_embed', model.neck.decoder_pos_embed)):
+    for name, table in (
+        ('backbone.pos_embed', model.generator.pos_embed),
+        ('neck.decoder_pos_embed', model.neck.decoder_pos_embed),
+    ):
         torch.testing.assert_close(table.data, resize_pos_embed(mae[name], (4, 4), (6, 6), 1))
     assert torch.equal(model.neck.decoder_pred.weight, mae['neck.decoder_pred.weight'])
 
 
 def test_load_from_starts_both_networks(mae, tmp_path, image_root):
-    cfg = make_config(tmp_path / 'run', image_root, 'vision_electra', epochs=2, base_lr=0.0,
-                      load_from=save(mae, tmp_path / 'mae.pth'))
+    cfg = make_config(
+        tmp_path / 'run', image_root, 'vision_electra', epochs=2, base_lr=0.0, load_from=save(mae, tmp_path / 'mae.pth')
+    )
     cfg.train_cfg.max_iters = 1
     model = train_here(cfg).model
     for encoder in (model.backbone, model.generator):
@@ -170,13 +182,24 @@ def test_its_checkpoint_starts_another_run(run, tmp_path, image_root):
 
 
 def test_a_kept_swin_loads_elsewhere(tmp_path, image_root):
-    swin = dict(type='MaskedSwin', arch=dict(embed_dim=8, depths=(2, 2), num_heads=(1, 2)), img_size=16, patch_size=2,
-                window_size=4)
+    swin = dict(
+        type='MaskedSwin',
+        arch=dict(embed_dim=8, depths=(2, 2), num_heads=(1, 2)),
+        img_size=16,
+        patch_size=2,
+        window_size=4,
+    )
     cfg = make_config(tmp_path / 'run', image_root, 'vision_electra', epochs=2)
     cfg.train_cfg.max_iters = 1
-    cfg.merge_from_dict(dict(model=dict(
-        backbone=dict(swin, _delete_=True), neck=dict(type='SimMIMDecoder', _delete_=True),
-        generator=dict(swin, mask_tokens=True, _delete_=True))))
+    cfg.merge_from_dict(
+        dict(
+            model=dict(
+                backbone=dict(swin, _delete_=True),
+                neck=dict(type='SimMIMDecoder', _delete_=True),
+                generator=dict(swin, mask_tokens=True, _delete_=True),
+            )
+        )
+    )
     model = train_here(cfg).model.eval()
     images = torch.randn(2, 3, 16, 16)
     encoder = mmmim.load_encoder(str(tmp_path / 'run/encoder.safetensors'))
@@ -203,6 +226,7 @@ def scenes():
     """Normalised drawn scenes, 128 to train on and 48 to test on."""
     sys.path.insert(0, str(ROOT / 'tools/datasets'))
     from scenes.scene import draw_scene
+
     pixels = np.stack([draw_scene(0, 0, i, 32).image for i in range(176)])
     images = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 118) / 58
     return images[:128], images[128:]
@@ -210,8 +234,9 @@ def scenes():
 
 def pair_for_scenes(**changes):
     vit = dict(VIT, img_size=32, patch_size=8)
-    return tiny(backbone=vit, generator=vit, neck=dict(type='MAEDecoder', embed_dim=32, depth=1, num_heads=2),
-                **changes)
+    return tiny(
+        backbone=vit, generator=vit, neck=dict(type='MAEDecoder', embed_dim=32, depth=1, num_heads=2), **changes
+    )
 
 
 def optimize(model, parts, images, steps, rate=4e-3):

@@ -1,4 +1,5 @@
 """Windows and relative positions in attention, against references written out patch by patch."""
+
 import pytest
 import torch
 from timm.models.vision_transformer import Attention
@@ -31,14 +32,15 @@ def attention(grid, window=None, rel_pos=None):
 
 
 def draw(grid, prefix=0):
-    return torch.randn(2, prefix + grid[0] * grid[1], DIM, dtype=torch.float64,
-                       generator=torch.Generator().manual_seed(1))
+    return torch.randn(
+        2, prefix + grid[0] * grid[1], DIM, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def logits(attn, x):
     """Queries and keys ``[B, heads, T, d]``, and their scaled products."""
     q, k, v = attn.qkv(x).reshape(*x.shape[:2], 3, HEADS, DIM // HEADS).permute(2, 0, 3, 1, 4)
-    return q, v, q @ k.transpose(-2, -1) / (DIM // HEADS)**0.5
+    return q, v, q @ k.transpose(-2, -1) / (DIM // HEADS) ** 0.5
 
 
 def finish(attn, products, v):
@@ -64,7 +66,7 @@ def test_attention_stays_inside_the_window(grid, window):
     for i in range(grid[0]):
         for j in range(grid[1]):
             top, left = i // window[0] * window[0], j // window[1] * window[1]
-            cell = maps[:, top:top + window[0], left:left + window[1]]
+            cell = maps[:, top : top + window[0], left : left + window[1]]
             alone = theirs(cell.flatten(1, 2)).unflatten(1, cell.shape[1:3])
             torch.testing.assert_close(found[:, i, j], alone[:, i - top, j - left], atol=1e-12, rtol=0)
 
@@ -75,7 +77,7 @@ def test_windows_at_the_edge_are_those_of_a_padded_map_whose_padding_is_masked()
     theirs, ours = attention((5, 7), (3, 3))
     x = draw((5, 7)).unflatten(1, (5, 7))
     padded, real = F.pad(x, (0, 0, 0, 2, 0, 1)), F.pad(torch.ones(1, 5, 7, 1), (0, 0, 0, 2, 0, 1)).bool()
-    (windows, ), (seen, ) = split_windows(padded, (3, 3)), split_windows(real, (3, 3))
+    (windows,), (seen,) = split_windows(padded, (3, 3)), split_windows(real, (3, 3))
     _, v, products = logits(theirs, windows.flatten(0, 2).flatten(1, 2))
     seen = seen.flatten(0, 2).flatten(1).repeat(2, 1)[:, None, None]
     out = finish(theirs, products.masked_fill(~seen, -torch.inf), v).reshape(windows.shape)
@@ -168,18 +170,22 @@ def test_a_cut_window_reads_the_offsets_that_a_whole_one_has(kind):
         return
     q, k = torch.randn(2, 1, HEADS, 9, DIM // HEADS, dtype=torch.float64)
     whole = torch.matmul(*(x if i == 0 else x.mT for i, x in enumerate(positions(q, k, 0.5, (3, 3)))))
-    cut = torch.matmul(*(x if i == 0 else x.mT for i, x in enumerate(
-        positions(q[:, :, corner], k[:, :, corner], 0.5, (2, 2), stretch=False))))
+    cut = torch.matmul(
+        *(
+            x if i == 0 else x.mT
+            for i, x in enumerate(positions(q[:, :, corner], k[:, :, corner], 0.5, (2, 2), stretch=False))
+        )
+    )
     torch.testing.assert_close(cut, whole[:, :, corner][:, :, :, corner], atol=1e-12, rtol=0)
 
 
 def test_tables_of_other_maps_are_stretched_about_their_middle():
     ramp = torch.linspace(-1, 1, 9)  # offsets -4 to 4 of 5 patches
     stretched = resize_offsets(ramp[:, None], 10)[:, 0]
-    assert stretched.shape == (19, ) and stretched[9].abs() < 1e-6
+    assert stretched.shape == (19,) and stretched[9].abs() < 1e-6
     torch.testing.assert_close(stretched, -stretched.flip(0))
     assert (stretched.diff() >= 0).all() and stretched[-1] == 1
-    table = torch.cat([(ramp[:, None] + 2 * ramp[:5]).reshape(45, 1), torch.tensor([[7.], [8.], [9.]])])
+    table = torch.cat([(ramp[:, None] + 2 * ramp[:5]).reshape(45, 1), torch.tensor([[7.0], [8.0], [9.0]])])
     larger = resize_bias_table(table, (5, 3), (7, 4), prefix=1)
     assert larger.shape == (13 * 7 + 3, 1) and larger[-3:, 0].tolist() == [7, 8, 9]
     grid = larger[:-3].reshape(13, 7)
@@ -220,13 +226,16 @@ def test_fused_attention_of_long_maps_equals_plain_products(rel_pos, monkeypatch
 @pytest.mark.parametrize('rel_pos', [None, 'bias', 'decomposed'])
 def test_heads_one_after_another_are_the_heads_together(rel_pos, window, monkeypatch):
     grid = (5, 4)
-    positions = {'bias': lambda: PositionBias(HEADS, window or grid).double(),
-                 'decomposed': lambda: DecomposedPositions(DIM // HEADS, window or grid).double()}
+    positions = {
+        'bias': lambda: PositionBias(HEADS, window or grid).double(),
+        'decomposed': lambda: DecomposedPositions(DIM // HEADS, window or grid).double(),
+    }
     _, attn = attention(grid, window, positions[rel_pos]() if rel_pos else None)
     attn.fused_attn = False
     calls, products = [], window_attention._by_products
-    monkeypatch.setattr(window_attention, '_by_products',
-                        lambda *args: calls.append(args[0].shape[1]) or products(*args))
+    monkeypatch.setattr(
+        window_attention, '_by_products', lambda *args: calls.append(args[0].shape[1]) or products(*args)
+    )
     results = []
     for limit in (1 << 30, 1):
         monkeypatch.setattr(window_attention, 'TOGETHER', limit)

@@ -1,4 +1,5 @@
 """Images a second of the pipelines, side by side."""
+
 import json
 import runpy
 import sys
@@ -17,6 +18,7 @@ def benchmark(monkeypatch):
             runpy.run_path(TOOL, run_name='__main__')
         except SystemExit as end:
             return end.code
+
     return run
 
 
@@ -37,8 +39,10 @@ def test_shards_are_measured_alone(benchmark, image_root, tmp_path, monkeypatch)
     monkeypatch.setattr(sys, 'argv', ['make_shards.py', str(image_root), str(tmp_path / 'shards')])
     runpy.run_path(str(ROOT / 'tools/datasets/make_shards.py'), run_name='__main__')
     out = tmp_path / 'out.json'
-    assert benchmark(tmp_path / 'shards', '--size', 16, '--images', 6, '--turns', 1, '--repeat-crops', 3, '--out',
-                     out) is None
+    assert (
+        benchmark(tmp_path / 'shards', '--size', 16, '--images', 6, '--turns', 1, '--repeat-crops', 3, '--out', out)
+        is None
+    )
     assert list(json.loads(out.read_text())['images_per_second']) == ['mmmim', 'mmmim x3']
 
 

@@ -1,4 +1,5 @@
 """The benchmark of dense backbones: its two contenders compute the same, and its command line."""
+
 import json
 import re
 import runpy
@@ -16,18 +17,31 @@ from mmmim.models.backbones import DenseViT  # noqa: E402
 from mmmim.naming import from_mmmim  # noqa: E402
 
 TOOL = str(ROOT / 'tools/analysis/benchmark_dense.py')
-SIZES = dict(arch=dict(embed_dim=24, depth=4, num_heads=3), img_size=32, patch_size=8, out_indices=(0, 1, 2, 3),
-             relative_positions='separate')
+SIZES = dict(
+    arch=dict(embed_dim=24, depth=4, num_heads=3),
+    img_size=32,
+    patch_size=8,
+    out_indices=(0, 1, 2, 3),
+    relative_positions='separate',
+)
 
 
 @pytest.fixture
 def run_tool(monkeypatch):
     def run(*args, shrink=True):
-        options = ['--cfg-options', 'model.backbone.arch=tiny', 'crop_size=32', 'num_classes=3',
-                   'model.backbone.patch_size=8', 'model.decode_head.channels=8', 'model.auxiliary_head.channels=8']
+        options = [
+            '--cfg-options',
+            'model.backbone.arch=tiny',
+            'crop_size=32',
+            'num_classes=3',
+            'model.backbone.patch_size=8',
+            'model.decode_head.channels=8',
+            'model.auxiliary_head.channels=8',
+        ]
         monkeypatch.chdir(ROOT)
-        monkeypatch.setattr(sys, 'argv', [TOOL, '--device', 'cpu', '--batch', '2', '--steps', '3', *args,
-                                          *(options if shrink else ())])
+        monkeypatch.setattr(
+            sys, 'argv', [TOOL, '--device', 'cpu', '--batch', '2', '--steps', '3', *args, *(options if shrink else ())]
+        )
         try:
             runpy.run_path(TOOL, run_name='__main__')
         except SystemExit as end:
@@ -43,8 +57,9 @@ def theirs_with_our_weights(ours):
     with DefaultScope.overwrite_default_scope('mmseg'):
         theirs = MODELS.build(cfg)
     tables = {key: value for key, value in ours.state_dict().items() if 'rel_pos' in key}
-    state = from_mmmim({f'backbone.{key}': value for key, value in ours.state_dict().items() if key not in tables},
-                       'mmpretrain')
+    state = from_mmmim(
+        {f'backbone.{key}': value for key, value in ours.state_dict().items() if key not in tables}, 'mmpretrain'
+    )
     state = {key.removeprefix('backbone.'): value for key, value in state.items()}
     for key, value in tables.items():
         state[key.replace('blocks', 'layers').replace('rel_pos.', '')] = value
@@ -82,11 +97,14 @@ def test_it_prints_the_ratio_for_each_precision(run_tool, capsys, tmp_path):
         assert re.search(rf'{dtype} +mmmim over mmseg: {ratio:.3f} of the step time', said)
 
 
-@pytest.mark.parametrize('args, message', [
-    (['configs/downstream/segmentation/swin-b_upernet_160k.py'], "DenseViT with relative_positions='separate'"),
-    (['configs/mae/vit-b_800e.py'], 'no config of a segmentor: its model is MAE'),
-    (['--steps', '0'], 'at least 1'),
-])
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (['configs/downstream/segmentation/swin-b_upernet_160k.py'], "DenseViT with relative_positions='separate'"),
+        (['configs/mae/vit-b_800e.py'], 'no config of a segmentor: its model is MAE'),
+        (['--steps', '0'], 'at least 1'),
+    ],
+)
 def test_mistakes_end_in_one_line(args, message, run_tool, capsys):
     code = run_tool(*args, shrink=False)
     said = capsys.readouterr()

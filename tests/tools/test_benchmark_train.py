@@ -1,4 +1,5 @@
 """Where the benchmark sees time and memory go, that its contenders are the same model, and its command line."""
+
 import itertools
 import json
 import runpy
@@ -41,8 +42,9 @@ def tiny(folder, images, batch=4, **overrides):
 def two_phases(folder, images):
     optimizer = dict(type='AutocastOptimWrapper', optimizer=dict(type='AdamW', lr=1e-3))
     cfg = make_config(folder / 'run', images, **{'model.type': 'TwoPhaseToy'})
-    cfg.optim_wrapper = dict(constructor='ToyConstructor', type='OptimWrapperDict', generator=optimizer,
-                             judge=dict(optimizer))
+    cfg.optim_wrapper = dict(
+        constructor='ToyConstructor', type='OptimWrapperDict', generator=optimizer, judge=dict(optimizer)
+    )
     settle(cfg, 2, 'float32')
     return cfg
 
@@ -81,12 +83,14 @@ def test_summary():
 
 def test_resident_memory_of_a_process():
     """32 MiB that stay, and 64 MiB for as long as a step lasts."""
-    code = ('import json, torch\n'
-            'from mmmim.analysis.memory import resident_peak\n'
-            'def make():\n'
-            '    state = torch.ones(32 * 2**18)\n'
-            '    return lambda: torch.ones(64 * 2**18).add_(state[0])\n'
-            "print('other output'); print(json.dumps(dict(peak_bytes=resident_peak(make))))")
+    code = (
+        'import json, torch\n'
+        'from mmmim.analysis.memory import resident_peak\n'
+        'def make():\n'
+        '    state = torch.ones(32 * 2**18)\n'
+        '    return lambda: torch.ones(64 * 2**18).add_(state[0])\n'
+        "print('other output'); print(json.dumps(dict(peak_bytes=resident_peak(make))))"
+    )
     assert 94 < in_own_process(['-c', code]) / 2**20 < 112
 
 
@@ -122,14 +126,33 @@ def test_peers_are_the_same_model(name, tmp_path, image_root):
     # class token and 4 visible patches of an image: peers run the last MLP for them, all but Lightly predict them, too
     last_mlp, predicted = 4 * 5 * 8 * 16**2, 0 if name == 'lightly' else 4 * 5 * 16 * 48
     assert forward(peer, PEERS[name].loss) == 2 * (hidden + last_mlp + predicted) + forward(
-        ours, lambda model, images: model(images, mode='loss'))
+        ours, lambda model, images: model(images, mode='loss')
+    )
 
 
 def test_turns_of_all_contenders(tmp_path, image_root, monkeypatch, capsys):
     config = save_config(make_config(tmp_path / 'run', image_root, **PLAIN), tmp_path / 'config.py')
     out = tmp_path / 'o.json'
-    assert run_tool(monkeypatch, config, '--peers', 'mmpretrain,hf', '--batch', 4, '--steps', 3, '--warmup', 1,
-                    '--no-memory', '--dtype', 'float32', '--out', out) is None
+    assert (
+        run_tool(
+            monkeypatch,
+            config,
+            '--peers',
+            'mmpretrain,hf',
+            '--batch',
+            4,
+            '--steps',
+            3,
+            '--warmup',
+            1,
+            '--no-memory',
+            '--dtype',
+            'float32',
+            '--out',
+            out,
+        )
+        is None
+    )
     result = json.loads(out.read_text())
     assert list(result['contenders']) == ['mmmim', 'mmpretrain', 'hf'] and result['real_data'] is None
     for contender in result['contenders'].values():
@@ -143,7 +166,8 @@ def test_turns_of_all_contenders(tmp_path, image_root, monkeypatch, capsys):
         assert contender['images_per_second'] == pytest.approx(rate)
         assert contender['mfu'] == pytest.approx(rate * result['flops_per_image'] / result['matmul_tflops'] / 1e12)
         assert contender['step_time_over_ours'] == pytest.approx(
-            median / sorted(result['contenders']['mmmim']['turns']['step'])[1])
+            median / sorted(result['contenders']['mmmim']['turns']['step'])[1]
+        )
     assert result['versions']['transformers'] and result['hardware']['cpu']
     table = capsys.readouterr().out
     assert [line.split()[0] for line in table.splitlines()[4:7]] == ['mmmim', 'mmpretrain', 'hf']
@@ -153,8 +177,25 @@ def test_turns_of_contenders_in_processes_of_their_own(tmp_path, image_root, mon
     config = save_config(make_config(tmp_path / 'run', image_root, **PLAIN), tmp_path / 'config.py')
     out = tmp_path / 'o.json'
     monkeypatch.setattr('mmmim.analysis.turns.Here', None)  # in this process no contender can be built
-    assert run_tool(monkeypatch, config, '--peers', 'hf', '--batch', 4, '--steps', 2, '--warmup', 0, '--no-memory',
-                    '--own-processes', '--out', out) is None
+    assert (
+        run_tool(
+            monkeypatch,
+            config,
+            '--peers',
+            'hf',
+            '--batch',
+            4,
+            '--steps',
+            2,
+            '--warmup',
+            0,
+            '--no-memory',
+            '--own-processes',
+            '--out',
+            out,
+        )
+        is None
+    )
     result = json.loads(out.read_text())
     assert list(result['contenders']) == ['mmmim', 'hf'] and result['own_processes']
     for contender in result['contenders'].values():
@@ -184,8 +225,12 @@ def test_what_goes_wrong_in_another_process_is_told(tmp_path, image_root):
 def test_real_data_and_memory(tmp_path, image_root, monkeypatch, capsys):
     cfg = make_config(tmp_path / 'run', image_root, workers=1, **{'custom_imports.imports': ['mmmim']})
     out = tmp_path / 'o.json'
-    assert run_tool(monkeypatch, save_config(cfg, tmp_path / 'config.py'), '--data', '--steps', 2, '--turn', 3,
-                    '--out', out) is None
+    assert (
+        run_tool(
+            monkeypatch, save_config(cfg, tmp_path / 'config.py'), '--data', '--steps', 2, '--turn', 3, '--out', out
+        )
+        is None
+    )
     result = json.loads(out.read_text())
     assert result['batch'] == default_batch(cfg, CPU) == 8 and result['steps_per_turn'] == 3
     turns = result['real_data']['turns']
@@ -204,16 +249,22 @@ def test_real_batches_go_on_after_an_epoch(tmp_path, image_root):
     assert set(paths[0]).isdisjoint(paths[1]) and paths[0] + paths[1] != paths[2] + paths[3]
 
 
-@pytest.mark.parametrize('options, args, words', [
-    ({}, ['--peers', 'timm'], ["'timm'", 'mmpretrain, hf']),
-    ({'model.masking': 'block', 'model.head.loss_on': 'all', **PLAIN}, ['--peers', 'hf'], ['masking, loss_on']),
-    ({}, ['--peers', 'hf'], ['drop_path_rate']),
-    ({'model.type': 'TwoPhaseToy'}, ['--peers', 'hf'], ['TwoPhaseToy', '--peers']),
-    ({}, ['--batch', '0'], ['--batch 0']),
-    ({}, ['--data', '--no-memory', '--steps', '1', '--cfg-options', 'train_dataloader.dataset.data_root=/no/folder'],
-     ['/no/folder']),
-    ({}, ['--cfg-options', 'model.backbone=None'], ['backbone', 'pre-training']),
-])
+@pytest.mark.parametrize(
+    'options, args, words',
+    [
+        ({}, ['--peers', 'timm'], ["'timm'", 'mmpretrain, hf']),
+        ({'model.masking': 'block', 'model.head.loss_on': 'all', **PLAIN}, ['--peers', 'hf'], ['masking, loss_on']),
+        ({}, ['--peers', 'hf'], ['drop_path_rate']),
+        ({'model.type': 'TwoPhaseToy'}, ['--peers', 'hf'], ['TwoPhaseToy', '--peers']),
+        ({}, ['--batch', '0'], ['--batch 0']),
+        (
+            {},
+            ['--data', '--no-memory', '--steps', '1', '--cfg-options', 'train_dataloader.dataset.data_root=/no/folder'],
+            ['/no/folder'],
+        ),
+        ({}, ['--cfg-options', 'model.backbone=None'], ['backbone', 'pre-training']),
+    ],
+)
 def test_bad_input_is_told_in_a_line(options, args, words, tmp_path, image_root, monkeypatch):
     cfg = make_config(tmp_path / 'run', image_root, **options)
     message = run_tool(monkeypatch, save_config(cfg, tmp_path / 'config.py'), *args)

@@ -1,4 +1,5 @@
 """The benchmark of windows: its contenders are one model, and its command line."""
+
 import json
 import re
 import runpy
@@ -25,8 +26,16 @@ def run_tool(monkeypatch, *args):
 
 def test_a_step_of_each_has_a_backward_pass_and_an_update():
     make_step = runpy.run_path(TOOL)['make_step']
-    args = SimpleNamespace(arch='tiny', size=64, patch_size=8, window=3, relative_positions='decomposed', with_cp=False,
-                           device='cpu', dtype='bfloat16')
+    args = SimpleNamespace(
+        arch='tiny',
+        size=64,
+        patch_size=8,
+        window=3,
+        relative_positions='decomposed',
+        with_cp=False,
+        device='cpu',
+        dtype='bfloat16',
+    )
     timer = PhaseTimer(torch.device('cpu'))
     for kind in ('windows', 'full', 'products'):
         make_step(kind, args, timer)(torch.randn(1, 3, 64, 64))
@@ -37,13 +46,22 @@ def test_a_step_of_each_has_a_backward_pass_and_an_update():
 def test_full_attention_is_fused_and_products_keep_their_weights():
     """What a step keeps for its backward pass: 36 x 36 weights a head in every block, by plain products alone."""
     make_step = runpy.run_path(TOOL)['make_step']
-    args = SimpleNamespace(arch='tiny', size=48, patch_size=8, window=3, relative_positions=None, with_cp=False,
-                           device='cpu', dtype='bfloat16')
+    args = SimpleNamespace(
+        arch='tiny',
+        size=48,
+        patch_size=8,
+        window=3,
+        relative_positions=None,
+        with_cp=False,
+        device='cpu',
+        dtype='bfloat16',
+    )
     for kind, blocks in (('full', 0), ('products', 12)):
         kept = {}
         step = make_step(kind, args, PhaseTimer(torch.device('cpu')))
         with torch.autograd.graph.saved_tensors_hooks(
-                lambda x: (kept.setdefault(x.untyped_storage().data_ptr(), x), x)[1], lambda x: x):
+            lambda x: (kept.setdefault(x.untyped_storage().data_ptr(), x), x)[1], lambda x: x
+        ):
             step(torch.randn(1, 3, 48, 48))
         assert sum(x.shape[-2:] == (36, 36) and x.ndim > 2 for x in kept.values()) == blocks, kind
 
@@ -69,8 +87,9 @@ def test_one_of_the_two_can_be_left_out(monkeypatch, capsys):
     assert 'windows over full' in said and 'products' not in said
 
 
-@pytest.mark.parametrize('extra, message', [(['--arch', 'giant'], "arch='giant' is not known"),
-                                            (['--steps', '0'], 'must be at least 1')])
+@pytest.mark.parametrize(
+    'extra, message', [(['--arch', 'giant'], "arch='giant' is not known"), (['--steps', '0'], 'must be at least 1')]
+)
 def test_mistakes_end_in_one_line(extra, message, monkeypatch, capsys):
     code = run_tool(monkeypatch, *SMALL, *extra)
     said = capsys.readouterr()

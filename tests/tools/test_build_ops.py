@@ -1,4 +1,5 @@
 """tools/build_ops.py with imitations of pip, torch and mmcv: what is compiled, kept, taken from the cache, refused."""
+
 import contextlib
 import os
 import signal
@@ -18,7 +19,7 @@ from doctor_parts import distributions, wheel_cache  # noqa: E402
 MMCV = distributions.pinned_versions()['onedl-mmcv']
 WHEEL = f'onedl_mmcv-{MMCV}-cp311-cp311-linux_x86_64.whl'
 
-TORCH = '''
+TORCH = """
 import os
 __version__ = os.environ['TORCH']
 GPUS = [tuple(map(int, gpu.split('.'))) for gpu in os.environ.get('GPUS', '').split()]
@@ -30,7 +31,7 @@ class tensor:
     def __init__(self, values): self.values = values
     def to(self, device): return self
     def tolist(self): return self.values
-'''
+"""
 
 PIP = '''
 import os, pathlib, shutil, sys, time, zipfile
@@ -63,7 +64,7 @@ nms = lambda boxes, scores, threshold: (None, torch.tensor([0, 2]))
 '''
 
 
-NINJA = '''
+NINJA = """
 import os, pathlib, signal, subprocess, sys
 compiler = subprocess.Popen(['sleep', '60'], preexec_fn=os.setpgrp)
 def stop(*args):
@@ -72,7 +73,7 @@ def stop(*args):
 signal.signal(signal.SIGTERM, stop)
 pathlib.Path(os.environ['CALLS'] + '.pids').write_text(f'{os.getpid()} {os.getppid()} {compiler.pid}')
 compiler.wait()
-'''
+"""
 
 
 class Imitation:
@@ -83,23 +84,40 @@ class Imitation:
         self.calls_file = folder / f'{name}.calls'
         for path in (self.site, self.temporary, folder / 'bin', folder / 'fakes/pip'):
             path.mkdir(parents=True, exist_ok=True)
-        for file, text in (('pip/__main__.py', PIP), ('pip/__init__.py', ''), ('pip/ninja.py', NINJA),
-                           ('torch.py', TORCH), ('setuptools.py', ''), ('wheel.py', '')):
+        for file, text in (
+            ('pip/__main__.py', PIP),
+            ('pip/__init__.py', ''),
+            ('pip/ninja.py', NINJA),
+            ('torch.py', TORCH),
+            ('setuptools.py', ''),
+            ('wheel.py', ''),
+        ):
             (folder / 'fakes' / file).write_text(text)
         (folder / 'bin/ninja').write_text('#!/bin/sh\n')
         (folder / 'bin/ninja').chmod(0o755)
         self.variables = dict(
-            os.environ, PYTHONPATH=f'{self.site}:{folder / "fakes"}', XDG_CACHE_HOME=str(self.cache),
-            TORCH='2.11.0+cpu', TMPDIR=str(self.temporary),
-            SITE=str(self.site), CALLS=str(self.calls_file), PYTHONDONTWRITEBYTECODE='1',
-            PATH=f'{folder / "bin"}:{os.environ["PATH"]}')
+            os.environ,
+            PYTHONPATH=f'{self.site}:{folder / "fakes"}',
+            XDG_CACHE_HOME=str(self.cache),
+            TORCH='2.11.0+cpu',
+            TMPDIR=str(self.temporary),
+            SITE=str(self.site),
+            CALLS=str(self.calls_file),
+            PYTHONDONTWRITEBYTECODE='1',
+            PATH=f'{folder / "bin"}:{os.environ["PATH"]}',
+        )
         for name in ('MAX_JOBS', 'BUILD', 'GPUS', 'FORCE_CUDA', 'TORCH_CUDA_ARCH_LIST'):
             self.variables.pop(name, None)
 
     def start(self, **variables):
         # without site-packages, where a real mmcv may be
-        return subprocess.Popen([sys.executable, '-S', str(ROOT / 'tools/build_ops.py')], stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True, env={**self.variables, **variables})
+        return subprocess.Popen(
+            [sys.executable, '-S', str(ROOT / 'tools/build_ops.py')],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**self.variables, **variables},
+        )
 
     def run(self, code=0, **variables) -> str:
         process = self.start(**variables)
@@ -125,7 +143,7 @@ def one(tmp_path):
 def test_built_once_then_taken_from_the_cache_by_every_environment(one, tmp_path):
     assert 'compiling for torch 2.11.0+cpu, CPU' in one.run()
     assert one.calls() == ['wheel', 'install']
-    (wheel, ) = one.wheels()
+    (wheel,) = one.wheels()
     assert wheel.name == WHEEL
     for part in (MMCV, sys.implementation.cache_tag, 'torch2.11.0+cpu', os.uname().machine):
         assert part in wheel.parent.name
@@ -188,7 +206,7 @@ def test_an_interrupted_build_is_not_taken_for_a_whole_one(one, how):
 @pytest.mark.parametrize('damage', ['truncated', 'one byte', 'empty', 'without ops'])
 def test_a_damaged_wheel_is_built_anew(one, tmp_path, damage):
     one.run()
-    (wheel, ) = one.wheels()
+    (wheel,) = one.wheels()
     whole = wheel.read_bytes()
     at = whole.index(b'machine code') + 40
     if damage == 'without ops':
@@ -196,8 +214,14 @@ def test_a_damaged_wheel_is_built_anew(one, tmp_path, damage):
         assert 'could not be compiled' in one.run(1, TORCH='2.12.0') and len(one.wheels()) == 1
         del one.variables['BUILD']
         whole = whole.replace(b'mmcv/_ext', b'mmcv/else')
-    wheel.write_bytes({'truncated': whole[:-100], 'empty': b'', 'without ops': whole,
-                       'one byte': whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:]}[damage])
+    wheel.write_bytes(
+        {
+            'truncated': whole[:-100],
+            'empty': b'',
+            'without ops': whole,
+            'one byte': whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :],
+        }[damage]
+    )
     two = Imitation(tmp_path, 'two')
     assert 'is damaged' in two.run() and two.calls() == ['wheel', 'install']
     assert wheel_cache.is_whole(wheel)
@@ -205,7 +229,7 @@ def test_a_damaged_wheel_is_built_anew(one, tmp_path, damage):
 
 def test_a_wheel_that_does_not_run_on_this_machine_is_built_anew(one, tmp_path):
     assert 'do not run: ImportError: _ext.so' in one.run(1, BUILD='ill')
-    (wheel, ) = one.wheels()
+    (wheel,) = one.wheels()
     two = Imitation(tmp_path, 'two')
     assert 'does not run here' in two.run() and two.calls() == ['install', 'wheel', 'install']
 
@@ -235,13 +259,24 @@ def test_ops_that_were_installed_by_hand_are_kept_if_they_run(one):
     assert one.calls() == ['wheel', 'install']
 
 
-@pytest.mark.parametrize('words, meaning', [
-    ('a.cpp:1:10: fatal error: Python.h: No such file or directory', 'install python%d.%d-dev' % sys.version_info[:2]),
-    ('c++: fatal error: Killed signal terminated program cc1plus', 'MAX_JOBS=1'),
-    ('fatal error: error writing to /tmp/x.s: No space left on device', 'the disk is full'),
-    ('RuntimeError: The detected CUDA version (11.8) mismatches the version that was used to compile', 'CUDA toolkit'),
-    ('/bin/sh: 1: c++: not found', 'install g++'), ('/bin/sh: 1: /opt/cxx: not found', 'install g++'),
-    ('ERROR: No matching distribution found for onedl-mmcv', 'the package index did not answer')])
+@pytest.mark.parametrize(
+    'words, meaning',
+    [
+        (
+            'a.cpp:1:10: fatal error: Python.h: No such file or directory',
+            'install python%d.%d-dev' % sys.version_info[:2],
+        ),
+        ('c++: fatal error: Killed signal terminated program cc1plus', 'MAX_JOBS=1'),
+        ('fatal error: error writing to /tmp/x.s: No space left on device', 'the disk is full'),
+        (
+            'RuntimeError: The detected CUDA version (11.8) mismatches the version that was used to compile',
+            'CUDA toolkit',
+        ),
+        ('/bin/sh: 1: c++: not found', 'install g++'),
+        ('/bin/sh: 1: /opt/cxx: not found', 'install g++'),
+        ('ERROR: No matching distribution found for onedl-mmcv', 'the package index did not answer'),
+    ],
+)
 def test_a_failed_build_says_why(one, words, meaning):
     output = one.run(1, BUILD=f'error: {words}')
     assert words in output and meaning in output and not one.wheels()

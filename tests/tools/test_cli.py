@@ -1,4 +1,5 @@
 """The command lines: what they print, how they end, and what bad input is told."""
+
 import json
 import os
 import re
@@ -16,18 +17,27 @@ TEST_PIPELINE = [dict(type='LoadImage'), dict(type='Resize', size=16), dict(type
 def _config(folder, images, **overrides):
     data = dict(type='ImageFolder', data_root=str(images), pipeline=TEST_PIPELINE)
     cfg = make_config(folder / 'run', images, epochs=2, **{'custom_imports.imports': ['mmmim'], **overrides})
-    cfg.merge_from_dict(dict(
-        test_dataloader=dict(batch_size=20, num_workers=0, dataset=data,
-                             sampler=dict(type='EpochSampler', shuffle=False, pad=True),
-                             collate_fn=dict(type='mmmim.mim_collate')),
-        test_cfg=dict(), test_evaluator=dict(type='ReconstructionMetric'),
-        feature_eval=dict(bank=data, query=data, ks=(3, ), num_workers=0)))
+    cfg.merge_from_dict(
+        dict(
+            test_dataloader=dict(
+                batch_size=20,
+                num_workers=0,
+                dataset=data,
+                sampler=dict(type='EpochSampler', shuffle=False, pad=True),
+                collate_fn=dict(type='mmmim.mim_collate'),
+            ),
+            test_cfg=dict(),
+            test_evaluator=dict(type='ReconstructionMetric'),
+            feature_eval=dict(bank=data, query=data, ks=(3,), num_workers=0),
+        )
+    )
     return save_config(cfg, folder / 'config.py')
 
 
 def _run(*command, **variables):
-    return subprocess.run([str(part) for part in command], env=environment(**variables), capture_output=True,
-                          text=True, timeout=300)
+    return subprocess.run(
+        [str(part) for part in command], env=environment(**variables), capture_output=True, text=True, timeout=300
+    )
 
 
 def _test(config, *args, processes=None):
@@ -50,7 +60,8 @@ def test_test_prints_loss_knn_and_linear_probe_in_one_process_and_two(trained, t
     assert done.returncode == 0, done.stderr
     one = json.loads((tmp_path / 'one.json').read_text())
     assert {k: one[k] for k in one if '/' not in k} == dict(
-        checkpoint=str(checkpoint), iter=8, epoch=2, config=str(trained), when=one['when'])
+        checkpoint=str(checkpoint), iter=8, epoch=2, config=str(trained), when=one['when']
+    )
     assert {k for k in one if '/' in k} == {'held_out/recon_loss', 'knn/top1_k3', 'linear/top1'}
     # the report page finds them in the work dir
     assert json.loads((trained.parent / 'run/evaluations/epoch_2.json').read_text()) == one
@@ -59,7 +70,8 @@ def test_test_prints_loss_knn_and_linear_probe_in_one_process_and_two(trained, t
     assert done.returncode == 0, done.stderr
     two = json.loads((tmp_path / 'two.json').read_text())
     assert {k: v for k, v in two.items() if '/' in k} == pytest.approx(
-        {k: v for k, v in one.items() if '/' in k}, rel=1e-5)
+        {k: v for k, v in one.items() if '/' in k}, rel=1e-5
+    )
 
 
 def test_test_without_a_checkpoint_measures_the_initialisation(trained, tmp_path):
@@ -73,8 +85,9 @@ def test_test_takes_the_exported_encoder(trained, tmp_path):
     for name in ('epoch_2.pth', 'encoder.safetensors'):
         done = _test(trained, trained.parent / 'run' / name, '--out', tmp_path / f'{name}.json')
         assert done.returncode == 0, done.stderr
-    full, exported = (json.loads((tmp_path / f'{name}.json').read_text())
-                      for name in ('epoch_2.pth', 'encoder.safetensors'))
+    full, exported = (
+        json.loads((tmp_path / f'{name}.json').read_text()) for name in ('epoch_2.pth', 'encoder.safetensors')
+    )
     assert full['knn/top1_k3'] == exported['knn/top1_k3']
 
 
@@ -131,7 +144,7 @@ class _Payload:
         self.mark = str(mark)
 
     def __reduce__(self):
-        return os.system, (f'touch {self.mark}', )
+        return os.system, (f'touch {self.mark}',)
 
 
 @pytest.mark.parametrize('how', ['resume', 'load_from', 'init_cfg', 'test', 'convert'])
@@ -142,10 +155,17 @@ def test_a_hostile_checkpoint_does_not_run(how, trained, tmp_path):
     command = dict(
         resume=['train.py', trained, *work_dir, '--resume', path],
         load_from=['train.py', trained, *work_dir, '--cfg-options', f'load_from={path}'],
-        init_cfg=['train.py', trained, *work_dir, '--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
-                  f'model.backbone.init_cfg.checkpoint={path}'],
+        init_cfg=[
+            'train.py',
+            trained,
+            *work_dir,
+            '--cfg-options',
+            'model.backbone.init_cfg.type=Pretrained',
+            f'model.backbone.init_cfg.checkpoint={path}',
+        ],
         test=['test.py', trained, path, *work_dir],
-        convert=['convert_checkpoint.py', path, tmp_path / 'out.pth'])[how]
+        convert=['convert_checkpoint.py', path, tmp_path / 'out.pth'],
+    )[how]
     done = _run(sys.executable, ROOT / 'tools' / command[0], *command[1:])
     assert done.returncode == 1
     assert 'system' in done.stderr and str(path) in done.stderr
@@ -165,8 +185,9 @@ def test_config_text_in_a_checkpoint_does_not_run(trained, tmp_path):
 
 
 def test_seed_none_draws_one_and_keeps_it(trained, tmp_path):
-    done = train(trained, '--work-dir', str(tmp_path / 'run'), '--cfg-options', 'randomness.seed=None',
-                 'train_cfg.max_iters=2')
+    done = train(
+        trained, '--work-dir', str(tmp_path / 'run'), '--cfg-options', 'randomness.seed=None', 'train_cfg.max_iters=2'
+    )
     assert done.returncode == 0
     dumped = next((tmp_path / 'run').glob('*.py')).read_text()
     assert re.search(r'randomness = dict\(seed=\d+\)', dumped)

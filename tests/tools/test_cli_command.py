@@ -1,4 +1,5 @@
 """The command `mmmim`: what it hands over, and how it ends."""
+
 import importlib.util
 import inspect
 import json
@@ -35,8 +36,13 @@ def calls(monkeypatch):
 
 
 def command(*args, python=sys.executable, **variables):
-    return subprocess.run([str(python), str(CLI), *map(str, args)], capture_output=True, text=True, timeout=120,
-                          env={**os.environ, **variables})
+    return subprocess.run(
+        [str(python), str(CLI), *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **variables},
+    )
 
 
 @pytest.fixture(scope='module')
@@ -48,26 +54,64 @@ def bare(tmp_path_factory):
 
 
 def test_options_and_overrides_may_be_mixed(calls):
-    cli.main(['pretrain', 'model.mask_ratio=0.6', '--data', 'photos', 'total_batch_size=128', '--out', 'run',
-              '--epochs', '3', 'a.list=[1,2]', 'b=1,2', 'c=True', 'd=None', 'e=text', '--resume'])
-    assert calls == [('pretrain', {
-        'data': 'photos', 'out': 'run', 'method': 'mae', 'model': 'vit-tiny', 'image_size': None, 'epochs': 3,
-        'model.mask_ratio': 0.6, 'total_batch_size': 128, 'a.list': [1, 2], 'b': [1, 2], 'c': True, 'd': None,
-        'e': 'text'})]
+    cli.main(
+        [
+            'pretrain',
+            'model.mask_ratio=0.6',
+            '--data',
+            'photos',
+            'total_batch_size=128',
+            '--out',
+            'run',
+            '--epochs',
+            '3',
+            'a.list=[1,2]',
+            'b=1,2',
+            'c=True',
+            'd=None',
+            'e=text',
+            '--resume',
+        ]
+    )
+    assert calls == [
+        (
+            'pretrain',
+            {
+                'data': 'photos',
+                'out': 'run',
+                'method': 'mae',
+                'model': 'vit-tiny',
+                'image_size': None,
+                'epochs': 3,
+                'model.mask_ratio': 0.6,
+                'total_batch_size': 128,
+                'a.list': [1, 2],
+                'b': [1, 2],
+                'c': True,
+                'd': None,
+                'e': 'text',
+            },
+        )
+    ]
 
 
 def test_embed_takes_its_options(calls):
     cli.main(['embed', '--checkpoint', 'a.pth', '--data', 'photos', '--pool', 'cls', '--batch-size', '7'])
-    assert calls == [('embed', dict(checkpoint='a.pth', data='photos', out='features.npy', pool='cls', batch_size=7,
-                                    config=None))]
+    assert calls == [
+        ('embed', dict(checkpoint='a.pth', data='photos', out='features.npy', pool='cls', batch_size=7, config=None))
+    ]
 
 
-@pytest.mark.parametrize('arguments, words', [
-    (PRETRAIN + ['nonsense'], 'nonsense is neither an option nor key=value'),
-    (PRETRAIN + ['--wrong', '3'], '--wrong is neither'),
-    (PRETRAIN + ['epochs=3'], 'epochs is an option: --epochs 3'),
-    (['pretrain', '--data', 'photos'], '--out'),
-    (['embed', '--checkpoint', 'a', '--data', 'b', '--pool', 'max'], 'max')])
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (PRETRAIN + ['nonsense'], 'nonsense is neither an option nor key=value'),
+        (PRETRAIN + ['--wrong', '3'], '--wrong is neither'),
+        (PRETRAIN + ['epochs=3'], 'epochs is an option: --epochs 3'),
+        (['pretrain', '--data', 'photos'], '--out'),
+        (['embed', '--checkpoint', 'a', '--data', 'b', '--pool', 'max'], 'max'),
+    ],
+)
 def test_wrong_arguments_are_told(calls, capsys, arguments, words):
     with pytest.raises(SystemExit) as end:
         cli.main(arguments)
@@ -117,8 +161,12 @@ def test_scripts_are_become(monkeypatch, tmp_path):
     cli.main(['report', 'run'])
     cli.main(['train', 'no/such.py'])
     config = str(ROOT / 'configs/mae/vit-tiny_folder.py')
-    assert became == [[str(ROOT / 'tools/train.py'), config, '--resume'], [str(ROOT / 'tools/test.py'), config],
-                      [str(ROOT / 'tools/visualize/report.py'), 'run'], [str(ROOT / 'tools/train.py'), 'no/such.py']]
+    assert became == [
+        [str(ROOT / 'tools/train.py'), config, '--resume'],
+        [str(ROOT / 'tools/test.py'), config],
+        [str(ROOT / 'tools/visualize/report.py'), 'run'],
+        [str(ROOT / 'tools/train.py'), 'no/such.py'],
+    ]
     assert load_config(config).model.type == 'MAE'
 
 

@@ -1,4 +1,5 @@
 """Contenders trained for the same minutes with several seeds, and their table."""
+
 import json
 import runpy
 import subprocess
@@ -19,18 +20,32 @@ def config(folder, images, method, **overrides):
     pipeline = [dict(type='LoadImage'), dict(type='Resize', size=16), dict(type='PackImage')]
     data = dict(type='ImageFolder', data_root=str(images), pipeline=pipeline)
     cfg = make_config(folder / 'unused', images, method, **{'custom_imports.imports': ['mmmim'], **overrides})
-    cfg.merge_from_dict(dict(
-        test_dataloader=dict(batch_size=32, num_workers=0, dataset=data,
-                             sampler=dict(type='EpochSampler', shuffle=False, pad=True),
-                             collate_fn=dict(type='mmmim.mim_collate')),
-        test_cfg=dict(), test_evaluator=dict(type='ReconstructionMetric'),
-        feature_eval=dict(bank=data, query=data, ks=(3, ), num_workers=0)))
+    cfg.merge_from_dict(
+        dict(
+            test_dataloader=dict(
+                batch_size=32,
+                num_workers=0,
+                dataset=data,
+                sampler=dict(type='EpochSampler', shuffle=False, pad=True),
+                collate_fn=dict(type='mmmim.mim_collate'),
+            ),
+            test_cfg=dict(),
+            test_evaluator=dict(type='ReconstructionMetric'),
+            feature_eval=dict(bank=data, query=data, ks=(3,), num_workers=0),
+        )
+    )
     return save_config(cfg, folder / f'{method}.py')
 
 
 def compare(*words, folder):
-    return subprocess.run([sys.executable, str(TOOL), *map(str, words), '--minutes', '0.02', '--out', 'out'],
-                          env=environment(), cwd=folder, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        [sys.executable, str(TOOL), *map(str, words), '--minutes', '0.02', '--out', 'out'],
+        env=environment(),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
 
 
 @pytest.fixture(scope='module')
@@ -38,10 +53,20 @@ def compared(tmp_path_factory, image_root):
     """(folder, what was printed) of MAE, and of another that starts from it for half the time, with two seeds each."""
     folder = tmp_path_factory.mktemp('compared')
     mae = config(folder, image_root, 'mae')
-    words = [f'a={mae}', f'more={mae},minutes=0.01,model.mask_ratio=0.5,load_from={{a}}',
-             '--seeds', '0', '1', '--jobs', '2', '--finetune',
-             save_config(make_classifier_config(folder / 'unused', image_root), folder / 'finetune.py'),
-             '--finetune-options', 'max_epochs=1', 'warmup_epochs=0']
+    words = [
+        f'a={mae}',
+        f'more={mae},minutes=0.01,model.mask_ratio=0.5,load_from={{a}}',
+        '--seeds',
+        '0',
+        '1',
+        '--jobs',
+        '2',
+        '--finetune',
+        save_config(make_classifier_config(folder / 'unused', image_root), folder / 'finetune.py'),
+        '--finetune-options',
+        'max_epochs=1',
+        'warmup_epochs=0',
+    ]
     done = compare(*words, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, words, done.stdout
@@ -94,9 +119,16 @@ def test_what_is_done_is_not_repeated(compared):
     assert {path: path.stat().st_mtime_ns for path in (folder / 'out').rglob('*.pth')} == before
 
 
-@pytest.mark.parametrize('before, after', [
-    ('minutes=0.01,', 'minutes=0.03,'), ('mask_ratio=0.5', 'mask_ratio=0.6'), ('max_epochs=1', 'max_epochs=2'),
-    ('warmup_epochs=0', 'pretrained=other.pth')], ids=['minutes', 'options', 'finetune', 'checkpoint'])
+@pytest.mark.parametrize(
+    'before, after',
+    [
+        ('minutes=0.01,', 'minutes=0.03,'),
+        ('mask_ratio=0.5', 'mask_ratio=0.6'),
+        ('max_epochs=1', 'max_epochs=2'),
+        ('warmup_epochs=0', 'pretrained=other.pth'),
+    ],
+    ids=['minutes', 'options', 'finetune', 'checkpoint'],
+)
 def test_what_another_command_has_started_is_not_taken_for_its_result(compared, before, after):
     folder, words, _ = compared
     assert before in ' '.join(map(str, words))
@@ -139,13 +171,17 @@ def test_threads_are_a_share_of_the_usable_cores_or_as_many_as_were_asked_for(mo
     assert runpy.run_path(str(TOOL))['Comparison'](args).environment['OMP_NUM_THREADS'] == expected
 
 
-@pytest.mark.parametrize('words, message', [
-    (['a=nowhere.py'], "there is no config 'nowhere.py'"),
-    (['a.py', 'b/a.py'], "two contenders are called 'a'"),
-    (['a.py,minutes'], 'KEY=VALUE'),
-    (['x=a.py,load_from={y}', 'y=a.py'], "x needs the checkpoint of 'y'"),
-    (['a.py', '--seeds', '1', '1'], 'a seed is given twice'),
-], ids=['no-config', 'names', 'option', 'order', 'seeds'])
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['a=nowhere.py'], "there is no config 'nowhere.py'"),
+        (['a.py', 'b/a.py'], "two contenders are called 'a'"),
+        (['a.py,minutes'], 'KEY=VALUE'),
+        (['x=a.py,load_from={y}', 'y=a.py'], "x needs the checkpoint of 'y'"),
+        (['a.py', '--seeds', '1', '1'], 'a seed is given twice'),
+    ],
+    ids=['no-config', 'names', 'option', 'order', 'seeds'],
+)
 def test_bad_input(tmp_path, words, message):
     done = compare(*words, folder=tmp_path)
     assert done.returncode and message in done.stderr and 'Traceback' not in done.stderr

@@ -1,4 +1,5 @@
 """What tools/dist_launch.sh makes of ports and interpreters, with an imitation of torchrun."""
+
 import os
 import shutil
 import socket
@@ -9,9 +10,9 @@ import pytest
 from harness import ROOT
 
 # answers as Python does, but prints how torchrun would have been called
-PYTHON = r'''#!{bash}
+PYTHON = r"""#!{bash}
 case "$*" in '-m torch.distributed.run'*) echo "torchrun $*";; *) exec '{python}' "$@";; esac
-'''
+"""
 
 
 def _launch(tmp_path, *args, python=sys.executable, **variables):
@@ -19,8 +20,13 @@ def _launch(tmp_path, *args, python=sys.executable, **variables):
     imitation.write_text(PYTHON.format(bash=shutil.which('bash'), python=python))
     imitation.chmod(0o755)
     env = {key: value for key, value in os.environ.items() if key not in ('PORT', 'NNODES', 'NODE_RANK')}
-    return subprocess.run(['bash', str(ROOT / 'tools/dist_train.sh'), *(args or ('config.py', '2'))], text=True,
-                          capture_output=True, timeout=60, env={**env, 'PYTHON': str(imitation), **variables})
+    return subprocess.run(
+        ['bash', str(ROOT / 'tools/dist_train.sh'), *(args or ('config.py', '2'))],
+        text=True,
+        capture_output=True,
+        timeout=60,
+        env={**env, 'PYTHON': str(imitation), **variables},
+    )
 
 
 @pytest.fixture(params=['127.0.0.1', '0.0.0.0', '::'])

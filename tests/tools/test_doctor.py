@@ -1,4 +1,5 @@
 """The doctor: in an environment without anything, in this one, and what it says of each kind of damage."""
+
 import ast
 import json
 import os
@@ -20,8 +21,14 @@ from doctor_parts.remedies import Remedies  # noqa: E402
 
 def doctor(*args, python=sys.executable, cwd=ROOT, **variables):
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'COLUMNS': '80', **variables}
-    return subprocess.run([str(python), str(ROOT / 'tools/doctor.py'), *args], env=env, cwd=cwd, capture_output=True,
-                          text=True, timeout=300)
+    return subprocess.run(
+        [str(python), str(ROOT / 'tools/doctor.py'), *args],
+        env=env,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 @pytest.fixture(scope='module')
@@ -34,12 +41,15 @@ def bare(tmp_path_factory):
 
 # ---- as it is called ----
 
+
 def test_an_old_python_is_told_what_is_needed(tmp_path):
     source = (ROOT / 'tools/doctor.py').read_text()
     ast.parse(source, feature_version=(3, 6))
     assert not any(isinstance(node, ast.JoinedStr) for node in ast.walk(ast.parse(source))), 'nor Python 2'
-    code = ('import runpy, sys; sys.version_info = (3, 8, 18, "final", 0); '
-            f'runpy.run_path({str(ROOT / "tools/doctor.py")!r}, run_name="__main__")')
+    code = (
+        'import runpy, sys; sys.version_info = (3, 8, 18, "final", 0); '
+        f'runpy.run_path({str(ROOT / "tools/doctor.py")!r}, run_name="__main__")'
+    )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1 and done.stderr == ''
     assert '3.8.18; mmmim needs 3.10, 3.11 or 3.12' in done.stdout and 'setup_env.sh' in done.stdout
@@ -54,7 +64,7 @@ def test_without_anything_installed(bare, tmp_path):
     assert all(len(line) <= 80 for line in lines if not line.startswith(' ' * 6))
     assert '\033' not in done.stdout
     absent = next(i for i, line in enumerate(lines) if '. pre-training needs numpy, torch' in line)
-    commands = [line.split() for line in lines[absent + 2:absent + 7]]
+    commands = [line.split() for line in lines[absent + 2 : absent + 7]]
     assert commands[0][:2] == ['bash', str(ROOT / 'tools/setup_env.sh')]
     for words in commands[1:]:  # from this folder the checkout's files have no shorter name
         assert words[:4] == [str(bare), '-m', 'pip', 'install']
@@ -80,7 +90,8 @@ def test_pre_training_is_really_tried_and_decides_the_exit_code():
 def test_a_library_that_fails_is_shown_and_does_not_hide_the_others(tmp_path):
     (tmp_path / 'cv2').mkdir()
     (tmp_path / 'cv2/__init__.py').write_text(
-        "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')")
+        "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"
+    )
     (tmp_path / 'safetensors').mkdir()
     (tmp_path / 'safetensors/__init__.py').write_text('import os, signal; os.kill(os.getpid(), signal.SIGSEGV)')
     done = doctor('--json', '--only', 'opencv', 'safetensors', 'mmcv', 'numpy', 'pillow', PYTHONPATH=str(tmp_path))
@@ -100,13 +111,18 @@ def test_only_takes_what_there_is():
 
 # ---- probes in processes of their own ----
 
-@pytest.mark.parametrize('code, kind, words', [
-    ('import time; time.sleep(60)', 'hang', 'no answer within 3 s'),
-    ('import os; os._exit(7)', 'exit', 'ended with 7'),
-    ('import sys; sys.exit("no")', 'SystemExit', 'no'),
-    ('import os; os.abort()', 'SIGABRT', 'SIGABRT'),
-    ('import something_absent', 'ModuleNotFoundError', 'something_absent'),
-    ('raise RuntimeError("wrapped") from OSError("the cause")', 'RuntimeError', 'wrapped')])
+
+@pytest.mark.parametrize(
+    'code, kind, words',
+    [
+        ('import time; time.sleep(60)', 'hang', 'no answer within 3 s'),
+        ('import os; os._exit(7)', 'exit', 'ended with 7'),
+        ('import sys; sys.exit("no")', 'SystemExit', 'no'),
+        ('import os; os.abort()', 'SIGABRT', 'SIGABRT'),
+        ('import something_absent', 'ModuleNotFoundError', 'something_absent'),
+        ('raise RuntimeError("wrapped") from OSError("the cause")', 'RuntimeError', 'wrapped'),
+    ],
+)
 def test_whatever_happens_becomes_an_answer(tmp_path, monkeypatch, code, kind, words):
     (tmp_path / 'troubled.py').write_text(code)
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
@@ -124,7 +140,8 @@ def test_what_a_probe_leaves_running_is_ended(tmp_path, monkeypatch):
     (tmp_path / 'parent.py').write_text(
         'import subprocess, sys\n'
         'child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])\n'
-        f'open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))\n')
+        f'open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))\n'
+    )
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
     assert processes.Crew(1).run('part', 30, module='parent')['ok']
     state = Path('/proc', (tmp_path / 'pid').read_text(), 'stat')
@@ -142,6 +159,7 @@ def test_two_processes_add_numbers_as_the_launcher_starts_them():
 
 # ---- the machine, versions and the table ----
 
+
 def test_little_shared_memory_and_disk_are_noted(monkeypatch):
     usage = type('usage', (), dict(total=2**26, used=0, free=2**26))
     monkeypatch.setattr(machine.shutil, 'disk_usage', lambda folder: usage)
@@ -151,17 +169,21 @@ def test_little_shared_memory_and_disk_are_noted(monkeypatch):
 
 def test_the_driver_is_read_from_nvidia_smi(tmp_path, monkeypatch):
     tool = tmp_path / 'nvidia-smi'
-    tool.write_text('#!/bin/sh\nif [ "$1" = -L ]; then echo "GPU 0: NVIDIA H100 80GB (UUID: GPU-1)"; '
-                    'else echo "| NVIDIA-SMI 550.54   Driver Version: 550.54   CUDA Version: 12.4 |"; fi\n')
+    tool.write_text(
+        '#!/bin/sh\nif [ "$1" = -L ]; then echo "GPU 0: NVIDIA H100 80GB (UUID: GPU-1)"; '
+        'else echo "| NVIDIA-SMI 550.54   Driver Version: 550.54   CUDA Version: 12.4 |"; fi\n'
+    )
     tool.chmod(0o755)
     monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
-    assert machine.nvidia_driver() == Driver(('NVIDIA H100 80GB', ), '12.4')
+    assert machine.nvidia_driver() == Driver(('NVIDIA H100 80GB',), '12.4')
 
 
 def test_markers_of_the_constraints_are_read(tmp_path):
     here = '%d.%d' % sys.version_info[:2]
-    (tmp_path / 'c.txt').write_text(f'# pins\nOne_name==1.0  # why\ntwo==2; python_version < "{here}"\n'
-                                    f'two==3; python_version >= "{here}"\nthree>=4\n')
+    (tmp_path / 'c.txt').write_text(
+        f'# pins\nOne_name==1.0  # why\ntwo==2; python_version < "{here}"\n'
+        f'two==3; python_version >= "{here}"\nthree>=4\n'
+    )
     assert pinned_versions(str(tmp_path / 'c.txt')) == {'one-name': '1.0', 'two': '3'}
     assert {part.distributions[0] for part in PARTS} - set(pinned_versions()) == {'mmmim'}
 
@@ -176,11 +198,13 @@ def test_commands_are_written_for_the_current_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize('width', [70, 80, 110])
 def test_the_table_keeps_its_width_and_commands_stay_whole(width):
     command = 'python -m pip install ' + 'x' * 200
-    rows = [Row('installed', 'torch', 'broken', 'word ' * 60, (command, ), '2.11.0', '2.11.0'),
-            Row('works', 'pre-training', 'ok', 'fine')]
+    rows = [
+        Row('installed', 'torch', 'broken', 'word ' * 60, (command,), '2.11.0', '2.11.0'),
+        Row('works', 'pre-training', 'ok', 'fine'),
+    ]
     style = table.Style(width, True, False)
     assert all(len(line) <= width for line in table.lines_of(rows, style))
-    items = [('torch: ' + 'word ' * 60, (command, ))]
+    items = [('torch: ' + 'word ' * 60, (command,))]
     lines = table.to_do(rows, style, items)
     assert '      ' + command in lines and all(len(line) <= width for line in lines if command not in line)
 
@@ -205,7 +229,7 @@ def test_overlaps_are_found_by_name():
 
 
 def test_everything_missing_is_one_item():
-    rows = [Row('installed', part.name, 'absent', '', ('x', ), purpose=part.purpose) for part in PARTS]
+    rows = [Row('installed', part.name, 'absent', '', ('x',), purpose=part.purpose) for part in PARTS]
     first, *others = examination.to_do(rows, Remedies({}, pinned_versions()))
     commands = '\n'.join(first[1])
     for part in PARTS:

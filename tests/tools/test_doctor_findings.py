@@ -1,4 +1,5 @@
 """What the doctor says of each kind of damage, given the answers of its probes."""
+
 import sys
 from pathlib import Path
 
@@ -29,19 +30,36 @@ def judged(name, answer, **kwargs):
     return findings(**kwargs).part(next(part for part in PARTS if part.name == name), answer)
 
 
-@pytest.mark.parametrize('name, error, reason, command', [
-    ('opencv', 'libgthread-2.0.so.0: cannot open shared object file', 'libgthread-2.0.so.0 is missing', 'libglib2.0-0'),
-    ('opencv', 'numpy.core.multiarray failed to import', 'another NumPy', 'uninstall -y opencv-python'),
-    ('torchvision', 'operator torchvision::nms does not exist', 'do not belong together',
-     'install --force-reinstall -c requirements/constraints.txt torch torchvision'),
-    ('torch', 'libcudart.so.13: cannot open shared object file', "torch's own", 'torch torchvision'),
-    ('mmcv', '/x/mmcv/_ext.cpython-311.so: undefined symbol: _ZN2at', 'another torch', 'tools/build_ops.py'),
-    ('compiled ops', 'File "/x/mmcv/ops/nms.py"\nImportError: libc10_cuda.so: cannot open', 'another torch',
-     'tools/build_ops.py'),
-    ('mmdetection', 'MMCV==2.2.0 is used but incompatible. Please install', 'mixed', 'onedl-mmcv'),
-    ('timm', "[Errno 28] No space left on device", 'disk is full', 'df -h'),
-    ('scikit-learn', "No module named 'pkg_resources'", 'setuptools', 'setuptools'),
-    ('timm', 'something never seen', 'something never seen', 'pip install --force-reinstall')])
+@pytest.mark.parametrize(
+    'name, error, reason, command',
+    [
+        (
+            'opencv',
+            'libgthread-2.0.so.0: cannot open shared object file',
+            'libgthread-2.0.so.0 is missing',
+            'libglib2.0-0',
+        ),
+        ('opencv', 'numpy.core.multiarray failed to import', 'another NumPy', 'uninstall -y opencv-python'),
+        (
+            'torchvision',
+            'operator torchvision::nms does not exist',
+            'do not belong together',
+            'install --force-reinstall -c requirements/constraints.txt torch torchvision',
+        ),
+        ('torch', 'libcudart.so.13: cannot open shared object file', "torch's own", 'torch torchvision'),
+        ('mmcv', '/x/mmcv/_ext.cpython-311.so: undefined symbol: _ZN2at', 'another torch', 'tools/build_ops.py'),
+        (
+            'compiled ops',
+            'File "/x/mmcv/ops/nms.py"\nImportError: libc10_cuda.so: cannot open',
+            'another torch',
+            'tools/build_ops.py',
+        ),
+        ('mmdetection', 'MMCV==2.2.0 is used but incompatible. Please install', 'mixed', 'onedl-mmcv'),
+        ('timm', '[Errno 28] No space left on device', 'disk is full', 'df -h'),
+        ('scikit-learn', "No module named 'pkg_resources'", 'setuptools', 'setuptools'),
+        ('timm', 'something never seen', 'something never seen', 'pip install --force-reinstall'),
+    ],
+)
 def test_known_damage_has_a_name_and_a_command(name, error, reason, command, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(place, 'in_own_venv', lambda: False)
@@ -107,18 +125,22 @@ def test_pre_training_does_not_count_while_mmmim_is_not_installed():
     assert row.status == 'broken' and 'does not find mmmim' in row.detail and ' -e ' in row.mend[0]
 
 
-H100 = Driver(('NVIDIA H100', ), '12.4')
+H100 = Driver(('NVIDIA H100',), '12.4')
 NO_GPU = dict(ok=True, available=False)
 
 
-@pytest.mark.parametrize('answer, torch, driver, device, status, words', [
-    (NO_GPU, dict(cuda='13.0'), None, False, 'absent', 'none here'),
-    (failed('Found no NVIDIA driver on your system'), dict(cuda='13.0'), None, False, 'absent', 'none here'),
-    (NO_GPU, dict(cuda=None), H100, True, 'broken', 'build for the CPU only'),
-    (failed('driver on your system is too old'), dict(cuda='13.0'), H100, True, 'broken', 'CUDA up to 12.4'),
-    (NO_GPU, dict(cuda='12.6'), None, True, 'broken', 'see the NVIDIA driver'),
-    (failed('no kernel image is available for execution'), dict(cuda='12.6'), H100, True, 'broken', 'generation'),
-    (dict(ok=True, available=True, detail='1 x H100'), dict(cuda='12.6'), H100, True, 'ok', 'H100')])
+@pytest.mark.parametrize(
+    'answer, torch, driver, device, status, words',
+    [
+        (NO_GPU, dict(cuda='13.0'), None, False, 'absent', 'none here'),
+        (failed('Found no NVIDIA driver on your system'), dict(cuda='13.0'), None, False, 'absent', 'none here'),
+        (NO_GPU, dict(cuda=None), H100, True, 'broken', 'build for the CPU only'),
+        (failed('driver on your system is too old'), dict(cuda='13.0'), H100, True, 'broken', 'CUDA up to 12.4'),
+        (NO_GPU, dict(cuda='12.6'), None, True, 'broken', 'see the NVIDIA driver'),
+        (failed('no kernel image is available for execution'), dict(cuda='12.6'), H100, True, 'broken', 'generation'),
+        (dict(ok=True, available=True, detail='1 x H100'), dict(cuda='12.6'), H100, True, 'ok', 'H100'),
+    ],
+)
 def test_gpu(answer, torch, driver, device, status, words, monkeypatch):
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     row = findings(driver=driver, device=device).work('GPU', answer, {}, dict(torch, ok=True))
@@ -128,9 +150,10 @@ def test_gpu(answer, torch, driver, device, status, words, monkeypatch):
 
 def test_a_hidden_gpu_is_no_damage(monkeypatch):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
-    row = findings(driver=H100, device=True).work('GPU', failed('No CUDA GPUs are available'), {},
-                                                  dict(ok=True, cuda='12.4'))
-    assert row.status == 'note' and row.mend == ('unset CUDA_VISIBLE_DEVICES', )
+    row = findings(driver=H100, device=True).work(
+        'GPU', failed('No CUDA GPUs are available'), {}, dict(ok=True, cuda='12.4')
+    )
+    assert row.status == 'note' and row.mend == ('unset CUDA_VISIBLE_DEVICES',)
 
 
 @pytest.mark.parametrize('own', [True, False])

@@ -1,4 +1,5 @@
 """The list that tools/datasets/draw_label_subset.py writes."""
+
 import importlib.util
 import subprocess
 import sys

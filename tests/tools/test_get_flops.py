@@ -1,4 +1,5 @@
 """The counter of operations against counts by hand, torch's own counter, and itself with another attention kernel."""
+
 import json
 import runpy
 import sys
@@ -59,8 +60,9 @@ def counted(cfg, batch=2):
 def two_phases(folder, images):
     optimizer = dict(type='AutocastOptimWrapper', optimizer=dict(type='AdamW', lr=1e-3))
     cfg = make_config(folder / 'run', images, **{'model.type': 'TwoPhaseToy'})
-    cfg.optim_wrapper = dict(constructor='ToyConstructor', type='OptimWrapperDict', generator=optimizer,
-                             judge=dict(optimizer))
+    cfg.optim_wrapper = dict(
+        constructor='ToyConstructor', type='OptimWrapperDict', generator=optimizer, judge=dict(optimizer)
+    )
     settle(cfg, 2, 'float32')
     return cfg
 
@@ -94,7 +96,8 @@ def test_mae_vit_b_by_hand(tmp_path, monkeypatch, capsys):
     assert result['total']['parameters'] - bare == pytest.approx(111.654e6, abs=500)
     attention = encoder_attention + decoder_attention
     assert capsys.readouterr().out.splitlines()[-1] == (
-        f'Forward: {(linear + attention) / 1e9:.3f} GMACs, {linear / 1e9:.3f} without the products of attention.')
+        f'Forward: {(linear + attention) / 1e9:.3f} GMACs, {linear / 1e9:.3f} without the products of attention.'
+    )
 
 
 def test_fused_and_plain_attention_count_the_same(tmp_path, image_root, monkeypatch):
@@ -129,11 +132,18 @@ def test_shared_encoder_of_two_phases_by_hand(tmp_path, image_root):
     decoder = block_macs(17, **DECODER)[0] + 5 * 32 * 16 + 16 * 16 * PATCH
     judge = 2 * 32  # the linear layer, on the real and on the painted image
     assert flops.by_part(1, 'forward', 'linear') == {
-        'backbone': 2 * (encoder + projection), 'neck': 2 * decoder, 'judge': 2 * judge}
+        'backbone': 2 * (encoder + projection),
+        'neck': 2 * decoder,
+        'judge': 2 * judge,
+    }
     assert flops.by_part(1, 'backward', 'linear') == {
-        'backbone': 2 * (2 * encoder + projection), 'neck': 4 * decoder, 'judge': 4 * judge}
+        'backbone': 2 * (2 * encoder + projection),
+        'neck': 4 * decoder,
+        'judge': 4 * judge,
+    }
     assert flops.by_part(2, 'forward')['backbone.blocks'] == 2 * sum(
-        sum(block_macs(tokens, **ENCODER)) for tokens in (5, 17, 17))
+        sum(block_macs(tokens, **ENCODER)) for tokens in (5, 17, 17)
+    )
 
 
 def test_counting_leaves_weights_and_optimizer_alone(tmp_path, image_root):
@@ -163,9 +173,12 @@ def test_what_a_gradient_checkpoint_computes_again_is_backward():
         checkpoint(layers, images, use_reentrant=False).sum().backward()
     first, second = 2 * 3 * 8 * 8, 2 * 3 * 8 * 4
     assert counter.counts == {
-        ('0', 'forward', 'linear'): first, ('0', 'backward', 'linear'): first + first,  # again; gradient of the weight
+        ('0', 'forward', 'linear'): first,
+        ('0', 'backward', 'linear'): first + first,  # again; gradient of the weight
         # the input, which is all that was wanted, is there: not again; gradients of weight and input
-        ('1', 'forward', 'linear'): second, ('1', 'backward', 'linear'): 2 * second}
+        ('1', 'forward', 'linear'): second,
+        ('1', 'backward', 'linear'): 2 * second,
+    }
 
 
 def test_image_size_and_depth(tmp_path, image_root, monkeypatch):
@@ -177,7 +190,8 @@ def test_image_size_and_depth(tmp_path, image_root, monkeypatch):
     # 64 patches, 16 of them visible, for which, and for the class token, the decoder leaves out the last MLP
     assert result['parts']['backbone.blocks']['flops']['forward']['linear'] == 2 * block_macs(17, **ENCODER)[0]
     assert result['parts']['neck.decoder_blocks']['flops']['forward']['linear'] == 2 * (
-        block_macs(65, **DECODER)[0] - 17 * 8 * DECODER['width']**2)
+        block_macs(65, **DECODER)[0] - 17 * 8 * DECODER['width'] ** 2
+    )
     parts = result['parts'].values()
     assert sum(part['parameters'] for part in parts) == result['total']['parameters']
     for phase in ('forward', 'backward'):
@@ -197,8 +211,11 @@ def test_views_of_the_pipeline_follow_the_image_size(tmp_path, image_root):
 
 
 def test_a_target_that_has_to_be_fitted_and_compiled_blocks(tmp_path, image_root, monkeypatch):
-    cfg = make_config(tmp_path / 'run', image_root, **{
-        'model.target': dict(type='PCATarget', num_components=6), 'model.backbone.compiled': True})
+    cfg = make_config(
+        tmp_path / 'run',
+        image_root,
+        **{'model.target': dict(type='PCATarget', num_components=6), 'model.backbone.compiled': True},
+    )
     out = tmp_path / 'flops.json'
     assert run_tool(monkeypatch, save_config(cfg, tmp_path / 'config.py'), '--out', out) is None
     parts = json.loads(out.read_text())['parts']
@@ -207,13 +224,16 @@ def test_a_target_that_has_to_be_fitted_and_compiled_blocks(tmp_path, image_root
     assert parts['backbone']['flops']['forward']['linear'] == 2 * (block_macs(5, **ENCODER)[0] + 4 * PATCH * 32)
 
 
-@pytest.mark.parametrize('args, words', [
-    (['--img-size', 30], ['30x30', 'divide']),
-    (['--img-size', 0], ['--img-size 0']),
-    (['--batch', 0], ['--batch 0']),
-    (['--cfg-options', 'model.neck.depht=3'], ['depht', 'depth']),
-    (['--cfg-options', 'optim_wrapper=None'], ['optim_wrapper', 'pre-training']),
-])
+@pytest.mark.parametrize(
+    'args, words',
+    [
+        (['--img-size', 30], ['30x30', 'divide']),
+        (['--img-size', 0], ['--img-size 0']),
+        (['--batch', 0], ['--batch 0']),
+        (['--cfg-options', 'model.neck.depht=3'], ['depht', 'depth']),
+        (['--cfg-options', 'optim_wrapper=None'], ['optim_wrapper', 'pre-training']),
+    ],
+)
 def test_bad_input_is_told_in_a_line(args, words, tmp_path, image_root, monkeypatch):
     config = save_config(make_config(tmp_path / 'run', image_root), tmp_path / 'config.py')
     message = run_tool(monkeypatch, config, *args)

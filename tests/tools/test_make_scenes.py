@@ -1,4 +1,5 @@
 """The generated data set: its three layouts, that it can be relied on, and what can be learned from it."""
+
 import errno
 import json
 import os
@@ -79,7 +80,8 @@ def test_workers_and_counts_change_no_image_and_the_seed_changes_all(tmp_path):
     other = contents(tmp_path / 'other')
     assert not any(other[name] == one[name] for name in pictures)
     assert not {data for name, data in one.items() if name.startswith('train')} & {
-        data for name, data in one.items() if name.startswith('val')}
+        data for name, data in one.items() if name.startswith('val')
+    }
 
 
 def test_class_folders_are_balanced_and_read_by_image_folder(scenes):
@@ -176,7 +178,7 @@ def load(root, split):
 
 def colour_histograms(images):
     counts = [np.histogramdd(image.reshape(-1, 3), bins=8, range=[(0, 256)] * 3)[0].ravel() for image in images]
-    return np.sqrt(np.array(counts) / images[0].shape[0]**2)
+    return np.sqrt(np.array(counts) / images[0].shape[0] ** 2)
 
 
 def test_colours_do_not_tell_the_class_and_forms_do(scenes):
@@ -277,7 +279,7 @@ def test_where_there_are_no_hard_links_files_are_copied(tmp_path, monkeypatch):
 def test_outlines_run_along_the_edges_of_pixels():
     mask = np.zeros((9, 9), bool)
     mask[2, 5] = True
-    (polygon, ) = polygons(mask)
+    (polygon,) = polygons(mask)
     assert sorted(zip(polygon[::2], polygon[1::2])) == [(5, 2), (5, 3), (6, 2), (6, 3)]
     assert bounding_box(mask) == [5, 2, 1, 1]
     mask[1:8, 1:8] = True

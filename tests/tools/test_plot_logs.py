@@ -1,4 +1,5 @@
 """Curves of several runs as one picture."""
+
 import json
 import os
 import runpy
@@ -9,7 +10,7 @@ import pytest
 from harness import ROOT
 from PIL import Image
 
-BLUE, ORANGE = (0x1f, 0x5f, 0xb4), (0xc2, 0x41, 0x0c)
+BLUE, ORANGE = (0x1F, 0x5F, 0xB4), (0xC2, 0x41, 0x0C)
 
 
 @pytest.fixture
@@ -20,6 +21,7 @@ def plot_logs(monkeypatch, tmp_path):
     def run(*arguments):
         monkeypatch.setattr(sys, 'argv', ['plot_logs.py', *map(str, arguments)])
         runpy.run_path(str(ROOT / 'tools/analysis/plot_logs.py'), run_name='__main__')
+
     return run
 
 
@@ -64,11 +66,15 @@ def test_a_curve_file_with_another_name(plot_logs, tmp_path, capsys):
     assert 'knn/top1_k20' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['--keys', 'los'], r'--keys los: no run has that. There are lr, loss, knn/top1_k20'),
-    (['--x', 'time'], r'run has no run.json'),
-    (['--out', 'curves.doc'], r'ends in one of .png'),
-    (['nothing'], r'there is no nothing: give the work dir')])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--keys', 'los'], r'--keys los: no run has that. There are lr, loss, knn/top1_k20'),
+        (['--x', 'time'], r'run has no run.json'),
+        (['--out', 'curves.doc'], r'ends in one of .png'),
+        (['nothing'], r'there is no nothing: give the work dir'),
+    ],
+)
 def test_errors_are_one_line_that_says_what_to_do(plot_logs, tmp_path, arguments, message):
     run = make_run(tmp_path / 'run')
     with pytest.raises(SystemExit, match=message) as end:
@@ -94,9 +100,11 @@ def test_a_run_without_a_quantity_is_named(plot_logs, tmp_path, capsys):
 
 def test_training_time_leaves_out_pauses(tmp_path):
     tool = runpy.run_path(str(ROOT / 'tools/analysis/plot_logs.py'))
-    sessions = [dict(started='2026-01-01T00:00:00+00:00', from_iter=0, to_iter=10, seconds=60),
-                dict(started='2026-01-05T00:00:00+00:00', from_iter=10, to_iter=30, seconds=240)]
-    run, = tool['load']([str(make_run(tmp_path / 'run', sessions=sessions))])
+    sessions = [
+        dict(started='2026-01-01T00:00:00+00:00', from_iter=0, to_iter=10, seconds=60),
+        dict(started='2026-01-05T00:00:00+00:00', from_iter=10, to_iter=30, seconds=240),
+    ]
+    (run,) = tool['load']([str(make_run(tmp_path / 'run', sessions=sessions))])
     minutes = tool['horizontal'](run, np.array([0, 5, 10, 20, 30, 40]), 'time')
-    np.testing.assert_allclose(minutes, [0, .5, 1, 3, 5, 5 + 10 * 5 / 30])  # the last at the mean pace
-    np.testing.assert_allclose(tool['horizontal'](run, np.array([5, 40]), 'epoch'), [.5, 4])
+    np.testing.assert_allclose(minutes, [0, 0.5, 1, 3, 5, 5 + 10 * 5 / 30])  # the last at the mean pace
+    np.testing.assert_allclose(tool['horizontal'](run, np.array([5, 40]), 'epoch'), [0.5, 4])

@@ -1,4 +1,5 @@
 """tools/quickstart.py: every stage once, a finished run shown again, an interrupted one continued."""
+
 import json
 import os
 import shutil
@@ -10,10 +11,21 @@ import time
 import pytest
 from harness import ROOT, environment
 
-TINY = ['model.backbone.arch.embed_dim=32', 'model.backbone.arch.depth=2', 'model.backbone.arch.num_heads=2',
-        'model.backbone.img_size=32', 'model.backbone.patch_size=8', 'model.neck.embed_dim=16', 'model.neck.depth=1',
-        'model.neck.num_heads=2', 'train_pipeline.1.size=32', 'test_pipeline.1.size=32', 'max_epochs=3',
-        'train_dataloader.num_workers=1', 'test_dataloader.num_workers=1']
+TINY = [
+    'model.backbone.arch.embed_dim=32',
+    'model.backbone.arch.depth=2',
+    'model.backbone.arch.num_heads=2',
+    'model.backbone.img_size=32',
+    'model.backbone.patch_size=8',
+    'model.neck.embed_dim=16',
+    'model.neck.depth=1',
+    'model.neck.num_heads=2',
+    'train_pipeline.1.size=32',
+    'test_pipeline.1.size=32',
+    'max_epochs=3',
+    'train_dataloader.num_workers=1',
+    'test_dataloader.num_workers=1',
+]
 
 
 @pytest.fixture
@@ -26,9 +38,14 @@ def checkout(tmp_path):
 
 
 def _start(checkout, folder, **kwargs):
-    return subprocess.Popen([sys.executable, checkout / 'tools/quickstart.py', '--folder', folder, '--cfg-options',
-                             *TINY], env=environment(MMMIM_PROGRESS='lines'), stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, **kwargs)
+    return subprocess.Popen(
+        [sys.executable, checkout / 'tools/quickstart.py', '--folder', folder, '--cfg-options', *TINY],
+        env=environment(MMMIM_PROGRESS='lines'),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **kwargs,
+    )
 
 
 def _finish(checkout, folder):
@@ -40,8 +57,16 @@ def _finish(checkout, folder):
 
 def test_whole_and_again_without_doing_anything_twice(checkout, image_root):
     first = _finish(checkout, image_root)
-    for words in ('2/6 data', '3/6 measuring the random initialisation', '4/6 pre-training; Ctrl-C', '5/6 measuring',
-                  '6/6 report', 'k-NN accuracy', 'linear probe', 'images a second'):
+    for words in (
+        '2/6 data',
+        '3/6 measuring the random initialisation',
+        '4/6 pre-training; Ctrl-C',
+        '5/6 measuring',
+        '6/6 report',
+        'k-NN accuracy',
+        'linear probe',
+        'images a second',
+    ):
         assert words in first, words
     work_dir = checkout / 'work_dirs/quickstart_photos'
     # a folder of images has no masks: said once, with what to do, and nothing more
@@ -116,6 +141,7 @@ def test_scripts_refuse_what_is_no_folder(tmp_path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'file').write_text('')
     for name, message in (('nowhere', 'there is no folder'), ('file', 'is a file'), ('empty', 'there are no images')):
-        done = subprocess.run(['bash', ROOT / 'tools/quickstart.sh', tmp_path / name], capture_output=True, text=True,
-                              timeout=180)
+        done = subprocess.run(
+            ['bash', ROOT / 'tools/quickstart.sh', tmp_path / name], capture_output=True, text=True, timeout=180
+        )
         assert done.returncode == 2 and message in done.stderr and 'environment' not in done.stdout

@@ -1,4 +1,5 @@
 """The configs of the quickstart's dense tasks follow from what was pre-trained, and their models take its encoder."""
+
 import ast
 import sys
 
@@ -33,9 +34,15 @@ def written(folder, task='segmentation', **backbone):
     return write_task_config(task, pretrain_config(folder, **backbone), str(folder), 'data/scenes/ade')
 
 
-@pytest.mark.parametrize('backbone', [
-    dict(arch=SMALL, img_size=32, patch_size=4), dict(arch='tiny', img_size=64, patch_size=16),
-    dict(arch=dict(SMALL, mlp_ratio=2.0), img_size=32, patch_size=8, class_token=False)], ids=str)
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        dict(arch=SMALL, img_size=32, patch_size=4),
+        dict(arch='tiny', img_size=64, patch_size=16),
+        dict(arch=dict(SMALL, mlp_ratio=2.0), img_size=32, patch_size=8, class_token=False),
+    ],
+    ids=str,
+)
 def test_a_segmentor_takes_the_encoder(tmp_path, backbone):
     path = written(tmp_path, **backbone)
     pretrained = MODELS.build(dict(backbone, type='mmmim.MaskedViT'))
@@ -80,12 +87,17 @@ def test_an_edited_config_is_not_overwritten(tmp_path):
     assert open(path).read().endswith('max_iters = 900\n')
 
 
-@pytest.mark.parametrize('task, backbone, reason', [
-    ('segmentation', dict(arch=dict(SMALL, depth=3)), 'four blocks, and the encoder has 3'),
-    ('segmentation', dict(in_chans=1), 'takes 1 channels'),
-    ('segmentation', dict(img_size=(96, 64)), 'not square'),
-    ('segmentation', dict(type='ConvViT'), 'is a ConvViT'),
-    ('detection', dict(img_size=99, patch_size=9), '9 px is odd')], ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    'task, backbone, reason',
+    [
+        ('segmentation', dict(arch=dict(SMALL, depth=3)), 'four blocks, and the encoder has 3'),
+        ('segmentation', dict(in_chans=1), 'takes 1 channels'),
+        ('segmentation', dict(img_size=(96, 64)), 'not square'),
+        ('segmentation', dict(type='ConvViT'), 'is a ConvViT'),
+        ('detection', dict(img_size=99, patch_size=9), '9 px is odd'),
+    ],
+    ids=lambda value: str(value)[:40],
+)
 def test_encoders_that_do_not_fit_are_left_out_with_a_reason(tmp_path, task, backbone, reason):
     with pytest.raises(LeftOut, match=reason):
         written(tmp_path, task, **backbone)
@@ -96,12 +108,13 @@ def test_encoders_that_do_not_fit_are_left_out_with_a_reason(tmp_path, task, bac
 def test_a_detector_takes_the_encoder(tmp_path, size, patch):
     pytest.importorskip('mmcv.ops')
     from mmmim.engine.detector import settle_detector
+
     cfg = load_config(written(tmp_path, 'detection', arch=SMALL, img_size=size, patch_size=patch))
     cfg.pretrained, cfg.classes = None, ['ball', 'basket']
     set_up_scope(cfg)
     settle_detector(cfg, with_data=False)
     model = MODELS.build(cfg.model).eval()
-    assert model.backbone.img_size == (size, size) and model.backbone.out_indices == (3, )
+    assert model.backbone.img_size == (size, size) and model.backbone.out_indices == (3,)
     maps = model.extract_feat(torch.zeros(1, 3, size, size))
     assert [size // m.shape[-1] for m in maps] == [patch // 2, patch, 2 * patch]
     # the anchors are the same parts of the image whatever the patch

@@ -1,4 +1,5 @@
 """tools/quickstart.py trains a segmentor and a detector from both encoders, once, and goes on where it was stopped."""
+
 import fcntl
 import json
 import os
@@ -29,12 +30,17 @@ MEASURED = {'held_out/recon_loss': 1.0, 'knn/top1_k20': 20.0, 'linear/top1': 30.
 SHORTER = {
     'tools/datasets/make_scenes.py': (('default=2000', 'default=64'), ('default=500', 'default=24')),
     'configs/quickstart/downstream/segmentation.py': (
-        ('max_iters = 300', 'max_iters = 12\ntotal_batch_size = 8'), ('warmup_iters = 30', 'warmup_iters = 2'),
-        ('val_interval=75', 'val_interval=6'), ('checkpoint=dict(interval=75', 'checkpoint=dict(interval=2'),
-        ('batch_size=20', 'batch_size=8')),
+        ('max_iters = 300', 'max_iters = 12\ntotal_batch_size = 8'),
+        ('warmup_iters = 30', 'warmup_iters = 2'),
+        ('val_interval=75', 'val_interval=6'),
+        ('checkpoint=dict(interval=75', 'checkpoint=dict(interval=2'),
+        ('batch_size=20', 'batch_size=8'),
+    ),
     'configs/quickstart/downstream/detection.py': (
-        ('max_epochs = 2', 'max_epochs = 1'), ('warmup_epochs = 0.2', 'warmup_epochs = 0.5'),
-        ('val_interval=2', 'val_interval=1')),
+        ('max_epochs = 2', 'max_epochs = 1'),
+        ('warmup_epochs = 0.2', 'warmup_epochs = 0.5'),
+        ('val_interval=2', 'val_interval=1'),
+    ),
 }
 
 
@@ -63,16 +69,30 @@ class Quickstart:
         (self.work_dir / 'last_checkpoint').write_text(str(self.work_dir / 'epoch_3.pth'))
         for name in ('random_initialisation', 'epoch_3'):
             (self.work_dir / f'evaluations/{name}.json').write_text(json.dumps(MEASURED))
-        (self.work_dir / 'run.json').write_text(json.dumps(dict(
-            finished=True, max_iters=3, max_epochs=3, batch=64, accumulation=1, processes=1,
-            sessions=[dict(from_iter=0, to_iter=3, seconds=3.0)])))
+        (self.work_dir / 'run.json').write_text(
+            json.dumps(
+                dict(
+                    finished=True,
+                    max_iters=3,
+                    max_epochs=3,
+                    batch=64,
+                    accumulation=1,
+                    processes=1,
+                    sessions=[dict(from_iter=0, to_iter=3, seconds=3.0)],
+                )
+            )
+        )
 
     def start(self, **variables):
         paths = f'{self.root}{os.pathsep}{PLUGIN}'
         return subprocess.Popen(
             [sys.executable, self.root / 'tools/quickstart.py', *self.options, '--cfg-options', *TINY, *DEEPER],
-            env=environment(**{'MMMIM_PROGRESS': 'lines', 'PYTHONPATH': paths, **variables}), stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, start_new_session=True)
+            env=environment(**{'MMMIM_PROGRESS': 'lines', 'PYTHONPATH': paths, **variables}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
     def finish(self):
         process = self.start()
@@ -163,8 +183,14 @@ def test_the_two_runs_differ_in_the_encoder_alone(finished):
         assert ('pretrained' in config.pop('settled', {})) == (start == 'pretrained')
         configs.append(config)
     assert configs[0] == configs[1]
-    rates = [[(line['iter'], line['lr']) for line in read_curve(quickstart.work_dir / 'segmentation' / start)
-              if 'lr' in line] for start in ('random', 'pretrained')]
+    rates = [
+        [
+            (line['iter'], line['lr'])
+            for line in read_curve(quickstart.work_dir / 'segmentation' / start)
+            if 'lr' in line
+        ]
+        for start in ('random', 'pretrained')
+    ]
     assert rates[0] == rates[1] and len(rates[0]) == 12 and max(rate for _, rate in rates[0]) == 1e-3
 
 
@@ -176,8 +202,9 @@ def test_the_pre_trained_encoder_is_what_is_trained(finished):
     distances = {}
     for start in ('random', 'pretrained'):
         weights = torch.load(quickstart.work_dir / f'segmentation/{start}/iter_12.pth', weights_only=True)['state_dict']
-        distances[start] = [((weights[f'backbone.{name}'] - encoder[name]).norm() / encoder[name].norm()).item()
-                            for name in names]
+        distances[start] = [
+            ((weights[f'backbone.{name}'] - encoder[name]).norm() / encoder[name].norm()).item() for name in names
+        ]
     assert max(distances['pretrained']) < 0.3 and min(distances['random']) > 0.9
 
 
@@ -202,9 +229,12 @@ def test_detection_without_the_ops_fails_at_once(tmp_path):
 def test_detection_is_added_and_nothing_is_done_twice(finished):
     pytest.importorskip('mmcv.ops')
     quickstart, first = finished
-    kept = {path: path.stat().st_mtime_ns for path in quickstart.work_dir.rglob('*')
-            if path.suffix in ('.pth', '.png', '.jsonl', '.py')}
-    quickstart.options = ('--detection', )
+    kept = {
+        path: path.stat().st_mtime_ns
+        for path in quickstart.work_dir.rglob('*')
+        if path.suffix in ('.pth', '.png', '.jsonl', '.py')
+    }
+    quickstart.options = ('--detection',)
     output = quickstart.finish()
     assert output.count('done before') == 3 and '6/8 segmentation (UperNet)' in output
     assert {path: path.stat().st_mtime_ns for path in kept} == kept

@@ -1,4 +1,5 @@
 """The set-up script on an imitated machine."""
+
 import importlib.metadata
 import os
 import re
@@ -70,8 +71,13 @@ def test_all_lacks_are_reported_at_once_before_any_download(machine):
     machine.disk(900)
     result = machine.run('tests')
     assert result.returncode == 1
-    for text in ('ensurepip of python3 (Python 3.12)', 'libGL.so.1', 'libgthread-2.0.so.0', '900 MB are free',
-                 'apt-get install -y python3.12-venv libgl1 libglib2.0-0'):
+    for text in (
+        'ensurepip of python3 (Python 3.12)',
+        'libGL.so.1',
+        'libgthread-2.0.so.0',
+        '900 MB are free',
+        'apt-get install -y python3.12-venv libgl1 libglib2.0-0',
+    ):
         assert text in result.stderr
     assert not machine.calls() and not (machine.checkout / '.venv').exists()
 
@@ -82,8 +88,11 @@ def test_apt_get_runs_only_where_it_was_allowed(machine, allowed):
     machine.libraries('libc.so.6')
     bash = shutil.which('bash')
     machine.write('sudo', f'#!{bash}\nexec "$@"\n')
-    machine.write('apt-get', f'#!{bash}\necho "apt-get $*" >> "{machine.log}"\n[ "$1" != install ] || '
-                             f'printf "#!{bash}\\necho libGL.so.1 libgthread-2.0.so.0\\n" > "{machine.bin}/ldconfig"\n')
+    machine.write(
+        'apt-get',
+        f'#!{bash}\necho "apt-get $*" >> "{machine.log}"\n[ "$1" != install ] || '
+        f'printf "#!{bash}\\necho libGL.so.1 libgthread-2.0.so.0\\n" > "{machine.bin}/ldconfig"\n',
+    )
     result = machine.run(**(dict(MMMIM_APT='1') if allowed else {}))
     assert result.returncode == (0 if allowed else 1), result.stderr
     assert len(machine.calls('apt-get install')) == int(allowed)
@@ -128,11 +137,19 @@ def test_a_failed_installation_says_what_to_do_and_is_completed_by_the_next_call
     assert not machine.calls('-m venv') and machine.calls() and not torn.exists()
 
 
-@pytest.mark.parametrize('words, meaning', [
-    ('ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device',
-     'The disk is full: 100000'),
-    ("Retrying after connection broken by 'NewConnectionError: Failed to establish a new connection'",
-     'The package index did not answer')])
+@pytest.mark.parametrize(
+    'words, meaning',
+    [
+        (
+            'ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device',
+            'The disk is full: 100000',
+        ),
+        (
+            "Retrying after connection broken by 'NewConnectionError: Failed to establish a new connection'",
+            'The package index did not answer',
+        ),
+    ],
+)
 def test_what_pip_says_is_explained(machine, words, meaning):
     machine.python()
     machine.offline.write_text(words + '\nERROR: ResolutionImpossible')
@@ -145,8 +162,11 @@ def test_a_disk_that_fills_up_meanwhile_is_seen_without_pips_words(machine):
     machine.python()
     machine.offline.write_text('ERROR: an exception')
     log = machine.log  # df answers 3 MB once pip was called
-    machine.write('df', f'#!{shutil.which("bash")}\necho title\ngrep -q "pip install" "{log}" 2>/dev/null && '
-                        'echo /dev/x 1 1 3 1% / || echo /dev/x 1 1 99999 1% /\n')
+    machine.write(
+        'df',
+        f'#!{shutil.which("bash")}\necho title\ngrep -q "pip install" "{log}" 2>/dev/null && '
+        'echo /dev/x 1 1 3 1% / || echo /dev/x 1 1 99999 1% /\n',
+    )
     result = machine.run()
     assert result.returncode == 1 and 'The disk is full: 3 MB' in result.stderr
 
@@ -180,9 +200,16 @@ def test_a_half_made_environment_is_completed(machine):
     assert machine.calls('-m venv') and not machine.calls('--clear')
 
 
-@pytest.mark.parametrize('argument, message', [
-    ('no/such/folder', 'there is no folder'), ('calls.log', 'is a file'), ('bin', 'no images under'),
-    ('', 'name is empty'), ('--epochs=3', 'unknown option')])
+@pytest.mark.parametrize(
+    'argument, message',
+    [
+        ('no/such/folder', 'there is no folder'),
+        ('calls.log', 'is a file'),
+        ('bin', 'no images under'),
+        ('', 'name is empty'),
+        ('--epochs=3', 'unknown option'),
+    ],
+)
 def test_quickstart_checks_its_arguments_before_it_installs(machine, argument, message):
     machine.python()
     machine.log.touch()
@@ -205,8 +232,13 @@ def test_every_requirement_has_a_tested_version():
 def test_what_the_requirements_bring_is_pinned_too():
     """All but what follows from torch's build, by the metadata of what is installed here."""
     pins, seen = pinned_versions(), set()
-    waiting = [line for path in (ROOT / 'requirements').glob('*.txt') if path.name != 'constraints.txt'
-               for line in path.read_text().splitlines() if line and line[0] not in '#-']
+    waiting = [
+        line
+        for path in (ROOT / 'requirements').glob('*.txt')
+        if path.name != 'constraints.txt'
+        for line in path.read_text().splitlines()
+        if line and line[0] not in '#-'
+    ]
     while waiting:
         requirement = Requirement(waiting.pop())
         name = normalised(requirement.name)

@@ -1,4 +1,5 @@
 """mmcv's compiled ops in the set-up scripts, on an imitated machine: who gets them, and what keeps them."""
+
 import platform
 import shutil
 
@@ -7,8 +8,11 @@ from fake_machine import Machine
 from harness import ROOT
 
 BASH = shutil.which('bash')
-PINS = dict(line.split('==') for line in (ROOT / 'requirements/constraints.txt').read_text().splitlines()
-            if line.startswith(('torch==', 'onedl-mmcv==')))
+PINS = dict(
+    line.split('==')
+    for line in (ROOT / 'requirements/constraints.txt').read_text().splitlines()
+    if line.startswith(('torch==', 'onedl-mmcv=='))
+)
 
 
 @pytest.fixture
@@ -92,8 +96,10 @@ def test_a_run_that_was_interrupted_between_mmcv_and_its_ops_is_completed_by_the
     assert machine.run('run').returncode == 0 and ops(machine)
 
 
-@pytest.mark.parametrize('file, text', [('torch/version.py', "__version__ = '2.9.0'\n"),
-                                        (f'onedl_mmcv-{PINS["onedl-mmcv"]}.dist-info/RECORD', 'mmcv\n')])
+@pytest.mark.parametrize(
+    'file, text',
+    [('torch/version.py', "__version__ = '2.9.0'\n"), (f'onedl_mmcv-{PINS["onedl-mmcv"]}.dist-info/RECORD', 'mmcv\n')],
+)
 def test_what_is_changed_by_hand_is_seen_by_detection_alone(machine, file, text):
     assert machine.run('detection').returncode == 0
     before = ops(machine)
@@ -110,8 +116,14 @@ def test_what_compiling_needs_is_checked_before_any_download(machine, mode, aske
     machine.write('nvidia-smi', f'#!{BASH}\necho "GPU 0: NVIDIA H100"\n')
     result = machine.run(mode, CUDA_HOME='/nowhere')
     assert result.returncode == int(asked)
-    for words in ('C++17 compiler', 'Python.h, the headers of python3.11', 'nvcc', 'CUDA toolkit',
-                  'apt-get install -y g++ python3.11-dev', f'CUDA_VISIBLE_DEVICES= bash tools/setup_env.sh {mode}'):
+    for words in (
+        'C++17 compiler',
+        'Python.h, the headers of python3.11',
+        'nvcc',
+        'CUDA toolkit',
+        'apt-get install -y g++ python3.11-dev',
+        f'CUDA_VISIBLE_DEVICES= bash tools/setup_env.sh {mode}',
+    ):
         assert (words in result.stderr) == asked, words
     assert asked == (not machine.calls()) == (not (machine.checkout / '.venv').exists())
     assert 'nvcc' not in machine.run(mode, CUDA_HOME='/nowhere', CUDA_VISIBLE_DEVICES='').stderr
@@ -124,13 +136,22 @@ def test_a_compiler_that_is_too_old_counts_as_none(machine):
     assert machine.run('detection', CXX='g++-13').returncode == 0
 
 
-@pytest.mark.parametrize('release, python, whole', [
-    ('', 'cpython-311', True), ('+cu130', 'cpython-311', True), ('', 'cpython-312', False),
-    ('9', 'cpython-311', False)])
+@pytest.mark.parametrize(
+    'release, python, whole',
+    [
+        ('', 'cpython-311', True),
+        ('+cu130', 'cpython-311', True),
+        ('', 'cpython-312', False),
+        ('9', 'cpython-311', False),
+    ],
+)
 def test_no_compiler_is_needed_where_the_cache_has_a_wheel(machine, release, python, whole):
     (machine.bin / 'c++').unlink()
-    folder = machine.folder / 'cache/mmmim/mmcv-ops' / (
-        f'mmcv{PINS["onedl-mmcv"]}-{python}-torch{PINS["torch"]}{release}-linux-{platform.machine()}')
+    folder = (
+        machine.folder
+        / 'cache/mmmim/mmcv-ops'
+        / (f'mmcv{PINS["onedl-mmcv"]}-{python}-torch{PINS["torch"]}{release}-linux-{platform.machine()}')
+    )
     folder.mkdir(parents=True)
     (folder / 'onedl_mmcv.whl').touch()
     result = machine.run('detection', XDG_CACHE_HOME=str(machine.folder / 'cache'))
@@ -140,18 +161,27 @@ def test_no_compiler_is_needed_where_the_cache_has_a_wheel(machine, release, pyt
 def test_ci_installs_the_compiler(machine):
     (machine.bin / 'c++').unlink()
     machine.write('id', f'#!{BASH}\necho 0\n')
-    machine.write('apt-get', f'#!{BASH}\necho "apt-get $*" >> "{machine.log}"\n[ "$1" != install ] || {{ '
-                             f'printf "#!{BASH}\\ncat > /dev/null\\n" > "{machine.bin}/c++"; '
-                             f'{shutil.which("chmod")} +x "{machine.bin}/c++"; }}\n')
+    machine.write(
+        'apt-get',
+        f'#!{BASH}\necho "apt-get $*" >> "{machine.log}"\n[ "$1" != install ] || {{ '
+        f'printf "#!{BASH}\\ncat > /dev/null\\n" > "{machine.bin}/c++"; '
+        f'{shutil.which("chmod")} +x "{machine.bin}/c++"; }}\n',
+    )
     assert machine.run('tests').returncode == 1 and not machine.calls('apt-get')
     result = machine.run('tests', CI='true')
     assert result.returncode == 0, result.stderr
     assert machine.calls('apt-get install')[0].endswith(' g++') and ops(machine)
 
 
-@pytest.mark.parametrize('arguments', [
-    ['--detection', '{images}', 'a=1', 'b=2'], ['{images}', '--detection', 'a=1', 'b=2'],
-    ['{images}', 'a=1', 'b=2', '--detection'], ['{images}', '--cfg-options', 'a=1', '--detection', 'b=2']])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['--detection', '{images}', 'a=1', 'b=2'],
+        ['{images}', '--detection', 'a=1', 'b=2'],
+        ['{images}', 'a=1', 'b=2', '--detection'],
+        ['{images}', '--cfg-options', 'a=1', '--detection', 'b=2'],
+    ],
+)
 def test_quickstart_takes_detection_anywhere(machine, arguments):
     images = machine.folder / 'my images'
     images.mkdir()
@@ -159,7 +189,8 @@ def test_quickstart_takes_detection_anywhere(machine, arguments):
     result = machine.run(*(word.format(images=images) for word in arguments), script='quickstart.sh')
     assert result.returncode == 0, result.stderr
     assert machine.calls('quickstart.py')[0] == (
-        f'python tools/quickstart.py --folder={images} --detection --cfg-options a=1 b=2')
+        f'python tools/quickstart.py --folder={images} --detection --cfg-options a=1 b=2'
+    )
     assert machine.calls('build_ops') and ops(machine) and '[quickstart] 1/6 ' in result.stdout
 
 

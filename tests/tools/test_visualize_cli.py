@@ -1,4 +1,5 @@
 """The commands that make pictures: from any checkpoint, for any images, and never running what is in a file."""
+
 import runpy
 import sys
 
@@ -13,9 +14,13 @@ from mmmim.visualization.panel import Panel
 from mmmim.visualization.reconstruction import FROM_ORIGINAL, FROM_VISIBLE
 
 # an encoder and a decoder whose sizes tell their heads, as those of published checkpoints do
-KNOWN = dict(type='MAE', backbone=dict(type='MaskedViT', arch='tiny', img_size=32, patch_size=8),
-             neck=dict(type='MAEDecoder', embed_dim=512, depth=1, num_heads=16),
-             target=dict(type='PixelTarget'), head=dict(type='ReconstructionHead'))
+KNOWN = dict(
+    type='MAE',
+    backbone=dict(type='MaskedViT', arch='tiny', img_size=32, patch_size=8),
+    neck=dict(type='MAEDecoder', embed_dim=512, depth=1, num_heads=16),
+    target=dict(type='PixelTarget'),
+    head=dict(type='ReconstructionHead'),
+)
 
 
 def _main(monkeypatch, tool, *args):
@@ -31,11 +36,13 @@ def _main(monkeypatch, tool, *args):
 @pytest.fixture
 def run(monkeypatch, tmp_path):
     """Run a tool; returns the panel that it wrote."""
+
     def call(tool, *args):
         out = tmp_path / f'{len(list(tmp_path.iterdir()))}.png'
         message = _main(monkeypatch, tool, *args, '--out', out)
         assert message is None, message
         return Panel.load(out)
+
     return call
 
 
@@ -43,15 +50,28 @@ def run(monkeypatch, tmp_path):
 def trained(tmp_path_factory, image_root):
     """A run of one epoch with a test pipeline of its own."""
     from mmengine.registry import DefaultScope
+
     DefaultScope.get_instance('visualize-cli', scope_name='mmmim')
     folder = tmp_path_factory.mktemp('visualize')
     pipeline = [dict(type='LoadImage'), dict(type='Resize', size=16), dict(type='PackImage')]
-    cfg = make_config(folder / 'run', image_root, epochs=2, **{
-        'custom_imports.imports': ['mmmim'], 'train_cfg.max_iters': 4, 'experiment_name': str(folder)})
-    cfg.merge_from_dict(dict(test_pipeline=pipeline, test_dataloader=dict(
-        batch_size=4, dataset=dict(type='ImageFolder', data_root=str(image_root), pipeline=pipeline),
-        sampler=dict(type='EpochSampler', shuffle=False)), test_cfg=dict(),
-        test_evaluator=dict(type='ReconstructionMetric')))
+    cfg = make_config(
+        folder / 'run',
+        image_root,
+        epochs=2,
+        **{'custom_imports.imports': ['mmmim'], 'train_cfg.max_iters': 4, 'experiment_name': str(folder)},
+    )
+    cfg.merge_from_dict(
+        dict(
+            test_pipeline=pipeline,
+            test_dataloader=dict(
+                batch_size=4,
+                dataset=dict(type='ImageFolder', data_root=str(image_root), pipeline=pipeline),
+                sampler=dict(type='EpochSampler', shuffle=False),
+            ),
+            test_cfg=dict(),
+            test_evaluator=dict(type='ReconstructionMetric'),
+        )
+    )
     save_config(cfg, folder / 'config.py')
     train_here(cfg)
     return folder / 'run/iter_4.pth'
@@ -75,15 +95,27 @@ def _same(a, b, column):
     return all(np.array_equal(r[column], s[column]) for r, s in zip(a.tiles, b.tiles, strict=True))
 
 
-@pytest.mark.parametrize('method, columns', [
-    ('cmae', ['original', 'masked', FROM_ORIGINAL]), ('gan_mae', ['original', 'masked', 'reconstruction']),
-    ('vision_electra', ['original', 'masked', 'reconstruction']),
-    ('crossmae', ['original', 'blurred target', 'masked'])])
+@pytest.mark.parametrize(
+    'method, columns',
+    [
+        ('cmae', ['original', 'masked', FROM_ORIGINAL]),
+        ('gan_mae', ['original', 'masked', 'reconstruction']),
+        ('vision_electra', ['original', 'masked', 'reconstruction']),
+        ('crossmae', ['original', 'blurred target', 'masked']),
+    ],
+)
 def test_reconstruct_from_any_method(method, columns, run, tmp_path, image_root):
     """Also where the generator is another part than MAE's decoder; without that part it is refused."""
     folder = tmp_path / 'train'
-    train_here(make_config(folder, image_root, method, epochs=2, **{
-        'custom_imports.imports': ['mmmim'], 'train_cfg.max_iters': 2, 'experiment_name': str(tmp_path)}))
+    train_here(
+        make_config(
+            folder,
+            image_root,
+            method,
+            epochs=2,
+            **{'custom_imports.imports': ['mmmim'], 'train_cfg.max_iters': 2, 'experiment_name': str(tmp_path)},
+        )
+    )
     panel = run('reconstruct', folder / 'iter_2.pth', image_root / 'class0', '--limit', 2)
     assert panel.columns[:3] == columns and len(panel.tiles) == 2
 
@@ -95,8 +127,9 @@ def test_reconstruct_from_a_run(run, trained, image_root):
     assert panel.tiles[0][0].shape == (16, 16, 3)
     assert panel.notes['checkpoint'] == str(trained)
     again = run('reconstruct', trained, image_root / 'class0', '--limit', 3)
-    by_hand = run('reconstruct', trained, image_root / 'class0', '--limit', 3, '--config',
-                  trained.parent.parent / 'config.py')
+    by_hand = run(
+        'reconstruct', trained, image_root / 'class0', '--limit', 3, '--config', trained.parent.parent / 'config.py'
+    )
     assert all(_same(panel, other, column) for other in (again, by_hand) for column in range(3))
 
 
@@ -113,18 +146,21 @@ def test_options_of_reconstruct(run, trained, image_root):
 
 
 def test_reconstruct_from_other_names_without_a_config(run, published, image_root):
-    panels = [run('reconstruct', published[scheme], image_root, '--limit', 2)
-              for scheme in ('mmmim', 'mae', 'hf')]
+    panels = [run('reconstruct', published[scheme], image_root, '--limit', 2) for scheme in ('mmmim', 'mae', 'hf')]
     assert panels[0].columns[2] == FROM_ORIGINAL and panels[0].tiles[0][0].shape == (32, 32, 3)
     assert 'shapes' in panels[0].notes['config']
     assert all(_same(panels[0], other, column) for other in panels[1:] for column in range(3))
 
 
 def test_features_from_a_run_and_its_exported_encoder(run, trained, image_root):
-    panels = [run('features', path, image_root, '--limit', 4)
-              for path in (trained, trained.parent / 'encoder.safetensors')]
-    assert panels[0].columns == ['original', 'principal components of patch features',
-                                 'attention of the class token (mean of 2 heads)']
+    panels = [
+        run('features', path, image_root, '--limit', 4) for path in (trained, trained.parent / 'encoder.safetensors')
+    ]
+    assert panels[0].columns == [
+        'original',
+        'principal components of patch features',
+        'attention of the class token (mean of 2 heads)',
+    ]
     # the exported file does not say how images were cropped: the features differ with them, the columns do not
     assert panels[1].columns == panels[0].columns and len(panels[0].tiles) == 4
     config = trained.parent.parent / 'config.py'
@@ -145,8 +181,9 @@ def test_features_of_other_names_without_a_config(run, published, image_root):
 
 def test_broken_images_are_named_and_skipped(run, trained, image_root, tmp_path, capsys):
     (tmp_path / 'bad.jpg').write_bytes(b'no picture')
-    panel = run('reconstruct', trained, tmp_path / 'bad.jpg', image_root / 'class1/000.jpg',
-                f'{image_root}/class0/00[01].*')
+    panel = run(
+        'reconstruct', trained, tmp_path / 'bad.jpg', image_root / 'class1/000.jpg', f'{image_root}/class0/00[01].*'
+    )
     assert [name.split()[0] for name in panel.row_names] == ['class1/000.jpg', 'class0/000.jpg', 'class0/001.jpg']
     assert str(tmp_path / 'bad.jpg') in capsys.readouterr().err
 
@@ -155,22 +192,31 @@ def test_broken_images_are_named_and_skipped(run, trained, image_root, tmp_path,
 def test_what_a_user_can_mend_is_told_in_a_line(tool, trained, published, image_root, tmp_path, monkeypatch):
     bad, state = tmp_path / 'bad.jpg', tmp_path / 'state.pth'
     bad.write_bytes(b'no picture')
-    torch.save({'backbone.patch_embed.proj.weight': torch.zeros(30, 3, 4, 4),
-                'backbone.pos_embed': torch.zeros(1, 5, 30),
-                'backbone.blocks.0.attn.qkv.weight': torch.zeros(90, 30)}, state)
+    torch.save(
+        {
+            'backbone.patch_embed.proj.weight': torch.zeros(30, 3, 4, 4),
+            'backbone.pos_embed': torch.zeros(1, 5, 30),
+            'backbone.blocks.0.attn.qkv.weight': torch.zeros(90, 30),
+        },
+        state,
+    )
     encoder = trained.parent / 'encoder.safetensors'
-    cases = [([trained, tmp_path / 'nothing.jpg'], ['nothing.jpg']),
-             ([trained, bad], ['none of the 1', 'bad.jpg']),
-             ([trained, image_root, '--limit', 0], ['at least 1']),
-             ([tmp_path / 'no.pth', image_root], ['no.pth']),
-             ([bad, image_root], ['bad.jpg', 'not a readable checkpoint']),
-             ([state, image_root], ['1 blocks of width 30', '--config']),
-             ([trained, image_root, '--config', tmp_path / 'no.py'], ['no.py'])]
+    cases = [
+        ([trained, tmp_path / 'nothing.jpg'], ['nothing.jpg']),
+        ([trained, bad], ['none of the 1', 'bad.jpg']),
+        ([trained, image_root, '--limit', 0], ['at least 1']),
+        ([tmp_path / 'no.pth', image_root], ['no.pth']),
+        ([bad, image_root], ['bad.jpg', 'not a readable checkpoint']),
+        ([state, image_root], ['1 blocks of width 30', '--config']),
+        ([trained, image_root, '--config', tmp_path / 'no.py'], ['no.py']),
+    ]
     if tool == 'reconstruct':
         cases += [([path, image_root], [path.name, 'no decoder']) for path in (encoder, published['timm'])]
         (tmp_path / 'encoder.py').write_text("model = dict(type='MAE', backbone=dict(type='MaskedViT'))")
-        cases += [([trained, image_root, '--mask-ratio', 1], ['mask_ratio=1']),
-                  ([trained, image_root, '--config', tmp_path / 'encoder.py'], ['encoder.py has no decoder'])]
+        cases += [
+            ([trained, image_root, '--mask-ratio', 1], ['mask_ratio=1']),
+            ([trained, image_root, '--config', tmp_path / 'encoder.py'], ['encoder.py has no decoder']),
+        ]
     else:
         cases += [([trained, image_root, '--block', 5], ['block=5', '2 blocks'])]
     for args, words in cases:
@@ -218,6 +264,7 @@ def test_no_type_of_a_file_is_called(kind, run, trained, image_root, tmp_path, m
     checkpoint = torch.load(trained, weights_only=True)
     if kind == 'pipeline':  # which a centre crop then stands in for
         from mmengine.config import Config
+
         cfg = Config.fromfile(str(trained.parent.parent / 'config.py'))
         cfg.test_dataloader.dataset.pipeline = [hostile, dict(type='PackImage', size=16)]
         checkpoint['meta']['cfg'] = cfg.pretty_text

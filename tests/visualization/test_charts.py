@@ -1,4 +1,5 @@
 """Charts as SVG: what they draw, on which scale, with which ticks."""
+
 import re
 
 import numpy as np
@@ -24,9 +25,9 @@ def test_a_chart_draws_what_it_is_given():
 
 def test_a_chart_is_logarithmic_only_where_it_helps():
     x = np.arange(1, 50.0)
-    assert 'logarithmic' in chart(Line('a', x, 100 / x ** 2)) and 'logarithmic' in chart(Line('a', x, x), log_y=True)
-    assert 'logarithmic' not in chart(Line('a', x, 100 / x ** 2), log_y=False)
-    assert 'logarithmic' not in chart(Line('a', x, 100 / x ** 2 - 1))  # some are negative
+    assert 'logarithmic' in chart(Line('a', x, 100 / x**2)) and 'logarithmic' in chart(Line('a', x, x), log_y=True)
+    assert 'logarithmic' not in chart(Line('a', x, 100 / x**2), log_y=False)
+    assert 'logarithmic' not in chart(Line('a', x, 100 / x**2 - 1))  # some are negative
 
 
 @pytest.mark.parametrize('y', [[3.0], [0.0, 0.0], [1e-12, -1e-12], [5.0, 5.0 + 1e-12], [1e200, -1e200], [-3.0, -1.0]])
@@ -37,7 +38,7 @@ def test_odd_values_are_drawn(y):
 
 def test_long_curves_are_thinned_and_keep_their_extremes():
     values = np.random.default_rng(0).normal(size=100_000)
-    drawing = chart(Line('a', np.arange(1e5), values, smooth=999), Line('b', np.arange(10.), np.arange(10.)))
+    drawing = chart(Line('a', np.arange(1e5), values, smooth=999), Line('b', np.arange(10.0), np.arange(10.0)))
     assert len(drawing) < 60_000 and 'class="band s0"' in drawing and drawing.count('<li>') == 2
 
 
@@ -51,6 +52,13 @@ def test_ticks_are_round_and_few(low, high):
 
 
 def test_tick_labels():
-    assert tick_labels([0, .25, 5e-4, 1.05e-3, 12000, 2e6, -1e-9]) == [
-        '0', '0.25', '5e-4', '1.05e-3', '12k', '2e6', '-1e-9']
-    assert log_ticks(.05, 30) == [.1, 1, 10] and log_ticks(.3, 2.5) == [.5, 1, 2]
+    assert tick_labels([0, 0.25, 5e-4, 1.05e-3, 12000, 2e6, -1e-9]) == [
+        '0',
+        '0.25',
+        '5e-4',
+        '1.05e-3',
+        '12k',
+        '2e6',
+        '-1e-9',
+    ]
+    assert log_ticks(0.05, 30) == [0.1, 1, 10] and log_ticks(0.3, 2.5) == [0.5, 1, 2]

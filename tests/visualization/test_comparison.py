@@ -1,4 +1,5 @@
 """Images, truth and the predictions of several models side by side, drawn from the data sets of dense tasks."""
+
 import subprocess
 import sys
 
@@ -35,8 +36,12 @@ class Answer(nn.Module):
 @pytest.fixture(scope='module')
 def scenes(tmp_path_factory):
     out = tmp_path_factory.mktemp('scenes') / 'drawn'
-    subprocess.run([sys.executable, ROOT / 'tools/datasets/make_scenes.py', out, '--train', '8', '--val', '6',
-                    '--workers', '1'], check=True, capture_output=True, timeout=200)
+    subprocess.run(
+        [sys.executable, ROOT / 'tools/datasets/make_scenes.py', out, '--train', '8', '--val', '6', '--workers', '1'],
+        check=True,
+        capture_output=True,
+        timeout=200,
+    )
     return out
 
 
@@ -64,12 +69,13 @@ def test_masks_of_several_models_beside_the_truth(scenes):
 def test_things_of_several_models_beside_the_truth(scenes):
     pytest.importorskip('mmcv.ops')
     from mmmim.engine.detector import settle_detector
+
     cfg = load_config(str(FOLDER / 'detection.py'), {'data_root': str(scenes / 'coco')})
     set_up_scope(cfg)
     settle_detector(cfg)
     masks = torch.zeros(2, 96, 96, dtype=torch.bool)
     masks[:, 10:20, 30:50] = True
-    boxes = torch.tensor([[30., 10., 50., 20.], [0., 0., 96., 96.]])
+    boxes = torch.tensor([[30.0, 10.0, 50.0, 20.0], [0.0, 0.0, 96.0, 96.0]])
     said = InstanceData(bboxes=boxes, labels=torch.tensor([3, 5]), scores=torch.tensor([0.9, 0.2]), masks=masks)
     panel = comparison_panel(cfg, dict(a=Answer(pred_instances=said)), 6, score=0.3)
     assert panel.columns == ['image', 'truth', 'a'] and len(panel.tiles) == 6

@@ -1,4 +1,5 @@
 """Principal components and attention, compared with other ways to compute them."""
+
 import numpy as np
 import pytest
 import timm
@@ -12,8 +13,11 @@ from mmmim.visualization.feature_maps import block_features, feature_panel, over
 
 def _backbone(**changes):
     torch.manual_seed(0)
-    return MODELS.build(dict(type='MaskedViT', arch=dict(embed_dim=32, depth=3, num_heads=4), img_size=(16, 24),
-                             patch_size=4, **changes)).eval()
+    return MODELS.build(
+        dict(
+            type='MaskedViT', arch=dict(embed_dim=32, depth=3, num_heads=4), img_size=(16, 24), patch_size=4, **changes
+        )
+    ).eval()
 
 
 def _images(count=3):
@@ -37,8 +41,17 @@ def test_attention_is_what_timm_multiplies_with(block):
 def test_attention_of_a_block_with_normalised_queries_and_registers():
     """timm's own model: with query and key norms, register tokens, another scale of the scores."""
     torch.manual_seed(0)
-    vit = timm.models.VisionTransformer(img_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=4, qk_norm=True,
-                                        reg_tokens=2, num_classes=0, global_pool='').eval()
+    vit = timm.models.VisionTransformer(
+        img_size=16,
+        patch_size=4,
+        embed_dim=32,
+        depth=2,
+        num_heads=4,
+        qk_norm=True,
+        reg_tokens=2,
+        num_classes=0,
+        global_pool='',
+    ).eval()
     vit.grid_size, vit.num_prefix_tokens = (4, 4), 3
     images = torch.randn(2, 3, 16, 16)
     features = block_features(vit, images)
@@ -76,6 +89,7 @@ def test_without_a_class_token_there_is_no_attention():
 
 class _Pyramid(torch.nn.Module):
     """An encoder without blocks of timm's kind."""
+
     grid_size, num_prefix_tokens = (2, 3), 0
 
     def forward(self, images):
@@ -129,8 +143,11 @@ def _panel(backbone=None, **options):
 
 def test_the_panel():
     panel, pixels = _panel(notes=dict(checkpoint='x.pth'))
-    assert panel.columns == ['original', 'principal components of patch features',
-                             'attention of the class token (mean of 4 heads)']
+    assert panel.columns == [
+        'original',
+        'principal components of patch features',
+        'attention of the class token (mean of 4 heads)',
+    ]
     assert panel.row_names == ['a/0.png', 'a/1.png', 'a/2.png'] and panel.notes['checkpoint'] == 'x.pth'
     for row, image in zip(panel.tiles, pixels):
         assert np.array_equal(row[0], image.permute(1, 2, 0).numpy())
@@ -142,8 +159,10 @@ def test_the_panel():
 
 def test_options_of_the_panel():
     panel, _ = _panel(block=1, heads=True)
-    assert panel.columns[1:3] == ['principal components of patch features, block 1',
-                                  'attention of the class token, block 1 (mean of 4 heads)']
+    assert panel.columns[1:3] == [
+        'principal components of patch features, block 1',
+        'attention of the class token, block 1 (mean of 4 heads)',
+    ]
     assert panel.columns[3:] == ['head 0', 'head 1', 'head 2', 'head 3']
     together, each = _panel()[0], _panel(each=True)[0]
     assert any(not np.array_equal(a[1], b[1]) for a, b in zip(together.tiles, each.tiles))

@@ -1,4 +1,5 @@
 """A table of pictures in one PNG: it comes back as it was, and is legible."""
+
 import json
 
 import numpy as np
@@ -14,8 +15,17 @@ def _tiles(rows, columns, height=96, width=96):
 
 
 def _panel(**changes):
-    return Panel(**{**dict(tiles=_tiles(2, 3), columns=['original', 'masked', "a \"title\" with ünïcode\nand a line"],
-                           row_names=['first', ''], notes=dict(epoch=10, nested=dict(a=[1, None, 0.5]))), **changes})
+    return Panel(
+        **{
+            **dict(
+                tiles=_tiles(2, 3),
+                columns=['original', 'masked', 'a "title" with ünïcode\nand a line'],
+                row_names=['first', ''],
+                notes=dict(epoch=10, nested=dict(a=[1, None, 0.5])),
+            ),
+            **changes,
+        }
+    )
 
 
 @pytest.mark.parametrize('side', [(32, 32), (96, 96), (96, 48), (224, 224), (1, 1), (400, 300)])
@@ -57,7 +67,7 @@ def test_small_tiles_are_enlarged_and_long_titles_wrapped():
     small, large = (Panel(_tiles(1, 3, side, side), [title] * 3).draw() for side in (32, 192))
     assert small.size == large.size
     pixels = np.asarray(small)
-    assert (pixels[:, 12 + 192:12 + 192 + 6] == 255).all()  # no title runs into the gap between two columns
+    assert (pixels[:, 12 + 192 : 12 + 192 + 6] == 255).all()  # no title runs into the gap between two columns
 
 
 def test_a_long_name_keeps_its_end():
@@ -66,13 +76,16 @@ def test_a_long_name_keeps_its_end():
     assert long.size == short.size
 
 
-@pytest.mark.parametrize('changes, words', [
-    (dict(columns=['a', 'b']), '2 columns'),
-    (dict(row_names=['a']), '1 row names'),
-    (dict(tiles=[]), 'at least one'),
-    (dict(tiles=[[np.zeros((4, 4, 3))] * 3] * 2), 'float64'),
-    (dict(tiles=[[np.zeros((4, 4), np.uint8)] * 3] * 2), r'\[4, 4\]'),
-])
+@pytest.mark.parametrize(
+    'changes, words',
+    [
+        (dict(columns=['a', 'b']), '2 columns'),
+        (dict(row_names=['a']), '1 row names'),
+        (dict(tiles=[]), 'at least one'),
+        (dict(tiles=[[np.zeros((4, 4, 3))] * 3] * 2), 'float64'),
+        (dict(tiles=[[np.zeros((4, 4), np.uint8)] * 3] * 2), r'\[4, 4\]'),
+    ],
+)
 def test_what_is_no_table_is_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         _panel(**changes)
@@ -88,15 +101,19 @@ def _png(path, text=None):
 @pytest.mark.parametrize('kind', ['plain', 'no json', 'incomplete', 'outside', 'jpeg', 'cut', 'empty'])
 def test_other_files_are_refused(kind, tmp_path):
     path = tmp_path / 'picture.png'
-    texts = {'plain': None, 'no json': '{', 'incomplete': '{"scale": 1}', 'outside': json.dumps(dict(
-        scale=1, boxes=[[[100, 100, 5, 5]]], columns=['a'], row_names=[''], notes={}))}
+    texts = {
+        'plain': None,
+        'no json': '{',
+        'incomplete': '{"scale": 1}',
+        'outside': json.dumps(dict(scale=1, boxes=[[[100, 100, 5, 5]]], columns=['a'], row_names=[''], notes={})),
+    }
     if kind in texts:
         _png(path, texts[kind])
     elif kind == 'jpeg':
         Image.new('RGB', (30, 30)).save(path, format='JPEG')
     else:
         _panel().save(path)
-        path.write_bytes(path.read_bytes()[:3000 if kind == 'cut' else 0])
+        path.write_bytes(path.read_bytes()[: 3000 if kind == 'cut' else 0])
     with pytest.raises(ValueError, match='picture.png is not a panel'):
         Panel.load(path)
 

@@ -1,4 +1,5 @@
 """Predictions of models of other toolboxes, drawn over images."""
+
 import subprocess
 import sys
 
@@ -32,8 +33,12 @@ class _Model(nn.Module):
 
 @pytest.fixture
 def cfg():
-    pipeline = [dict(type='mmmim.LoadImage'), dict(type='mmmim.LoadAnnotations'), dict(type='mmmim.Resize', size=16),
-                dict(type='mmmim.PackImage')]
+    pipeline = [
+        dict(type='mmmim.LoadImage'),
+        dict(type='mmmim.LoadAnnotations'),
+        dict(type='mmmim.Resize', size=16),
+        dict(type='mmmim.PackImage'),
+    ]
     return Config(dict(test_dataloader=dict(dataset=dict(type='mmmim.ImageFolder', pipeline=pipeline))))
 
 
@@ -45,7 +50,7 @@ def images(image_root):
 def test_a_mask_is_drawn_over_every_image(cfg, images):
     height, width = ImageSource(images[0], 3).size[::-1]
     mask = torch.zeros(1, height, width, dtype=torch.int64)
-    mask[:, :, width // 2:] = 7
+    mask[:, :, width // 2 :] = 7
     panel, skipped = prediction_panel(cfg, _Model(pred_sem_seg=PixelData(data=mask)), images)
     assert panel.columns == ['image', 'prediction'] and len(panel.tiles) == len(images) and not skipped
     image, drawn = panel.tiles[0]
@@ -59,13 +64,16 @@ def test_a_mask_is_drawn_over_every_image(cfg, images):
 
 
 def test_instances_below_the_score_are_left_out(cfg, images):
-    answer = InstanceData(bboxes=torch.tensor([[1., 1., 8., 8.], [2., 2., 12., 12.]]), labels=torch.tensor([1, 2]),
-                          scores=torch.tensor([0.9, 0.3]))
+    answer = InstanceData(
+        bboxes=torch.tensor([[1.0, 1.0, 8.0, 8.0], [2.0, 2.0, 12.0, 12.0]]),
+        labels=torch.tensor([1, 2]),
+        scores=torch.tensor([0.9, 0.3]),
+    )
     panel, _ = prediction_panel(cfg, _Model(pred_instances=answer), images[:1], score=0.5)
     image, drawn = panel.tiles[0]
     factor = image.shape[1] // ImageSource(images[0], 3).size[0]  # small images are enlarged
     assert panel.row_names[0].endswith('1 instances') and tuple(drawn[factor, 4 * factor]) == color_of(1)
-    assert factor > 1 and (drawn[8 * factor + 1:] == image[8 * factor + 1:]).all()
+    assert factor > 1 and (drawn[8 * factor + 1 :] == image[8 * factor + 1 :]).all()
     everything, _ = prediction_panel(cfg, _Model(pred_instances=answer), images[:1], score=0.0)
     assert everything.row_names[0].endswith('2 instances')
 
@@ -92,6 +100,7 @@ def classifier(tmp_path, image_root):
     path = save_config(cfg, tmp_path / 'config.py')
     from mmmim.engine.classifier import settle_classifier
     from mmmim.engine.launch import load_config, set_up_scope
+
     cfg = load_config(str(path))
     set_up_scope(cfg)
     settle_classifier(cfg)
@@ -107,14 +116,16 @@ def test_tool_draws_and_refuses_another_models_weights(classifier, image_root, t
     subprocess.run([*command, str(checkpoint), *rest], check=True, env=environment(), timeout=120)
     assert len(Panel.load(str(tmp_path / 'a.png')).tiles) == 3
     torch.save(dict(state_dict=nn.Linear(2, 2).state_dict()), tmp_path / 'other.pth')
-    done = subprocess.run([*command, str(tmp_path / 'other.pth'), *rest], env=environment(), capture_output=True,
-                          text=True, timeout=120)
+    done = subprocess.run(
+        [*command, str(tmp_path / 'other.pth'), *rest], env=environment(), capture_output=True, text=True, timeout=120
+    )
     assert done.returncode and 'Traceback' not in done.stderr
     assert 'is no checkpoint of the config' in done.stderr and len(done.stderr.splitlines()[-2]) < 400
 
 
 def test_all_weights_are_the_checkpoints(classifier):
     from mmmim.engine.launch import load_config
+
     config, checkpoint = classifier
     model = build_trained(load_config(str(config)), str(checkpoint))
     theirs = torch.load(checkpoint, weights_only=True)['state_dict']

@@ -1,4 +1,5 @@
 """The pictures of a reconstruction: what stands in which column, and what a column admits to have used."""
+
 import copy
 
 import numpy as np
@@ -64,14 +65,16 @@ def test_the_mask_follows_from_the_seeds():
 
 
 def test_raw_pixels_admit_to_nothing():
-    panel = reconstruction_panel(_model(target=dict(type='PixelTarget', norm_pix=False)), _batch(),
-                                 visible_statistics=True)
+    panel = reconstruction_panel(
+        _model(target=dict(type='PixelTarget', norm_pix=False)), _batch(), visible_statistics=True
+    )
     assert panel.columns == ['original', 'masked', 'reconstruction']
     assert panel.notes['uses_original_statistics'] is False
 
 
 class _Tokens(torch.nn.Module):
     """A target that cannot paint."""
+
     out_dim = 5
     uses_original_statistics = False
 
@@ -153,9 +156,9 @@ def test_precision_is_that_of_training_with_one_optimizer_or_two():
 
 def test_pixels_come_back_and_are_clipped():
     preprocessor = _model().data_preprocessor
-    image = torch.tensor([0., 127., 255.])[:, None, None].expand(3, 2, 2)
+    image = torch.tensor([0.0, 127.0, 255.0])[:, None, None].expand(3, 2, 2)
     assert to_tile(preprocessor.normalize(image[None])[0], preprocessor)[0, 0].tolist() == [0, 127, 255]
-    assert to_tile(torch.tensor([-9., 0., 9.])[:, None, None], preprocessor)[0, 0].tolist() == [0, 100, 255]
+    assert to_tile(torch.tensor([-9.0, 0.0, 9.0])[:, None, None], preprocessor)[0, 0].tolist() == [0, 100, 255]
 
 
 def _visible_case(ratio=0.75, strategy='random'):

@@ -1,4 +1,5 @@
 """How to go on: the commands are accepted by the tools, the snippets run."""
+
 import runpy
 import shlex
 import shutil
@@ -20,10 +21,12 @@ SMALL = dict(arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_s
 COMMANDS = {
     'tools/train.py configs/mae/a.py --resume': [
         'python tools/train.py configs/mae/a.py --resume',
-        'python tools/train.py configs/mae/a.py --work-dir w_longer --cfg-options max_epochs=4'],
+        'python tools/train.py configs/mae/a.py --work-dir w_longer --cfg-options max_epochs=4',
+    ],
     "tools/train.py --cfg-options data_root='my photos' max_epochs=2 --work-dir w --resume x.pth a.py": [
         "python tools/train.py a.py --work-dir w --resume --cfg-options 'data_root=my photos' max_epochs=2",
-        "python tools/train.py a.py --work-dir w_longer --cfg-options 'data_root=my photos' max_epochs=4"],
+        "python tools/train.py a.py --work-dir w_longer --cfg-options 'data_root=my photos' max_epochs=4",
+    ],
 }
 
 
@@ -42,8 +45,9 @@ def test_commands_continue_the_run(monkeypatch, command):
 
 
 def test_several_processes_are_started_by_their_launcher():
-    run = RunData('w', record=dict(
-        command='tools/train.py a.py --launcher pytorch --local-rank=0 --work-dir w', processes=4))
+    run = RunData(
+        'w', record=dict(command='tools/train.py a.py --launcher pytorch --local-rank=0 --work-dir w', processes=4)
+    )
     assert training_command(run).resumed() == 'tools/dist_train.sh a.py 4 --work-dir w --resume'
     run.record.update(command='tools/train.py a.py --launcher slurm')
     assert training_command(run).resumed() == 'GPUS=4 tools/slurm_train.sh PARTITION JOB a.py --resume'
@@ -64,8 +68,12 @@ def steps_elsewhere(monkeypatch, tmp_path, command):
     Path('w').mkdir()
     for name in ('pretrain.py', 'as_run_pretrain.py', 'epoch_3.pth'):
         Path('w', name).touch()
-    run = RunData('w', config_name='as_run_pretrain.py', config=dict(default_scope='mmseg'),
-                  record=dict(command=command, source='w/pretrain.py', max_epochs=10))
+    run = RunData(
+        'w',
+        config_name='as_run_pretrain.py',
+        config=dict(default_scope='mmseg'),
+        record=dict(command=command, source='w/pretrain.py', max_epochs=10),
+    )
     return [shlex.split(step.lines) for step in next_steps(run)]
 
 
@@ -79,8 +87,9 @@ def test_the_commands_after_mmmim_pretrain_are_there_in_any_folder(monkeypatch, 
 
 def test_the_tools_are_where_the_one_was_that_trained(monkeypatch, tmp_path):
     found = steps_elsewhere(monkeypatch, tmp_path, 'lib/mmmim_tools/train.py w/pretrain.py --work-dir w')
-    assert [words[:2] for words in found] == [['python', f'lib/mmmim_tools/{name}.py'] for name in (
-        'train', 'train', 'test', 'visualize/predict')]
+    assert [words[:2] for words in found] == [
+        ['python', f'lib/mmmim_tools/{name}.py'] for name in ('train', 'train', 'test', 'visualize/predict')
+    ]
 
 
 def test_a_config_that_was_written_to_the_work_dir_goes_before_the_dumped_one(tmp_path):
@@ -112,13 +121,24 @@ def test_the_config_for_fine_tuning_builds_the_encoder(tmp_path):
     assert MODELS.build(dict(config.backbone, init_cfg=None)).embed_dim == 32
 
 
-@pytest.mark.parametrize('backbone', [{}, dict(class_token=False), dict(final_norm=False), dict(in_chans=2), dict(
-    img_size=(16, 8), arch=dict(embed_dim=32, depth=2, num_heads=2, mlp_ratio=2))])
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        {},
+        dict(class_token=False),
+        dict(final_norm=False),
+        dict(in_chans=2),
+        dict(img_size=(16, 8), arch=dict(embed_dim=32, depth=2, num_heads=2, mlp_ratio=2)),
+    ],
+)
 def test_the_snippet_for_timm_gives_the_same_features(tmp_path, backbone):
     backbone = {**SMALL, **backbone}
     model = MaskedViT(**backbone).eval()
-    export_encoder(model, str(tmp_path / 'encoder.safetensors'), dict(
-        backbone=dict(type='MaskedViT', **backbone), mean=[100.0] * model.in_chans, std=[50.0] * model.in_chans))
+    export_encoder(
+        model,
+        str(tmp_path / 'encoder.safetensors'),
+        dict(backbone=dict(type='MaskedViT', **backbone), mean=[100.0] * model.in_chans, std=[50.0] * model.in_chans),
+    )
     snippet = timm_snippet(str(tmp_path / 'encoder.safetensors'))
     names = {}
     exec(snippet, names)
@@ -127,8 +147,16 @@ def test_the_snippet_for_timm_gives_the_same_features(tmp_path, backbone):
     assert f'# tokens: {list(expected.shape)}' in snippet
 
 
-@pytest.mark.parametrize('config', [dict(), dict(backbone=3), dict(backbone=dict(type='Other')), dict(
-    backbone=dict(type='MaskedViT', mask_tokens=True)), dict(backbone=dict(type='MaskedViT', arch='none'))])
+@pytest.mark.parametrize(
+    'config',
+    [
+        dict(),
+        dict(backbone=3),
+        dict(backbone=dict(type='Other')),
+        dict(backbone=dict(type='MaskedViT', mask_tokens=True)),
+        dict(backbone=dict(type='MaskedViT', arch='none')),
+    ],
+)
 def test_an_encoder_that_timm_has_not_gets_no_snippet(tmp_path, config):
     export_encoder({'norm.weight': torch.ones(3)}, str(tmp_path / 'encoder.safetensors'), config)
     assert timm_snippet(str(tmp_path / 'encoder.safetensors')) == ''

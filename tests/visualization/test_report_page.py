@@ -1,4 +1,5 @@
 """The report page: whole, safe and self-contained, for whatever a work dir holds."""
+
 import base64
 import io
 import json
@@ -66,11 +67,17 @@ class Page(HTMLParser):
 def trained(tmp_path_factory, image_root):
     """A real run of two epochs, measured as tools/test.py would."""
     folder = tmp_path_factory.mktemp('report')
-    cfg = make_config(folder / 'run', image_root, epochs=2, custom_hooks=[
-        dict(type='ReconstructionHook', interval=1, num_images=3, at_start=True)])
+    cfg = make_config(
+        folder / 'run',
+        image_root,
+        epochs=2,
+        custom_hooks=[dict(type='ReconstructionHook', interval=1, num_images=3, at_start=True)],
+    )
     train_here(Config.fromfile(str(save_config(cfg, folder / 'tiny.py'))))
-    for name, values in dict(random=dict(checkpoint='random initialisation', iter=0, knn=51.26),
-                             epoch_2=dict(checkpoint='epoch_2.pth', iter=8, epoch=2, knn=71.94)).items():
+    for name, values in dict(
+        random=dict(checkpoint='random initialisation', iter=0, knn=51.26),
+        epoch_2=dict(checkpoint='epoch_2.pth', iter=8, epoch=2, knn=71.94),
+    ).items():
         values['knn/top1_k3'] = values.pop('knn')
         (folder / 'run/evaluations').mkdir(exist_ok=True)
         (folder / f'run/evaluations/{name}.json').write_text(json.dumps(values))
@@ -85,8 +92,15 @@ def run_dir(trained, tmp_path):
 
 def panel(size=32, rows=8, names=None, noise=False, **notes):
     rng = np.random.default_rng(0)
-    tiles = [[rng.integers(0, 256, (size, size, 3), np.uint8) if noise else
-              np.full((size, size, 3), 20 * row + 5 * column, np.uint8) for column in range(3)] for row in range(rows)]
+    tiles = [
+        [
+            rng.integers(0, 256, (size, size, 3), np.uint8)
+            if noise
+            else np.full((size, size, 3), 20 * row + 5 * column, np.uint8)
+            for column in range(3)
+        ]
+        for row in range(rows)
+    ]
     return Panel(tiles, ['original', 'masked', 'reconstruction'], names or [f'image {i}' for i in range(rows)], notes)
 
 
@@ -103,7 +117,10 @@ def test_a_real_run_is_shown_whole(trained):
     assert len(images) == 3 * 3 + 3 * 4  # the newest panel; original and epochs 0, 1, 2
     assert all(image['alt'] and pixels.std() > 0 for image, pixels in images)
     assert {a['aria-label'].split(' by ')[0] for a in page.all('svg') if 'aria-label' in a} == {
-        'Training loss', 'k-NN accuracy (k = 3), %', 'Learning rate'}
+        'Training loss',
+        'k-NN accuracy (k = 3), %',
+        'Learning rate',
+    }
 
 
 def test_nothing_is_fetched_and_nothing_runs(trained, tmp_path):
@@ -118,7 +135,7 @@ def test_nothing_is_fetched_and_nothing_runs(trained, tmp_path):
     style = re.search('<style>(.*)</style>', page.source, re.S)[1]
     assert 'url(' not in style and '@import' not in style and 'prefers-color-scheme: dark' in style
     assert 'http' not in page.source.replace('http-equiv', '')
-    policy, = [a['content'] for a in page.all('meta') if a.get('http-equiv') == 'Content-Security-Policy']
+    (policy,) = [a['content'] for a in page.all('meta') if a.get('http-equiv') == 'Content-Security-Policy']
     assert policy.startswith("default-src 'none'")
 
 
@@ -139,14 +156,16 @@ def test_a_leak_is_labelled_where_the_column_does_not_say_it(tmp_path):
     (tmp_path / 'reconstructions').mkdir()
     panel(epoch=1, uses_original_statistics=True).save(str(tmp_path / 'reconstructions/epoch_0001.png'))
     page = Page(write_report([tmp_path]))
-    assert all("mean and variance" in image['alt'] for image, _ in page.images()
-               if image['alt'].startswith('reconstruction'))
+    assert all(
+        'mean and variance' in image['alt'] for image, _ in page.images() if image['alt'].startswith('reconstruction')
+    )
     assert 'which the model was not shown' in page.words
 
 
 def test_text_from_outside_stays_text(run_dir):
-    (run_dir / 'bad_images.txt').write_text(f'{EVIL}.jpg\t<img src=x onerror=alert(1)> \udcff\x07\n',
-                                            errors='surrogateescape')
+    (run_dir / 'bad_images.txt').write_text(
+        f'{EVIL}.jpg\t<img src=x onerror=alert(1)> \udcff\x07\n', errors='surrogateescape'
+    )
     record = json.loads((run_dir / 'run.json').read_text())
     record.update(method=EVIL, command=f'python tools/train.py "{EVIL}.py"', versions={EVIL: EVIL})
     (run_dir / 'run.json').write_text(json.dumps(record))
@@ -164,8 +183,11 @@ def test_text_from_outside_stays_text(run_dir):
 def test_a_record_of_any_kind_is_shown(run_dir, value):
     shutil.rmtree(run_dir / 'reconstructions')  # they take time
     record = json.loads((run_dir / 'run.json').read_text())
-    places = [(record, key) for key in record] + [(part, key) for part in (
-        record['hardware'], record['versions'], record['sessions'][0], record['parameters']) for key in list(part)]
+    places = [(record, key) for key in record] + [
+        (part, key)
+        for part in (record['hardware'], record['versions'], record['sessions'][0], record['parameters'])
+        for key in list(part)
+    ]
     for holder, key in places:
         before, holder[key] = holder[key], value
         (run_dir / 'run.json').write_text(json.dumps(record))
@@ -181,7 +203,7 @@ def test_broken_files_are_named_and_the_rest_is_shown(run_dir):
         file.write('{"iter": 9, "ep')
     page = Page(write_report([run_dir]))
     assert page.headings[-1] == 'Not shown'
-    notes = page.words[page.words.rindex('Not shown'):]
+    notes = page.words[page.words.rindex('Not shown') :]
     assert all(name in notes for name in ('run.json', 'evaluations/epoch_2.json', 'epoch_0002.png', 'curve.jsonl'))
     assert len(page.all('img')) == 3 * 3 + 3 * 3 and 'epoch 1' in page.words
 
@@ -197,7 +219,7 @@ def test_unfinished_and_broken_off_runs_say_so(run_dir):
 
 
 def test_several_runs_side_by_side(trained, run_dir):
-    config, = run_dir.glob('*.py')
+    (config,) = run_dir.glob('*.py')
     config.write_text(config.read_text().replace('embed_dim=16', 'embed_dim=48'))
     other = run_dir.rename(run_dir.parent / 'wider')
     (other / 'evaluations/epoch_2.json').write_text('{"checkpoint": "epoch_2.pth", "iter": 8, "knn/top1_k3": 75.0}')
@@ -243,6 +265,7 @@ def test_the_tool_prints_the_path_and_ends_with_one_line(trained, tmp_path, monk
     def tool(*arguments):
         monkeypatch.setattr(sys, 'argv', ['report.py', *map(str, arguments)])
         runpy.run_path(str(ROOT / 'tools/visualize/report.py'), run_name='__main__')
+
     monkeypatch.chdir(tmp_path)
     shutil.copytree(trained, tmp_path / 'a')
     shutil.copytree(trained, tmp_path / 'b')

@@ -1,4 +1,5 @@
 """Dense tasks in the report: both starts side by side, their curves and pictures; and dense runs on their own."""
+
 import json
 
 import numpy as np
@@ -25,12 +26,31 @@ def dense_run(folder, values, scope='mmseg', **record):
         if i in (10, 20):
             lines.append(dict(iter=i, epoch=1, **{name: value * i / 20 for name, value in values.items()}))
     (folder / 'curve.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
-    (folder / 'run.json').write_text(json.dumps(dict(
-        dict(method='EncoderDecoder', seed=0, images=40, batch=4, accumulation=1, processes=1, max_iters=20,
-             max_epochs=1, steps_per_epoch=10, finished=True, config='task.py', sessions=[
-                 dict(from_iter=0, to_iter=20, seconds=5.0)]), **record)))
-    (folder / 'task.py').write_text(f"default_scope = '{scope}'\nmax_iters = 20\nwarmup_iters = 2\n"
-                                    "model = dict(type='EncoderDecoder', decode_head=dict(type='UPerHead'))\n")
+    (folder / 'run.json').write_text(
+        json.dumps(
+            dict(
+                dict(
+                    method='EncoderDecoder',
+                    seed=0,
+                    images=40,
+                    batch=4,
+                    accumulation=1,
+                    processes=1,
+                    max_iters=20,
+                    max_epochs=1,
+                    steps_per_epoch=10,
+                    finished=True,
+                    config='task.py',
+                    sessions=[dict(from_iter=0, to_iter=20, seconds=5.0)],
+                ),
+                **record,
+            )
+        )
+    )
+    (folder / 'task.py').write_text(
+        f"default_scope = '{scope}'\nmax_iters = 20\nwarmup_iters = 2\n"
+        "model = dict(type='EncoderDecoder', decode_head=dict(type='UPerHead'))\n"
+    )
     return folder
 
 
@@ -51,13 +71,12 @@ def work_dir(tmp_path):
 def test_both_starts_stand_side_by_side(work_dir):
     page = Page(write_report([work_dir]))
     assert 'Segmentation' in page.headings and 'Detection' not in page.headings
-    assert ('Segmentation: mIoU 30.0% from random initialisation, 42.5% from the pre-trained encoder.'
-            in page.words)
-    section = page.words[page.words.index('UperNet trained for 20 iterations of 4 images, twice'):]
+    assert 'Segmentation: mIoU 30.0% from random initialisation, 42.5% from the pre-trained encoder.' in page.words
+    section = page.words[page.words.index('UperNet trained for 20 iterations of 4 images, twice') :]
     assert 'One seed and a short schedule' in section
     assert section.index('30.0%') < section.index('42.5%') < section.index('+12.5') < section.index('+11.0')
     labels = [a['aria-label'] for a in page.all('svg') if 'aria-label' in a]
-    chart, = [label for label in labels if label.startswith('mIoU, % by iteration')]
+    (chart,) = [label for label in labels if label.startswith('mIoU, % by iteration')]
     assert 'from random initialisation: 15 at iteration 10, 30 at iteration 20' in chart
     assert 'from the pre-trained encoder: 21.25 at iteration 10, 42.5 at iteration 20' in chart
     assert any(label.startswith('Training loss by iteration. from random') for label in labels)
@@ -94,10 +113,11 @@ def test_average_precisions_are_percentages_and_what_was_not_measured_is_left_ou
     dense_run(tmp_path / 'w/detection/random', values, 'mmdet', method='MaskRCNN')
     dense_run(tmp_path / 'w/detection/pretrained', {}, 'mmdet', method='MaskRCNN')
     (tmp_path / 'w/curve.jsonl').write_text('')
-    task, = load_tasks(load_run(str(tmp_path / 'w')))
+    (task,) = load_tasks(load_run(str(tmp_path / 'w')))
     assert task.ends('coco/bbox_mAP') == (25.0, None) and 'coco/bbox_mAP_l' not in task.starts['random'].measured
-    assert result(task) == ('Detection: box AP 25.0% from random initialisation; '
-                            'mask AP 12.5% from random initialisation.')
+    assert result(task) == (
+        'Detection: box AP 25.0% from random initialisation; mask AP 12.5% from random initialisation.'
+    )
 
 
 def test_broken_pictures_are_named(work_dir):
@@ -119,7 +139,7 @@ def test_a_dense_run_is_shown_on_its_own(work_dir):
 def test_dense_runs_beside_each_other(work_dir, tmp_path):
     page = Page(write_report([work_dir / 'segmentation/random', work_dir / 'segmentation/pretrained'], tmp_path))
     assert 'random · pretrained' in page.words and '30.0%' in page.words and '42.5%' in page.words
-    chart, = [a['aria-label'] for a in page.all('svg') if a.get('aria-label', '').startswith('mIoU, %')]
+    (chart,) = [a['aria-label'] for a in page.all('svg') if a.get('aria-label', '').startswith('mIoU, %')]
     assert 'random: 15 at iteration 10' in chart and 'pretrained: 21.25 at iteration 10' in chart
 
 

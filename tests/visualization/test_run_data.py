@@ -1,4 +1,5 @@
 """Work dirs are read whole where they are whole, and with patience where they are not."""
+
 import json
 
 import numpy as np
@@ -20,9 +21,14 @@ def evaluation(folder, name, **values):
 
 
 def test_a_curve_becomes_one_series_a_quantity(tmp_path):
-    curve = read_curve(write_lines(
-        tmp_path / 'curve.jsonl', dict(iter=0, epoch=0, **{'knn/top1_k20': 10.0}),
-        *(dict(iter=i, epoch=(i + 2) // 3, lr=.1 * i, loss=1 / i) for i in range(1, 8)), '{"iter": 8, "epoch": 3, "lo'))
+    curve = read_curve(
+        write_lines(
+            tmp_path / 'curve.jsonl',
+            dict(iter=0, epoch=0, **{'knn/top1_k20': 10.0}),
+            *(dict(iter=i, epoch=(i + 2) // 3, lr=0.1 * i, loss=1 / i) for i in range(1, 8)),
+            '{"iter": 8, "epoch": 3, "lo',
+        )
+    )
     assert curve.skipped == 1 and curve.steps_per_epoch == 3 and curve.last_iter == 7
     assert set(curve.training) == {'lr', 'loss'} and set(curve.measured) == {'knn/top1_k20'}
     assert curve.training['loss'].iters.tolist() == list(range(1, 8))
@@ -30,10 +36,20 @@ def test_a_curve_becomes_one_series_a_quantity(tmp_path):
 
 
 def test_what_is_no_finite_number_is_a_gap_and_a_repeated_iteration_counts_once(tmp_path):
-    curve = read_curve(write_lines(
-        tmp_path / 'curve.jsonl', dict(iter=1, loss=3.0), '{"iter": 2, "loss": NaN}', dict(iter=4, loss='x', note=True),
-        dict(iter=3, loss=2.0), dict(iter=1, loss=5.0), '[1]', '{"loss": 1}', '\x00\xff',
-        f'{{"iter": 5, "loss": {10**400}}}'))
+    curve = read_curve(
+        write_lines(
+            tmp_path / 'curve.jsonl',
+            dict(iter=1, loss=3.0),
+            '{"iter": 2, "loss": NaN}',
+            dict(iter=4, loss='x', note=True),
+            dict(iter=3, loss=2.0),
+            dict(iter=1, loss=5.0),
+            '[1]',
+            '{"loss": 1}',
+            '\x00\xff',
+            f'{{"iter": 5, "loss": {10**400}}}',
+        )
+    )
     assert curve.training['loss'].iters.tolist() == [1, 3] and curve.training['loss'].values.tolist() == [5, 2]
     assert curve.steps_per_epoch is None and curve.skipped == 3 and set(curve.training) == {'loss'}
 
@@ -50,9 +66,9 @@ def test_the_running_mean_is_centred_and_follows_a_steep_start():
     smooth = running_mean(values, 11)
     np.testing.assert_allclose(smooth[50], values[45:56].mean())
     np.testing.assert_allclose(running_mean(np.full(40, 3.0), 9), 3)
-    assert smooth[-20:].std() < .6 * values[-20:].std()  # the end is smooth, too
+    assert smooth[-20:].std() < 0.6 * values[-20:].std()  # the end is smooth, too
     steep = np.exp(-np.arange(200) / 10)
-    assert running_mean(steep, 51)[0] > .8
+    assert running_mean(steep, 51)[0] > 0.8
     assert running_mean(values, 1) is values
 
 
@@ -65,12 +81,20 @@ def test_evaluations_are_ordered_and_joined_with_what_training_measured(tmp_path
     evaluation(tmp_path, 'b', checkpoint='x/epoch_2.pth', iter=20, epoch=2, linear__top1=50.0, knn__top1_k20=41.0)
     evaluation(tmp_path, 'a', checkpoint=RANDOM, iter=0, epoch=0, linear__top1=30.0)
     evaluation(tmp_path, 'c', checkpoint='y/foreign.pth', iter=None, linear__top1=90.0)
-    write_lines(tmp_path / 'curve.jsonl', {'iter': 0, 'epoch': 0, 'knn/top1_k20': 20.0},
-                {'iter': 10, 'epoch': 1, 'knn/top1_k20': 33.0, 'loss': 1.0},
-                {'iter': 11, 'epoch': 2, 'loss': 1.0}, {'iter': 20, 'epoch': 2, 'knn/top1_k20': 40.0})
+    write_lines(
+        tmp_path / 'curve.jsonl',
+        {'iter': 0, 'epoch': 0, 'knn/top1_k20': 20.0},
+        {'iter': 10, 'epoch': 1, 'knn/top1_k20': 33.0, 'loss': 1.0},
+        {'iter': 11, 'epoch': 2, 'loss': 1.0},
+        {'iter': 20, 'epoch': 2, 'knn/top1_k20': 40.0},
+    )
     run = load_run(str(tmp_path))
     assert [(row.label, row.iter) for row in run.evaluations] == [
-        (RANDOM, 0), ('epoch 1', 10), ('epoch_2.pth', 20), ('foreign.pth', None)]
+        (RANDOM, 0),
+        ('epoch 1', 10),
+        ('epoch_2.pth', 20),
+        ('foreign.pth', None),
+    ]
     assert run.evaluations[0].metrics == {'linear/top1': 30.0, 'knn/top1_k20': 20.0}
     assert run.evaluations[2].metrics['knn/top1_k20'] == 41.0  # what was measured on purpose stands
     assert run.measured['knn/top1_k20'].values.tolist() == [20, 33, 41]
@@ -79,27 +103,45 @@ def test_evaluations_are_ordered_and_joined_with_what_training_measured(tmp_path
 
 def test_the_result_of_a_run_in_a_sentence(tmp_path):
     evaluation(tmp_path, 'a', checkpoint=RANDOM, knn__top1_k20=23.04, held_out__recon_loss=1.88)
-    evaluation(tmp_path, 'b', checkpoint='epoch_9.pth', iter=90, knn__top1_k20=46.3, held_out__recon_loss=.651)
-    sessions = [dict(from_iter=0, to_iter=30, seconds=100.0, images_per_second=300.0),
-                dict(from_iter=30, to_iter=90, seconds=192.0, images_per_second=100.0), dict(seconds='x'), 3]
-    write_lines(tmp_path / 'run.json', json.dumps(dict(
-        sessions=sessions, hardware=dict(cpu='A CPU', cores=2, gpu=None), finished=True)))
+    evaluation(tmp_path, 'b', checkpoint='epoch_9.pth', iter=90, knn__top1_k20=46.3, held_out__recon_loss=0.651)
+    sessions = [
+        dict(from_iter=0, to_iter=30, seconds=100.0, images_per_second=300.0),
+        dict(from_iter=30, to_iter=90, seconds=192.0, images_per_second=100.0),
+        dict(seconds='x'),
+        3,
+    ]
+    write_lines(
+        tmp_path / 'run.json',
+        json.dumps(dict(sessions=sessions, hardware=dict(cpu='A CPU', cores=2, gpu=None), finished=True)),
+    )
     run = load_run(str(tmp_path))
     assert images_per_second(run) == pytest.approx((100 * 300 + 192 * 100) / 292)
-    assert result(run) == ('k-NN accuracy (k = 20) 23.0 → 46.3%, held-out loss 1.88 → 0.651, in 4 min 52 s '
-                           'on 2 cores of A CPU, 168 images/s.')
+    assert result(run) == (
+        'k-NN accuracy (k = 20) 23.0 → 46.3%, held-out loss 1.88 → 0.651, in 4 min 52 s '
+        'on 2 cores of A CPU, 168 images/s.'
+    )
 
 
-@pytest.mark.parametrize('seconds, words', [(.4, '0 s'), (59.6, '1 min'), (292, '4 min 52 s'), (3600, '1 h'),
-                                            (11530, '3 h 12 min'), (187200, '2 d 4 h')])
+@pytest.mark.parametrize(
+    'seconds, words',
+    [(0.4, '0 s'), (59.6, '1 min'), (292, '4 min 52 s'), (3600, '1 h'), (11530, '3 h 12 min'), (187200, '2 d 4 h')],
+)
 def test_durations(seconds, words):
     assert duration(seconds) == words
 
 
 @pytest.mark.parametrize('content', [b'', b'{', b'[]', b'null', b'\x80\xff\x00', b'"text"', b'[' * 100000])
 def test_broken_files_are_noted_and_nothing_is_raised(tmp_path, content):
-    for name in ('curve.jsonl', 'run.json', 'non_finite.json', 'config.py', 'bad_images.txt', 'last_checkpoint',
-                 'evaluations/a.json', 'reconstructions/epoch_0001.png'):
+    for name in (
+        'curve.jsonl',
+        'run.json',
+        'non_finite.json',
+        'config.py',
+        'bad_images.txt',
+        'last_checkpoint',
+        'evaluations/a.json',
+        'reconstructions/epoch_0001.png',
+    ):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
@@ -124,7 +166,7 @@ def test_a_config_is_read_and_never_executed(tmp_path):
     run = load_run(str(tmp_path))
     assert not trap.exists() and run.config == {} and any('config.py' in note for note in run.notes)
     config.write_text('max_epochs = 3\nmodel = dict(type="MAE", mask_ratio=-0.5)\n')
-    assert load_run(str(tmp_path)).config == dict(max_epochs=3, model=dict(type='MAE', mask_ratio=-.5))
+    assert load_run(str(tmp_path)).config == dict(max_epochs=3, model=dict(type='MAE', mask_ratio=-0.5))
 
 
 def test_folders_that_are_no_work_dir(tmp_path):

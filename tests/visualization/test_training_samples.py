@@ -1,4 +1,5 @@
 """The pictures of training data are what a run is fed."""
+
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -40,6 +41,7 @@ class _BitmapMasks(list):
 
 def test_views_are_those_of_the_run_with_this_seed(tmp_path, image_root, monkeypatch):
     from mmmim.engine import launch
+
     watch, build = _Watch(), launch.build_runner
     monkeypatch.setattr(launch, 'build_runner', lambda cfg: _with(build(cfg), watch))
     cfg = make_config(tmp_path / 'run', image_root, 'cmae', epochs=2)
@@ -50,7 +52,7 @@ def test_views_are_those_of_the_run_with_this_seed(tmp_path, image_root, monkeyp
     for index, row in zip(panel.notes['indices'], panel.tiles):
         for epoch in range(2):
             views = [to_tile(view, runner.model.data_preprocessor) for view in watch.seen[epoch, index]]
-            assert all(np.array_equal(a, b) for a, b in zip(row[3 * epoch:3 * epoch + 2], views))
+            assert all(np.array_equal(a, b) for a, b in zip(row[3 * epoch : 3 * epoch + 2], views))
             hidden = (row[3 * epoch + 2] != row[3 * epoch]).any(axis=-1).mean()
             assert 0.6 < hidden <= 0.75
 
@@ -83,13 +85,14 @@ def test_channels_are_swapped_for_models_that_take_bgr():
 def test_boxes_and_instance_masks_are_drawn():
     masks = np.zeros((1, 20, 30), dtype=np.uint8)
     masks[0, 5:15, 5:20] = 1
-    instances = InstanceData(labels=torch.tensor([3]), bboxes=torch.tensor([[5., 5., 20., 15.]]),
-                             masks=_BitmapMasks(masks))
+    instances = InstanceData(
+        labels=torch.tensor([3]), bboxes=torch.tensor([[5.0, 5.0, 20.0, 15.0]]), masks=_BitmapMasks(masks)
+    )
     sample = SimpleNamespace(gt_instances=instances)
     _, tile = _labelled(dict(inputs=torch.zeros(3, 20, 30, dtype=torch.uint8), data_samples=sample), bgr_to_rgb=False)
     assert tile.shape == (6 * 20, 6 * 30, 3)
     assert tuple(tile[6 * 5, 6 * 12]) == color_of(3) and (tile[72, 108] == np.round(np.array(color_of(3)) / 2)).all()
-    assert not tile[:6 * 5].any() and not tile[:, 6 * 20 + 1:].any()
+    assert not tile[: 6 * 5].any() and not tile[:, 6 * 20 + 1 :].any()
 
 
 def test_neighbouring_classes_have_colours_that_differ():
@@ -100,12 +103,26 @@ def test_neighbouring_classes_have_colours_that_differ():
 
 def test_tool_writes_a_panel_and_says_what_it_cannot(tmp_path, image_root):
     config = save_config(make_config(tmp_path / 'run', image_root, 'mae'), tmp_path / 'config.py')
-    command = [sys.executable, str(ROOT / 'tools/analysis/browse_dataset.py'), str(config), '--images', '2', '--epochs',
-               '1', '--out', str(tmp_path / 'a.png')]
+    command = [
+        sys.executable,
+        str(ROOT / 'tools/analysis/browse_dataset.py'),
+        str(config),
+        '--images',
+        '2',
+        '--epochs',
+        '1',
+        '--out',
+        str(tmp_path / 'a.png'),
+    ]
     subprocess.run(command, check=True, env=environment(), timeout=120)
     assert Panel.load(str(tmp_path / 'a.png')).columns == ['epoch 1: view', 'epoch 1: masked']
-    done = subprocess.run([*command, '--cfg-options', 'train_dataloader.dataset.data_root=/nowhere'],
-                          env=environment(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [*command, '--cfg-options', 'train_dataloader.dataset.data_root=/nowhere'],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode and '/nowhere' in done.stderr and 'Traceback' not in done.stderr
 
 

@@ -10,6 +10,7 @@ measures ours with so many crops in a row of one image, as `train_dataloader.sam
 
 STEP.json is what `benchmark_train.py --out` wrote: how many cores feed that step is then said.
 """
+
 import argparse
 import json
 import os
@@ -38,15 +39,19 @@ def parse_args() -> argparse.Namespace:
 
 
 def our_pipeline(size: int) -> List[dict]:
-    return [dict(type='mmmim.LoadImage'),
-            dict(type='mmmim.RandomResizedCrop', size=size, scale=SCALE, interpolation='bicubic'),
-            dict(type='mmmim.RandomFlip', prob=0.5), dict(type='mmmim.PackImage')]
+    return [
+        dict(type='mmmim.LoadImage'),
+        dict(type='mmmim.RandomResizedCrop', size=size, scale=SCALE, interpolation='bicubic'),
+        dict(type='mmmim.RandomFlip', prob=0.5),
+        dict(type='mmmim.PackImage'),
+    ]
 
 
 def ours(root: str, size: int) -> Any:
     """The data set, with the draws of training."""
     from mmmim.datasets import SeededDataset
     from mmmim.datasets.shard_index import INDEX
+
     kind = 'ShardedImages' if os.path.exists(os.path.join(root, INDEX)) else 'ImageFolder'
     return SeededDataset(dict(type=f'mmmim.{kind}', data_root=root, pipeline=our_pipeline(size)))
 
@@ -55,10 +60,13 @@ def mmpretrain_pipeline(size: int) -> Callable[[str], Any]:
     """That of mmpretrain's MAE configs, from a path."""
     from mmengine.dataset import Compose
     from mmpretrain.registry import TRANSFORMS
-    steps = [dict(type='LoadImageFromFile'),
-             dict(type='RandomResizedCrop', scale=size, crop_ratio_range=SCALE, backend='pillow',
-                  interpolation='bicubic'),
-             dict(type='RandomFlip', prob=0.5), dict(type='PackInputs')]
+
+    steps = [
+        dict(type='LoadImageFromFile'),
+        dict(type='RandomResizedCrop', scale=size, crop_ratio_range=SCALE, backend='pillow', interpolation='bicubic'),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PackInputs'),
+    ]
     pipeline = Compose([TRANSFORMS.build(dict(step, _scope_='mmpretrain')) for step in steps])
     return lambda path: pipeline(dict(img_path=path))
 
@@ -67,6 +75,7 @@ def torchvision_pipeline(size: int) -> Callable[[str], Any]:
     """That of MAE's original code, from a path."""
     from torchvision import transforms
     from torchvision.datasets.folder import default_loader
+
     crop = transforms.RandomResizedCrop(size, SCALE, interpolation=transforms.InterpolationMode.BICUBIC)
     normalize = transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     pipeline = transforms.Compose([crop, transforms.RandomHorizontalFlip(), transforms.ToTensor(), normalize])
@@ -80,6 +89,7 @@ def contenders(args: argparse.Namespace) -> Dict[str, Callable[[int], Any]]:
         FileNotFoundError, ValueError: No images there.
     """
     from mmmim.datasets import SampleIndex
+
     dataset = ours(args.dir, args.size)
     places = [k * len(dataset) // min(args.images, len(dataset)) for k in range(min(args.images, len(dataset)))]
     if len(places) <= args.repeat_crops:  # an image that is read again at once is not decoded again
@@ -103,11 +113,12 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
 
     from mmmim.analysis.timing import summarize
     from mmmim.engine.hardware import hardware, versions
+
     torch.set_num_threads(1)
     found = contenders(args)
     seconds: Dict[str, List[float]] = {name: [] for name in found}
     for turn in range(1 + args.turns):
-        for name in list(found)[::-1 if turn % 2 else 1]:
+        for name in list(found)[:: -1 if turn % 2 else 1]:
             start = time.perf_counter()
             for k in range(args.images):
                 found[name](k)
@@ -115,9 +126,16 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
                 seconds[name].append((time.perf_counter() - start) / args.images)
     summaries = {name: summarize(values) for name, values in seconds.items()}
     rates = {name: 1 / summary['median'] for name, summary in summaries.items()}
-    result = dict(command=' '.join(map(shlex.quote, ['python', *sys.argv])), images=args.images, size=args.size,
-                  hardware=hardware(), versions=versions(), seconds_per_image=summaries, images_per_second=rates,
-                  ours_over={name: rates[OURS] / rate for name, rate in rates.items() if name != OURS})
+    result = dict(
+        command=' '.join(map(shlex.quote, ['python', *sys.argv])),
+        images=args.images,
+        size=args.size,
+        hardware=hardware(),
+        versions=versions(),
+        seconds_per_image=summaries,
+        images_per_second=rates,
+        ours_over={name: rates[OURS] / rate for name, rate in rates.items() if name != OURS},
+    )
     if args.step:
         with open(args.step) as file:
             step = json.load(file)['contenders'][OURS]['images_per_second']
@@ -130,8 +148,10 @@ def show(result: Dict[str, Any]) -> None:
     print(f'{result["images"]} images, crops of {result["size"]} px, one core of {result["hardware"]["cpu"]}')
     for name, summary in result['seconds_per_image'].items():
         rate, ratio = result['images_per_second'][name], result['ours_over'].get(name)
-        print(f'{name:12s} {rate:7.1f} images/s ({1000 * summary["q1"]:.2f}-{1000 * summary["q3"]:.2f} ms an image)'
-              + (f', ours {ratio:.2f} times as fast' if ratio else ''))
+        print(
+            f'{name:12s} {rate:7.1f} images/s ({1000 * summary["q1"]:.2f}-{1000 * summary["q3"]:.2f} ms an image)'
+            + (f', ours {ratio:.2f} times as fast' if ratio else '')
+        )
     if 'step' in result:
         step = result['step']
         print(f'the step takes {step["images_per_second"]:.1f} images/s: {step["cores_to_feed_it"]:.2f} cores feed it')
@@ -142,6 +162,7 @@ def main() -> None:
     from mmmim.checkpoint import atomic_write_text
     from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     keep_freed_memory()
     try:
         result = measure(args)

@@ -10,6 +10,7 @@ config needs `relative_positions='separate'` and no windows. (It also has a laye
 
 The two take turns in one process, in alternating order, so that a noisy machine hits both; ratios are of medians.
 """
+
 import argparse
 import copy
 import itertools
@@ -53,22 +54,34 @@ def mmseg_backbone(ours: Dict[str, Any]) -> Dict[str, Any]:
     from mmmim.models.backbones.dense_base import default_outputs
     from mmmim.models.backbones.masked_vit import resolve_architecture
     from mmmim.models.patches import to_2tuple
+
     if ours['type'] != 'mmmim.DenseViT' or ours.get('relative_positions') != 'separate' or ours.get('window_size'):
-        raise ValueError("mmseg's backbone is a DenseViT with relative_positions='separate' and no windows: take such "
-                         'a config, or set them by --cfg-options model.backbone.KEY=VALUE')
+        raise ValueError(
+            "mmseg's backbone is a DenseViT with relative_positions='separate' and no windows: take such "
+            'a config, or set them by --cfg-options model.backbone.KEY=VALUE'
+        )
     embed_dim, depth, num_heads, mlp_ratio = resolve_architecture(ours.get('arch', 'base'))
     return dict(
-        type='mmseg.MAE', img_size=to_2tuple(ours['img_size']), patch_size=ours.get('patch_size', 16),
-        in_channels=ours.get('in_chans', 3), embed_dims=embed_dim, num_layers=depth, num_heads=num_heads,
-        mlp_ratio=int(mlp_ratio), out_indices=list(ours.get('out_indices') or default_outputs(depth)),
-        drop_path_rate=ours.get('drop_path_rate', 0.0), norm_cfg=dict(type='LN', eps=1e-6),
-        final_norm=ours.get('final_norm', False))
+        type='mmseg.MAE',
+        img_size=to_2tuple(ours['img_size']),
+        patch_size=ours.get('patch_size', 16),
+        in_channels=ours.get('in_chans', 3),
+        embed_dims=embed_dim,
+        num_layers=depth,
+        num_heads=num_heads,
+        mlp_ratio=int(mlp_ratio),
+        out_indices=list(ours.get('out_indices') or default_outputs(depth)),
+        drop_path_rate=ours.get('drop_path_rate', 0.0),
+        norm_cfg=dict(type='LN', eps=1e-6),
+        final_norm=ours.get('final_norm', False),
+    )
 
 
 def random_batch(cfg: Config, batch: int) -> Dict[str, List[Any]]:
     """Noise and random classes, in the form that the config's loader gives a batch."""
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
+
     height, width = cfg.model.data_preprocessor.size
     generator = torch.Generator().manual_seed(0)
     samples = []
@@ -83,6 +96,7 @@ def make_step(cfg: Config, backbone: Dict[str, Any], dtype: str, timer) -> Calla
     """A training step of the config's segmentor with this backbone, from random initialisation."""
     from mmengine.registry import DefaultScope
     from mmseg.registry import MODELS, OPTIMIZERS
+
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = MODELS.build(dict(copy.deepcopy(cfg.model), backbone=dict(backbone, init_cfg=None)))
@@ -107,17 +121,20 @@ def take_turns(cfg: Config, dtype: str, args: argparse.Namespace) -> Dict[str, A
     """Seconds of the steps of both, by phase, and the ratio of their medians."""
     from mmmim.analysis.timing import PhaseTimer, run_steps, summarize
     from mmmim.progress import track
+
     backbones = {OURS: dict(cfg.model.backbone), MMSEG: mmseg_backbone(cfg.model.backbone)}
     timers = {name: PhaseTimer(torch.device(args.device)) for name in backbones}
     steps = {name: make_step(cfg, backbone, dtype, timers[name]) for name, backbone in backbones.items()}
     batches = itertools.repeat(random_batch(cfg, args.batch))
     turns: Dict[str, List[Dict[str, float]]] = {name: [] for name in steps}
     for turn in track(range(args.warmup + args.steps), f'Taking turns, {dtype}', unit='turn'):
-        for name in list(steps)[::-1 if turn % 2 else 1]:
+        for name in list(steps)[:: -1 if turn % 2 else 1]:
             spent = run_steps(steps[name], batches, 1, timers[name])
             turns[name] += [spent] if turn >= args.warmup else []
-    seconds = {name: {phase: summarize([turn[phase] for turn in found]) for phase in found[0] if phase != 'data'}
-               for name, found in turns.items()}
+    seconds = {
+        name: {phase: summarize([turn[phase] for turn in found]) for phase in found[0] if phase != 'data'}
+        for name, found in turns.items()
+    }
     ratio = seconds[OURS]['step']['median'] / seconds[MMSEG]['step']['median']
     return dict(seconds=seconds, turns=turns, ours_over_mmseg=ratio)
 
@@ -130,8 +147,9 @@ def show(result: Dict[str, Any]) -> None:
     for dtype, found in result['dtypes'].items():
         for name, phases in found['seconds'].items():
             step = {key: f'{1000 * value:.0f}' for key, value in phases['step'].items()}
-            parts = ', '.join(f'{phase} {1000 * phases[phase]["median"]:.0f}'
-                              for phase in ('forward', 'backward', 'optimizer'))
+            parts = ', '.join(
+                f'{phase} {1000 * phases[phase]["median"]:.0f}' for phase in ('forward', 'backward', 'optimizer')
+            )
             print(f'{dtype:8s} {name:5s} step {step["median"]:>6s} ms (quartiles {step["q1"]}-{step["q3"]}): {parts}')
         print(f'{dtype:8s} {OURS} over {MMSEG}: {found["ours_over_mmseg"]:.3f} of the step time')
 
@@ -141,6 +159,7 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
     from mmmim.engine.hardware import hardware, versions
     from mmmim.engine.launch import load_config, set_up_scope
     from mmmim.engine.segmentor import settle_segmentor
+
     cfg = load_config(args.config, args.cfg_options)
     if cfg.model.get('type') != 'EncoderDecoder':
         raise ValueError(f'{args.config} is no config of a segmentor: its model is {cfg.model.get("type")}')
@@ -148,15 +167,25 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
     settle_segmentor(cfg)
     mmseg_backbone(cfg.model.backbone)  # an error at once
     found = {dtype: take_turns(cfg, dtype, args) for dtype in args.dtypes}
-    return dict(command=' '.join(map(shlex.quote, ['python', *sys.argv])), config=args.config, batch=args.batch,
-                steps=args.steps, device=args.device, size=list(cfg.model.data_preprocessor.size),
-                threads=torch.get_num_threads(), hardware=hardware(), versions=versions(), dtypes=found)
+    return dict(
+        command=' '.join(map(shlex.quote, ['python', *sys.argv])),
+        config=args.config,
+        batch=args.batch,
+        steps=args.steps,
+        device=args.device,
+        size=list(cfg.model.data_preprocessor.size),
+        threads=torch.get_num_threads(),
+        hardware=hardware(),
+        versions=versions(),
+        dtypes=found,
+    )
 
 
 def main() -> None:
     args = parse_args()
     from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     keep_freed_memory()
     try:
         result = measure(args)

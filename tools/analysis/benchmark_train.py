@@ -18,6 +18,7 @@ loader, workers and all: `data` is the time in which the device waits for a batc
 Memory is measured apart: on a GPU what its allocator handed out at most, without one the growth of the resident memory
 of a process of its own above its imports.
 """
+
 import argparse
 import contextlib
 import json
@@ -38,8 +39,9 @@ PHASES = ('data', 'forward', 'backward', 'optimizer')
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
-    parser.add_argument('--peers', default='',
-                        help='comma-separated: mmpretrain, hf, lightly (plain MAE); timm (classifiers)')
+    parser.add_argument(
+        '--peers', default='', help='comma-separated: mmpretrain, hf, lightly (plain MAE); timm (classifiers)'
+    )
     parser.add_argument('--against', metavar='CONFIG', help='another config of ours, to compare step times and FLOPs')
     parser.add_argument('--batch', type=int, help="images a step (default: the config's for one device; 8 on a CPU)")
     parser.add_argument('--steps', type=int, default=10, help='timed turns of each contender')
@@ -64,13 +66,15 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def take_turns(turns: Dict[str, Callable[[], Dict[str, float]]], args: argparse.Namespace
-               ) -> Dict[str, Dict[str, List[float]]]:
+def take_turns(
+    turns: Dict[str, Callable[[], Dict[str, float]]], args: argparse.Namespace
+) -> Dict[str, Dict[str, List[float]]]:
     """Seconds of one step for each contender, phase and timed turn."""
     from mmmim.progress import track
+
     seconds: Dict[str, Dict[str, List[float]]] = {name: {} for name in turns}
     for turn in track(range(args.warmup + args.steps), 'Taking turns', unit='turn'):
-        for name in list(turns)[::-1 if turn % 2 else 1]:
+        for name in list(turns)[:: -1 if turn % 2 else 1]:
             spent = turns[name]()
             spent['forward'] += spent.pop('data')  # nothing is loaded: that is the cost of the loop
             if turn >= args.warmup:
@@ -83,6 +87,7 @@ def on_real_data(cfg: Config, step: Callable, timer: Any, args: argparse.Namespa
     """The same for ours alone, on the config's loader, from when the batches that were loaded ahead are used up."""
     from mmmim.analysis.timing import run_steps
     from mmmim.analysis.workload import queue_length, real_batches
+
     batches = real_batches(cfg)
     try:
         run_steps(step, batches, args.warmup + queue_length(cfg) + 1, timer)
@@ -96,6 +101,7 @@ def count_flops(cfg: Config, device: torch.device) -> float:
     """FLOPs of a step for one image."""
     from mmmim.analysis.flops import count_step
     from mmmim.analysis.workload import build, fit_target, synthetic_batch, uncompiled
+
     algorithm, optim_wrapper = build(uncompiled(cfg), device)
     data = synthetic_batch(cfg, batch=2)
     fit_target(algorithm, data)
@@ -107,6 +113,7 @@ def memory_of(name: str, cfg: Config, data: dict, args: argparse.Namespace, own_
     from mmmim.analysis.contenders import make_step
     from mmmim.analysis.memory import device_peak, in_own_process, resident_peak
     from mmmim.analysis.timing import PhaseTimer
+
     device = torch.device(args.device)
     if device.type == 'cpu' and not own_process:
         return in_own_process([os.path.abspath(__file__), *sys.argv[1:], '--memory-of', name])
@@ -124,16 +131,20 @@ def measure(contenders: Dict[str, Tuple[Config, dict]], args: argparse.Namespace
     from mmmim.analysis.operations import share_by_kind
     from mmmim.analysis.timing import matmul_peak, summarize
     from mmmim.analysis.turns import Here, OwnProcess
+
     device, dtype = torch.device(args.device), getattr(torch, args.dtype)
     counted = {id(cfg): count_flops(cfg, device) for cfg, _ in contenders.values()}
     flops = {name: counted[id(cfg)] for name, (cfg, _) in contenders.items()}
-    memory = {name: None if args.no_memory else memory_of(name, *contender, args)
-              for name, contender in contenders.items()}
+    memory = {
+        name: None if args.no_memory else memory_of(name, *contender, args) for name, contender in contenders.items()
+    }
     peak = matmul_peak(device, dtype)
     kind = OwnProcess if args.own_processes else Here
     with contextlib.ExitStack() as stack:
-        steps = {name: stack.enter_context(kind(name, *contender, device, dtype, args.turn))
-                 for name, contender in contenders.items()}
+        steps = {
+            name: stack.enter_context(kind(name, *contender, device, dtype, args.turn))
+            for name, contender in contenders.items()
+        }
         seconds = take_turns(steps, args)
     mine = steps[OURS]
     loaded = on_real_data(contenders[OURS][0], mine.step, mine.timer, args) if args.data else None
@@ -149,20 +160,37 @@ def measure(contenders: Dict[str, Tuple[Config, dict]], args: argparse.Namespace
     medians = {name: result['seconds']['step']['median'] for name, result in results.items()}
     for name, result in results.items():
         result.update(step_time_over_ours=medians[name] / medians[OURS], flops_per_image=flops[name])
-    return dict(matmul_tflops=peak / 1e12, flops_per_image=flops[OURS], contenders=results,
-                real_data=rates(OURS, loaded) if loaded else None, shares=shares)
+    return dict(
+        matmul_tflops=peak / 1e12,
+        flops_per_image=flops[OURS],
+        contenders=results,
+        real_data=rates(OURS, loaded) if loaded else None,
+        shares=shares,
+    )
 
 
 def facts(args: argparse.Namespace) -> Dict[str, Any]:
     """What was measured, and on what."""
     from mmmim.engine.hardware import hardware, versions
+
     on_gpu, installed = args.device == 'cuda', versions('transformers', 'lightly')
     memory = 'peak of the GPU allocator' if on_gpu else 'growth of the resident memory of a process of its own'
     return dict(
-        command=' '.join(map(shlex.quote, ['python', *sys.argv])), config=args.config, batch=args.batch,
-        dtype=args.dtype, device=args.device, steps=args.steps, steps_per_turn=args.turn, warmup=args.warmup,
-        own_processes=args.own_processes, threads=torch.get_num_threads(), hardware=hardware(), versions=installed,
-        images='synthetic uint8 in main memory', memory=None if args.no_memory else memory)
+        command=' '.join(map(shlex.quote, ['python', *sys.argv])),
+        config=args.config,
+        batch=args.batch,
+        dtype=args.dtype,
+        device=args.device,
+        steps=args.steps,
+        steps_per_turn=args.turn,
+        warmup=args.warmup,
+        own_processes=args.own_processes,
+        threads=torch.get_num_threads(),
+        hardware=hardware(),
+        versions=installed,
+        images='synthetic uint8 in main memory',
+        memory=None if args.no_memory else memory,
+    )
 
 
 def show(result: Dict[str, Any]) -> None:
@@ -170,10 +198,15 @@ def show(result: Dict[str, Any]) -> None:
     machine = result['hardware']
     where = machine['gpu'] if result['device'] == 'cuda' else f'{machine["cpu"]}, {result["threads"]} threads'
     print(f'{result["config"]}: batch {result["batch"]}, {result["dtype"]}, {where}')
-    print(f'{result["flops_per_image"] / 1e9:.1f} GFLOP an image; best matrix product '
-          f'{result["matmul_tflops"]:.2f} TFLOP/s\n')
-    print(f'{"":12s} {"images/s":>9s} {"step":>8s}  {"quartiles":>15s} {"min":>8s} {"max":>8s}  '
-          + ' '.join(f'{phase:>9s}' for phase in PHASES) + f' {"MFU":>6s} {"memory":>9s} {"time/ours":>9s}')
+    print(
+        f'{result["flops_per_image"] / 1e9:.1f} GFLOP an image; best matrix product '
+        f'{result["matmul_tflops"]:.2f} TFLOP/s\n'
+    )
+    print(
+        f'{"":12s} {"images/s":>9s} {"step":>8s}  {"quartiles":>15s} {"min":>8s} {"max":>8s}  '
+        + ' '.join(f'{phase:>9s}' for phase in PHASES)
+        + f' {"MFU":>6s} {"memory":>9s} {"time/ours":>9s}'
+    )
     for name, contender in result['contenders'].items():
         print(_row(name, contender))
     if result['real_data']:
@@ -186,8 +219,10 @@ def show(result: Dict[str, Any]) -> None:
             time = 1 / contender['step_time_over_ours']
             flops = result['flops_per_image'] / contender['flops_per_image']
             print(f'\nours over {name}: {time:.3f} of the step time, {flops:.3f} of the FLOPs: {time / flops:.3f}')
-    print(f'\nTimes in milliseconds, medians of {result["steps"]} turns.{memory}\n'
-          'Synthetic images, uint8 in main memory' + (', except for real data.' if result['real_data'] else '.'))
+    print(
+        f'\nTimes in milliseconds, medians of {result["steps"]} turns.{memory}\n'
+        'Synthetic images, uint8 in main memory' + (', except for real data.' if result['real_data'] else '.')
+    )
 
 
 def _row(name: str, numbers: Dict[str, Any]) -> str:
@@ -197,9 +232,12 @@ def _row(name: str, numbers: Dict[str, Any]) -> str:
     gib = f'{memory / 2**30:.2f} GiB' if memory is not None else '-'
     ratio = f'{numbers["step_time_over_ours"]:.2f}' if 'step_time_over_ours' in numbers else '-'
     quartiles = f'{step["q1"]}-{step["q3"]}'
-    return (f'{name:12s} {numbers["images_per_second"]:9.2f} {step["median"]:>8s}  {quartiles:>15s} {step["min"]:>8s} '
-            f'{step["max"]:>8s}  ' + ' '.join(f'{part:>9s}' for part in parts)
-            + f' {numbers["mfu"]:6.1%} {gib:>9s} {ratio:>9s}')
+    return (
+        f'{name:12s} {numbers["images_per_second"]:9.2f} {step["median"]:>8s}  {quartiles:>15s} {step["min"]:>8s} '
+        f'{step["max"]:>8s}  '
+        + ' '.join(f'{part:>9s}' for part in parts)
+        + f' {numbers["mfu"]:6.1%} {gib:>9s} {ratio:>9s}'
+    )
 
 
 def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
@@ -208,6 +246,7 @@ def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     from mmmim.analysis.workload import default_batch, settle, synthetic_batch
     from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import load_config
+
     if not is_peer(args.memory_of) if args.memory_of else not args.own_processes:
         keep_freed_memory()
     cfg = load_config(args.config, args.cfg_options)
@@ -236,6 +275,7 @@ def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
 def main() -> None:
     args = parse_args()
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     try:
         if args.out:
             os.makedirs(os.path.dirname(os.path.abspath(args.out)), exist_ok=True)

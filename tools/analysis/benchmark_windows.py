@@ -12,6 +12,7 @@ memory, too.)
 The contenders take turns in one process, ratios are of medians. Memory is measured apart: on a GPU what its allocator
 handed out at most, without one the growth of the resident memory of a process of its own.
 """
+
 import argparse
 import itertools
 import json
@@ -50,10 +51,17 @@ def parse_args() -> argparse.Namespace:
 def make_step(kind: str, args: argparse.Namespace, timer) -> Callable[[torch.Tensor], None]:
     """A training step of a contender, which takes images and tells the timer its phases."""
     from mmmim.models.backbones import DenseViT
+
     torch.manual_seed(0)
-    vit = DenseViT(args.arch, img_size=args.size // args.patch_size * args.patch_size, patch_size=args.patch_size,
-                   class_token=False, window_size=args.window if kind == WINDOWS else None, with_cp=args.with_cp,
-                   relative_positions=args.relative_positions).to(args.device)
+    vit = DenseViT(
+        args.arch,
+        img_size=args.size // args.patch_size * args.patch_size,
+        patch_size=args.patch_size,
+        class_token=False,
+        window_size=args.window if kind == WINDOWS else None,
+        with_cp=args.with_cp,
+        relative_positions=args.relative_positions,
+    ).to(args.device)
     for block in vit.blocks:
         block.attn.fused_attn = {FULL: True, PRODUCTS: False}.get(kind)
     trained = [parameter for parameter in vit.parameters() if parameter.requires_grad]
@@ -76,6 +84,7 @@ def memory_of(kind: str, args: argparse.Namespace, own_process: bool = False) ->
     import mmmim.models.backbones  # noqa: F401  (what is imported is not to be measured)
     from mmmim.analysis.memory import device_peak, in_own_process, resident_peak
     from mmmim.analysis.timing import PhaseTimer
+
     device = torch.device(args.device)
     if device.type == 'cpu' and not own_process:
         return in_own_process([os.path.abspath(__file__), *sys.argv[1:], '--memory-of', kind])
@@ -90,12 +99,13 @@ def memory_of(kind: str, args: argparse.Namespace, own_process: bool = False) ->
 def take_turns(args: argparse.Namespace) -> Dict[str, Dict[str, float]]:
     """For each contender a summary of the seconds of its steps; the first turn is not counted."""
     from mmmim.analysis.timing import PhaseTimer, run_steps, summarize
+
     timers = {kind: PhaseTimer(torch.device(args.device)) for kind in (WINDOWS, *args.against)}
     steps = {kind: make_step(kind, args, timer) for kind, timer in timers.items()}
     images = itertools.repeat(torch.randn(args.batch, 3, args.size, args.size, device=args.device))
     seconds = {kind: [] for kind in steps}
     for turn in range(1 + args.steps):
-        for kind in list(steps)[::-1 if turn % 2 else 1]:
+        for kind in list(steps)[:: -1 if turn % 2 else 1]:
             spent = run_steps(steps[kind], images, 1, timers[kind])
             seconds[kind] += [spent['step']] if turn else []
     return {kind: summarize(values) for kind, values in seconds.items()}
@@ -105,12 +115,16 @@ def show(result: Dict[str, Any]) -> None:
     """The lines."""
     machine, seconds, memory = result['hardware'], result['seconds'], result['memory_bytes']
     where = machine['gpu'] if result['device'] == 'cuda' else f'{machine["cpu"]}, {result["threads"]} threads'
-    print(f'DenseViT {result["arch"]}, {result["size"]}x{result["size"]}, batch {result["batch"]}, {result["dtype"]}, '
-          f'{where}')
+    print(
+        f'DenseViT {result["arch"]}, {result["size"]}x{result["size"]}, batch {result["batch"]}, {result["dtype"]}, '
+        f'{where}'
+    )
     for kind, summary in seconds.items():
         times = {key: f'{1000 * value:.0f}' for key, value in summary.items()}
-        print(f'{kind:8s} step {times["median"]:>7s} ms (quartiles {times["q1"]}-{times["q3"]}), memory '
-              f'{memory[kind] / 2**30:.2f} GiB')
+        print(
+            f'{kind:8s} step {times["median"]:>7s} ms (quartiles {times["q1"]}-{times["q3"]}), memory '
+            f'{memory[kind] / 2**30:.2f} GiB'
+        )
     for kind, ratios in result['windows_over'].items():
         print(f'{WINDOWS} over {kind}: {ratios["time"]:.3f} of the step time, {ratios["memory"]:.3f} of the memory')
 
@@ -118,19 +132,30 @@ def show(result: Dict[str, Any]) -> None:
 def measure(args: argparse.Namespace) -> Dict[str, Any]:
     """Everything, as the JSON file has it."""
     from mmmim.engine.hardware import hardware, versions
+
     memory = {kind: memory_of(kind, args) for kind in (WINDOWS, *args.against)}
     seconds = take_turns(args)
-    ratios = {kind: dict(time=seconds[WINDOWS]['median'] / seconds[kind]['median'],
-                         memory=memory[WINDOWS] / memory[kind]) for kind in args.against}
+    ratios = {
+        kind: dict(time=seconds[WINDOWS]['median'] / seconds[kind]['median'], memory=memory[WINDOWS] / memory[kind])
+        for kind in args.against
+    }
     settings = {key: value for key, value in vars(args).items() if key not in ('memory_of', 'out')}
-    return dict(settings, threads=torch.get_num_threads(), hardware=hardware(), versions=versions(), seconds=seconds,
-                memory_bytes=memory, windows_over=ratios)
+    return dict(
+        settings,
+        threads=torch.get_num_threads(),
+        hardware=hardware(),
+        versions=versions(),
+        seconds=seconds,
+        memory_bytes=memory,
+        windows_over=ratios,
+    )
 
 
 def main() -> None:
     args = parse_args()
     from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     keep_freed_memory()
     try:
         if args.memory_of:

@@ -6,6 +6,7 @@
 For pre-training, classification, segmentation and detection. A row is an image, its columns are what the first epochs
 of a run with this seed make of it (--cfg-options randomness.seed=1: another run), after the changes on the device.
 """
+
 import argparse
 import sys
 
@@ -26,6 +27,7 @@ def main() -> None:
     args = parse_args()
     from mmmim.engine.launch import USER_ERRORS, end_with, load_config
     from mmmim.visualization.training_samples import training_panel
+
     try:
         panel = training_panel(load_config(args.config, args.cfg_options), args.images, args.epochs)
         panel.save(args.out)

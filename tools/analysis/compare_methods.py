@@ -17,6 +17,7 @@ better. Nothing else should run meanwhile. What was stopped goes on by the same 
 repeated. Other minutes, options or configs need another OUT. The numbers of every seed are in OUT/comparison.json,
 means and standard deviations in OUT/comparison.md, the runs below OUT/NAME/seedN.
 """
+
 import argparse
 import json
 import math
@@ -94,6 +95,7 @@ class Comparison:
 
     def __init__(self, args: argparse.Namespace) -> None:
         from mmmim.engine.hardware import usable_cores
+
         self.args = args
         self.contenders = parse_contenders(args.contenders, args.minutes)
         self.environment = {'OMP_NUM_THREADS': str(max(1, usable_cores() // args.jobs)), **os.environ}
@@ -108,17 +110,25 @@ class Comparison:
         """
         os.makedirs(osp.dirname(log), exist_ok=True)
         with open(log, 'a') as file:
-            done = subprocess.run([sys.executable, osp.join(TOOLS, tool), *words], stdout=file, stderr=file,
-                                  env=self.environment)
+            done = subprocess.run(
+                [sys.executable, osp.join(TOOLS, tool), *words], stdout=file, stderr=file, env=self.environment
+            )
         if done.returncode:
-            raise RuntimeError(f'{tool} {words[0]} ended with {done.returncode}; what it printed is in {log}. The same '
-                               'command goes on.')
+            raise RuntimeError(
+                f'{tool} {words[0]} ended with {done.returncode}; what it printed is in {log}. The same '
+                'command goes on.'
+            )
 
     def options(self, contender: Contender, paths: Optional[Dict[str, str]] = None) -> List[str]:
         """All of a contender's; without the checkpoints' paths those that name one are left out."""
-        return [*self.args.cfg_options, *(f'{key}={value.format(**paths or {})}'
-                                          for key, value in contender.options.items()
-                                          if paths is not None or '{' not in value)]
+        return [
+            *self.args.cfg_options,
+            *(
+                f'{key}={value.format(**paths or {})}'
+                for key, value in contender.options.items()
+                if paths is not None or '{' not in value
+            ),
+        ]
 
     def write_config(self, cfg: Any, place: str, seed: int, epochs: int, samples: int) -> None:
         """The config with another length, as ``place``.py."""
@@ -141,6 +151,7 @@ class Comparison:
         """Train for some steps, once, to see how many images a second it takes."""
         from mmmim.apis.pretrain import is_finished
         from mmmim.apis.repeat import claim, read_config, start_text
+
         place, options = self.folder(contender.name, 'timing'), self.options(contender)
         if claim(place, start_text(contender.config, options), '--out'):
             cfg = read_config(contender.config, options)
@@ -151,6 +162,7 @@ class Comparison:
     def prepare(self, contender: Contender, place: str, seed: int, options: List[str]) -> None:
         """Write the config of a run as long as its minutes, unless it goes on: then it keeps its length."""
         from mmmim.apis.repeat import claim, read_config, start_text
+
         if claim(place, start_text(contender.config, options, minutes=contender.minutes), '--out'):
             sessions = read_json(self.folder(contender.name, 'timing', 'run.json'))['sessions']
             cfg = read_config(contender.config, options)
@@ -160,6 +172,7 @@ class Comparison:
     def run(self, contender: Contender, seed: int, needed: Dict[str, 'Future[Any]']) -> Dict[str, Any]:
         """Train, measure and fine-tune; the row of this seed."""
         from mmmim.apis.pretrain import is_finished
+
         paths = {name: future.result()['checkpoint'] for name, future in needed.items()}
         place = self.folder(contender.name, f'seed{seed}')
         self.prepare(contender, place, seed, self.options(contender, paths))
@@ -169,21 +182,28 @@ class Comparison:
         sessions = record['sessions']
         with open(osp.join(place, 'last_checkpoint')) as file:
             checkpoint = osp.join(place, osp.basename(file.read().strip()))
-        row = dict(seed=seed, checkpoint=checkpoint, minutes=sum(session['seconds'] for session in sessions) / 60,
-                   images=record['max_iters'] * record['batch'] * record['accumulation'] * record['processes'],
-                   **self.measured(place, checkpoint))
+        row = dict(
+            seed=seed,
+            checkpoint=checkpoint,
+            minutes=sum(session['seconds'] for session in sessions) / 60,
+            images=record['max_iters'] * record['batch'] * record['accumulation'] * record['processes'],
+            **self.measured(place, checkpoint),
+        )
         if self.args.finetune:
             row['finetune'] = self.finetuned(place, checkpoint, seed)
-        print(f'{contender.name}, seed {seed}: ' + ', '.join(f'{key} {row[key]:.1f}' for key in COLUMNS if key in row),
-              flush=True)
+        print(
+            f'{contender.name}, seed {seed}: ' + ', '.join(f'{key} {row[key]:.1f}' for key in COLUMNS if key in row),
+            flush=True,
+        )
         return row
 
     def measured(self, place: str, checkpoint: str) -> Dict[str, float]:
         """k-NN and linear accuracy in %, and the loss on held-out images."""
         out = osp.join(place, 'measured.json')
         if not osp.exists(out):
-            self.call('test.py', f'{place}.py', checkpoint, '--work-dir', place, '--linear', '--out', out,
-                      log=f'{place}.log')
+            self.call(
+                'test.py', f'{place}.py', checkpoint, '--work-dir', place, '--linear', '--out', out, log=f'{place}.log'
+            )
         found = read_json(out)
         knn = next((value for key, value in found.items() if key.startswith('knn/')), None)
         numbers = dict(knn=knn, linear=found.get('linear/top1'))
@@ -193,12 +213,21 @@ class Comparison:
         """Top-1 accuracy in %, measured after the last iteration."""
         from mmmim.apis.pretrain import is_finished
         from mmmim.apis.repeat import claim, last_measured, not_measured, start_text
+
         work_dir = osp.join(place, 'finetune')
         options = [f'pretrained={checkpoint}', f'randomness.seed={seed}', *self.args.finetune_options]
         claim(work_dir, start_text(self.args.finetune, options), '--out')
         if not is_finished(work_dir) or last_measured(work_dir, ACCURACY) is None:
-            self.call('train.py', self.args.finetune, '--work-dir', work_dir, '--resume', '--cfg-options', *options,
-                      log=f'{place}.log')
+            self.call(
+                'train.py',
+                self.args.finetune,
+                '--work-dir',
+                work_dir,
+                '--resume',
+                '--cfg-options',
+                *options,
+                log=f'{place}.log',
+            )
         accuracy = last_measured(work_dir, ACCURACY)
         if accuracy is None:
             raise RuntimeError(not_measured(work_dir, ACCURACY))
@@ -214,8 +243,10 @@ class Comparison:
                     needed = {name: futures[name, seed] for name in contender.after}
                     futures[contender.name, seed] = pool.submit(self.run, contender, seed, needed)
             try:
-                return {contender.name: [futures[contender.name, seed].result() for seed in self.args.seeds]
-                        for contender in self.contenders}
+                return {
+                    contender.name: [futures[contender.name, seed].result() for seed in self.args.seeds]
+                    for contender in self.contenders
+                }
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -229,6 +260,7 @@ def lengths(cfg: Any, images: int, epochs: int) -> Tuple[int, int]:
     """
     from mmmim.engine.launch import set_up_scope
     from mmmim.registry import DATASETS
+
     set_up_scope(cfg)
     batch = cfg.total_batch_size
     most = len(DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []}))
@@ -264,6 +296,7 @@ def main() -> None:
     from mmmim.checkpoint import atomic_write_text
     from mmmim.engine.hardware import hardware
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     try:
         comparison = Comparison(args)
         rows = comparison.all()

@@ -9,6 +9,7 @@ products of queries, keys and values, without the linear layers around them; `li
 attention count the same. The batch has two images, because batch norm needs them; numbers are for one. Where a loss
 compares images with each other, they depend on the batch: --batch says which.
 """
+
 import argparse
 import json
 import os
@@ -42,6 +43,7 @@ def count(args: argparse.Namespace) -> Dict[str, Any]:
     from mmmim.analysis.workload import build, fit_target, set_image_size, settle, synthetic_batch, uncompiled
     from mmmim.engine.launch import load_config
     from mmmim.models.patches import to_2tuple
+
     cfg = uncompiled(load_config(args.config, args.cfg_options))
     settle(cfg, args.batch, args.dtype)
     if args.img_size is not None:
@@ -57,13 +59,20 @@ def count(args: argparse.Namespace) -> Dict[str, Any]:
     parameters = flops.parameters_by_part(args.depth)
     parts = sorted({*flops.by_part(args.depth), *parameters})
     return dict(
-        config=args.config, method=type(algorithm).__name__, img_size=list(to_2tuple(algorithm.backbone.img_size)),
-        batch=args.batch, unit='FLOPs for one image; a multiply-add is two',
+        config=args.config,
+        method=type(algorithm).__name__,
+        img_size=list(to_2tuple(algorithm.backbone.img_size)),
+        batch=args.batch,
+        unit='FLOPs for one image; a multiply-add is two',
         total=dict(parameters=sum(parameters.values()), flops=cells(flops.total)),
-        parts={part: dict(parameters=parameters.get(part, 0),
-                          flops=cells(lambda phase, kind, part=part:
-                                      flops.by_part(args.depth, phase, kind).get(part, 0.0)))
-               for part in parts})
+        parts={
+            part: dict(
+                parameters=parameters.get(part, 0),
+                flops=cells(lambda phase, kind, part=part: flops.by_part(args.depth, phase, kind).get(part, 0.0)),
+            )
+            for part in parts
+        },
+    )
 
 
 def show(result: Dict[str, Any]) -> None:
@@ -76,18 +85,23 @@ def show(result: Dict[str, Any]) -> None:
     print(f'{"":{width}s}{"parameters":>13s}{phases}  {prefix + "FLOPs":>10s}')
     print(f'{"":{width}s}{"":13s}' + f'  {"linear":>9s} {"attention":>10s}' * len(total))
     for name, part in (*result['parts'].items(), ('total', result['total'])):
-        cells = ''.join(f'  {kinds["linear"] / 2 / scale:9.3f} {kinds["attention"] / 2 / scale:10.3f}'
-                        for kinds in part['flops'].values())
+        cells = ''.join(
+            f'  {kinds["linear"] / 2 / scale:9.3f} {kinds["attention"] / 2 / scale:10.3f}'
+            for kinds in part['flops'].values()
+        )
         flops = sum(sum(kinds.values()) for kinds in part['flops'].values())
         print(f'{name:{width}s}{part["parameters"]:13,d}{cells}  {flops / scale:10.3f}')
     forward = total['forward']
-    print(f'\nForward: {sum(forward.values()) / 2 / scale:.3f} {prefix}MACs, '
-          f'{forward["linear"] / 2 / scale:.3f} without the products of attention.')
+    print(
+        f'\nForward: {sum(forward.values()) / 2 / scale:.3f} {prefix}MACs, '
+        f'{forward["linear"] / 2 / scale:.3f} without the products of attention.'
+    )
 
 
 def main() -> None:
     args = parse_args()
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     try:
         result = count(args)
     except USER_ERRORS as error:

@@ -5,6 +5,7 @@
 Each argument is a work dir or its curve.jsonl. By default the loss is drawn, and whatever was measured more than once
 (k-NN accuracy, held-out loss; results of tools/test.py count). `--x time` is training time without pauses.
 """
+
 import argparse
 import io
 import os
@@ -28,8 +29,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('runs', nargs='+', metavar='DIR_OR_CURVE', help='work dirs, or files curve.jsonl')
     parser.add_argument('--keys', nargs='+', help='what to draw: names in curve.jsonl')
     parser.add_argument('--x', choices=['iter', 'epoch', 'time'], default='iter')
-    parser.add_argument('--smooth', type=int, default=50, metavar='N',
-                        help='mean over N iterations, each one faintly behind it; 0: none')
+    parser.add_argument(
+        '--smooth',
+        type=int,
+        default=50,
+        metavar='N',
+        help='mean over N iterations, each one faintly behind it; 0: none',
+    )
     parser.add_argument('--log', action='store_true', help='logarithmic scale for the training losses')
     parser.add_argument('--out', default='curves.png', help=f'the picture ({", ".join(FORMATS)})')
     return parser.parse_args()
@@ -71,9 +77,17 @@ def choose_keys(runs: List[RunData], wanted: Optional[List[str]]) -> List[str]:
     unknown = [key for key in wanted or () if key not in training + measured]
     if unknown:
         raise ValueError(f'--keys {" ".join(unknown)}: no run has that. There are {", ".join(training + measured)}')
-    return wanted or [key for key in training if key == 'loss'] + [
-        key for key in measured if any(len(series.iters) > 1 for series in [values(run, key) for run in runs] if series)
-    ] or training[:1] or measured[:1]
+    return (
+        wanted
+        or [key for key in training if key == 'loss']
+        + [
+            key
+            for key in measured
+            if any(len(series.iters) > 1 for series in [values(run, key) for run in runs] if series)
+        ]
+        or training[:1]
+        or measured[:1]
+    )
 
 
 def horizontal(run: RunData, iters: np.ndarray, unit: str) -> np.ndarray:
@@ -106,6 +120,7 @@ def elapsed(run: RunData, iters: np.ndarray) -> np.ndarray:
 def draw(runs: List[RunData], keys: List[str], args: argparse.Namespace) -> Any:
     """A matplotlib figure."""
     from matplotlib.figure import Figure
+
     columns = 2 if len(keys) == 4 else min(COLUMNS, len(keys))
     rows = -(-len(keys) // columns)
     figure = Figure((columns * WIDTH, rows * HEIGHT), dpi=150, layout='constrained')
@@ -119,14 +134,18 @@ def draw(runs: List[RunData], keys: List[str], args: argparse.Namespace) -> Any:
             else:
                 lines.setdefault(run.name, line)
         metric = describe(key)
-        axes.set(title=metric.title, ylabel='%' if metric.percent else None,
-                 xlabel={'iter': 'iteration', 'time': 'minutes of training'}.get(args.x, args.x))
+        axes.set(
+            title=metric.title,
+            ylabel='%' if metric.percent else None,
+            xlabel={'iter': 'iteration', 'time': 'minutes of training'}.get(args.x, args.x),
+        )
         if args.log and is_loss(key):
             axes.set_yscale('log')
-        axes.grid(alpha=.3)
+        axes.grid(alpha=0.3)
         axes.spines[['top', 'right']].set_visible(False)
-    figure.legend(lines.values(), lines.keys(), loc='outside lower center', ncols=min(len(lines), 3 * columns),
-                  frameon=False)
+    figure.legend(
+        lines.values(), lines.keys(), loc='outside lower center', ncols=min(len(lines), 3 * columns), frameon=False
+    )
     return figure
 
 
@@ -139,14 +158,16 @@ def draw_run(axes: Any, run: RunData, slot: int, key: str, args: argparse.Namesp
     window = 0 if measured or is_learning_rate(key) else args.smooth
     look = dict(color=COLOURS[slot % len(COLOURS)], linestyle='-' if slot < len(COLOURS) else '--')
     if window > 1:
-        axes.plot(x, series.values, linewidth=.6, alpha=.25, **look)
-    return axes.plot(x, running_mean(series.values, window), marker='o' if measured else None, markersize=4,
-                     linewidth=1.6, **look)[0]
+        axes.plot(x, series.values, linewidth=0.6, alpha=0.25, **look)
+    return axes.plot(
+        x, running_mean(series.values, window), marker='o' if measured else None, markersize=4, linewidth=1.6, **look
+    )[0]
 
 
 def write(figure: Any, path: str) -> None:
     """In one step, as everything that a reader may be waiting for."""
     from mmmim.checkpoint import atomic_write_bytes
+
     data = io.BytesIO()
     figure.savefig(data, format=osp.splitext(path)[1][1:])
     atomic_write_bytes(data.getvalue(), path)
@@ -176,6 +197,7 @@ def plot(args: argparse.Namespace) -> Tuple[str, List[str]]:
 def main() -> None:
     args = parse_args()
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     try:
         path, keys = plot(args)
         print(f'{path}: {", ".join(keys)}')

@@ -8,6 +8,7 @@ linear probing recipe, stands in for CONFIG at 0 blocks, as in the paper. A swee
 runs that are done are not repeated, others resume. Other configs or options need another DIR. Results: DIR/sweep.json
 and DIR/partial.png.
 """
+
 import argparse
 import io
 import json
@@ -66,8 +67,11 @@ def train(args: argparse.Namespace, blocks: float, work_dir: str) -> None:
     if is_finished(work_dir):
         return
     config, options = settings(args, blocks)
-    command = ([sys.executable, osp.join(TOOLS, 'train.py'), config] if args.gpus == 1 else
-               ['bash', osp.join(TOOLS, 'dist_train.sh'), config, str(args.gpus)])
+    command = (
+        [sys.executable, osp.join(TOOLS, 'train.py'), config]
+        if args.gpus == 1
+        else ['bash', osp.join(TOOLS, 'dist_train.sh'), config, str(args.gpus)]
+    )
     done = subprocess.run([*command, '--work-dir', work_dir, '--resume', '--cfg-options', *options])
     if done.returncode:
         raise RuntimeError(f'training with {blocks} blocks ended with {done.returncode}; the same command goes on')
@@ -76,6 +80,7 @@ def train(args: argparse.Namespace, blocks: float, work_dir: str) -> None:
 def is_finished(work_dir: str) -> bool:
     """Whether the run in a work dir trained to its end and was validated there."""
     from mmmim.apis.pretrain import is_finished as is_trained
+
     return is_trained(work_dir) and last_accuracy(work_dir) is not None
 
 
@@ -85,6 +90,7 @@ def last_accuracy(work_dir: str) -> Optional[float]:
     MAE too reports the end of training and not its best epoch.
     """
     from mmmim.apis.repeat import last_measured
+
     return last_measured(work_dir, ACCURACY)
 
 
@@ -93,17 +99,19 @@ def draw(results: Dict[float, float], path: str) -> None:
     from matplotlib.figure import Figure
 
     from mmmim.checkpoint import atomic_write_bytes
+
     figure = Figure((5.0, 3.4), dpi=150, layout='constrained')
     axes = figure.add_subplot()
     places = range(len(results))
     axes.plot(places, list(results.values()), marker='o', linewidth=1.6, color='#1f5fb4')
     for place, accuracy in zip(places, results.values()):
-        axes.annotate(f'{accuracy:.1f}', (place, accuracy), textcoords='offset points', xytext=(0, 6), ha='center',
-                      fontsize=8)
+        axes.annotate(
+            f'{accuracy:.1f}', (place, accuracy), textcoords='offset points', xytext=(0, 6), ha='center', fontsize=8
+        )
     axes.set_xticks(list(places), [f'{blocks:g}' for blocks in results])
     axes.set(xlabel='blocks trained', ylabel='top-1 accuracy (%)', title='Partial fine-tuning')
-    axes.margins(y=.15)
-    axes.grid(alpha=.3)
+    axes.margins(y=0.15)
+    axes.grid(alpha=0.3)
     axes.spines[['top', 'right']].set_visible(False)
     data = io.BytesIO()
     figure.savefig(data, format='png')
@@ -116,10 +124,13 @@ def sweep(args: argparse.Namespace) -> Tuple[str, Dict[float, float]]:
     from mmmim.checkpoint import atomic_write_text
     from mmmim.engine.launch import load_config
     from mmmim.models.backbones.masked_vit import resolve_architecture
+
     cfg = load_config(args.config)
     folder = args.work_dir or f'{cfg.work_dir}_sweep'
-    work_dirs = {blocks: osp.join(folder, f'blocks_{blocks:g}')
-                 for blocks in parse_blocks(args.blocks, resolve_architecture(cfg.model.backbone.arch)[1])}
+    work_dirs = {
+        blocks: osp.join(folder, f'blocks_{blocks:g}')
+        for blocks in parse_blocks(args.blocks, resolve_architecture(cfg.model.backbone.arch)[1])
+    }
     for blocks, work_dir in work_dirs.items():  # all of them, before one is trained for long
         claim(work_dir, start_text(*settings(args, blocks)), '--work-dir')
     results: Dict[float, float] = {}
@@ -130,8 +141,14 @@ def sweep(args: argparse.Namespace) -> Tuple[str, Dict[float, float]]:
             raise RuntimeError(not_measured(work_dir, ACCURACY))
         results[blocks] = accuracy
         # after each, so that a long sweep can be looked at
-        record = dict(config=args.config, linear=args.linear, options=args.cfg_options, metric=ACCURACY,
-                      blocks=list(results), accuracy=list(results.values()))
+        record = dict(
+            config=args.config,
+            linear=args.linear,
+            options=args.cfg_options,
+            metric=ACCURACY,
+            blocks=list(results),
+            accuracy=list(results.values()),
+        )
         atomic_write_text(osp.join(folder, 'sweep.json'), json.dumps(record, indent=1))
         draw(results, osp.join(folder, 'partial.png'))
     return osp.join(folder, 'partial.png'), results
@@ -140,6 +157,7 @@ def sweep(args: argparse.Namespace) -> Tuple[str, Dict[float, float]]:
 def main() -> None:
     args = parse_args()
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     try:
         path, results = sweep(args)
     except USER_ERRORS as error:

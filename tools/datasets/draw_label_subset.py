@@ -6,6 +6,7 @@ Each line is ``class/file.jpg label``. ImageFolder and ImageSubset read it as th
 fine-tunes with 1% of the labels, or pre-trains on 1% of the images. Of a class with n images ``round(share * n)`` are
 drawn, at least one. The same images and the same seed give the same file.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ def draw(data_root: str, share: float, out: Path, seed: int = 0) -> int:
     """
     from mmmim.checkpoint import atomic_write_text
     from mmmim.datasets import ImageFolder, draw_per_class
+
     dataset = ImageFolder(data_root, with_label=True)
     labels = dataset.get_labels()
     root = Path(dataset.data_prefix['img_path'])
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     try:
         count = draw(**vars(args))
     except (*USER_ERRORS, FileExistsError) as error:

@@ -14,6 +14,7 @@ One pass writes three layouts:
 A scene depends on the seed, the split and its number alone: the same seed gives the same bytes, whatever the number of
 workers. A second call finds the data set and does nothing; one that was interrupted starts again.
 """
+
 import argparse
 import os
 import signal
@@ -40,8 +41,15 @@ SMALLEST_SIZE = 32
 CHUNK = 8  # scenes that a worker is given at once
 
 
-def make_scenes(out: Path, train: int = 2000, val: int = 500, size: int = 96, seed: int = 0,
-                workers: Optional[int] = None, force: bool = False) -> bool:
+def make_scenes(
+    out: Path,
+    train: int = 2000,
+    val: int = 500,
+    size: int = 96,
+    seed: int = 0,
+    workers: Optional[int] = None,
+    force: bool = False,
+) -> bool:
     """Draw the data set, unless it is there.
 
     Args:
@@ -60,8 +68,13 @@ def make_scenes(out: Path, train: int = 2000, val: int = 500, size: int = 96, se
         ValueError: A number is too small.
         OSError: ``out`` can't be used, see :class:`scenes.folder.SceneFolder`, or the disk has no room.
     """
-    for name, value, least in (('train', train, 1), ('val', val, 1), ('size', size, SMALLEST_SIZE), ('seed', seed, 0),
-                               ('workers', workers or 1, 1)):
+    for name, value, least in (
+        ('train', train, 1),
+        ('val', val, 1),
+        ('size', size, SMALLEST_SIZE),
+        ('seed', seed, 0),
+        ('workers', workers or 1, 1),
+    ):
         if value < least:
             raise ValueError(f'--{name} is {value}; it must be at least {least}')
     settings = dict(recipe=RECIPE, seed=seed, size=size, train=train, val=val, classes=list(LABELS))
@@ -93,9 +106,10 @@ def _draw_all(root: Path, counts: dict, size: int, seed: int, workers: int) -> N
     with mapper(min(workers, -(-len(jobs) // CHUNK))) as start:
         results = start(partial(_write, root, seed, size), jobs)
         from mmmim.progress import track  # imports torch: meanwhile the workers are at work
+
         found = list(track(results, 'drawing scenes', len(jobs)))
-    write_lists(root, 'train', size, found[:counts['train']])
-    write_lists(root, 'val', size, found[counts['train']:])
+    write_lists(root, 'train', size, found[: counts['train']])
+    write_lists(root, 'val', size, found[counts['train'] :])
 
 
 def _write(root: Path, seed: int, size: int, job: Tuple[str, int]) -> List[dict]:
@@ -126,6 +140,7 @@ def mapper(workers: int) -> Iterator[Callable]:
 
 def _start_worker() -> None:
     import cv2
+
     cv2.setNumThreads(1)
 
     def end_with_parent() -> None:

@@ -9,6 +9,7 @@ Files are copied as they are, in the order of their names. In a tar, image 12 is
 folders of classes, 000000012.cls beside it holds its label. What was stopped goes on with the shard that was not whole;
 what is there already, and belongs to the same images, stays. `--check` reads all of it and compares checksums.
 """
+
 import argparse
 import io
 import json
@@ -49,11 +50,18 @@ def plan(root: str, files: List[str], limit: float) -> Iterator[List[int]]:
     yield shard
 
 
-def write_shard(root: str, out: str, name: str, numbers: List[int], files: List[str], labels: Optional[List[int]],
-                progress: Any) -> Dict[str, Any]:
+def write_shard(
+    root: str, out: str, name: str, numbers: List[int], files: List[str], labels: Optional[List[int]], progress: Any
+) -> Dict[str, Any]:
     """Write one tar under another name and rename it; returns what its index needs."""
-    part: Dict[str, Any] = dict(name=name, names=[files[i] for i in numbers], offset=[], size=[], crc=[],
-                                labels=None if labels is None else [labels[i] for i in numbers])
+    part: Dict[str, Any] = dict(
+        name=name,
+        names=[files[i] for i in numbers],
+        offset=[],
+        size=[],
+        crc=[],
+        labels=None if labels is None else [labels[i] for i in numbers],
+    )
     temporary = osp.join(out, f'.{name}.unfinished')
     with tarfile.open(temporary, 'w', format=tarfile.USTAR_FORMAT) as tar:
         for number in numbers:
@@ -101,6 +109,7 @@ def make_shards(root: str, out: str, limit: float) -> Tuple[int, int]:
     from mmmim.datasets.image_folder import ImageFolder
     from mmmim.datasets.shard_index import INDEX, merge
     from mmmim.progress import Progress
+
     dataset = ImageFolder(root, pipeline=[], lazy_init=True)
     found = dataset.load_data_list()
     files, labels = found.paths.tolist(), None if found.labels is None else found.labels.tolist()
@@ -133,6 +142,7 @@ def check(out: str) -> int:
     """
     from mmmim.datasets.sharded_images import ShardedImages
     from mmmim.progress import track
+
     dataset = ShardedImages(out, pipeline=[])
     wrong = []
     for place in track(range(len(dataset)), 'checking shards', unit='image'):
@@ -140,14 +150,17 @@ def check(out: str) -> int:
         if zlib.crc32(image.read()) != dataset.index.crc[place]:
             wrong.append(image.path)
     if wrong:
-        raise ValueError(f'{len(wrong)} of {len(dataset)} checksums differ from what was written; the first: '
-                         f'{wrong[0]}. Remove its shard and write it again')
+        raise ValueError(
+            f'{len(wrong)} of {len(dataset)} checksums differ from what was written; the first: '
+            f'{wrong[0]}. Remove its shard and write it again'
+        )
     return len(dataset)
 
 
 def main() -> None:
     args = parse_args()
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     try:
         if args.check:
             print(f'{args.folders[0]}: {check(args.folders[0]):,} images as they were written')

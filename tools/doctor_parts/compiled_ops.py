@@ -1,4 +1,5 @@
 """mmcv's compiled ops as they are installed, and what they were compiled for (written down by build_ops.py)."""
+
 import importlib
 import importlib.metadata
 import json
@@ -16,6 +17,7 @@ class Ops(NamedTuple):
         torch: Release of torch that they were compiled for; None where nobody wrote it down.
         gpu: GPU generations that they were compiled for, empty for the CPU alone; None as above.
     """
+
     mmcv: str
     torch: Optional[str] = None
     gpu: Optional[str] = None

@@ -1,4 +1,5 @@
 """Which distributions are installed, which versions were tested, and which of them own the same folders."""
+
 import importlib.metadata
 import os
 import platform
@@ -19,6 +20,7 @@ FAMILIES = {
 
 class Part(NamedTuple):
     """Something that is imported: by name, from one of ``distributions`` (the tested one first), for a purpose."""
+
     name: str
     module: str
     distributions: Tuple[str, ...]
@@ -28,24 +30,27 @@ class Part(NamedTuple):
 
 # what others are built on comes first
 PARTS = (
-    Part('numpy', 'numpy', ('numpy', )),
-    Part('torch', 'torch', ('torch', )),
-    Part('torchvision', 'torchvision', ('torchvision', ), needs_torch=True),
+    Part('numpy', 'numpy', ('numpy',)),
+    Part('torch', 'torch', ('torch',)),
+    Part('torchvision', 'torchvision', ('torchvision',), needs_torch=True),
     Part('pillow', 'PIL', ('pillow', 'pillow-simd')),
-    Part('opencv', 'cv2', ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python',
-                           'opencv-contrib-python-headless')),
-    Part('safetensors', 'safetensors', ('safetensors', )),
-    Part('simplejpeg', 'simplejpeg', ('simplejpeg', ), 'decoding JPEGs faster'),
-    Part('timm', 'timm', ('timm', ), needs_torch=True),
+    Part(
+        'opencv',
+        'cv2',
+        ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless'),
+    ),
+    Part('safetensors', 'safetensors', ('safetensors',)),
+    Part('simplejpeg', 'simplejpeg', ('simplejpeg',), 'decoding JPEGs faster'),
+    Part('timm', 'timm', ('timm',), needs_torch=True),
     Part('mmengine', 'mmengine', FAMILIES['mmengine'], needs_torch=True),
     Part('mmcv', 'mmcv', FAMILIES['mmcv'], needs_torch=True),
-    Part('mmmim', 'mmmim', ('mmmim', ), needs_torch=True),
-    Part('scikit-learn', 'sklearn', ('scikit-learn', ), 'linear probes'),
+    Part('mmmim', 'mmmim', ('mmmim',), needs_torch=True),
+    Part('scikit-learn', 'sklearn', ('scikit-learn',), 'linear probes'),
     Part('mmpretrain', 'mmpretrain', FAMILIES['mmpretrain'], 'classification', needs_torch=True),
     Part('mmsegmentation', 'mmseg', FAMILIES['mmseg'], 'segmentation', needs_torch=True),
     Part('mmdetection', 'mmdet', FAMILIES['mmdet'], 'detection', needs_torch=True),
-    Part('transformers', 'transformers', ('transformers', ), 'Hugging Face models'),
-    Part('scikit-image', 'skimage', ('scikit-image', ), 'HOG targets'),
+    Part('transformers', 'transformers', ('transformers',), 'Hugging Face models'),
+    Part('scikit-image', 'skimage', ('scikit-image',), 'HOG targets'),
 )
 
 
@@ -89,8 +94,9 @@ def _holds(marker: str) -> bool:
     if not found:
         return True
     here, there = tuple(map(int, platform.python_version_tuple()[:2])), (int(found[2]), int(found[3]))
-    return {'<': here < there, '>': here > there, '==': here == there, '<=': here <= there,
-            '>=': here >= there}[found[1]]
+    return {'<': here < there, '>': here > there, '==': here == there, '<=': here <= there, '>=': here >= there}[
+        found[1]
+    ]
 
 
 def overlaps(versions: Dict[str, str]) -> Dict[str, List[str]]:

@@ -1,4 +1,5 @@
 """The course of an examination: what is tried in which order, and what is told at the end."""
+
 import argparse
 import os
 import platform
@@ -15,8 +16,17 @@ from .remedies import Remedies
 IMPORT_LIMIT, WORK_LIMIT = 120, 240  # seconds; a cold disk or a network disk is slow
 
 # in the order of the table; the slowest is started first
-WORKS = ('pre-training', 'classification', 'segmentation', 'detection', 'compiled ops', 'GPU', 'bf16', 'compile',
-         'several processes')
+WORKS = (
+    'pre-training',
+    'classification',
+    'segmentation',
+    'detection',
+    'compiled ops',
+    'GPU',
+    'bf16',
+    'compile',
+    'several processes',
+)
 SLOWEST_FIRST = ('compile', 'pre-training', 'several processes', *WORKS)
 NAMES = tuple(part.name for part in PARTS) + WORKS
 
@@ -40,8 +50,14 @@ def examine(argv: List[str], doc: str) -> int:
     rows = machine.machine_rows(remedies, gpu) + judge(answers, names, remedies, gpu)
     works = {row.name: row.status in ('ok', 'note') for row in rows}
     if args.json:
-        table.write(table.as_json(rows, python=sys.executable, version=platform.python_version(),
-                                  pretraining_works=works.get('pre-training')))
+        table.write(
+            table.as_json(
+                rows,
+                python=sys.executable,
+                version=platform.python_version(),
+                pretraining_works=works.get('pre-training'),
+            )
+        )
     else:
         style = table.Style.of(sys.stdout)
         lines = table.lines_of(rows, style) + table.to_do(rows, style, to_do(rows, remedies))
@@ -50,10 +66,14 @@ def examine(argv: List[str], doc: str) -> int:
 
 
 def parse(argv: List[str], doc: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog='mmmim doctor' if place.INSTALLED else None, description=doc,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', nargs='+', choices=NAMES, metavar='NAME',
-                        help=f'check only these: {", ".join(NAMES)}')
+    parser = argparse.ArgumentParser(
+        prog='mmmim doctor' if place.INSTALLED else None,
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        '--only', nargs='+', choices=NAMES, metavar='NAME', help=f'check only these: {", ".join(NAMES)}'
+    )
     parser.add_argument('--json', action='store_true', help='print everything for a program to read')
     return parser.parse_args(argv)
 
@@ -115,16 +135,20 @@ def judge(answers: Dict[str, Answer], names: Tuple[str, ...], remedies: Remedies
 
 def to_do(rows: List[Row], remedies: Remedies) -> List[Tuple[str, Tuple[str, ...]]]:
     """Titles and commands: what pre-training needs, then what is broken, then what could be added."""
-    lacking = [row for row in rows if row.group == 'installed' and row.status == 'absent' and
-               row.purpose == 'pre-training']
+    lacking = [
+        row for row in rows if row.group == 'installed' and row.status == 'absent' and row.purpose == 'pre-training'
+    ]
     items, bundled = [], None
     if len(lacking) > 1:
         bundled = (f'pre-training needs {", ".join(row.name for row in lacking)}', bundle(lacking, remedies))
         rows = [row for row in rows if row not in lacking and row.name != 'pre-training']
     order = {'broken': 1, 'note': 2, 'absent': 3}
     for row in sorted((row for row in rows if row.mend), key=lambda row: row.name != 'Python' and order[row.status]):
-        title = f'{row.name} is not installed ({row.detail})' if row.group == 'installed' and row.status == 'absent' \
+        title = (
+            f'{row.name} is not installed ({row.detail})'
+            if row.group == 'installed' and row.status == 'absent'
             else f'{row.name}: {row.detail}'
+        )
         if row.mend not in [commands for _, commands in items]:
             items.append((title, row.mend))
     if bundled:  # after what is said of Python, since the commands are for the one that it names
@@ -145,8 +169,12 @@ def bundle(lacking: List[Row], remedies: Remedies) -> Tuple[str, ...]:
     modules = [part.module for part in parts if part.module in distributions.FAMILIES]
     if modules:
         commands += remedies.toolboxes(*modules)
-    others = [name for name in names if name not in ('torch', 'torchvision', 'mmmim') and
-              not any(name in family for family in distributions.FAMILIES.values())]
+    others = [
+        name
+        for name in names
+        if name not in ('torch', 'torchvision', 'mmmim')
+        and not any(name in family for family in distributions.FAMILIES.values())
+    ]
     if others:
         commands.append(remedies.pip(*others))
     if 'mmmim' in names:

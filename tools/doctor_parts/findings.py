@@ -1,4 +1,5 @@
 """From the probes' answers to the lines of the table."""
+
 import os
 import re
 from typing import Any, Dict, List, Optional, Tuple
@@ -39,22 +40,33 @@ class Findings:
         status, detail, mend = self._judge_part(part, answer, names, version, tested)
         if status == 'broken':
             self.broken.append(part)
-        return Row('installed', part.name, status, detail, tuple(mend), version, tested, part.purpose,
-                   answer.get('trace', ''))
+        return Row(
+            'installed', part.name, status, detail, tuple(mend), version, tested, part.purpose, answer.get('trace', '')
+        )
 
-    def _judge_part(self, part: Part, answer: Answer, names: List[str], version: str,
-                    tested: str) -> Tuple[str, str, List[str]]:
+    def _judge_part(
+        self, part: Part, answer: Answer, names: List[str], version: str, tested: str
+    ) -> Tuple[str, str, List[str]]:
         if part.module in self.overlaps:
-            return ('broken', f'{" and ".join(self.overlaps[part.module])} own the same folder: one of them is '
-                    'overwritten', self.remedies.toolboxes(part.module))
+            return (
+                'broken',
+                f'{" and ".join(self.overlaps[part.module])} own the same folder: one of them is overwritten',
+                self.remedies.toolboxes(part.module),
+            )
         if not answer['ok']:
             return self._judge_failed_part(part, answer)
         if part.name == 'transformers' and major(version) >= 5:
-            return 'note', 'with it and pycocotools (detection), mmpretrain cannot be imported', [
-                self.remedies.pip('transformers')]
+            return (
+                'note',
+                'with it and pycocotools (detection), mmpretrain cannot be imported',
+                [self.remedies.pip('transformers')],
+            )
         if part.module == 'mmmim' and place.CHECKOUT and not within(answer['file'], place.CHECKOUT):
-            return 'note', f'this Python imports {os.path.dirname(answer["file"])}, not this checkout', [
-                self.remedies.mmmim()]
+            return (
+                'note',
+                f'this Python imports {os.path.dirname(answer["file"])}, not this checkout',
+                [self.remedies.mmmim()],
+            )
         if len({self.installed[name] for name in names}) > 1:  # what detection brings needs two OpenCVs: of one release
             return 'note', f'{" and ".join(names)} own the same folder', []
         if names and names[0] != part.distributions[0] and part.module in FAMILIES:
@@ -84,12 +96,21 @@ class Findings:
         if missing and missing.module != module:
             return missing.name
         trace = answer.get('trace', '')
-        return next((part.name for part in self.broken if part.module != module and
-                     re.search(rf'import {part.module}\b|[/\\]{part.module}[/\\]', trace)), '')
+        return next(
+            (
+                part.name
+                for part in self.broken
+                if part.module != module and re.search(rf'import {part.module}\b|[/\\]{part.module}[/\\]', trace)
+            ),
+            '',
+        )
 
     def _transformers(self, module: str, answer: Answer) -> Optional[Tuple[str, List[str]]]:
-        if module == 'mmpretrain' and major(self.installed.get('transformers', '')) >= 5 and \
-                re.search('transformers|multimodal', answer.get('trace', '')):
+        if (
+            module == 'mmpretrain'
+            and major(self.installed.get('transformers', '')) >= 5
+            and re.search('transformers|multimodal', answer.get('trace', ''))
+        ):
             return 'transformers 5 is too new for it', [self.remedies.pip('transformers')]
         return None
 
@@ -120,8 +141,11 @@ class Findings:
     def _pre_training(self, answer: Answer, rows: Dict[str, Row], torch: Answer) -> Optional[tuple]:
         mmmim = rows.get('mmmim')
         if answer['ok'] and mmmim and mmmim.status == 'absent':
-            return 'broken', answer['detail'] + ', but from the checkout only: this Python does not find mmmim', [
-                self.remedies.mmmim()]
+            return (
+                'broken',
+                answer['detail'] + ', but from the checkout only: this Python does not find mmmim',
+                [self.remedies.mmmim()],
+            )
         return None
 
     def _ops(self, answer: Answer, rows: Dict[str, Row], torch: Answer) -> Optional[tuple]:
@@ -129,8 +153,11 @@ class Findings:
             return 'absent', 'mmcv is installed without them; only detection needs them', self.remedies.detection()
         have, compiled_for = torch.get('version'), answer.get('compiled_for')
         if answer['ok'] and have and compiled_for not in (None, have):
-            return 'note', f'they run, but were compiled for torch {compiled_for}; installed is {have}', \
-                self.remedies.compiled_ops()
+            return (
+                'note',
+                f'they run, but were compiled for torch {compiled_for}; installed is {have}',
+                self.remedies.compiled_ops(),
+            )
         return None
 
     def _gpu(self, answer: Answer, rows: Dict[str, Row], torch: Answer) -> Optional[tuple]:
@@ -141,9 +168,14 @@ class Findings:
         if torch.get('ok') and not torch.get('cuda') and not torch.get('hip'):
             return 'broken', 'this torch is a build for the CPU only', self.remedies.torch_pair()
         if self.driver and torch.get('cuda') and 0 < major(self.driver.cuda) < major(torch['cuda']):
-            return 'broken', (f'the driver runs CUDA up to {self.driver.cuda}, this torch needs {torch["cuda"]}: '
-                              'update the driver, or take another build of torch'
-                              ), self.remedies.torch_for_older_driver()
+            return (
+                'broken',
+                (
+                    f'the driver runs CUDA up to {self.driver.cuda}, this torch needs {torch["cuda"]}: '
+                    'update the driver, or take another build of torch'
+                ),
+                self.remedies.torch_for_older_driver(),
+            )
         hidden = os.environ.get('CUDA_VISIBLE_DEVICES')
         if hidden is not None and not re.search(r'(^|,)\s*(\d|GPU|MIG)', hidden):
             return 'note', f'hidden by CUDA_VISIBLE_DEVICES={hidden!r}', ['unset CUDA_VISIBLE_DEVICES']

@@ -1,4 +1,5 @@
 """What the machine offers: Python, cores, memory, disk, shared memory, locale, and a GPU's driver."""
+
 import locale
 import os
 import platform
@@ -23,6 +24,7 @@ class Row(NamedTuple):
         purpose: What it is needed for, where it is absent.
         trace: All that a failed probe said.
     """
+
     group: str
     name: str
     status: str
@@ -44,11 +46,21 @@ def python_row(remedies: Remedies) -> Row:
     if mend and 'ensurepip' in mend[0]:
         return Row('machine', 'Python', 'note', f'{version}, {where}; it has no pip', tuple(mend))
     if mend:
-        return Row('machine', 'Python', 'note', f'{version}, {where}; it belongs to the system, and pip may not '
-                   'install into it', tuple(mend))
+        return Row(
+            'machine',
+            'Python',
+            'note',
+            f'{version}, {where}; it belongs to the system, and pip may not install into it',
+            tuple(mend),
+        )
     if sys.version_info[:2] > (3, 12):
-        return Row('machine', 'Python', 'broken', f'{version}, {where}; mmmim needs 3.10, 3.11 or 3.12',
-                   tuple(remedies.another_python()))
+        return Row(
+            'machine',
+            'Python',
+            'broken',
+            f'{version}, {where}; mmmim needs 3.10, 3.11 or 3.12',
+            tuple(remedies.another_python()),
+        )
     return Row('machine', 'Python', 'ok', f'{version}, {where}')
 
 
@@ -60,8 +72,14 @@ def cores_row() -> Row:
     cores, quota = usable_cores(), cpu_quota()
     memory = f', {memory_gib():.0f} GiB of memory' if memory_gib() else ''
     if quota and quota < cores:
-        return Row('machine', 'cores', 'note', f'{cores} visible, of which this container may use {quota:g}{memory}: '
-                   'set OMP_NUM_THREADS and num_workers by that', (f'export OMP_NUM_THREADS={max(1, int(quota))}', ))
+        return Row(
+            'machine',
+            'cores',
+            'note',
+            f'{cores} visible, of which this container may use {quota:g}{memory}: '
+            'set OMP_NUM_THREADS and num_workers by that',
+            (f'export OMP_NUM_THREADS={max(1, int(quota))}',),
+        )
     if cores == 1:
         return Row('machine', 'cores', 'note', f'1 usable{memory}: loading images and training take turns')
     return Row('machine', 'cores', 'ok', f'{cores} usable{memory}')
@@ -93,12 +111,17 @@ def disk_row() -> Row:
     try:
         folders = {'here': os.getcwd() if os.path.isdir(os.curdir) else place.ROOT, 'temporary': tempfile.gettempdir()}
     except OSError as error:
-        return Row('machine', 'disk', 'broken', str(error), ('export TMPDIR=/a/folder/with/space', ))
+        return Row('machine', 'disk', 'broken', str(error), ('export TMPDIR=/a/folder/with/space',))
     free = {name: shutil.disk_usage(folder).free / 2**30 for name, folder in folders.items()}
     detail = f'{free["here"]:.1f} GiB free here, {free["temporary"]:.1f} GiB in {folders["temporary"]}'
     if min(free.values()) < 2:  # a checkpoint of ViT-B with its optimizer takes 1.3 GiB, and is written beside the old
-        return Row('machine', 'disk', 'note', detail + ': little for checkpoints', (
-            f'df -h {place.short(folders["here"])}    # make room, or let --work-dir or TMPDIR name another disk', ))
+        return Row(
+            'machine',
+            'disk',
+            'note',
+            detail + ': little for checkpoints',
+            (f'df -h {place.short(folders["here"])}    # make room, or let --work-dir or TMPDIR name another disk',),
+        )
     return Row('machine', 'disk', 'ok', detail)
 
 
@@ -109,14 +132,21 @@ def shared_memory_row(folder: str = '/dev/shm') -> Row:
     usage = shutil.disk_usage(folder)
     detail = f'{usage.free / 2**30:.2f} of {usage.total / 2**30:.2f} GiB free in {folder}'
     if usage.free < 2**29:
-        return Row('machine', 'shared memory', 'note', detail + ': loading workers may die of it ("bus error")',
-                   ('docker run --shm-size=8g ...    # or, for a run: --cfg-options train_dataloader.num_workers=0 '
-                    'train_dataloader.persistent_workers=False', ))
+        return Row(
+            'machine',
+            'shared memory',
+            'note',
+            detail + ': loading workers may die of it ("bus error")',
+            (
+                'docker run --shm-size=8g ...    # or, for a run: --cfg-options train_dataloader.num_workers=0 '
+                'train_dataloader.persistent_workers=False',
+            ),
+        )
     return Row('machine', 'shared memory', 'ok', detail)
 
 
 def locale_row() -> Row:
-    mend = ('export LC_ALL=C.UTF-8', )
+    mend = ('export LC_ALL=C.UTF-8',)
     try:
         locale.setlocale(locale.LC_ALL, '')
     except locale.Error:
@@ -124,13 +154,19 @@ def locale_row() -> Row:
         return Row('machine', 'locale', 'note', f'{named} is not installed on this system', mend)
     encodings = {sys.getfilesystemencoding().lower(), locale.getpreferredencoding(False).lower()}
     if encodings - {'utf-8', 'utf8'}:
-        return Row('machine', 'locale', 'note', f'{" and ".join(sorted(encodings))}: file names with other letters '
-                   'cannot be read', mend)
+        return Row(
+            'machine',
+            'locale',
+            'note',
+            f'{" and ".join(sorted(encodings))}: file names with other letters cannot be read',
+            mend,
+        )
     return Row('machine', 'locale', 'ok', 'UTF-8')
 
 
 class Driver(NamedTuple):
     """An NVIDIA driver: the GPUs it names, and the newest CUDA release that it runs."""
+
     gpus: Tuple[str, ...]
     cuda: str
 
@@ -168,8 +204,10 @@ def has_nvidia_device(folder: str = '/sys/bus/pci/devices') -> bool:
         return False
     for device in devices:
         try:
-            with open(os.path.join(folder, device, 'vendor')) as vendor, \
-                    open(os.path.join(folder, device, 'class')) as kind:
+            with (
+                open(os.path.join(folder, device, 'vendor')) as vendor,
+                open(os.path.join(folder, device, 'class')) as kind,
+            ):
                 if vendor.read().strip() == '0x10de' and kind.read().startswith('0x03'):
                     return True
         except OSError:
@@ -180,10 +218,21 @@ def has_nvidia_device(folder: str = '/sys/bus/pci/devices') -> bool:
 def driver_row(gpu: Gpu) -> Row:
     driver = gpu.driver
     if driver:
-        return Row('machine', 'NVIDIA driver', 'ok', f'{len(driver.gpus)} x {driver.gpus[0]}, up to CUDA '
-                   f'{driver.cuda or "(unknown)"}')
+        return Row(
+            'machine',
+            'NVIDIA driver',
+            'ok',
+            f'{len(driver.gpus)} x {driver.gpus[0]}, up to CUDA {driver.cuda or "(unknown)"}',
+        )
     if gpu.present:
-        return Row('machine', 'NVIDIA driver', 'broken', 'the machine has an NVIDIA GPU that nvidia-smi does not show',
-                   ('nvidia-smi    # install or reload the driver until this shows the GPU; in a container: '
-                    'docker run --gpus all ...', ))
+        return Row(
+            'machine',
+            'NVIDIA driver',
+            'broken',
+            'the machine has an NVIDIA GPU that nvidia-smi does not show',
+            (
+                'nvidia-smi    # install or reload the driver until this shows the GPU; in a container: '
+                'docker run --gpus all ...',
+            ),
+        )
     return Row('machine', 'NVIDIA driver', 'absent', 'no NVIDIA GPU: everything runs on the CPU')

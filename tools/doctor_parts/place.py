@@ -1,4 +1,5 @@
 """Where the doctor stands (a checkout, or an installed copy) and how commands are written from there."""
+
 import os
 import shlex
 import sys
@@ -8,8 +9,9 @@ ROOT = os.path.dirname(TOOLS)
 # setup.py installs the checkout's folder X beside the package, as mmmim_X
 INSTALLED = os.path.basename(TOOLS) == 'mmmim_tools'
 CHECKOUT = None if INSTALLED else ROOT
-CONFIGS, REQUIREMENTS = (os.path.join(ROOT, ('mmmim_' if INSTALLED else '') + name)
-                         for name in ('configs', 'requirements'))
+CONFIGS, REQUIREMENTS = (
+    os.path.join(ROOT, ('mmmim_' if INSTALLED else '') + name) for name in ('configs', 'requirements')
+)
 
 
 def short(path: str) -> str:

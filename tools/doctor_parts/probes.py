@@ -3,6 +3,7 @@
 A probe returns what it found, as values for JSON (``detail``: words for the table; ``note``: something that works but
 is worth knowing), or raises. Libraries are imported inside the probes, so that this file runs in any environment.
 """
+
 import faulthandler
 import importlib
 import importlib.util
@@ -21,9 +22,17 @@ Found = Dict[str, Any]
 # ---- parts: imported, and used once ----
 
 # what is imported besides the package itself, which often holds little
-DEEPER = dict(mmengine='mmengine.runner', mmcv='mmcv.transforms', mmpretrain='mmpretrain.models', mmseg='mmseg.models',
-              timm='timm.layers', sklearn='sklearn.linear_model', skimage='skimage.feature', PIL='PIL.Image',
-              safetensors='safetensors.torch')
+DEEPER = dict(
+    mmengine='mmengine.runner',
+    mmcv='mmcv.transforms',
+    mmpretrain='mmpretrain.models',
+    mmseg='mmseg.models',
+    timm='timm.layers',
+    sklearn='sklearn.linear_model',
+    skimage='skimage.feature',
+    PIL='PIL.Image',
+    safetensors='safetensors.torch',
+)
 
 
 def import_part(context: Dict[str, Any]) -> Found:
@@ -42,12 +51,14 @@ def use_torch(torch: Any) -> Found:
 
 def use_torchvision(torchvision: Any) -> Found:
     import torch
-    torchvision.ops.nms(torch.tensor([[0., 0, 1, 1]]), torch.ones(1), 0.5)  # a compiled op, so it fits this torch
+
+    torchvision.ops.nms(torch.tensor([[0.0, 0, 1, 1]]), torch.ones(1), 0.5)  # a compiled op, so it fits this torch
     return {}
 
 
 def use_cv2(cv2: Any) -> Found:
     import numpy as np
+
     cv2.resize(np.zeros((4, 4, 3), np.uint8), (2, 2))
     return {}
 
@@ -62,12 +73,14 @@ def mmcv_ops(context: Dict[str, Any]) -> Found:
         return dict(compiled=False)
     import torch
     from mmcv.ops import nms
-    boxes = torch.tensor([[0., 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]])
+
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]])
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     _, kept = nms(boxes.to(device), torch.tensor([0.9, 0.8, 0.7]).to(device), 0.5)
     if kept.tolist() != [0, 2]:
         raise RuntimeError(f"mmcv's nms kept boxes {kept.tolist()} instead of [0, 2]")
     import runpy  # this folder is not on the path
+
     ops = runpy.run_path(os.path.join(HERE, 'compiled_ops.py'))['installed']()
     words = f'compiled for torch {ops.torch}' if ops and ops.torch else 'compiled'
     return dict(compiled=True, compiled_for=ops and ops.torch, detail=f'{words}, run on {device}')
@@ -83,6 +96,7 @@ def find(name: str) -> Any:
 
 # ---- what can be done ----
 
+
 def pre_training(context: Dict[str, Any]) -> Found:
     """Two steps of a tiny MAE, by the loop, hooks and files that every run uses."""
     import math
@@ -90,10 +104,13 @@ def pre_training(context: Dict[str, Any]) -> Found:
     import torch
 
     from mmmim.engine.launch import build_runner, load_config
+
     folder, configs = context['folder'], os.path.join(context['configs'], '_base_')
     draw_images(os.path.join(folder, 'images'), 16)
-    bases = [os.path.join(configs, *parts) for parts in (('models', 'mae_vit.py'), ('schedules', 'mae_adamw.py'),
-                                                         ('default_runtime.py', ))]
+    bases = [
+        os.path.join(configs, *parts)
+        for parts in (('models', 'mae_vit.py'), ('schedules', 'mae_adamw.py'), ('default_runtime.py',))
+    ]
     path = os.path.join(folder, 'tiny.py')
     with open(path, 'w') as file:
         file.write(TINY_MAE.format(bases=bases, images=os.path.join(folder, 'images')))
@@ -127,6 +144,7 @@ train_dataloader = dict(
 def draw_images(folder: str, count: int) -> None:
     import numpy as np
     from PIL import Image
+
     os.makedirs(folder)
     for i in range(count):
         pixels = np.random.default_rng(i).integers(0, 255, (24, 24, 3), dtype=np.uint8)
@@ -136,17 +154,20 @@ def draw_images(folder: str, count: int) -> None:
 def toolbox_model(context: Dict[str, Any]) -> Found:
     """A tiny model of mmpretrain, mmseg or mmdet."""
     import runpy
+
     find(context['module'])
     return runpy.run_path(os.path.join(HERE, 'toolbox_models.py'))[context['task']](context)
 
 
 def gpu(context: Dict[str, Any]) -> Found:
     import torch
+
     if not torch.cuda.is_available():
         if torch.version.cuda or torch.version.hip:
             torch.cuda.init()  # says why
         return dict(available=False)
     import torch.distributed as dist
+
     x = torch.randn(512, 512, device='cuda')
     torch.testing.assert_close((x @ x).cpu(), x.cpu() @ x.cpu(), rtol=1e-2, atol=1e-1)
     if dist.is_nccl_available():
@@ -166,6 +187,7 @@ def gpu(context: Dict[str, Any]) -> Found:
 def bf16(context: Dict[str, Any]) -> Found:
     """Autocast to bf16, and the speed of its matrix product beside float32's (on a CPU: of one core)."""
     import torch
+
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     native = torch.cuda.is_bf16_supported(including_emulation=False) if device == 'cuda' else cpu_has_bf16()
     torch.set_num_threads(1)  # threads that wait for one another would measure the other checks
@@ -187,12 +209,15 @@ def bf16(context: Dict[str, Any]) -> Found:
     detail = f'a matrix product takes {best[torch.bfloat16] / best[torch.float32]:.2f} of the time that float32 takes'
     if native:
         return dict(detail=detail)
-    return dict(note=f'this {device.upper()} has no bf16 arithmetic of its own: {detail}. Training picks float32 here '
-                     "by itself (optim_wrapper.dtype='auto')")
+    return dict(
+        note=f'this {device.upper()} has no bf16 arithmetic of its own: {detail}. Training picks float32 here '
+        "by itself (optim_wrapper.dtype='auto')"
+    )
 
 
 def cpu_has_bf16() -> bool:
     import torch
+
     if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
         return True
     try:
@@ -205,6 +230,7 @@ def cpu_has_bf16() -> bool:
 def compiling(context: Dict[str, Any]) -> Found:
     """torch.compile, with the kernel that it generates for this device."""
     import torch
+
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
 
     def function(x: Any) -> Any:
@@ -218,17 +244,25 @@ def compiling(context: Dict[str, Any]) -> Found:
 def processes(context: Dict[str, Any]) -> Found:
     """Two processes under torchrun, as tools/dist_train.sh starts them, add numbers through gloo."""
     import subprocess
+
     worker = os.path.join(context['folder'], 'worker.py')
     with open(worker, 'w') as file:
-        file.write('import torch, torch.distributed as dist\n'
-                   "dist.init_process_group('gloo')\n"
-                   'x = torch.tensor([dist.get_rank() + 1.0])\n'
-                   'dist.all_reduce(x)\n'
-                   "assert x.item() == 3, f'1 + 2 came out as {x.item()}'\n"
-                   'dist.destroy_process_group()\n')
+        file.write(
+            'import torch, torch.distributed as dist\n'
+            "dist.init_process_group('gloo')\n"
+            'x = torch.tensor([dist.get_rank() + 1.0])\n'
+            'dist.all_reduce(x)\n'
+            "assert x.item() == 3, f'1 + 2 came out as {x.item()}'\n"
+            'dist.destroy_process_group()\n'
+        )
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', worker]
-    done = subprocess.run(command, env=dict(os.environ, OMP_NUM_THREADS='1'), stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, universal_newlines=True)
+    done = subprocess.run(
+        command,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+    )
     if done.returncode:
         lines = [line for line in done.stdout.splitlines() if 'Error' in line and 'ChildFailedError' not in line]
         print(done.stdout)
@@ -237,11 +271,19 @@ def processes(context: Dict[str, Any]) -> Found:
 
 
 PROBES: Dict[str, Callable[[Dict[str, Any]], Found]] = {
-    'part': import_part, 'compiled ops': mmcv_ops, 'pre-training': pre_training, 'toolbox model': toolbox_model,
-    'GPU': gpu, 'bf16': bf16, 'compile': compiling, 'several processes': processes}
+    'part': import_part,
+    'compiled ops': mmcv_ops,
+    'pre-training': pre_training,
+    'toolbox model': toolbox_model,
+    'GPU': gpu,
+    'bf16': bf16,
+    'compile': compiling,
+    'several processes': processes,
+}
 
 
 # ---- answering ----
+
 
 def explain(error: BaseException) -> Found:
     """An exception as an answer; libraries often wrap what really happened, so the first cause is told too."""
@@ -249,9 +291,14 @@ def explain(error: BaseException) -> Found:
     while first.__cause__ is not None or (first.__context__ is not None and not first.__suppress_context__):
         first = first.__cause__ or first.__context__
     lines = [traceback.format_exception_only(type(e), e)[-1].strip() for e in (error, first)]
-    return dict(ok=False, kind=type(error).__name__, error=lines[0], cause=lines[1],
-                missing=getattr(first, 'name', None) if isinstance(first, ModuleNotFoundError) else None,
-                trace=traceback.format_exc())
+    return dict(
+        ok=False,
+        kind=type(error).__name__,
+        error=lines[0],
+        cause=lines[1],
+        missing=getattr(first, 'name', None) if isinstance(first, ModuleNotFoundError) else None,
+        trace=traceback.format_exc(),
+    )
 
 
 def main() -> None:

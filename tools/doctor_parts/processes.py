@@ -1,4 +1,5 @@
 """Running probes: each in a process group of its own, a few at a time, with a time limit."""
+
 import json
 import os
 import shutil
@@ -49,8 +50,15 @@ class Crew:
                 with self.lock:
                     if self.closed:
                         return dict(ok=False, error='not tried: the examination was stopped', kind='stopped', trace='')
-                    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=words, stderr=words,
-                                               cwd=folder, env=environment(folder), start_new_session=True)
+                    process = subprocess.Popen(
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=words,
+                        stderr=words,
+                        cwd=folder,
+                        env=environment(folder),
+                        start_new_session=True,
+                    )
                     self.alive.add(process)
                 answer = self._wait(process, timeout)
             with open(words_path, encoding='utf-8', errors='replace') as words:
@@ -86,8 +94,9 @@ def environment(folder: str) -> Dict[str, str]:
     env = dict(os.environ, TORCHINDUCTOR_CACHE_DIR=os.path.join(folder, 'inductor'), PYTHONFAULTHANDLER='1')
     env.setdefault('OMP_NUM_THREADS', '1')  # tiny models gain nothing from threads, and several run at once
     if env.get('PYTHONPATH'):
-        env['PYTHONPATH'] = os.pathsep.join(os.path.abspath(path or '.') for path in
-                                            env['PYTHONPATH'].split(os.pathsep))
+        env['PYTHONPATH'] = os.pathsep.join(
+            os.path.abspath(path or '.') for path in env['PYTHONPATH'].split(os.pathsep)
+        )
     for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
         env.pop(name, None)
     return env

@@ -1,4 +1,5 @@
 """Commands that mend, and what an error message means."""
+
 import importlib.util
 import os
 import re
@@ -47,8 +48,11 @@ class Remedies:
         """Tested distributions for these import names; upstream releases, which own the same folders, go first."""
         old = upstream(self.installed)
         if old:  # the family must be one, so its other members are replaced too
-            modules = tuple(module for module, names in FAMILIES.items()
-                            if module in modules or any(name in self.installed for name in names))
+            modules = tuple(
+                module
+                for module, names in FAMILIES.items()
+                if module in modules or any(name in self.installed for name in names)
+            )
             old = [name for module in modules for name in FAMILIES[module] if name in self.installed]
         names = [FAMILIES[module][0] for module in modules]
         there = [] if old else [name for name in names if name in self.installed]
@@ -79,25 +83,34 @@ class Remedies:
     def torch_for_older_driver(self) -> List[str]:
         """The tested versions, built for CUDA 12.6: for drivers and GPUs that the default build no longer serves."""
         names = [f'{name}=={self.tested[name]}' if name in self.tested else name for name in ('torch', 'torchvision')]
-        return [self.uninstall('torch', 'torchvision'),
-                f'{place.python()} -m pip install {" ".join(names)} --index-url https://download.pytorch.org/whl/cu126']
+        return [
+            self.uninstall('torch', 'torchvision'),
+            f'{place.python()} -m pip install {" ".join(names)} --index-url https://download.pytorch.org/whl/cu126',
+        ]
 
     def compiled_ops(self) -> List[str]:
         """Ops for the torch that is installed, compiled or from the user's cache."""
         if place.in_own_venv():
-            return [f'bash {place.short(os.path.join(place.TOOLS, "setup_env.sh"))} detection'
-                    '    # compiles them in 5 to 10 minutes on 2 cores, once']
+            return [
+                f'bash {place.short(os.path.join(place.TOOLS, "setup_env.sh"))} detection'
+                '    # compiles them in 5 to 10 minutes on 2 cores, once'
+            ]
         old = upstream(self.installed)
-        return [*(self.toolboxes('mmcv') if old else []), self.pip('ninja', 'setuptools', 'wheel'),
-                f'{place.python()} {place.short(os.path.join(place.TOOLS, "build_ops.py"))}'
-                '    # 5 to 10 minutes on 2 cores, once']
+        return [
+            *(self.toolboxes('mmcv') if old else []),
+            self.pip('ninja', 'setuptools', 'wheel'),
+            f'{place.python()} {place.short(os.path.join(place.TOOLS, "build_ops.py"))}'
+            '    # 5 to 10 minutes on 2 cores, once',
+        ]
 
     def detection(self) -> List[str]:
         """mmdetection and the ops."""
         if place.in_own_venv():
-            return [f'bash {place.short(os.path.join(place.TOOLS, "quickstart.sh"))} --detection'
-                    '    # trains one too; only installed by: bash '
-                    f'{place.short(os.path.join(place.TOOLS, "setup_env.sh"))} detection']
+            return [
+                f'bash {place.short(os.path.join(place.TOOLS, "quickstart.sh"))} --detection'
+                '    # trains one too; only installed by: bash '
+                f'{place.short(os.path.join(place.TOOLS, "setup_env.sh"))} detection'
+            ]
         return self.compiled_ops() + self.toolboxes('mmdet')
 
     def no_ops(self) -> str:
@@ -138,49 +151,98 @@ class Remedies:
 
 class Rule(NamedTuple):
     """What an error message that matches ``pattern`` means, and what mends it."""
+
     pattern: str
     meaning: str
     mend: Callable[[Remedies, 're.Match', str], List[str]]  # the last is the row's name
 
 
-LIBRARIES = {'libGL.so.1': 'libgl1', 'libgthread-2.0.so.0': 'libglib2.0-0', 'libglib-2.0.so.0': 'libglib2.0-0',
-             'libSM.so.6': 'libsm6', 'libXext.so.6': 'libxext6', 'libXrender.so.1': 'libxrender1',
-             'libxcb.so.1': 'libxcb1', 'libgomp.so.1': 'libgomp1', 'libstdc++.so.6': 'libstdc++6'}
+LIBRARIES = {
+    'libGL.so.1': 'libgl1',
+    'libgthread-2.0.so.0': 'libglib2.0-0',
+    'libglib-2.0.so.0': 'libglib2.0-0',
+    'libSM.so.6': 'libsm6',
+    'libXext.so.6': 'libxext6',
+    'libXrender.so.1': 'libxrender1',
+    'libxcb.so.1': 'libxcb1',
+    'libgomp.so.1': 'libgomp1',
+    'libstdc++.so.6': 'libstdc++6',
+}
 
 # in the order of looking: the particular before the general
 RULES = (
-    Rule(r'No space left on device|Errno 28', 'the disk is full',
-         lambda r, m, name: ['make room (df -h), then try again']),
-    Rule(r'(lib(?:GL|gthread-2|glib-2|SM|Xext|Xrender|xcb|gomp|stdc\+\+)\S*\.so\.\d+): cannot open',
-         'the system library {1} is missing', lambda r, m, name: r.apt(LIBRARIES.get(m[1], m[1]))),
-    Rule(r'mmcv/(?:ops|utils/ext_loader)[\s\S]*lib(?:c10|torch|cudart)\S*: cannot open|mmcv\W_ext\S*: undefined symbol|'
-         r'mmcv/_ext\S*\.so', "mmcv's compiled ops were built for another torch",
-         lambda r, m, name: [*r.compiled_ops(), r.no_ops() + '    # instead, in seconds, if not for detection']),
-    Rule(r'lib(cudart|cublas\w*|cudnn\w*|nccl|cufft|cusparse\w*|nvrtc|torch\w*|c10\w*)[\w.-]*\.so[\w.]*: cannot open',
-         "a library of torch's own (lib{1}) is missing", lambda r, m, name: r.torch_pair()),
-    Rule(r'operator torchvision::\w+ does not exist|torchvision\S* requires torch|torchvision/\S*: undefined symbol|'
-         r"Couldn't load custom C\+\+ ops", 'torch and torchvision do not belong together (a CPU-only torch has no '
-         'matching torchvision)', lambda r, m, name: r.torch_pair()),
-    Rule(r'compiled using NumPy 1|_ARRAY_API not found|numpy\.core\.multiarray failed|ABI version 0x|'
-         r'numpy\.dtype size changed|Numpy is not available', 'it was built for another NumPy than the one installed',
-         lambda r, m, name: r.numpy(name)),
-    Rule(r'driver on your system is too old', "the NVIDIA driver is older than torch's CUDA build needs",
-         lambda r, m, name: r.torch_for_older_driver()),
-    Rule(r'no kernel image is available|not compatible with the current PyTorch',
-         "this torch has no code for this GPU's generation", lambda r, m, name: r.torch_for_older_driver()),
-    Rule(r'MMCV==(\S+) is used but incompatible|MMEngine==(\S+) is used but incompatible',
-         'releases of two OpenMMLab families or ages are mixed', lambda r, m, name: r.toolboxes('mmengine', 'mmcv')),
-    Rule(r"No module named 'mmcv\._ext'", 'mmcv is installed without compiled ops',
-         lambda r, m, name: r.compiled_ops()),
-    Rule(r"No module named 'pkg_resources'", 'setuptools is missing, or too new',
-         lambda r, m, name: [r.pip('setuptools')]),
-    Rule(r'No working C\+\+ compiler|InvalidCxxCompiler|Failed to find C compiler|g\+\+: (command )?not found',
-         'there is no C++ compiler', lambda r, m, name: r.apt('g++')),
-    Rule(r'Python\.h: No such file', 'the headers of Python are missing',
-         lambda r, m, name: r.apt('python%d.%d-dev' % sys.version_info[:2])),
+    Rule(
+        r'No space left on device|Errno 28',
+        'the disk is full',
+        lambda r, m, name: ['make room (df -h), then try again'],
+    ),
+    Rule(
+        r'(lib(?:GL|gthread-2|glib-2|SM|Xext|Xrender|xcb|gomp|stdc\+\+)\S*\.so\.\d+): cannot open',
+        'the system library {1} is missing',
+        lambda r, m, name: r.apt(LIBRARIES.get(m[1], m[1])),
+    ),
+    Rule(
+        r'mmcv/(?:ops|utils/ext_loader)[\s\S]*lib(?:c10|torch|cudart)\S*: cannot open|mmcv\W_ext\S*: undefined symbol|'
+        r'mmcv/_ext\S*\.so',
+        "mmcv's compiled ops were built for another torch",
+        lambda r, m, name: [*r.compiled_ops(), r.no_ops() + '    # instead, in seconds, if not for detection'],
+    ),
+    Rule(
+        r'lib(cudart|cublas\w*|cudnn\w*|nccl|cufft|cusparse\w*|nvrtc|torch\w*|c10\w*)[\w.-]*\.so[\w.]*: cannot open',
+        "a library of torch's own (lib{1}) is missing",
+        lambda r, m, name: r.torch_pair(),
+    ),
+    Rule(
+        r'operator torchvision::\w+ does not exist|torchvision\S* requires torch|torchvision/\S*: undefined symbol|'
+        r"Couldn't load custom C\+\+ ops",
+        'torch and torchvision do not belong together (a CPU-only torch has no matching torchvision)',
+        lambda r, m, name: r.torch_pair(),
+    ),
+    Rule(
+        r'compiled using NumPy 1|_ARRAY_API not found|numpy\.core\.multiarray failed|ABI version 0x|'
+        r'numpy\.dtype size changed|Numpy is not available',
+        'it was built for another NumPy than the one installed',
+        lambda r, m, name: r.numpy(name),
+    ),
+    Rule(
+        r'driver on your system is too old',
+        "the NVIDIA driver is older than torch's CUDA build needs",
+        lambda r, m, name: r.torch_for_older_driver(),
+    ),
+    Rule(
+        r'no kernel image is available|not compatible with the current PyTorch',
+        "this torch has no code for this GPU's generation",
+        lambda r, m, name: r.torch_for_older_driver(),
+    ),
+    Rule(
+        r'MMCV==(\S+) is used but incompatible|MMEngine==(\S+) is used but incompatible',
+        'releases of two OpenMMLab families or ages are mixed',
+        lambda r, m, name: r.toolboxes('mmengine', 'mmcv'),
+    ),
+    Rule(
+        r"No module named 'mmcv\._ext'", 'mmcv is installed without compiled ops', lambda r, m, name: r.compiled_ops()
+    ),
+    Rule(
+        r"No module named 'pkg_resources'",
+        'setuptools is missing, or too new',
+        lambda r, m, name: [r.pip('setuptools')],
+    ),
+    Rule(
+        r'No working C\+\+ compiler|InvalidCxxCompiler|Failed to find C compiler|g\+\+: (command )?not found',
+        'there is no C++ compiler',
+        lambda r, m, name: r.apt('g++'),
+    ),
+    Rule(
+        r'Python\.h: No such file',
+        'the headers of Python are missing',
+        lambda r, m, name: r.apt('python%d.%d-dev' % sys.version_info[:2]),
+    ),
     Rule(r'SIGILL', 'it uses instructions that this processor does not have', lambda r, m, name: []),
-    Rule(r'SIGKILL', 'it was killed; probably there is too little memory',
-         lambda r, m, name: ['free -g    # see what is left']),
+    Rule(
+        r'SIGKILL',
+        'it was killed; probably there is too little memory',
+        lambda r, m, name: ['free -g    # see what is left'],
+    ),
 )
 
 

@@ -1,4 +1,5 @@
 """The table, and what to do, on a terminal of any width."""
+
 import os
 import shutil
 import sys
@@ -15,6 +16,7 @@ TITLES = dict(machine='This machine', installed='Installed', works='What works')
 
 class Style(NamedTuple):
     """How a stream can be written to."""
+
     width: int
     unicode: bool
     colour: bool
@@ -75,4 +77,5 @@ def to_do(rows: List[Row], style: Style, items: List[Tuple[str, Tuple[str, ...]]
 
 def as_json(rows: List[Row], **values: Any) -> str:
     import json
+
     return json.dumps(dict(values, rows=[dict(row._asdict(), mend=list(row.mend)) for row in rows]), indent=1)

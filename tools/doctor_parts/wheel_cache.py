@@ -1,4 +1,5 @@
 """The user's cache of compiled wheels: what is in it is whole, or is removed."""
+
 import contextlib
 import fcntl
 import os

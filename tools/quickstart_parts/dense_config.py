@@ -1,4 +1,5 @@
 """The configs of the dense tasks, which follow from what was pre-trained."""
+
 import os
 import os.path as osp
 from typing import Any, Dict, Tuple
@@ -43,15 +44,23 @@ def write_task_config(task: str, pretrain_config: str, work_dir: str, data_root:
         'pretrained': Choice(osp.join(work_dir, 'encoder.safetensors'), 'None: random initialisation'),
         **_data(data_root, cfg.train_dataloader.num_workers),
         **(_segmentor if task == 'segmentation' else _detector)(cfg.model.backbone, size, patch),
-        **_statistics(cfg.model.get('data_preprocessor') or {})}
-    command = (f'python tools/train.py {_shown(path)} --work-dir {_shown(osp.join(work_dir, task, "pretrained"))} '
-               '--resume')
-    text = config_text(choices, f'downstream/{task}', command, f'{task.capitalize()} with the encoder of '
-                       f'{_shown(pretrain_config)}; --cfg-options pretrained=None: at random.')
+        **_statistics(cfg.model.get('data_preprocessor') or {}),
+    }
+    command = (
+        f'python tools/train.py {_shown(path)} --work-dir {_shown(osp.join(work_dir, task, "pretrained"))} --resume'
+    )
+    text = config_text(
+        choices,
+        f'downstream/{task}',
+        command,
+        f'{task.capitalize()} with the encoder of {_shown(pretrain_config)}; --cfg-options pretrained=None: at random.',
+    )
     if osp.exists(path) and open(path, encoding='utf-8').read() != text:
-        raise ValueError(f'{path} says something else than this call would write: another encoder, or it was edited. '
-                         f'To run it as it is: {command}. To start anew, remove it and the folder {osp.dirname(path)}/'
-                         f'{task}')
+        raise ValueError(
+            f'{path} says something else than this call would write: another encoder, or it was edited. '
+            f'To run it as it is: {command}. To start anew, remove it and the folder {osp.dirname(path)}/'
+            f'{task}'
+        )
     write_if_changed(path, text)
     return path
 
@@ -73,24 +82,29 @@ def _backbone(backbone: Any, **values: Any) -> Dict[str, Choice]:
     said = dict(arch=dict(arch, _delete_=True) if isinstance(arch, dict) else arch, **values)
     if not backbone.get('class_token', True):
         said['class_token'] = False
-    return {f'model.backbone.{key}': Choice(value, 'as pre-trained' if key == 'arch' else '')
-            for key, value in said.items()}
+    return {
+        f'model.backbone.{key}': Choice(value, 'as pre-trained' if key == 'arch' else '') for key, value in said.items()
+    }
 
 
 def _segmentor(backbone: Any, size: int, patch: int) -> Dict[str, Choice]:
     depth = resolve_architecture(backbone.arch)[1]
     if depth < 4:
         raise LeftOut(f'UperNet takes maps from four blocks, and the encoder has {depth}')
-    return {**_backbone(backbone, patch_size=patch, out_indices=default_outputs(depth)),
-            'crop_size': Choice(size, 'the side that was pre-trained'),
-            'scale': Choice((4 * size, size), 'long, short side')}
+    return {
+        **_backbone(backbone, patch_size=patch, out_indices=default_outputs(depth)),
+        'crop_size': Choice(size, 'the side that was pre-trained'),
+        'scale': Choice((4 * size, size), 'long, short side'),
+    }
 
 
 def _detector(backbone: Any, size: int, patch: int) -> Dict[str, Choice]:
     if patch % 2:
         raise LeftOut(f'the pyramid halves the patch, whose side of {patch} px is odd')
-    choices = {**_backbone(backbone, patch_size=patch, out_indices=(resolve_architecture(backbone.arch)[1] - 1, )),
-               'image_size': Choice(size, 'the side that was pre-trained')}
+    choices = {
+        **_backbone(backbone, patch_size=patch, out_indices=(resolve_architecture(backbone.arch)[1] - 1,)),
+        'image_size': Choice(size, 'the side that was pre-trained'),
+    }
     if (size, patch) != (IMAGE_SIZE, PATCH_SIZE):
         strides, share = [patch // 2, patch, 2 * patch], size / IMAGE_SIZE
         level = dict(featmap_strides=strides, finest_scale=FINEST_SCALE * share)
@@ -103,15 +117,23 @@ def _detector(backbone: Any, size: int, patch: int) -> Dict[str, Choice]:
 
 def _statistics(preprocessor: Any) -> Dict[str, Choice]:
     """Mean and variance of pixels, where they are not ImageNet's."""
-    return {f'model.data_preprocessor.{name}': Choice(list(preprocessor[name]), 'as pre-trained')
-            for name, usual in (('mean', MEAN), ('std', STD)) if list(preprocessor.get(name) or usual) != usual}
+    return {
+        f'model.data_preprocessor.{name}': Choice(list(preprocessor[name]), 'as pre-trained')
+        for name, usual in (('mean', MEAN), ('std', STD))
+        if list(preprocessor.get(name) or usual) != usual
+    }
 
 
 def _data(root: str, workers: int) -> Dict[str, Choice]:
     loader = dict(num_workers=workers, persistent_workers=workers > 0, dataset=dict(data_root=Name('data_root')))
-    return {'data_root': Choice(root, ''), **{
-        f'{name}_dataloader.{key}': Choice(value, '') for name in ('train', 'val', 'test')
-        for key, value in loader.items()}}
+    return {
+        'data_root': Choice(root, ''),
+        **{
+            f'{name}_dataloader.{key}': Choice(value, '')
+            for name in ('train', 'val', 'test')
+            for key, value in loader.items()
+        },
+    }
 
 
 def _shown(path: str) -> str:

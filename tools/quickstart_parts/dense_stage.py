@@ -1,4 +1,5 @@
 """A dense task: fine-tuned from the pre-trained encoder and from a random initialisation, measured, drawn."""
+
 import importlib.util
 import os
 from pathlib import Path
@@ -16,6 +17,7 @@ IMAGES = 6  # that are drawn
 
 class Task(NamedTuple):
     """What is trained, on which part of the scenes, and what is measured."""
+
     name: str
     title: str
     data: str
@@ -25,6 +27,7 @@ class Task(NamedTuple):
         """Raise ImportError, with the command that mends it, where the task's toolbox is missing."""
         if self.name == 'detection':
             from mmmim.engine.detector import require_ops
+
             require_ops()
         toolbox = dict(segmentation='mmseg', detection='mmdet')[self.name]
         if importlib.util.find_spec(toolbox) is None:
@@ -32,7 +35,7 @@ class Task(NamedTuple):
             raise ImportError(f'{self.name} needs {toolbox}, which is not installed: bash tools/setup_env.sh {mode}')
 
 
-SEGMENTATION = Task('segmentation', 'segmentation (UperNet)', 'ade', ('mIoU', ))
+SEGMENTATION = Task('segmentation', 'segmentation (UperNet)', 'ade', ('mIoU',))
 DETECTION = Task('detection', 'detection (Mask R-CNN)', 'coco', ('coco/bbox_mAP', 'coco/segm_mAP'))
 
 

@@ -1,4 +1,5 @@
 """What the quickstart starts, and how it is stopped and continued."""
+
 import fcntl
 import os
 import signal
@@ -55,8 +56,14 @@ class Tools:
             start = log.tell()
             # a session of its own: Ctrl-C reaches this process alone, which hands it on as a request to save
             self.starting, self.process = True, None
-            self.process = subprocess.Popen([sys.executable, '-W', 'ignore', *arguments], cwd=ROOT, stdout=log,
-                                            env=environment, start_new_session=True, pass_fds=(self.lock, ))
+            self.process = subprocess.Popen(
+                [sys.executable, '-W', 'ignore', *arguments],
+                cwd=ROOT,
+                stdout=log,
+                env=environment,
+                start_new_session=True,
+                pass_fds=(self.lock,),
+            )
             os.pwrite(self.lock, f'{self.process.pid}\n'.encode(), 0)
             if self.stopped_by:  # while it was being started
                 self.process.send_signal(signal.SIGTERM)
@@ -87,6 +94,8 @@ def _claim(path: Path) -> int:
             if time.monotonic() > deadline:
                 worker = os.pread(lock, 20, 0).decode(errors='replace').strip()
                 end = f' (kill {worker} makes it save and end)' if worker else ''
-                raise RuntimeError(f'an earlier start of this command is at work in {path.parent}{end}: the same '
-                                   'command continues once it has ended') from None
+                raise RuntimeError(
+                    f'an earlier start of this command is at work in {path.parent}{end}: the same '
+                    'command continues once it has ended'
+                ) from None
         time.sleep(0.2)

@@ -4,6 +4,7 @@
 
 CONFIG is the one that trained them all, or the copy of it in a work dir; its validation set gives images and truth.
 """
+
 import argparse
 import sys
 from typing import Dict, List
@@ -24,8 +25,11 @@ def parse_args() -> argparse.Namespace:
 
 def by_title(words: List[str]) -> Dict[str, str]:
     """``{title: checkpoint}``; a checkpoint alone is its own title."""
-    return {title if equals else word: path if equals else word
-            for word in words for title, equals, path in [word.partition('=')]}
+    return {
+        title if equals else word: path if equals else word
+        for word in words
+        for title, equals, path in [word.partition('=')]
+    }
 
 
 def show(args: argparse.Namespace) -> str:
@@ -35,6 +39,7 @@ def show(args: argparse.Namespace) -> str:
     from mmmim.engine.segmentor import settle_segmentor
     from mmmim.visualization.comparison import comparison_panel
     from mmmim.visualization.predictions import build_trained
+
     cfg = load_config(args.config, args.cfg_options)
     set_up_scope(cfg)
     settle_segmentor(cfg)
@@ -48,6 +53,7 @@ def show(args: argparse.Namespace) -> str:
 def main() -> None:
     args = parse_args()
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     try:
         print(show(args))
     except (*USER_ERRORS, OSError) as error:

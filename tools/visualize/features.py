@@ -6,6 +6,7 @@ CHECKPOINT is a training checkpoint, an exported encoder.safetensors, or a ViT o
 Face. IMAGE is a file, a folder, or a pattern such as 'photos/*.jpg'. Colours are the first three components, fitted
 over all images together (--each: over each by itself): patches of one colour have like features.
 """
+
 import argparse
 import sys
 
@@ -19,8 +20,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--block', type=int, default=-1, help='from 0, or from the end (default: %(default)s)')
     parser.add_argument('--each', action='store_true', help='fit the components to each image by itself')
     parser.add_argument('--heads', action='store_true', help="also each head's attention")
-    parser.add_argument('--img-size', type=int, metavar='PIXELS',
-                        help='show images to the encoder at this size: more patches, finer maps')
+    parser.add_argument(
+        '--img-size',
+        type=int,
+        metavar='PIXELS',
+        help='show images to the encoder at this size: more patches, finer maps',
+    )
     parser.add_argument('--limit', type=int, default=16, help='most images, from the whole list (default: %(default)s)')
     return parser.parse_args()
 
@@ -32,6 +37,7 @@ def show(args: argparse.Namespace) -> str:
     from mmmim.apis.from_checkpoint import build_pipeline, load_backbone, read_source
     from mmmim.visualization.feature_maps import feature_panel
     from mmmim.visualization.images import find_images, read_images
+
     paths, found = find_images(args.images, args.limit)
     source = read_source(args.checkpoint, args.config)
     backbone, preprocessor = load_backbone(source, args.img_size)
@@ -39,9 +45,17 @@ def show(args: argparse.Namespace) -> str:
     for path, reason in images.skipped:
         print(f'skipped {path}: {reason}', file=sys.stderr)
     fit = 'each image' if args.each else 'all images together'
-    panel = feature_panel(backbone.to(get_device()), preprocessor.to(get_device()), images.batch, args.block, args.each,
-                          args.heads, notes=dict(checkpoint=args.checkpoint, config=source.origin,
-                                                 caption=f'{args.checkpoint}, components fitted to {fit}'))
+    panel = feature_panel(
+        backbone.to(get_device()),
+        preprocessor.to(get_device()),
+        images.batch,
+        args.block,
+        args.each,
+        args.heads,
+        notes=dict(
+            checkpoint=args.checkpoint, config=source.origin, caption=f'{args.checkpoint}, components fitted to {fit}'
+        ),
+    )
     panel.save(args.out)
     return f'{args.out}: {len(panel.tiles)} of {found} images; encoder from {source.origin}'
 
@@ -49,6 +63,7 @@ def show(args: argparse.Namespace) -> str:
 def main() -> None:
     args = parse_args()
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     try:
         print(show(args))
     except (*USER_ERRORS, OSError) as error:

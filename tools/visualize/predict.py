@@ -5,6 +5,7 @@
 CONFIG is the one that trained it, or the copy of it in the work dir. IMAGE is a file, a folder, or a pattern such as
 'photos/*.jpg'; the config's test pipeline prepares them.
 """
+
 import argparse
 import sys
 
@@ -28,10 +29,16 @@ def show(args: argparse.Namespace) -> str:
     from mmmim.engine.launch import load_config
     from mmmim.visualization.images import find_images
     from mmmim.visualization.predictions import build_trained, prediction_panel
+
     paths, found = find_images(args.images, args.limit)
     cfg = load_config(args.config, args.cfg_options)
-    panel, skipped = prediction_panel(cfg, build_trained(cfg, args.checkpoint), paths, args.score,
-                                      dict(caption=f'{args.checkpoint}', config=args.config))
+    panel, skipped = prediction_panel(
+        cfg,
+        build_trained(cfg, args.checkpoint),
+        paths,
+        args.score,
+        dict(caption=f'{args.checkpoint}', config=args.config),
+    )
     for path, reason in skipped:
         print(f'skipped {path}: {reason}', file=sys.stderr)
     panel.save(args.out)
@@ -41,6 +48,7 @@ def show(args: argparse.Namespace) -> str:
 def main() -> None:
     args = parse_args()
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     try:
         print(show(args))
     except (*USER_ERRORS, OSError) as error:

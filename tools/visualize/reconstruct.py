@@ -7,6 +7,7 @@ IMAGE is a file, a folder, or a pattern such as 'photos/*.jpg'. Where the model 
 painted with the mean and variance of the original patch, which the model does not know; --visible-statistics adds a
 column with those of the nearest visible patches instead.
 """
+
 import argparse
 import sys
 
@@ -20,10 +21,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--mask-ratio', type=float, metavar='R', help='share of patches removed (default: as trained)')
     parser.add_argument('--masking', choices=['random', 'block', 'grid', 'unit'], help='(default: as trained)')
     parser.add_argument('--seed', type=int, default=0, help='of the masks (default: %(default)s)')
-    parser.add_argument('--visible-statistics', action='store_true',
-                        help='add a column that does not use the original patches')
-    parser.add_argument('--raw-pixels', action='store_true',
-                        help='the decoder predicts pixels that are not normalised (where there is no config)')
+    parser.add_argument(
+        '--visible-statistics', action='store_true', help='add a column that does not use the original patches'
+    )
+    parser.add_argument(
+        '--raw-pixels',
+        action='store_true',
+        help='the decoder predicts pixels that are not normalised (where there is no config)',
+    )
     parser.add_argument('--limit', type=int, default=16, help='most images, from the whole list (default: %(default)s)')
     return parser.parse_args()
 
@@ -35,6 +40,7 @@ def reconstruct(args: argparse.Namespace) -> str:
     from mmmim.apis.from_checkpoint import build_pipeline, load_algorithm, read_source
     from mmmim.visualization.images import find_images, read_images
     from mmmim.visualization.reconstruction import reconstruction_panel
+
     paths, found = find_images(args.images, args.limit)
     source = read_source(args.checkpoint, args.config)
     overrides = {} if args.mask_ratio is None else dict(mask_ratio=args.mask_ratio)
@@ -47,10 +53,18 @@ def reconstruct(args: argparse.Namespace) -> str:
     images = read_images(paths, build_pipeline(source, backbone.img_size, backbone.in_chans), args.seed)
     for path, reason in images.skipped:
         print(f'skipped {path}: {reason}', file=sys.stderr)
-    panel = reconstruction_panel(model, images.batch, visible_statistics=args.visible_statistics, notes=dict(
-        checkpoint=args.checkpoint, config=source.origin, seed=args.seed,
-        caption=f'{type(model).__name__}, {args.checkpoint}, {model.masking.strategy} masking of '
-                f'{model.masking.mask_ratio:.0%}'))
+    panel = reconstruction_panel(
+        model,
+        images.batch,
+        visible_statistics=args.visible_statistics,
+        notes=dict(
+            checkpoint=args.checkpoint,
+            config=source.origin,
+            seed=args.seed,
+            caption=f'{type(model).__name__}, {args.checkpoint}, {model.masking.strategy} masking of '
+            f'{model.masking.mask_ratio:.0%}',
+        ),
+    )
     panel.save(args.out)
     return f'{args.out}: {len(panel.tiles)} of {found} images; model from {source.origin}'
 
@@ -58,6 +72,7 @@ def reconstruct(args: argparse.Namespace) -> str:
 def main() -> None:
     args = parse_args()
     from mmmim.engine.launch import USER_ERRORS, end_with
+
     try:
         print(reconstruct(args))
     except (*USER_ERRORS, OSError) as error:

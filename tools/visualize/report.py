@@ -6,6 +6,7 @@ DIR is a work dir, of pre-training or of a segmentor or detector. The page needs
 default it is DIR/report.html for one run, and report.html in the current folder for several, which are shown side by
 side. Dense tasks that the quickstart trained below DIR are shown with it.
 """
+
 import argparse
 
 
@@ -21,6 +22,7 @@ def main() -> None:
     args = parse_args()
     from mmmim.engine.launch import USER_ERRORS, end_with
     from mmmim.visualization.report_page import write_report
+
     try:
         print(write_report(args.dirs, args.out, args.title))
     except USER_ERRORS as error:

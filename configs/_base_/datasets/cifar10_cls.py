@@ -1,4 +1,5 @@
 """CIFAR-10 with labels, from class folders (`train/<class>/*`, `val/<class>/*`) or from an archive of them."""
+
 data_root = 'data/cifar10'
 train_pipeline = [
     dict(type='mmmim.LoadImage'),
@@ -17,14 +18,16 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='mmmim.EpochSampler', shuffle=True),
     collate_fn=dict(type='mmmim.mim_collate'),
-    dataset=dict(type='mmmim.CIFAR10', data_root='data/cifar10', split='train', pipeline=train_pipeline))
+    dataset=dict(type='mmmim.CIFAR10', data_root='data/cifar10', split='train', pipeline=train_pipeline),
+)
 val_dataloader = dict(
     batch_size=64,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='mmmim.EpochSampler', shuffle=False, pad=True),
     collate_fn=dict(type='mmmim.mim_collate'),
-    dataset=dict(type='mmmim.CIFAR10', data_root='data/cifar10', split='val', pipeline=test_pipeline))
+    dataset=dict(type='mmmim.CIFAR10', data_root='data/cifar10', split='val', pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader
 val_cfg = dict()
 test_cfg = dict()

@@ -3,6 +3,7 @@
 DETR's augmentation, which iBOT's code for detection has, too. Tested at 1333 x 800. `data_root` is the folder with
 `train2017`, `val2017` and `annotations`; `scale` is carried to every place it concerns.
 """
+
 data_root = 'data/coco'
 train_ann = 'annotations/instances_train2017.json'
 val_ann = 'annotations/instances_val2017.json'
@@ -19,12 +20,20 @@ train_pipeline = [
         type='RandomChoice',
         transforms=[
             [dict(type='RandomChoiceResize', scales=sides, keep_ratio=True)],
-            [dict(type='RandomChoiceResize', scales=[(400, 1333), (500, 1333), (600, 1333)], keep_ratio=True),
-             dict(type='RandomCrop', crop_type='absolute_range', crop_size=(384, 600), recompute_bbox=True,
-                  allow_negative_crop=True),
-             dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-2, 1e-2), keep_empty=False),
-             dict(type='RandomChoiceResize', scales=sides, keep_ratio=True)],
-        ]),
+            [
+                dict(type='RandomChoiceResize', scales=[(400, 1333), (500, 1333), (600, 1333)], keep_ratio=True),
+                dict(
+                    type='RandomCrop',
+                    crop_type='absolute_range',
+                    crop_size=(384, 600),
+                    recompute_bbox=True,
+                    allow_negative_crop=True,
+                ),
+                dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-2, 1e-2), keep_empty=False),
+                dict(type='RandomChoiceResize', scales=sides, keep_ratio=True),
+            ],
+        ],
+    ),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [  # the metric reads the annotations itself
@@ -38,21 +47,27 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type='CocoDataset', data_root='data/coco',
-        filter_cfg=dict(filter_empty_gt=True, min_size=32), pipeline=train_pipeline))
+        type='CocoDataset',
+        data_root='data/coco',
+        filter_cfg=dict(filter_empty_gt=True, min_size=32),
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='CocoDataset', data_root='data/coco',
-        test_mode=True, pipeline=test_pipeline))
+    dataset=dict(type='CocoDataset', data_root='data/coco', test_mode=True, pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader
 val_cfg = dict()
 test_cfg = dict()
 val_evaluator = dict(
-    type='mmmim.PlainMetric', prefix='coco', default=dict(bbox_mAP=0.0, segm_mAP=0.0),  # where nothing is found
-    metric=dict(type='CocoMetric', metric=['bbox', 'segm']))  # its ann_file is the data set's
+    type='mmmim.PlainMetric',
+    prefix='coco',
+    default=dict(bbox_mAP=0.0, segm_mAP=0.0),  # where nothing is found
+    metric=dict(type='CocoMetric', metric=['bbox', 'segm']),
+)  # its ann_file is the data set's
 test_evaluator = val_evaluator

@@ -2,6 +2,7 @@
 
 Crop and flip only: the stronger augmentation of datasets/imagenet_cls.py pays in long schedules.
 """
+
 data_root = 'data/photos'
 train_pipeline = [
     dict(type='mmmim.LoadImage'),
@@ -20,14 +21,16 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='mmmim.EpochSampler', shuffle=True),
     collate_fn=dict(type='mmmim.mim_collate'),
-    dataset=dict(type='mmmim.ImageFolder', data_root='data/photos/train', with_label=True, pipeline=train_pipeline))
+    dataset=dict(type='mmmim.ImageFolder', data_root='data/photos/train', with_label=True, pipeline=train_pipeline),
+)
 val_dataloader = dict(
     batch_size=64,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='mmmim.EpochSampler', shuffle=False, pad=True),
     collate_fn=dict(type='mmmim.mim_collate'),
-    dataset=dict(type='mmmim.ImageFolder', data_root='data/photos/val', with_label=True, pipeline=test_pipeline))
+    dataset=dict(type='mmmim.ImageFolder', data_root='data/photos/val', with_label=True, pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader
 val_cfg = dict()
 test_cfg = dict()

@@ -1,4 +1,5 @@
 """ImageNet-1K as class folders, for pre-training at 224 px."""
+
 data_root = 'data/imagenet'
 train_pipeline = [
     dict(type='LoadImage'),
@@ -17,16 +18,21 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='EpochSampler', shuffle=True),
     collate_fn=dict(type='mmmim.mim_collate'),
-    dataset=dict(type='ImageFolder', data_root='data/imagenet/train', pipeline=train_pipeline))
+    dataset=dict(type='ImageFolder', data_root='data/imagenet/train', pipeline=train_pipeline),
+)
 test_dataloader = dict(
     batch_size=256,
     num_workers=10,
     sampler=dict(type='EpochSampler', shuffle=False, pad=True),
     collate_fn=dict(type='mmmim.mim_collate'),
-    dataset=dict(type='ImageFolder', data_root='data/imagenet/val', pipeline=test_pipeline))
+    dataset=dict(type='ImageFolder', data_root='data/imagenet/val', pipeline=test_pipeline),
+)
 test_cfg = dict()
 test_evaluator = dict(type='ReconstructionMetric')
 feature_eval = dict(
     bank=dict(type='ImageFolder', data_root='data/imagenet/train', pipeline=test_pipeline),
     query=dict(type='ImageFolder', data_root='data/imagenet/val', pipeline=test_pipeline),
-    ks=(20, ), batch_size=256, num_workers=10)
+    ks=(20,),
+    batch_size=256,
+    num_workers=10,
+)

@@ -3,6 +3,7 @@
 `data_root` is the folder ADEChallengeData2016 of the released archive. `crop_size` and `scale` are carried to every
 place they concern.
 """
+
 data_root = 'data/ade/ADEChallengeData2016'
 crop_size = 512
 scale = (2048, 512)
@@ -27,16 +28,24 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='ADE20KDataset', data_root='data/ade/ADEChallengeData2016',
-        data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'), pipeline=train_pipeline))
+        type='ADE20KDataset',
+        data_root='data/ade/ADEChallengeData2016',
+        data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='ADE20KDataset', data_root='data/ade/ADEChallengeData2016',
-        data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'), pipeline=test_pipeline))
+        type='ADE20KDataset',
+        data_root='data/ade/ADEChallengeData2016',
+        data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 val_cfg = dict()
 test_cfg = dict()

@@ -4,6 +4,7 @@ A mask has its image's name and, in each pixel, the number of a class; 255 is ig
 0 is, too, and class k is stored as k + 1. Other folders: `train_dataloader.dataset.data_prefix.img_path` and so on.
 `crop_size` and `scale` are carried to every place they concern.
 """
+
 data_root = 'data/segmentation'
 reduce_zero_label = False
 crop_size = 512
@@ -29,16 +30,26 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='mmmim.MaskFolder', data_root='data/segmentation', reduce_zero_label=reduce_zero_label,
-        data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'), pipeline=train_pipeline))
+        type='mmmim.MaskFolder',
+        data_root='data/segmentation',
+        reduce_zero_label=reduce_zero_label,
+        data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='mmmim.MaskFolder', data_root='data/segmentation', reduce_zero_label=reduce_zero_label,
-        data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'), pipeline=test_pipeline))
+        type='mmmim.MaskFolder',
+        data_root='data/segmentation',
+        reduce_zero_label=reduce_zero_label,
+        data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 val_cfg = dict()
 test_cfg = dict()

@@ -2,6 +2,7 @@
 
 Patches of 16 pixels are masked and drawn, as with a ViT; a place of Swin's last map covers four of them.
 """
+
 model = dict(
     type='CrossMAE',
     data_preprocessor=dict(type='MIMDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
@@ -9,8 +10,8 @@ model = dict(
     masking='random',
     backbone=dict(type='MaskedSwin', arch='base', img_size=224, patch_size=4, window_size=7),
     drawing_head=dict(
-        type='DrawingHead', patch_size=16, embed_dim=256, depth=2, num_heads=8, noise='mapped',
-        noise_tokens='z_then_w'),
+        type='DrawingHead', patch_size=16, embed_dim=256, depth=2, num_heads=8, noise='mapped', noise_tokens='z_then_w'
+    ),
     draw_target=dict(type='BlurredPixelTarget', sigma=10.0),
     keep_visible=True,
     end_to_end=True,
@@ -19,4 +20,5 @@ model = dict(
     pred_loss='cosine',
     pred_on='all',
     pred_weight=0.1,
-    swin_match='predictor_linear')
+    swin_match='predictor_linear',
+)

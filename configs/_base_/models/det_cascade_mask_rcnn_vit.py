@@ -3,63 +3,119 @@
 Each refines the boxes of the one before, learns from those that overlap an object by 0.5, 0.6 and 0.7, and moves all
 classes' boxes alike. The losses of the three are weighted 1, 0.5 and 0.25.
 """
+
 norm_cfg = dict(type='mmmim.LayerNorm2d', eps=1e-6)
 model = dict(
     type='CascadeRCNN',
     data_preprocessor=dict(
-        type='DetDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True,
-        pad_mask=True, pad_size_divisor=1024),
+        type='DetDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_mask=True,
+        pad_size_divisor=1024,
+    ),
     backbone=dict(
-        type='mmmim.DenseViT', arch='base', img_size=1024, patch_size=16, out_indices=(11, ), window_size=14,
-        relative_positions='decomposed', drop_path_rate=0.1, final_norm=False,
-        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.')),
+        type='mmmim.DenseViT',
+        arch='base',
+        img_size=1024,
+        patch_size=16,
+        out_indices=(11,),
+        window_size=14,
+        relative_positions='decomposed',
+        drop_path_rate=0.1,
+        final_norm=False,
+        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.'),
+    ),
     neck=dict(type='mmmim.SimplePyramid', out_channels=256, num_outs=5, norm='layer'),
     rpn_head=dict(
-        type='mmmim.RPNHead', in_channels=256, feat_channels=256, num_convs=2,
+        type='mmmim.RPNHead',
+        in_channels=256,
+        feat_channels=256,
+        num_convs=2,
         anchor_generator=dict(type='AnchorGenerator', scales=[8], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]),
         bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[1.0] * 4),
         loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
-        loss_bbox=dict(type='L1Loss', loss_weight=1.0)),
+        loss_bbox=dict(type='L1Loss', loss_weight=1.0),
+    ),
     roi_head=dict(
-        type='CascadeRoIHead', num_stages=3, stage_loss_weights=[1, 0.5, 0.25],
+        type='CascadeRoIHead',
+        num_stages=3,
+        stage_loss_weights=[1, 0.5, 0.25],
         bbox_roi_extractor=dict(
-            type='mmmim.SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
-            out_channels=256, featmap_strides=[4, 8, 16, 32]),
+            type='mmmim.SingleRoIExtractor',
+            roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
+            out_channels=256,
+            featmap_strides=[4, 8, 16, 32],
+        ),
         bbox_head=[
             dict(
-                type='Shared4Conv1FCBBoxHead', in_channels=256, conv_out_channels=256, fc_out_channels=1024,
-                roi_feat_size=7, num_classes=80, norm_cfg=norm_cfg, reg_class_agnostic=True,
-                bbox_coder=dict(
-                    type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[xy, xy, wh, wh]),
+                type='Shared4Conv1FCBBoxHead',
+                in_channels=256,
+                conv_out_channels=256,
+                fc_out_channels=1024,
+                roi_feat_size=7,
+                num_classes=80,
+                norm_cfg=norm_cfg,
+                reg_class_agnostic=True,
+                bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[xy, xy, wh, wh]),
                 loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
-                loss_bbox=dict(type='L1Loss', loss_weight=1.0))
-            for xy, wh in ((0.1, 0.2), (0.05, 0.1), (0.033, 0.067))],
+                loss_bbox=dict(type='L1Loss', loss_weight=1.0),
+            )
+            for xy, wh in ((0.1, 0.2), (0.05, 0.1), (0.033, 0.067))
+        ],
         mask_roi_extractor=dict(
-            type='mmmim.SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
-            out_channels=256, featmap_strides=[4, 8, 16, 32]),
+            type='mmmim.SingleRoIExtractor',
+            roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
+            out_channels=256,
+            featmap_strides=[4, 8, 16, 32],
+        ),
         mask_head=dict(
-            type='FCNMaskHead', num_convs=4, in_channels=256, conv_out_channels=256, num_classes=80, norm_cfg=norm_cfg,
-            loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0))),
+            type='FCNMaskHead',
+            num_convs=4,
+            in_channels=256,
+            conv_out_channels=256,
+            num_classes=80,
+            norm_cfg=norm_cfg,
+            loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0),
+        ),
+    ),
     train_cfg=dict(
         rpn=dict(
             assigner=dict(
-                type='MaxIoUAssigner', pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3, match_low_quality=True,
-                ignore_iof_thr=-1),
-            sampler=dict(
-                type='RandomSampler', num=256, pos_fraction=0.5, neg_pos_ub=-1, add_gt_as_proposals=False),
-            allowed_border=-1, pos_weight=-1, debug=False),
-        rpn_proposal=dict(
-            nms_pre=2000, max_per_img=1000, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0),
+                type='MaxIoUAssigner',
+                pos_iou_thr=0.7,
+                neg_iou_thr=0.3,
+                min_pos_iou=0.3,
+                match_low_quality=True,
+                ignore_iof_thr=-1,
+            ),
+            sampler=dict(type='RandomSampler', num=256, pos_fraction=0.5, neg_pos_ub=-1, add_gt_as_proposals=False),
+            allowed_border=-1,
+            pos_weight=-1,
+            debug=False,
+        ),
+        rpn_proposal=dict(nms_pre=2000, max_per_img=1000, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0),
         rcnn=[
             dict(
                 assigner=dict(
-                    type='MaxIoUAssigner', pos_iou_thr=overlap, neg_iou_thr=overlap, min_pos_iou=overlap,
-                    match_low_quality=False, ignore_iof_thr=-1),
-                sampler=dict(
-                    type='RandomSampler', num=512, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True),
-                mask_size=28, pos_weight=-1, debug=False)
-            for overlap in (0.5, 0.6, 0.7)]),
+                    type='MaxIoUAssigner',
+                    pos_iou_thr=overlap,
+                    neg_iou_thr=overlap,
+                    min_pos_iou=overlap,
+                    match_low_quality=False,
+                    ignore_iof_thr=-1,
+                ),
+                sampler=dict(type='RandomSampler', num=512, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True),
+                mask_size=28,
+                pos_weight=-1,
+                debug=False,
+            )
+            for overlap in (0.5, 0.6, 0.7)
+        ],
+    ),
     test_cfg=dict(
         rpn=dict(nms_pre=1000, max_per_img=1000, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0),
-        rcnn=dict(
-            score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), max_per_img=100, mask_thr_binary=0.5)))
+        rcnn=dict(score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), max_per_img=100, mask_thr_binary=0.5),
+    ),
+)

@@ -3,6 +3,7 @@
 The target is raw pixels, of which the completed image is made. Beside the model, a config needs optimizers for the two
 players and, because each leaves the other's parameters out, processes that look for unused ones.
 """
+
 model = dict(
     type='GANMAE',
     data_preprocessor=dict(type='MIMDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
@@ -23,4 +24,5 @@ model = dict(
     adv_through_shared=False,
     adv_loss='saturating',
     adv_mean='all',
-    reduction='mean')
+    reduction='mean',
+)

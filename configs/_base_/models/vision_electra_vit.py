@@ -3,6 +3,7 @@
 The supplement states the architectures and the weight of the GAN loss. The weights of the two levels, the strength of
 the noise and the form of the GAN loss are this project's choice.
 """
+
 model = dict(
     type='VisionELECTRA',
     data_preprocessor=dict(type='MIMDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
@@ -23,4 +24,5 @@ model = dict(
     image_weight=1.0,
     patch_weight=1.0,
     gan_loss='non_saturating',
-    gan_weight=0.2)
+    gan_weight=0.2,
+)

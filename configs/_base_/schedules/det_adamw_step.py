@@ -2,6 +2,7 @@
 
 The rate is stated, not scaled with the batch, as in the papers. 0.136 epochs of COCO are 1000 steps of 16 images.
 """
+
 total_batch_size = 16
 max_batch_per_device = 2
 max_epochs = 36
@@ -12,9 +13,18 @@ optim_wrapper = dict(
     type='mmmim.AutocastOptimWrapper',
     constructor='mmmim.LayerDecayOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
-    paramwise_cfg=dict(layer_decay_rate=0.65, norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0,
-                       custom_keys={'.cls_token': dict(decay_mult=0.0), '.pos_embed': dict(decay_mult=0.0),
-                                    'rel_pos': dict(decay_mult=0.0)}))
+    paramwise_cfg=dict(
+        layer_decay_rate=0.65,
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        flat_decay_mult=0.0,
+        custom_keys={
+            '.cls_token': dict(decay_mult=0.0),
+            '.pos_embed': dict(decay_mult=0.0),
+            'rel_pos': dict(decay_mult=0.0),
+        },
+    ),
+)
 
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=warmup_epochs, convert_to_iter_based=True),

@@ -8,4 +8,5 @@ the same number in its row without any augmentation (`views-same.py`).
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
 quoted from the paper's Table 4a: 82.9% fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = '../../mae/vit-b_300e.py'

@@ -8,7 +8,9 @@ row, but Table 4b's `views-random-crop.py` (83.0%), without that and with the fe
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
 quoted from the paper's Table 4a: 83.1% fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(feature_decoder=None)
-train_dataloader = dict(dataset=dict(pipeline=[
-    dict(type='LoadImage'), dict(type='TwoCrops', size=224), dict(type='PackImage')]))
+train_dataloader = dict(
+    dataset=dict(pipeline=[dict(type='LoadImage'), dict(type='TwoCrops', size=224), dict(type='PackImage')])
+)

@@ -8,5 +8,6 @@ No feature decoder yet: the same as Table 4c's row of 0 blocks, with the same nu
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
 quoted from the paper's Table 4a: 83.6% fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(feature_decoder=None)

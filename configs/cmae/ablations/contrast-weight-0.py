@@ -8,5 +8,6 @@ by that: `components-baseline.py` is faster.
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published:
 CMAE then "degenerates to the baseline MAE" (section 4.4; 82.9% in Table 4a). Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(contrast_weight=0.0)

@@ -8,5 +8,6 @@ The paper does not say what is shared. Here: the first 2 of the pixel decoder's 
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
 quoted from the paper's Table 4c: 83.4% fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(feature_decoder=dict(_delete_=True, type='SharedDecoder', num_blocks=2))

@@ -8,5 +8,6 @@ The paper does not say what is shared. Here: all blocks, so that the pixel decod
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
 quoted from the paper's Table 4c: 83.5% fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(neck=dict(depth=4), feature_decoder=dict(_delete_=True, type='SharedDecoder'))

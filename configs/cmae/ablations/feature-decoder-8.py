@@ -7,5 +7,6 @@
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published:
 "a trivial solution" (section 4.4), without a number. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(feature_decoder=dict(depth=8))

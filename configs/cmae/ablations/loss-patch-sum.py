@@ -8,5 +8,6 @@ times the default's, beside a contrastive loss of the same weight.
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published:
 nothing; the paper's settings are "MAE's", which takes the mean. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(head=dict(patch_reduction='sum'))

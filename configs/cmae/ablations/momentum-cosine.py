@@ -7,5 +7,6 @@ As in BYOL, an option for runs of other lengths.
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published:
 nothing; the paper's momentum is fixed (section 3.1). Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 custom_hooks = [dict(type='CosineMomentumHook', end=1.0)]

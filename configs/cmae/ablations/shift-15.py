@@ -9,7 +9,14 @@ For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, wh
 nothing that could be quoted: the text states neither the ranges nor the numbers of Figure 4a. Not reproduced by this
 code yet.
 """
+
 _base_ = './_default.py'
-train_dataloader = dict(dataset=dict(pipeline=[
-    dict(type='LoadImage'), dict(type='PixelShift', size=224, master_size=240, max_shift=15),
-    dict(type='PackImage')]))
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadImage'),
+            dict(type='PixelShift', size=224, master_size=240, max_shift=15),
+            dict(type='PackImage'),
+        ]
+    )
+)

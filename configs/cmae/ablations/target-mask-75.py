@@ -5,5 +5,6 @@
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
 quoted from the paper's Table 4e: 83.0% fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(target_mask_ratio=0.75)

@@ -7,5 +7,6 @@ Table 4a's `components-pixel-shift.py` (83.6%) changes colours and has no featur
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
 quoted from the paper's Table 4b: 83.4% fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(data_preprocessor=dict(target_view=None))

@@ -8,8 +8,15 @@ is `components-baseline.py`.
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
 quoted from the paper's Table 4b: 82.9% fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(data_preprocessor=dict(target_view=None))
-train_dataloader = dict(dataset=dict(pipeline=[
-    dict(type='LoadImage'), dict(type='PixelShift', size=224, master_size=225, max_shift=0),
-    dict(type='PackImage')]))
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadImage'),
+            dict(type='PixelShift', size=224, master_size=225, max_shift=0),
+            dict(type='PackImage'),
+        ]
+    )
+)

@@ -13,6 +13,7 @@ its own pass: prefer more devices.
 Published: 84.4% fine-tuning in the paper, whose settings are the other ones; for these: nothing. Not reproduced by
 this code yet.
 """
+
 _base_ = '../vit-b_800e.py'
 model = dict(
     data_preprocessor=dict(target_view=dict(blur_prob=0.5)),
@@ -20,4 +21,5 @@ model = dict(
     mask_ratio=0.65,
     feature_out='pixels',
     target_backbone=dict(final_norm=False),
-    contrast_head=dict(scale=0.14))  # 2 * temperature
+    contrast_head=dict(scale=0.14),
+)  # 2 * temperature

@@ -10,9 +10,12 @@ of your own is `model.target.weights=PATH`.
 For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so that 2 GPUs do without accumulation.
 Published, quoted from the paper: 84.7% fine-tuning, 76.3% linear (Table 1). Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../../_base_/models/crossmae_vit.py', '../../_base_/datasets/imagenet.py', '../../_base_/schedules/mae_adamw.py',
-    '../../_base_/default_runtime.py'
+    '../../_base_/models/crossmae_vit.py',
+    '../../_base_/datasets/imagenet.py',
+    '../../_base_/schedules/mae_adamw.py',
+    '../../_base_/default_runtime.py',
 ]
 model = dict(
     mask_ratio=0.75,
@@ -21,7 +24,8 @@ model = dict(
     draw_target=dict(sigma=10.0),
     predictor=dict(type='LinearPredictor'),
     target=dict(model='vit_base_patch16_clip_quickgelu_224.openai'),
-    pred_weight=0.1)
+    pred_weight=0.1,
+)
 total_batch_size = 512
 max_batch_per_device = 256
 base_lr = 1.5e-4

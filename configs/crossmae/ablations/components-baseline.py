@@ -7,5 +7,6 @@ Figure 2a: MAE, with the recipe of CrossMAE's pre-training (Table 16).
 For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so that 2 GPUs do without accumulation.
 Published, quoted from the paper: 83.0% fine-tuning, 54.3% linear. Not reproduced by this code yet.
 """
+
 _base_ = '../../mae/vit-b_300e.py'
 max_epochs, warmup_epochs, total_batch_size, max_batch_per_device = 300, 20, 512, 256

@@ -8,8 +8,8 @@ with the files and the losses before it in non_finite.json.
 For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so that 2 GPUs do without accumulation.
 Published, quoted from the paper: n/a, "the loss easily diverges (NaN)". Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(
-    drawing_head=dict(noise='none'),
-    draw_target=dict(sigma=None),
-    target=dict(_delete_=True, type='PixelTarget'))
+    drawing_head=dict(noise='none'), draw_target=dict(sigma=None), target=dict(_delete_=True, type='PixelTarget')
+)

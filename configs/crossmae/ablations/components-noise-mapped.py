@@ -7,5 +7,6 @@ The target is still pixels: the numbers are those of `../vit-b_pixel_300e.py` in
 For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so that 2 GPUs do without accumulation.
 Published, quoted from the paper: 83.8% fine-tuning, 70.9% linear. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(target=dict(_delete_=True, type='PixelTarget'))

@@ -7,5 +7,6 @@ z enters the first block, w all that follow.
 For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so that 2 GPUs do without accumulation.
 Published, quoted from the paper: 84.3% fine-tuning, 2.6 times the cost of 2 blocks. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(drawing_head=dict(depth=6))

@@ -8,5 +8,6 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: mCE 48.9 on ImageNet-C (Swin-B without pre-training: 54.4). Not reproduced by this
 code yet.
 """
+
 _base_ = '../swin-b_100e.py'
 model = dict(drawing_head=dict(noise='mapped'))

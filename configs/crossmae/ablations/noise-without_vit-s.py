@@ -9,5 +9,6 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: 62.1% after fine-tuning on 1% of the labels, 75.3% on 10%. Not reproduced by this code
 yet.
 """
+
 _base_ = './_default.py'
 model = dict(backbone=dict(arch='small'), drawing_head=dict(noise='none'))

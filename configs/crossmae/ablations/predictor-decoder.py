@@ -6,5 +6,6 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: 84.7% fine-tuning, 1.8 times the cost of the linear one. Not reproduced by this code
 yet.
 """
+
 _base_ = './_default.py'
 model = dict(predictor=dict(type='MAEDecoder', embed_dim=512, depth=8, num_heads=16))

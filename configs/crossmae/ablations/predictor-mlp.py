@@ -8,5 +8,6 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: 84.6% fine-tuning, 1.2 times the cost of the linear one. Not reproduced by this code
 yet.
 """
+
 _base_ = './_default.py'
 model = dict(predictor=dict(type='MLPPredictor'))

@@ -8,6 +8,7 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: 82.2% fine-tuning, 47.5 mIoU on ADE20K, 48.6 box AP on COCO. Not reproduced by this
 code yet.
 """
+
 _base_ = './_default.py'
 model = dict(target=dict(_delete_=True, type='CannyTarget'))
 max_epochs = 100

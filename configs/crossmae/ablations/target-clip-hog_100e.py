@@ -8,8 +8,10 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: 83.3% fine-tuning, 50.4 mIoU on ADE20K, 49.1 box AP on COCO. Not reproduced by this
 code yet.
 """
+
 _base_ = './_default.py'
 model = dict(
     predictor=[dict(type='LinearPredictor'), dict(type='LinearPredictor')],
-    target=dict(_delete_=True, type='CombinedTarget', targets=[dict(type='CLIPTarget'), dict(type='HOGTarget')]))
+    target=dict(_delete_=True, type='CombinedTarget', targets=[dict(type='CLIPTarget'), dict(type='HOGTarget')]),
+)
 max_epochs = 100

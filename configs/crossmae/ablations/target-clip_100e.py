@@ -6,5 +6,6 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: 83.9% fine-tuning, 50.1 mIoU on ADE20K, 49.3 box AP on COCO. Not reproduced by this
 code yet.
 """
+
 _base_ = './_default.py'
 max_epochs = 100

@@ -6,6 +6,7 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: 83.6% fine-tuning, 50.3 mIoU on ADE20K, 49.2 box AP on COCO. Not reproduced by this
 code yet.
 """
+
 _base_ = './_default.py'
 model = dict(target=dict(_delete_=True, type='MomentumTarget', ema_momentum=0.996))
 custom_hooks = [dict(type='CosineMomentumHook', end=1.0)]

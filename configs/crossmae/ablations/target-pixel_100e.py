@@ -6,6 +6,7 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: 83.1% fine-tuning, 46.7 mIoU on ADE20K, 48.9 box AP on COCO. Not reproduced by this
 code yet.
 """
+
 _base_ = './_default.py'
 model = dict(target=dict(_delete_=True, type='PixelTarget'))
 max_epochs = 100

@@ -9,6 +9,7 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: 82.9% fine-tuning, 46.3 mIoU on ADE20K, 49.1 box AP on COCO. Not reproduced by this
 code yet.
 """
+
 _base_ = './_default.py'
 model = dict(target=dict(_delete_=True, type='VGGTarget', layer='relu3_3'))
 max_epochs = 100

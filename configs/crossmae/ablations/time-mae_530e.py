@@ -8,5 +8,6 @@ b_1600e.py`.
 For 8 GPUs with 80 GB: 512 images on each, no accumulation. Published, quoted from the paper: 83.2% fine-tuning, 63.7%
 linear, 138 hours on 8 V100. Not reproduced by this code yet.
 """
+
 _base_ = '../../mae/vit-b_300e.py'
 max_epochs = 530

@@ -12,9 +12,18 @@ vit-b_finetune_100e_crossmae.py. The norm is Swin's own, which was pre-trained, 
 Published: 83.9% (pixels), 84.0% (features) and 84.1% (CLIP) after 100 epochs of CrossMAE (Table 1). Not reproduced by
 this code yet.
 """
+
 _base_ = './vit-b_finetune_100e_crossmae.py'
 model = dict(
     backbone=dict(
-        _delete_=True, type='mmmim.MaskedSwin', arch='base', img_size=224, patch_size=4, window_size=7,
-        drop_path_rate=0.1, init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.')),
-    neck=dict(pool='mean', norm=None))
+        _delete_=True,
+        type='mmmim.MaskedSwin',
+        arch='base',
+        img_size=224,
+        patch_size=4,
+        window_size=7,
+        drop_path_rate=0.1,
+        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.'),
+    ),
+    neck=dict(pool='mean', norm=None),
+)

@@ -9,9 +9,18 @@ vit-b_linear_90e_crossmae.py's; the mean of the last map takes the place of the 
 Published: 67.8% (pixels), 70.9% (features) and 74.2% (CLIP) after 100 epochs of CrossMAE (Table 1). Not reproduced by
 this code yet.
 """
+
 _base_ = './vit-b_linear_90e_crossmae.py'
 model = dict(
     backbone=dict(
-        _delete_=True, type='mmmim.MaskedSwin', arch='base', img_size=224, patch_size=4, window_size=7,
-        trainable_blocks=0, init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.')),
-    neck=dict(pool='mean', norm='batch'))
+        _delete_=True,
+        type='mmmim.MaskedSwin',
+        arch='base',
+        img_size=224,
+        patch_size=4,
+        window_size=7,
+        trainable_blocks=0,
+        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.'),
+    ),
+    neck=dict(pool='mean', norm='batch'),
+)

@@ -16,15 +16,19 @@ fewer blocks want longer schedules: `max_epochs`, here 100, is that option.
 Published: a figure without numbers (CMAE, Fig. 5a); one block of CMAE is 2.5 points above MAE's, none 5.9 (CMAE,
 section 4.5). Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../../_base_/models/vit_cls.py', '../../_base_/datasets/imagenet_cls.py',
-    '../../_base_/schedules/cls_finetune_adamw.py', '../../_base_/cls_runtime.py'
+    '../../_base_/models/vit_cls.py',
+    '../../_base_/datasets/imagenet_cls.py',
+    '../../_base_/schedules/cls_finetune_adamw.py',
+    '../../_base_/cls_runtime.py',
 ]
 model = dict(
     backbone=dict(arch='base', img_size=224, patch_size=16, drop_path_rate=0.1, trainable_blocks=1),
     neck=dict(pool='mean', norm='layer'),
     head=dict(loss=dict(label_smooth_val=0.1)),
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]))
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
+)
 total_batch_size = 1024
 max_batch_per_device = 128
 base_lr = 5e-4

@@ -9,32 +9,58 @@ crop, as the authors' code has it above 224 px.
 
 Published: 87.8% after 1600 epochs of MAE (the paper's Table 3). Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../../_base_/models/vit_cls.py', '../../_base_/datasets/imagenet_cls.py',
-    '../../_base_/schedules/cls_finetune_adamw.py', '../../_base_/cls_runtime.py'
+    '../../_base_/models/vit_cls.py',
+    '../../_base_/datasets/imagenet_cls.py',
+    '../../_base_/schedules/cls_finetune_adamw.py',
+    '../../_base_/cls_runtime.py',
 ]
 model = dict(
     backbone=dict(arch='huge', img_size=448, patch_size=14, drop_path_rate=0.3),
     neck=dict(pool='mean', norm='layer'),
     head=dict(loss=dict(label_smooth_val=0.1)),
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]))
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
+)
 total_batch_size = 1024
 max_batch_per_device = 8
 base_lr = 1e-3
 max_epochs = 50
 warmup_epochs = 5
 optim_wrapper = dict(optimizer=dict(weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))
-train_dataloader = dict(dataset=dict(pipeline=[
-    dict(type='mmmim.LoadImage'),
-    dict(type='mmmim.RandomResizedCrop', size=448, scale=(0.08, 1.0), interpolation='bicubic'),
-    dict(type='mmmim.RandomFlip', prob=0.5),
-    dict(type='mmmim.AsBGR', transforms=[
-        dict(type='RandAugment', policies='timm_increasing', num_policies=2, total_level=10, magnitude_level=9,
-             magnitude_std=0.5, hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'))]),
-    dict(type='RandomErasing', erase_prob=0.25, mode='rand', min_area_ratio=0.02, max_area_ratio=1 / 3,
-         fill_color=[123.675, 116.28, 103.53], fill_std=[58.395, 57.12, 57.375]),
-    dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'replaced', 'seed')),
-]))
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='mmmim.LoadImage'),
+            dict(type='mmmim.RandomResizedCrop', size=448, scale=(0.08, 1.0), interpolation='bicubic'),
+            dict(type='mmmim.RandomFlip', prob=0.5),
+            dict(
+                type='mmmim.AsBGR',
+                transforms=[
+                    dict(
+                        type='RandAugment',
+                        policies='timm_increasing',
+                        num_policies=2,
+                        total_level=10,
+                        magnitude_level=9,
+                        magnitude_std=0.5,
+                        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
+                    )
+                ],
+            ),
+            dict(
+                type='RandomErasing',
+                erase_prob=0.25,
+                mode='rand',
+                min_area_ratio=0.02,
+                max_area_ratio=1 / 3,
+                fill_color=[123.675, 116.28, 103.53],
+                fill_std=[58.395, 57.12, 57.375],
+            ),
+            dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'replaced', 'seed')),
+        ]
+    )
+)
 test_pipeline = [
     dict(type='mmmim.LoadImage'),
     dict(type='mmmim.CenterCrop', size=448, ratio=1.0),

@@ -9,19 +9,22 @@ CHECKPOINT is what configs/mae/vit-tiny_folder.py makes; without it the encoder 
 
 Published: nothing; the size and the schedule are this project's choice.
 """
+
 _base_ = [
-    '../../_base_/models/vit_cls_linear.py', '../../_base_/datasets/folder_cls.py',
-    '../../_base_/schedules/cls_linear_lars.py', '../../_base_/cls_runtime.py'
+    '../../_base_/models/vit_cls_linear.py',
+    '../../_base_/datasets/folder_cls.py',
+    '../../_base_/schedules/cls_linear_lars.py',
+    '../../_base_/cls_runtime.py',
 ]
 model = dict(
     backbone=dict(
-        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3),
-        img_size=96, patch_size=8, trainable_blocks=0),
-    neck=dict(pool='mean', norm='batch'))
+        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8, trainable_blocks=0
+    ),
+    neck=dict(pool='mean', norm='batch'),
+)
 num_classes = 10
 total_batch_size = 256
 base_lr = 0.1
 max_epochs = 20
 warmup_epochs = 1
-optim_wrapper = dict(optimizer=dict(
-    _delete_=True, type='SGD', lr=base_lr, momentum=0.9, weight_decay=0.0))
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=base_lr, momentum=0.9, weight_decay=0.0))

@@ -12,17 +12,29 @@ FPN fuses; the last of each quarter of the transformer's blocks attends globally
 Published: 52.9% box AP, 47.0% mask AP after 1600 epochs of CMAE; ConvMAE 52.5 and 46.5 (Table 3b). Not reproduced by
 this code yet.
 """
+
 _base_ = [
-    '../../_base_/models/det_mask_rcnn_vit.py', '../../_base_/datasets/det_coco_lsj.py',
-    '../../_base_/schedules/det_adamw_cosine.py', '../../_base_/det_runtime.py'
+    '../../_base_/models/det_mask_rcnn_vit.py',
+    '../../_base_/datasets/det_coco_lsj.py',
+    '../../_base_/schedules/det_adamw_cosine.py',
+    '../../_base_/det_runtime.py',
 ]
 model = dict(
     backbone=dict(
-        _delete_=True, type='mmmim.DenseConvViT', arch='base', img_size=1024, patch_size=16, window_size=14,
-        relative_positions='decomposed', drop_path_rate=0.1,
-        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.')),
+        _delete_=True,
+        type='mmmim.DenseConvViT',
+        arch='base',
+        img_size=1024,
+        patch_size=16,
+        window_size=14,
+        relative_positions='decomposed',
+        drop_path_rate=0.1,
+        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.'),
+    ),
     neck=dict(
-        _delete_=True, type='FPN', out_channels=256, num_outs=5, norm_cfg=dict(type='mmmim.LayerNorm2d', eps=1e-6)))
+        _delete_=True, type='FPN', out_channels=256, num_outs=5, norm_cfg=dict(type='mmmim.LayerNorm2d', eps=1e-6)
+    ),
+)
 total_batch_size = 64
 max_epochs = 100
 warmup_epochs = 0.136

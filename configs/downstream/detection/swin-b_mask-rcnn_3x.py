@@ -12,13 +12,25 @@ patches.
 
 Published: no number of these papers.
 """
+
 _base_ = './vit-b_mask-rcnn_3x_crossmae.py'
 model = dict(
     backbone=dict(
-        _delete_=True, type='mmmim.DenseSwin', arch='base', patch_size=4, window_size=7, drop_path_rate=0.3,
-        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.')),
-    neck=dict(_delete_=True, type='FPN', out_channels=256, num_outs=5))
+        _delete_=True,
+        type='mmmim.DenseSwin',
+        arch='base',
+        patch_size=4,
+        window_size=7,
+        drop_path_rate=0.3,
+        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.'),
+    ),
+    neck=dict(_delete_=True, type='FPN', out_channels=256, num_outs=5),
+)
 optim_wrapper = dict(
     optimizer=dict(lr=1e-4, weight_decay=0.05),
-    paramwise_cfg=dict(_delete_=True, layer_decay_rate=1.0, custom_keys={
-        'norm': dict(decay_mult=0.0), 'relative_position_bias_table': dict(decay_mult=0.0)}))
+    paramwise_cfg=dict(
+        _delete_=True,
+        layer_decay_rate=1.0,
+        custom_keys={'norm': dict(decay_mult=0.0), 'relative_position_bias_table': dict(decay_mult=0.0)},
+    ),
+)

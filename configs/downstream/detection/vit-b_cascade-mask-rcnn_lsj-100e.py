@@ -14,13 +14,16 @@ states (section 4.3).
 Published: the slides have Mask R-CNN alone; CMAE's table (3b) explains a mark for Cascade Mask R-CNN that its entry
 MAE, 51.7% box AP and 45.9% mask AP, may be meant to have. Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../../_base_/models/det_cascade_mask_rcnn_vit.py', '../../_base_/datasets/det_coco_lsj.py',
-    '../../_base_/schedules/det_adamw_cosine.py', '../../_base_/det_runtime.py'
+    '../../_base_/models/det_cascade_mask_rcnn_vit.py',
+    '../../_base_/datasets/det_coco_lsj.py',
+    '../../_base_/schedules/det_adamw_cosine.py',
+    '../../_base_/det_runtime.py',
 ]
 model = dict(
-    backbone=dict(
-        arch='base', out_indices=(11, ), window_size=14, relative_positions='decomposed', drop_path_rate=0.1))
+    backbone=dict(arch='base', out_indices=(11,), window_size=14, relative_positions='decomposed', drop_path_rate=0.1)
+)
 total_batch_size = 64
 max_epochs = 100
 warmup_epochs = 0.136

@@ -9,13 +9,16 @@ these options they are called as in COCO 2017. The classes are those of the file
 
 Published: nothing; the schedule is this project's choice, all else is as in vit-b_mask-rcnn_lsj-100e.py.
 """
+
 _base_ = [
-    '../../_base_/models/det_mask_rcnn_vit.py', '../../_base_/datasets/det_folder.py',
-    '../../_base_/schedules/det_adamw_cosine.py', '../../_base_/det_runtime.py'
+    '../../_base_/models/det_mask_rcnn_vit.py',
+    '../../_base_/datasets/det_folder.py',
+    '../../_base_/schedules/det_adamw_cosine.py',
+    '../../_base_/det_runtime.py',
 ]
 model = dict(
-    backbone=dict(
-        arch='base', out_indices=(11, ), window_size=14, relative_positions='decomposed', drop_path_rate=0.1))
+    backbone=dict(arch='base', out_indices=(11,), window_size=14, relative_positions='decomposed', drop_path_rate=0.1)
+)
 total_batch_size = 32
 max_epochs = 25
 warmup_epochs = 0.5

@@ -10,9 +10,12 @@ As 3x, with iBOT's rate of 1e-4, which falls after 8 and 11 epochs.
 Published: BEiT 42.6% box AP and 38.8% mask AP after 300 epochs, PeCo 44.9 and 40.4 after 800, each fine-tuned for 12
 epochs (CrossMAE, Table 4). The settings behind them are not stated.
 """
+
 _base_ = [
-    '../../_base_/models/det_mask_rcnn_fpn_vit.py', '../../_base_/datasets/det_coco_multiscale.py',
-    '../../_base_/schedules/det_adamw_step.py', '../../_base_/det_runtime.py'
+    '../../_base_/models/det_mask_rcnn_fpn_vit.py',
+    '../../_base_/datasets/det_coco_multiscale.py',
+    '../../_base_/schedules/det_adamw_step.py',
+    '../../_base_/det_runtime.py',
 ]
 model = dict(backbone=dict(arch='base', out_indices=(3, 5, 7, 11), drop_path_rate=0.2))
 total_batch_size = 16

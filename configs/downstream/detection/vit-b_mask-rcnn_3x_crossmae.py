@@ -11,9 +11,12 @@ are those of iBOT's code; the batch of 16 is mmdet's.
 
 Published: 50.9% box AP, 45.2% mask AP after 300 epochs of CrossMAE (Table 4). Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../../_base_/models/det_mask_rcnn_fpn_vit.py', '../../_base_/datasets/det_coco_multiscale.py',
-    '../../_base_/schedules/det_adamw_step.py', '../../_base_/det_runtime.py'
+    '../../_base_/models/det_mask_rcnn_fpn_vit.py',
+    '../../_base_/datasets/det_coco_multiscale.py',
+    '../../_base_/schedules/det_adamw_step.py',
+    '../../_base_/det_runtime.py',
 ]
 model = dict(backbone=dict(arch='base', out_indices=(3, 5, 7, 11), drop_path_rate=0.2))
 total_batch_size = 16

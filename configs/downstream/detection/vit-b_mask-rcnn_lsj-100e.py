@@ -14,13 +14,16 @@ states (section 4.3).
 Published: 50.3% box AP, 44.9% mask AP after 1600 epochs of MAE (slides, Table 4; CMAE, Table 3b), 51.7 and 45.9 in
 CMAE's own runs (Table 3b). Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../../_base_/models/det_mask_rcnn_vit.py', '../../_base_/datasets/det_coco_lsj.py',
-    '../../_base_/schedules/det_adamw_cosine.py', '../../_base_/det_runtime.py'
+    '../../_base_/models/det_mask_rcnn_vit.py',
+    '../../_base_/datasets/det_coco_lsj.py',
+    '../../_base_/schedules/det_adamw_cosine.py',
+    '../../_base_/det_runtime.py',
 ]
 model = dict(
-    backbone=dict(
-        arch='base', out_indices=(11, ), window_size=14, relative_positions='decomposed', drop_path_rate=0.1))
+    backbone=dict(arch='base', out_indices=(11,), window_size=14, relative_positions='decomposed', drop_path_rate=0.1)
+)
 total_batch_size = 64
 max_epochs = 100
 warmup_epochs = 0.136

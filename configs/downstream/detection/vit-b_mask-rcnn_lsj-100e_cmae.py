@@ -12,13 +12,16 @@ is vit-b_cascade-mask-rcnn_lsj-100e_cmae.py. All else is ViTDet's, as in vit-b_m
 
 Published: 52.4% box AP, 46.5% mask AP after 1600 epochs of CMAE (Table 3b). Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../../_base_/models/det_mask_rcnn_vit.py', '../../_base_/datasets/det_coco_lsj.py',
-    '../../_base_/schedules/det_adamw_cosine.py', '../../_base_/det_runtime.py'
+    '../../_base_/models/det_mask_rcnn_vit.py',
+    '../../_base_/datasets/det_coco_lsj.py',
+    '../../_base_/schedules/det_adamw_cosine.py',
+    '../../_base_/det_runtime.py',
 ]
 model = dict(
-    backbone=dict(
-        arch='base', out_indices=(11, ), window_size=14, relative_positions='decomposed', drop_path_rate=0.1))
+    backbone=dict(arch='base', out_indices=(11,), window_size=14, relative_positions='decomposed', drop_path_rate=0.1)
+)
 total_batch_size = 64
 max_epochs = 100
 warmup_epochs = 0.136

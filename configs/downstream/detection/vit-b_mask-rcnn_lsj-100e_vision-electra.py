@@ -12,18 +12,24 @@ Schedule (half a cosine), layer decay and stochastic depth are not stated: those
 
 Published: the supplement states no AP. Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../../_base_/models/det_mask_rcnn_fpn_vit.py', '../../_base_/datasets/det_coco_lsj.py',
-    '../../_base_/schedules/det_adamw_cosine.py', '../../_base_/det_runtime.py'
+    '../../_base_/models/det_mask_rcnn_fpn_vit.py',
+    '../../_base_/datasets/det_coco_lsj.py',
+    '../../_base_/schedules/det_adamw_cosine.py',
+    '../../_base_/det_runtime.py',
 ]
 norm_cfg = dict(type='mmmim.LayerNorm2d', eps=1e-6)
 model = dict(
     backbone=dict(
-        arch='base', out_indices=(2, 5, 8, 11), window_size=14, relative_positions='decomposed', drop_path_rate=0.1),
+        arch='base', out_indices=(2, 5, 8, 11), window_size=14, relative_positions='decomposed', drop_path_rate=0.1
+    ),
     rpn_head=dict(num_convs=2),
     roi_head=dict(
         bbox_head=dict(type='Shared4Conv1FCBBoxHead', conv_out_channels=256, norm_cfg=norm_cfg),
-        mask_head=dict(norm_cfg=norm_cfg)))
+        mask_head=dict(norm_cfg=norm_cfg),
+    ),
+)
 image_size = 768
 total_batch_size = 64
 max_epochs = 100

@@ -9,9 +9,12 @@ CrossMAE's settings for ViT-B; stochastic depth and layer decay are this project
 
 Published: nothing.
 """
+
 _base_ = [
-    '../../_base_/models/det_mask_rcnn_fpn_vit.py', '../../_base_/datasets/det_coco_multiscale.py',
-    '../../_base_/schedules/det_adamw_step.py', '../../_base_/det_runtime.py'
+    '../../_base_/models/det_mask_rcnn_fpn_vit.py',
+    '../../_base_/datasets/det_coco_multiscale.py',
+    '../../_base_/schedules/det_adamw_step.py',
+    '../../_base_/det_runtime.py',
 ]
 model = dict(backbone=dict(arch='large', out_indices=(7, 11, 15, 23), drop_path_rate=0.3))
 total_batch_size = 16

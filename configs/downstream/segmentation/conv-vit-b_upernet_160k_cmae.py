@@ -10,18 +10,28 @@ is no neck. Xavier's initialisation of the heads; no relative positions, which n
 
 Published: 52.5% mIoU after 1600 epochs of CMAE; ConvMAE 50.7% (Table 3a). Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../../_base_/models/seg_upernet_vit.py', '../../_base_/datasets/seg_ade20k.py',
-    '../../_base_/schedules/seg_adamw.py', '../../_base_/seg_runtime.py'
+    '../../_base_/models/seg_upernet_vit.py',
+    '../../_base_/datasets/seg_ade20k.py',
+    '../../_base_/schedules/seg_adamw.py',
+    '../../_base_/seg_runtime.py',
 ]
 xavier = dict(type='Xavier', layer='Conv2d', distribution='uniform')
 model = dict(
     backbone=dict(
-        _delete_=True, type='mmmim.DenseConvViT', arch='base', img_size=512, patch_size=16, drop_path_rate=0.1,
-        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.')),
+        _delete_=True,
+        type='mmmim.DenseConvViT',
+        arch='base',
+        img_size=512,
+        patch_size=16,
+        drop_path_rate=0.1,
+        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.'),
+    ),
     neck=None,
     decode_head=dict(channels=768, conv_cfg=dict(type='mmmim.XavierConv2d'), init_cfg=xavier),
-    auxiliary_head=dict(conv_cfg=dict(type='mmmim.XavierConv2d'), init_cfg=xavier))
+    auxiliary_head=dict(conv_cfg=dict(type='mmmim.XavierConv2d'), init_cfg=xavier),
+)
 total_batch_size = 16
 max_iters = 160000
 warmup_iters = 1500

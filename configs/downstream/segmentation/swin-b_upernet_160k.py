@@ -13,20 +13,34 @@ and stochastic depth of 0.3. The window is pre-training's: 7 patches; with SimMI
 Published: 48.0% mIoU from supervised pre-training, 49.6 with several scales (mmseg's metafile). Not reproduced by this
 code yet.
 """
+
 _base_ = [
-    '../../_base_/models/seg_upernet_vit.py', '../../_base_/datasets/seg_ade20k.py',
-    '../../_base_/schedules/seg_adamw.py', '../../_base_/seg_runtime.py'
+    '../../_base_/models/seg_upernet_vit.py',
+    '../../_base_/datasets/seg_ade20k.py',
+    '../../_base_/schedules/seg_adamw.py',
+    '../../_base_/seg_runtime.py',
 ]
 model = dict(
     backbone=dict(
-        _delete_=True, type='mmmim.DenseSwin', arch='base', patch_size=4, window_size=7, drop_path_rate=0.3,
-        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.')),
+        _delete_=True,
+        type='mmmim.DenseSwin',
+        arch='base',
+        patch_size=4,
+        window_size=7,
+        drop_path_rate=0.3,
+        init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.'),
+    ),
     neck=None,
-    decode_head=dict(channels=512))
+    decode_head=dict(channels=512),
+)
 total_batch_size = 16
 max_iters = 160000
 warmup_iters = 1500
 optim_wrapper = dict(
     optimizer=dict(lr=6e-5, weight_decay=0.01),
-    paramwise_cfg=dict(_delete_=True, layer_decay_rate=1.0, custom_keys={
-        'norm': dict(decay_mult=0.0), 'relative_position_bias_table': dict(decay_mult=0.0)}))
+    paramwise_cfg=dict(
+        _delete_=True,
+        layer_decay_rate=1.0,
+        custom_keys={'norm': dict(decay_mult=0.0), 'relative_position_bias_table': dict(decay_mult=0.0)},
+    ),
+)

@@ -10,13 +10,14 @@ names the classes. `scale` and `crop_size` are those of ADE20K.
 
 Published: nothing; the schedule is this project's choice, all else is MAE's on ADE20K.
 """
+
 _base_ = [
-    '../../_base_/models/seg_upernet_vit.py', '../../_base_/datasets/seg_folder.py',
-    '../../_base_/schedules/seg_adamw.py', '../../_base_/seg_runtime.py'
+    '../../_base_/models/seg_upernet_vit.py',
+    '../../_base_/datasets/seg_folder.py',
+    '../../_base_/schedules/seg_adamw.py',
+    '../../_base_/seg_runtime.py',
 ]
-model = dict(
-    backbone=dict(arch='base', out_indices=(3, 5, 7, 11), drop_path_rate=0.1),
-    decode_head=dict(channels=768))
+model = dict(backbone=dict(arch='base', out_indices=(3, 5, 7, 11), drop_path_rate=0.1), decode_head=dict(channels=768))
 num_classes = 150
 total_batch_size = 16
 max_iters = 20000

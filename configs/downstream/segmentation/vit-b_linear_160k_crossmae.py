@@ -11,11 +11,14 @@ head. That the layer reads the last map after the final norm is not stated, but 
 Published: 44.6% mIoU after 300 epochs of CrossMAE; BEiT 43.2, DINO 43.0, CIM 43.5 (Table 2). Not reproduced by this
 code yet.
 """
+
 _base_ = [
-    '../../_base_/models/seg_linear_vit.py', '../../_base_/datasets/seg_ade20k.py',
-    '../../_base_/schedules/seg_adamw.py', '../../_base_/seg_runtime.py'
+    '../../_base_/models/seg_linear_vit.py',
+    '../../_base_/datasets/seg_ade20k.py',
+    '../../_base_/schedules/seg_adamw.py',
+    '../../_base_/seg_runtime.py',
 ]
-model = dict(backbone=dict(arch='base', out_indices=(11, ), drop_path_rate=0.1, final_norm=True))
+model = dict(backbone=dict(arch='base', out_indices=(11,), drop_path_rate=0.1, final_norm=True))
 total_batch_size = 16
 max_iters = 160000
 warmup_iters = 1500

@@ -13,13 +13,14 @@ scales, mirrored too.
 Published: 48.1% mIoU after 1600 epochs of MAE (slides, Table 5; CMAE, Table 3a), 47.6% after 800 (GAN-MAE, Table 7).
 Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../../_base_/models/seg_upernet_vit.py', '../../_base_/datasets/seg_ade20k.py',
-    '../../_base_/schedules/seg_adamw.py', '../../_base_/seg_runtime.py'
+    '../../_base_/models/seg_upernet_vit.py',
+    '../../_base_/datasets/seg_ade20k.py',
+    '../../_base_/schedules/seg_adamw.py',
+    '../../_base_/seg_runtime.py',
 ]
-model = dict(
-    backbone=dict(arch='base', out_indices=(3, 5, 7, 11), drop_path_rate=0.1),
-    decode_head=dict(channels=768))
+model = dict(backbone=dict(arch='base', out_indices=(3, 5, 7, 11), drop_path_rate=0.1), decode_head=dict(channels=768))
 total_batch_size = 16
 max_iters = 160000
 warmup_iters = 1500

@@ -9,22 +9,38 @@ random. Images are tested as a whole.
 
 Published: nothing; sizes and schedule are this project's choice.
 """
+
 _base_ = [
-    '../../_base_/models/seg_upernet_vit.py', '../../_base_/datasets/seg_folder.py',
-    '../../_base_/schedules/seg_adamw.py', '../../_base_/seg_runtime.py'
+    '../../_base_/models/seg_upernet_vit.py',
+    '../../_base_/datasets/seg_folder.py',
+    '../../_base_/schedules/seg_adamw.py',
+    '../../_base_/seg_runtime.py',
 ]
 model = dict(
     backbone=dict(
-        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), patch_size=8, out_indices=(1, 2, 3, 5)),
+        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), patch_size=8, out_indices=(1, 2, 3, 5)
+    ),
     decode_head=dict(channels=64),
     auxiliary_head=dict(channels=32),
-    test_cfg=dict(_delete_=True, mode='whole'))
+    test_cfg=dict(_delete_=True, mode='whole'),
+)
 data_root = 'data/camvid'
 train_dataloader = dict(dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
-classes = ('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign symbol', 'fence', 'car', 'pedestrian',
-           'bicyclist')
+classes = (
+    'sky',
+    'building',
+    'pole',
+    'road',
+    'pavement',
+    'tree',
+    'sign symbol',
+    'fence',
+    'car',
+    'pedestrian',
+    'bicyclist',
+)
 reduce_zero_label = True
 crop_size = 160
 scale = (240, 180)

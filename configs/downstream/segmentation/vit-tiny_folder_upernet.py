@@ -9,15 +9,20 @@ without it the encoder is random.
 
 Published: nothing; sizes and schedule are this project's choice.
 """
+
 _base_ = [
-    '../../_base_/models/seg_upernet_vit.py', '../../_base_/datasets/seg_folder.py',
-    '../../_base_/schedules/seg_adamw.py', '../../_base_/seg_runtime.py'
+    '../../_base_/models/seg_upernet_vit.py',
+    '../../_base_/datasets/seg_folder.py',
+    '../../_base_/schedules/seg_adamw.py',
+    '../../_base_/seg_runtime.py',
 ]
 model = dict(
     backbone=dict(
-        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), patch_size=8, out_indices=(1, 2, 3, 5)),
+        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), patch_size=8, out_indices=(1, 2, 3, 5)
+    ),
     decode_head=dict(channels=64),
-    auxiliary_head=dict(channels=32))
+    auxiliary_head=dict(channels=32),
+)
 num_classes = 10
 crop_size = 96
 scale = (384, 96)

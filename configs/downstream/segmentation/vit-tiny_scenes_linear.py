@@ -8,18 +8,36 @@ a pre-trained encoder is worth shows more clearly here than with UperNet.
 
 Published: nothing; sizes and schedule are this project's choice.
 """
+
 _base_ = [
-    '../../_base_/models/seg_linear_vit.py', '../../_base_/datasets/seg_folder.py',
-    '../../_base_/schedules/seg_adamw.py', '../../_base_/seg_runtime.py'
+    '../../_base_/models/seg_linear_vit.py',
+    '../../_base_/datasets/seg_folder.py',
+    '../../_base_/schedules/seg_adamw.py',
+    '../../_base_/seg_runtime.py',
 ]
 model = dict(
-    backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), patch_size=8, out_indices=(5, )))
+    backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), patch_size=8, out_indices=(5,))
+)
 data_root = 'data/scenes/ade'
 train_dataloader = dict(dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
-classes = ('ball', 'basket', 'butterfly', 'cactus', 'fish', 'house', 'leaf', 'mug', 'starfish', 'wheel', 'sky', 'hill',
-           'wall', 'ground')
+classes = (
+    'ball',
+    'basket',
+    'butterfly',
+    'cactus',
+    'fish',
+    'house',
+    'leaf',
+    'mug',
+    'starfish',
+    'wheel',
+    'sky',
+    'hill',
+    'wall',
+    'ground',
+)
 reduce_zero_label = True
 crop_size = 96
 scale = (384, 96)

@@ -8,6 +8,7 @@ Table 2's first half, nor their numbers.
 For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published: nothing but that 2 was chosen. Not
 reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(scheme='combined', disc_weight=5.0)
 max_epochs = 300

@@ -8,5 +8,6 @@ by it as by that of the patches: choices, the paper states neither.
 For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published: "the result didn't improve the final
 accuracy" (section 4.2), without a number. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(image_head=dict(type='ImageDiscriminationHead'), unchanged_ratio=0.5)

@@ -5,5 +5,6 @@
 For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published, quoted from the paper's Table 3: 84.0%
 fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(mask_ratio=0.80)

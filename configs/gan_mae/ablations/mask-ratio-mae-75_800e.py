@@ -7,4 +7,5 @@ With the normalised pixels of MAE's own default; the paper does not say whether 
 For 8 GPUs with 80 GB: 512 images on each, no accumulation. Published, quoted from the paper's Table 3: 83.4%
 fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = '../../mae/vit-b_800e.py'

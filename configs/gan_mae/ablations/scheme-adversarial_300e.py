@@ -6,5 +6,6 @@ For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published, quo
 fine-tuning. Table 5 has 84.0% for the same model and length. The paper's GPU time: 118.8 hours on 8 V100. Not
 reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 max_epochs = 300

@@ -7,5 +7,6 @@ One training has both encoders; `sharing-generator_800e.py` exports the other on
 For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published, quoted from the paper's Table 1: 84.2%
 fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(sharing='separate', export='discriminator')

@@ -7,6 +7,7 @@ One training has both encoders; `sharing-discriminator_1600e.py` exports the oth
 For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published, quoted from the paper's Table 1: 84.4%
 fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(sharing='separate', export='generator')
 max_epochs = 1600

@@ -5,5 +5,6 @@
 For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published, quoted from the paper's Table 1: 84.6%
 fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 max_epochs = 1600

@@ -7,4 +7,5 @@ The same as the default.
 For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published, quoted from the paper's Table 1: 84.3%
 fine-tuning. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'

@@ -9,9 +9,12 @@ learning rate, warm-up, flips) is as in `../vit-l_800e.py`.
 For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`. Published, quoted from the slides' Table 1: 84.9%
 fine-tuning, 73.5% linear. Not reproduced by this code yet.
 """
+
 _base_ = [
-    '../../_base_/models/mae_vit.py', '../../_base_/datasets/imagenet.py', '../../_base_/schedules/mae_adamw.py',
-    '../../_base_/default_runtime.py'
+    '../../_base_/models/mae_vit.py',
+    '../../_base_/datasets/imagenet.py',
+    '../../_base_/schedules/mae_adamw.py',
+    '../../_base_/default_runtime.py',
 ]
 model = dict(
     mask_ratio=0.75,
@@ -19,7 +22,8 @@ model = dict(
     backbone=dict(arch='large', img_size=224, patch_size=16),
     neck=dict(embed_dim=512, depth=8, num_heads=16),
     target=dict(norm_pix=False),
-    head=dict(loss_on='masked'))
+    head=dict(loss_on='masked'),
+)
 total_batch_size = 4096
 max_batch_per_device = 256
 base_lr = 1.5e-4

@@ -7,7 +7,15 @@ The slides do not state the scale: a crop of 224 from a shorter side of 256, and
 For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`. Published, quoted from the slides' Table 1e:
 84.7% fine-tuning, 73.1% linear. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
-train_dataloader = dict(dataset=dict(pipeline=[
-    dict(type='LoadImage'), dict(type='FixedSizeCrop', size=224, resize=256),
-    dict(type='RandomFlip', prob=0.5), dict(type='PackImage')]))
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadImage'),
+            dict(type='FixedSizeCrop', size=224, resize=256),
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='PackImage'),
+        ]
+    )
+)

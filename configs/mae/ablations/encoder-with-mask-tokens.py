@@ -5,5 +5,6 @@
 For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`. Published, quoted from the slides' Table 1c:
 84.2% fine-tuning, 59.6% linear, 3.3 times the FLOPs. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(backbone=dict(mask_tokens=True))

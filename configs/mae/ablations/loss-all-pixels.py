@@ -5,5 +5,6 @@
 For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`. Published, quoted from the slides
 ("Reconstruction target"): "a slight decrease in accuracy (e.g., 0.5%)". Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(head=dict(loss_on='all'))

@@ -7,5 +7,6 @@ Blocks as BEiT draws them, with the last one cut short so that every image keeps
 For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`. Published, quoted from the slides' Table 1f:
 83.9% fine-tuning, 72.3% linear. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(mask_ratio=0.5, masking='block')

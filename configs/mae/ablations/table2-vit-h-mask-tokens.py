@@ -8,6 +8,7 @@ For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`. Published, 
 accuracy is stated there; 119.6 hours on 128 TPU-v3 cores (their estimate from ten epochs). Not reproduced by this
 code yet.
 """
+
 _base_ = './_default.py'
 model = dict(backbone=dict(arch='huge', patch_size=14, mask_tokens=True))
 max_batch_per_device = 128

@@ -5,5 +5,6 @@
 For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`. Published, quoted from the slides' Table 2: 84.2%
 fine-tuning, 42.4 hours on 128 TPU-v3 cores. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(backbone=dict(mask_tokens=True))

@@ -8,5 +8,6 @@ training images before the first step.
 For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`. Published, quoted from the slides' Table 1d:
 84.6% fine-tuning, 72.3% linear. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(target=dict(_delete_=True, type='PCATarget', num_components=96))

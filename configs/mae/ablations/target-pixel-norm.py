@@ -5,5 +5,6 @@
 For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`. Published, quoted from the slides' Table 1d:
 85.4% fine-tuning, 73.9% linear. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(target=dict(norm_pix=True))

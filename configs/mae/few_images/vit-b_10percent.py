@@ -12,11 +12,17 @@ paper's Table 6, whose protocol this is (same number of iterations, then fine-tu
 SplitMask 75.4%, CrossMAE 78.1%. How many iterations it means is not stated there: 300 epochs' are this project's
 reading, as in its main table. Not reproduced by this code yet.
 """
+
 _base_ = '../vit-b_300e.py'
 train_dataloader = dict(
     dataset=dict(
-        type='ImageSubset', data_root='data/imagenet', data_prefix=dict(img_path='train'), ann_file='10percent.txt',
-        with_label=False))
+        type='ImageSubset',
+        data_root='data/imagenet',
+        data_prefix=dict(img_path='train'),
+        ann_file='10percent.txt',
+        with_label=False,
+    )
+)
 max_epochs = 3019
 warmup_epochs = 403
 default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=50))

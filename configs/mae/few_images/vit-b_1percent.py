@@ -12,11 +12,17 @@ paper's Table 6, whose protocol this is (same number of iterations, then fine-tu
 SplitMask 74.8%, CrossMAE 77.6%. How many iterations it means is not stated there: 300 epochs' are this project's
 reading, as in its main table. Not reproduced by this code yet.
 """
+
 _base_ = '../vit-b_300e.py'
 train_dataloader = dict(
     dataset=dict(
-        type='ImageSubset', data_root='data/imagenet', data_prefix=dict(img_path='train'), ann_file='1percent.txt',
-        with_label=False))
+        type='ImageSubset',
+        data_root='data/imagenet',
+        data_prefix=dict(img_path='train'),
+        ann_file='1percent.txt',
+        with_label=False,
+    )
+)
 max_epochs = 31200
 warmup_epochs = 4160
 default_hooks = dict(checkpoint=dict(interval=2000), logger=dict(interval=50))

@@ -8,6 +8,7 @@ r"""Mask R-CNN on the drawn scenes for some minutes on two CPU cores; `bash tool
 It is trained a second time from a random initialisation (pretrained=None), to compare with. Short as it is, it is no
 published result.
 """
+
 _base_ = '../../downstream/detection/vit-tiny_scenes_mask-rcnn.py'
 max_epochs = 2
 warmup_epochs = 0.2

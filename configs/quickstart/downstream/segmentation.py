@@ -7,6 +7,7 @@ r"""UperNet on the drawn scenes for some minutes on two CPU cores; `bash tools/q
 It is trained a second time from a random initialisation (pretrained=None), to compare with. Short as it is, it is no
 published result.
 """
+
 _base_ = '../../downstream/segmentation/vit-tiny_scenes_upernet.py'
 max_iters = 300
 warmup_iters = 30

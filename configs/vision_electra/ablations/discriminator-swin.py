@@ -5,14 +5,24 @@
 The file is one of SimMIM's authors. For 4 GPUs with 32 GB. Published: nothing; the supplement has no number for this.
 Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(
     masking='unit',  # blocks of 2 x 2 patches of the generator are the patches of Swin
     generator=dict(img_size=192),
     backbone=dict(
-        _delete_=True, type='MaskedSwin', arch='base', img_size=192, window_size=6,
-        init_cfg=dict(type='Pretrained', prefix='backbone.', checkpoint=(
-            'data/simmim_pretrain__swin_base__img192_window6__800ep.pth'))))
+        _delete_=True,
+        type='MaskedSwin',
+        arch='base',
+        img_size=192,
+        window_size=6,
+        init_cfg=dict(
+            type='Pretrained',
+            prefix='backbone.',
+            checkpoint=('data/simmim_pretrain__swin_base__img192_window6__800ep.pth'),
+        ),
+    ),
+)
 train_pipeline = [
     dict(type='LoadImage'),
     dict(type='RandomResizedCrop', size=192, scale=(0.67, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic'),

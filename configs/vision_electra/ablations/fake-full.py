@@ -6,5 +6,6 @@ All of them count as generated. The reconstruction loss stays on masked patches,
 visible ones has the GAN loss alone: `model.head.loss_on=all` trains them, too. For 4 GPUs with 32 GB. Published:
 nothing; the supplement has no number for this. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(fake_image='full')

@@ -5,5 +5,6 @@
 The gradient comes from the discriminator's own pass, which saves one. For 4 GPUs with 32 GB. Published: nothing; the
 supplement has no number for this. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(gan_loss='minimax')

@@ -5,4 +5,5 @@
 For 4 GPUs with 32 GB. Published, quoted from the supplement's Table 1: 83.43% fine-tuning. Not reproduced by this code
 yet.
 """
+
 _base_ = './_default.py'

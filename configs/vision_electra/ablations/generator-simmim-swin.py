@@ -6,13 +6,15 @@ The file is one of SimMIM's authors. Patches of 32 x 32 pixels are removed; the 
 that they consist of. For 4 GPUs with 32 GB. Published: nothing; the supplement has no number for this. Not reproduced
 by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(
     pretrained_generator='data/simmim_pretrain__swin_base__img192_window6__800ep.pth',
     generator=dict(_delete_=True, type='MaskedSwin', arch='base', img_size=192, window_size=6, mask_tokens=True),
     neck=dict(_delete_=True, type='SimMIMDecoder'),
     head=dict(norm='l1'),
-    backbone=dict(img_size=192))
+    backbone=dict(img_size=192),
+)
 train_pipeline = [
     dict(type='LoadImage'),
     dict(type='RandomResizedCrop', size=192, scale=(0.67, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic'),

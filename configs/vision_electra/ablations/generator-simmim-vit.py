@@ -5,9 +5,11 @@
 The file is one of SimMIM's authors. For 4 GPUs with 32 GB. Published: nothing; the supplement has no number for this.
 Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(
     pretrained_generator='data/simmim_pretrain__vit_base__img224__800ep.pth',
     generator=dict(type='MaskedRelativeViT', relative_positions='shared'),
     neck=dict(_delete_=True, type='SimMIMDecoder'),
-    head=dict(norm='l1'))
+    head=dict(norm='l1'),
+)

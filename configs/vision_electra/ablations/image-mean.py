@@ -4,5 +4,6 @@
 
 For 4 GPUs with 32 GB. Published: nothing; the supplement has no number for this. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(image_head=dict(pool='mean'))

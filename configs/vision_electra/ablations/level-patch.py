@@ -5,5 +5,6 @@
 The GAN loss is of this level alone, too. For 4 GPUs with 32 GB. Published: nothing; the supplement has no number for
 this. Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(image_head=None)

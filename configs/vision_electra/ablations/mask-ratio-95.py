@@ -5,5 +5,6 @@
 For 4 GPUs with 32 GB. Published, quoted from the supplement's Table 1: 82.93% fine-tuning. Not reproduced by this code
 yet.
 """
+
 _base_ = './_default.py'
 model = dict(mask_ratio=0.95)

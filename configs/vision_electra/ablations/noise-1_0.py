@@ -5,5 +5,6 @@
 As strong as the tokens themselves. For 4 GPUs with 32 GB. Published: nothing; the supplement has no number for this.
 Not reproduced by this code yet.
 """
+
 _base_ = './_default.py'
 model = dict(noise_scale=1.0)

@@ -6,6 +6,6 @@ Generated patches get the mean and variance of the original ones, which the gene
 original MAE's with decoder. For 4 GPUs with 32 GB. Published: nothing; the supplement has no number for this. Not
 reproduced by this code yet.
 """
+
 _base_ = './_default.py'
-model = dict(
-    pretrained_generator='data/mae_pretrain_vit_base_full.pth', target=dict(norm_pix=True))
+model = dict(pretrained_generator='data/mae_pretrain_vit_base_full.pth', target=dict(norm_pix=True))

@@ -17,8 +17,21 @@ from .runtime_info import DeferredRuntimeInfoHook
 from .step_seed import StepSeedHook
 
 __all__ = [
-    'AtomicCheckpointHook', 'BadImagesHook', 'CheckAnnotationsHook', 'CheckClassesHook', 'CheckMasksHook',
-    'CosineMomentumHook', 'DeferredRuntimeInfoHook', 'DiscriminatorHook', 'ExportEncoderHook', 'FitTargetHook',
-    'KNNHook', 'MissedValidationHook', 'ProgressHook', 'ReconstructionHook', 'RunRecordHook', 'RunStateHook',
-    'StepSeedHook'
+    'AtomicCheckpointHook',
+    'BadImagesHook',
+    'CheckAnnotationsHook',
+    'CheckClassesHook',
+    'CheckMasksHook',
+    'CosineMomentumHook',
+    'DeferredRuntimeInfoHook',
+    'DiscriminatorHook',
+    'ExportEncoderHook',
+    'FitTargetHook',
+    'KNNHook',
+    'MissedValidationHook',
+    'ProgressHook',
+    'ReconstructionHook',
+    'RunRecordHook',
+    'RunStateHook',
+    'StepSeedHook',
 ]

@@ -1,4 +1,5 @@
 """Images and annotations that fit each other and the model, looked at before training."""
+
 import logging
 import os
 from typing import Any, Dict, List, Optional, Set
@@ -54,8 +55,10 @@ def check_annotations(dataset: Any, name: str, num_classes: int, max_images: Opt
         return
     classes = dataset.metainfo['classes']
     if len(classes) != num_classes:
-        raise AnnotationError(f'the {name} set has {len(classes)} classes ({", ".join(classes)}), the model '
-                              f'{num_classes}: set num_classes={len(classes)}, or None')
+        raise AnnotationError(
+            f'the {name} set has {len(classes)} classes ({", ".join(classes)}), the model '
+            f'{num_classes}: set num_classes={len(classes)}, or None'
+        )
     summary = examine(dataset.ann_file)
     check_classes(summary, classes)
     if summary.remark():
@@ -78,8 +81,11 @@ def _say_what_is_left_out(dataset: Any, name: str, summary: CocoSummary, classes
     empty = sum(not summary.annotated.get(key, set()) & classes for key in summary.images)
     left_out = len(summary.images) - len(dataset)
     if left_out:
-        print_log(f'{name} set: {left_out} of {len(summary.images)} images are left out; {empty} have no usable '
-                  'annotation (dataset.filter_cfg=None keeps them)', 'current')
+        print_log(
+            f'{name} set: {left_out} of {len(summary.images)} images are left out; {empty} have no usable '
+            'annotation (dataset.filter_cfg=None keeps them)',
+            'current',
+        )
     elif empty:
         print_log(f'{name} set: {empty} of {len(summary.images)} images have no usable annotation', 'current')
 
@@ -95,9 +101,11 @@ def _check_files(infos: List[dict], name: str) -> None:
         if file not in folders[folder]:
             missing.append(info['img_path'])
     if missing:
-        raise AnnotationError(f'{len(missing)} of {len(infos)} {name} images that the annotations name are not there: '
-                              f'{", ".join(missing[:3])}{" ..." if len(missing) > 3 else ""}. Add them, or set '
-                              'train_images and val_images to their folders')
+        raise AnnotationError(
+            f'{len(missing)} of {len(infos)} {name} images that the annotations name are not there: '
+            f'{", ".join(missing[:3])}{" ..." if len(missing) > 3 else ""}. Add them, or set '
+            'train_images and val_images to their folders'
+        )
 
 
 def _check_size(info: dict, summary: CocoSummary) -> None:
@@ -108,5 +116,7 @@ def _check_size(info: dict, summary: CocoSummary) -> None:
     except ImageReadError as error:
         raise AnnotationError(f'{error}, which {summary.path} names') from error
     if (width, height) != (info['width'], info['height']):
-        raise AnnotationError(f'{info["img_path"]} has {width} x {height} pixels, in {summary.path} it has '
-                              f'{info["width"]} x {info["height"]}: boxes and masks would not fit it')
+        raise AnnotationError(
+            f'{info["img_path"]} has {width} x {height} pixels, in {summary.path} it has '
+            f'{info["width"]} x {info["height"]}: boxes and masks would not fit it'
+        )

@@ -1,4 +1,5 @@
 """Unreadable images: replaced by the data set or the data preprocessor, counted and reported here."""
+
 import os
 import os.path as osp
 from typing import Any, Dict, Optional
@@ -71,7 +72,8 @@ class BadImagesHook(Hook):
             raise TooManyBadImagesError(
                 f'{len(self.bad)} of {length} images are unreadable, more than the {self.max_share:.1%} allowed '
                 f'(first: {first}). All are listed in {self._list(runner)}. Repair or remove '
-                'them, or allow more with default_hooks.bad_images.max_share')
+                'them, or allow more with default_hooks.bad_images.max_share'
+            )
 
     def _merge(self) -> None:
         """Give all ranks what each of them found."""
@@ -82,5 +84,4 @@ class BadImagesHook(Hook):
 
     def after_train_epoch(self, runner) -> None:
         if self.bad:
-            runner.logger.warning(f'{len(self.bad)} unreadable images were replaced so far; see '
-                                  f'{self._list(runner)}')
+            runner.logger.warning(f'{len(self.bad)} unreadable images were replaced so far; see {self._list(runner)}')

@@ -1,4 +1,5 @@
 """What the hooks that look at a dense task's data before a run have in common."""
+
 from typing import Any, Dict, Optional, Type
 
 from mmengine.dist import broadcast_object_list
@@ -16,6 +17,7 @@ class CheckDataHook(Hook):
     Attributes:
         error: The exception by which :meth:`check` says what is wrong.
     """
+
     error: Type[Exception] = RuntimeError
 
     def __init__(self, limit: Optional[int]) -> None:
@@ -33,8 +35,9 @@ class CheckDataHook(Hook):
             loaders['validation'] = runner.val_dataloader
         self._check_all(runner, loaders)
         if not getattr(model_of(runner).backbone, 'init_cfg', None) and not runner.iter:
-            print_log('The encoder starts from its random initialisation (pretrained=PATH names a checkpoint).',
-                      'current')
+            print_log(
+                'The encoder starts from its random initialisation (pretrained=PATH names a checkpoint).', 'current'
+            )
 
     def before_test(self, runner) -> None:
         self._check_all(runner, dict(test=runner.test_dataloader))

@@ -1,4 +1,5 @@
 """Checkpoints that survive a crash at any moment."""
+
 import os
 import os.path as osp
 import signal
@@ -50,8 +51,15 @@ class AtomicCheckpointHook(CheckpointHook):
         **kwargs: As MMEngine's ``CheckpointHook``.
     """
 
-    def __init__(self, interval: int = 1, by_epoch: bool = True, interval_iters: int = -1,
-                 interval_minutes: float = -1, max_keep_ckpts: int = 2, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        interval: int = 1,
+        by_epoch: bool = True,
+        interval_iters: int = -1,
+        interval_minutes: float = -1,
+        max_keep_ckpts: int = 2,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault('backend_args', dict(backend='mmmim_atomic'))
         super().__init__(interval=interval, by_epoch=by_epoch, max_keep_ckpts=max_keep_ckpts, **kwargs)
         if self.args:  # MMEngine would pass them on when it saves, hours later
@@ -65,8 +73,9 @@ class AtomicCheckpointHook(CheckpointHook):
         super().before_train(runner)
         # names only, and only what lies here: a run that is continued in another folder leaves the old one alone
         names = runner.message_hub.runtime_info.get('kept_checkpoints', [])
-        self.kept: List[str] = [name for name in names if osp.isfile(osp.join(self.out_dir, name))
-                                ] if self._continues_here(runner) else []
+        self.kept: List[str] = (
+            [name for name in names if osp.isfile(osp.join(self.out_dir, name))] if self._continues_here(runner) else []
+        )
         self.last_time, self.saved_iter = time.monotonic(), runner.iter
         self.channel = HostChannel()
         self._listen()
@@ -151,8 +160,15 @@ class AtomicCheckpointHook(CheckpointHook):
         self.last_ckpt = path
         runner.logger.info(f'Saving checkpoint {name}')
         runner.save_checkpoint(
-            self.out_dir, name, save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler,
-            meta=dict(epoch=epoch, iter=done), by_epoch=False, backend_args=self.backend_args, **self.args)
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=dict(epoch=epoch, iter=done),
+            by_epoch=False,
+            backend_args=self.backend_args,
+            **self.args,
+        )
         if runner.rank == 0:
             atomic_write_text(osp.join(runner.work_dir, 'last_checkpoint'), path)
         while 0 < self.max_keep_ckpts < len(self.kept):
@@ -179,6 +195,8 @@ def _check_weights(model: nn.Module) -> None:
     """
     finite = torch.stack([p.detach().isfinite().all() for p in model.parameters()])
     if not bool(finite.all()):
-        raise NonFiniteLossError('some weights are not finite though the losses were: nothing was saved after the last '
-                                 'good checkpoint. A lower learning rate or gradient clipping '
-                                 '(optim_wrapper.clip_grad) may help')
+        raise NonFiniteLossError(
+            'some weights are not finite though the losses were: nothing was saved after the last '
+            'good checkpoint. A lower learning rate or gradient clipping '
+            '(optim_wrapper.clip_grad) may help'
+        )

@@ -1,4 +1,5 @@
 """Labels that mean the same in training, in validation and in the head."""
+
 from typing import Any, Optional, Sequence
 
 from mmengine.hooks import Hook
@@ -26,18 +27,21 @@ class CheckClassesHook(Hook):
         train = _classes(runner.train_dataloader)
         num_classes = getattr(getattr(model, 'head', None), 'num_classes', None)
         if train is not None and num_classes is not None and len(train) != num_classes:
-            raise ClassMismatchError(f'the training images have {len(train)} classes, the head {num_classes}: set '
-                                     f'num_classes={len(train)}')
+            raise ClassMismatchError(
+                f'the training images have {len(train)} classes, the head {num_classes}: set num_classes={len(train)}'
+            )
         held_out = None if runner.val_loop is None else _classes(runner.val_dataloader)
         if train is not None and held_out is not None and list(train) != list(held_out):
             differ = sorted(set(train) ^ set(held_out))
             raise ClassMismatchError(
                 f'training and validation images have different classes ({", ".join(differ[:5]) or "another order"}): '
                 'labels would not mean the same. Name them for both, with dataset.metainfo.classes, or complete the '
-                'folders')
+                'folders'
+            )
         if not getattr(getattr(model, 'backbone', None), 'init_cfg', None) and not runner.iter:
-            print_log('The encoder starts from its random initialisation (pretrained=PATH names a checkpoint).',
-                      'current')
+            print_log(
+                'The encoder starts from its random initialisation (pretrained=PATH names a checkpoint).', 'current'
+            )
 
 
 def _classes(loader: Any) -> Optional[Sequence[str]]:

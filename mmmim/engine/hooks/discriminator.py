@@ -1,4 +1,5 @@
 """Says when a discriminator has stopped teaching anybody anything."""
+
 from typing import Any, Optional
 
 from mmengine.hooks import Hook, LoggerHook
@@ -53,8 +54,13 @@ class DiscriminatorHook(Hook):
         return 'collapsed' if abs(high + low - 1) < self.margin else 'sound'
 
     def _warn(self, runner, state: str, what: str) -> None:
-        means = ('tells original and generated {} apart without a mistake: it learns nothing more, and the generator '
-                 'gets no useful gradient from it' if state == 'saturated' else
-                 'says the same of original and of generated {}: the encoder learns nothing from it').format(what)
-        runner.logger.warning(f'The discriminator is {state}: over the last {self.window} iterations it {means}. A '
-                              'lower learning rate or weight of the discriminator, or another mask ratio, may help')
+        means = (
+            'tells original and generated {} apart without a mistake: it learns nothing more, and the generator '
+            'gets no useful gradient from it'
+            if state == 'saturated'
+            else 'says the same of original and of generated {}: the encoder learns nothing from it'
+        ).format(what)
+        runner.logger.warning(
+            f'The discriminator is {state}: over the last {self.window} iterations it {means}. A '
+            'lower learning rate or weight of the discriminator, or another mask ratio, may help'
+        )

@@ -1,4 +1,5 @@
 """The encoder alone, for use elsewhere."""
+
 import os.path as osp
 
 from mmengine.dist import master_only
@@ -26,8 +27,13 @@ class ExportEncoderHook(Hook):
     def after_train(self, runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         preprocessor = model.data_preprocessor
-        config = dict(backbone=dict(runner.cfg.model.backbone), mean=list(preprocessor.mean),
-                      std=list(preprocessor.std), algorithm=type(model).__name__, iterations=runner.iter)
+        config = dict(
+            backbone=dict(runner.cfg.model.backbone),
+            mean=list(preprocessor.mean),
+            std=list(preprocessor.std),
+            algorithm=type(model).__name__,
+            iterations=runner.iter,
+        )
         path = osp.join(runner.work_dir, self.filename)
         export_encoder(model.backbone.state_dict(), path, config)
         runner.logger.info(f'The encoder was exported to {path}')

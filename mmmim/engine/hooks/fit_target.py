@@ -1,4 +1,5 @@
 """Targets that have to see images before training, such as a PCA basis."""
+
 import itertools
 
 import torch
@@ -43,7 +44,7 @@ class FitTargetHook(Hook):
         dataset, collate = runner.train_dataloader.dataset, runner.train_dataloader.collate_fn
         generator = torch.Generator()
         generator.manual_seed(randomness.derive(runner.seed, randomness.FIT))
-        order = iter(torch.randperm(len(dataset), generator=generator)[:self.num_images].tolist())
+        order = iter(torch.randperm(len(dataset), generator=generator)[: self.num_images].tolist())
         while indices := list(itertools.islice(order, self.batch_size)):
             samples = [dataset[SampleIndex(i, randomness.derive(runner.seed, randomness.FIT, i))] for i in indices]
             inputs = preprocessor(collate(samples), False)['inputs']

@@ -1,4 +1,5 @@
 """k-NN accuracy during pre-training."""
+
 from typing import Any
 
 from mmengine.hooks import Hook

@@ -1,4 +1,5 @@
 """Masks that mean what the config says, looked at before training."""
+
 import logging
 import os
 from typing import Any, Dict, List, Optional, Sequence, Set
@@ -59,12 +60,15 @@ class CheckMasksHook(CheckDataHook):
             wrong = (mask >= head.num_classes) & (mask != head.ignore_index)
             if wrong.any():
                 values = torch.unique(mask[wrong]).tolist()
-                raise MaskError(f'{sample.seg_map_path} has pixels of the classes {_listed(values)}, but num_classes='
-                                f'{head.num_classes}: classes are counted from 0, after reduce_zero_label')
+                raise MaskError(
+                    f'{sample.seg_map_path} has pixels of the classes {_listed(values)}, but num_classes='
+                    f'{head.num_classes}: classes are counted from 0, after reduce_zero_label'
+                )
 
 
-def check_masks(dataset: Any, name: str, num_classes: int, max_masks: Optional[int] = None,
-                ignore_index: int = 255) -> None:
+def check_masks(
+    dataset: Any, name: str, num_classes: int, max_masks: Optional[int] = None, ignore_index: int = 255
+) -> None:
     """Check one data set, as in :class:`CheckMasksHook`.
 
     Args:
@@ -79,8 +83,10 @@ def check_masks(dataset: Any, name: str, num_classes: int, max_masks: Optional[i
     """
     classes = dataset.metainfo.get('classes')
     if classes is not None and len(classes) != num_classes:
-        raise MaskError(f'the {name} set names {len(classes)} classes, the model has {num_classes}: set '
-                        f'num_classes={len(classes)}, or take the data set MaskFolder for images of your own')
+        raise MaskError(
+            f'the {name} set names {len(classes)} classes, the model has {num_classes}: set '
+            f'num_classes={len(classes)}, or take the data set MaskFolder for images of your own'
+        )
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     _check_pairs(infos, name)
     count = len(infos) if max_masks is None else min(len(infos), max_masks)
@@ -99,16 +105,21 @@ def _check_values(values: Set[int], info: dict, where: str, num_classes: int, ig
     wrong = sorted(value for value, label in labels.items() if label >= num_classes and label != ignore_index)
     valid = set(labels.values()) & set(range(num_classes))
     found = f'in {where} the values {_listed(sorted(values))} occur'
-    meaning = (f'with reduce_zero_label={reduced} and num_classes={num_classes}, {int(reduced)} to '
-               f'{num_classes - 1 + int(reduced)} are classes, 255 {"and 0 are" if reduced else "is"} ignored')
+    meaning = (
+        f'with reduce_zero_label={reduced} and num_classes={num_classes}, {int(reduced)} to '
+        f'{num_classes - 1 + int(reduced)} are classes, 255 {"and 0 are" if reduced else "is"} ignored'
+    )
     if wrong:
         raise MaskError(f'{found}; {meaning}. Not so {_listed(wrong)}: {_advice(values, reduced, num_classes)}')
     if not valid:
         raise MaskError(f'{found}; {meaning}: there is nothing to learn')
     if num_classes - 1 not in valid:
         hint = ' If 0 is a class of its own, set reduce_zero_label=False.' if reduced and 0 in values else ''
-        print_log(f'{found}; {meaning}. The highest class is not among them: is num_classes right?{hint}', 'current',
-                  level=logging.WARNING)
+        print_log(
+            f'{found}; {meaning}. The highest class is not among them: is num_classes right?{hint}',
+            'current',
+            level=logging.WARNING,
+        )
 
 
 def _advice(values: Set[int], reduced: bool, num_classes: int) -> str:
@@ -136,8 +147,10 @@ def _check_pairs(infos: Sequence[dict], name: str) -> None:
         if file not in folders[folder]:
             alone.append(info['seg_map_path'])
     if alone:
-        raise MaskError(f'{len(alone)} of {len(infos)} {name} images have no mask: {", ".join(alone[:3])}'
-                        f'{" ..." if len(alone) > 3 else ""}. Add the masks, or take away the images')
+        raise MaskError(
+            f'{len(alone)} of {len(infos)} {name} images have no mask: {", ".join(alone[:3])}'
+            f'{" ..." if len(alone) > 3 else ""}. Add the masks, or take away the images'
+        )
 
 
 def _read_values(info: dict) -> Set[int]:
@@ -147,11 +160,15 @@ def _read_values(info: dict) -> Set[int]:
         size = ImageSource(info['img_path']).size
         with Image.open(path) as mask:
             if mask.mode not in INDEX_MODES:
-                raise MaskError(f'{path} is a colour image (mode {mask.mode}); each pixel of a mask has to hold its '
-                                'class number: one channel, 0 to 255')
+                raise MaskError(
+                    f'{path} is a colour image (mode {mask.mode}); each pixel of a mask has to hold its '
+                    'class number: one channel, 0 to 255'
+                )
             if mask.size != size:
-                raise MaskError(f'{path} has {mask.size[0]} x {mask.size[1]} pixels, its image '
-                                f'{info["img_path"]} {size[0]} x {size[1]} (upright): they have to agree')
+                raise MaskError(
+                    f'{path} has {mask.size[0]} x {mask.size[1]} pixels, its image '
+                    f'{info["img_path"]} {size[0]} x {size[1]} (upright): they have to agree'
+                )
             values = np.unique(np.asarray(mask)).astype(int).tolist()
     except (OSError, SyntaxError, ImageReadError) as error:
         raise MaskError(f'{path} or its image cannot be read: {error}') from error
@@ -168,6 +185,7 @@ def _listed(values: Sequence[int]) -> str:
             runs[-1][1] = value
         else:
             runs.append([value, value])
-    words = [str(low) if low == high else f'{low}, {high}' if high == low + 1 else f'{low} to {high}'
-             for low, high in runs]
+    words = [
+        str(low) if low == high else f'{low}, {high}' if high == low + 1 else f'{low} to {high}' for low, high in runs
+    ]
     return ', '.join(words[:20]) + (' ...' if len(words) > 20 else '')

@@ -1,4 +1,5 @@
 """A validation that a stopped run owes."""
+
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 

@@ -1,4 +1,5 @@
 """A momentum that rises over training."""
+
 import math
 from typing import Any, List, Tuple
 

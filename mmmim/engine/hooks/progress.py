@@ -1,4 +1,5 @@
 """Images a second in every log, and a progress bar on a terminal."""
+
 import logging
 from typing import Any, Optional
 
@@ -32,8 +33,9 @@ class ProgressHook(Hook):
         self.interval = next((h.interval for h in runner.hooks if isinstance(h, LoggerHook)), 10)
         if runner.rank == 0:
             last = getattr(runner.train_loop, 'stop_at', runner.max_iters)
-            self.progress = Progress(last * self.images_per_step, self._where(runner),
-                                     initial=runner.iter * self.images_per_step)
+            self.progress = Progress(
+                last * self.images_per_step, self._where(runner), initial=runner.iter * self.images_per_step
+            )
             if self.progress.bar is not None:
                 self._filter = _AboveTheBar(self.progress.bar)
                 for handler in _console_handlers(runner):
@@ -50,8 +52,9 @@ class ProgressHook(Hook):
             self.progress.describe(self._where(runner))
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:
-        logged = (self.every_n_inner_iters(batch_idx, self.interval)
-                  or self.end_of_epoch(runner.train_dataloader, batch_idx))
+        logged = self.every_n_inner_iters(batch_idx, self.interval) or self.end_of_epoch(
+            runner.train_dataloader, batch_idx
+        )
         scalars, shown = runner.message_hub.log_scalars, {}
         if logged:
             seconds = scalars['train/time'].mean(runner.log_processor.window_size)
@@ -90,5 +93,8 @@ class _AboveTheBar(logging.Filter):
 
 
 def _console_handlers(runner) -> list:
-    return [h for h in runner.logger.handlers
-            if isinstance(h, logging.StreamHandler) and not isinstance(h, logging.FileHandler)]
+    return [
+        h
+        for h in runner.logger.handlers
+        if isinstance(h, logging.StreamHandler) and not isinstance(h, logging.FileHandler)
+    ]

@@ -1,4 +1,5 @@
 """Pictures of what the model reconstructs, while it trains."""
+
 import os.path as osp
 import random
 from contextlib import contextmanager
@@ -39,8 +40,15 @@ class ReconstructionHook(Hook):
     # after the hooks that fit the target before training, or load weights
     priority = 'LOW'
 
-    def __init__(self, interval: int = 10, dataset: Optional[dict] = None, num_images: int = 8, at_start: bool = False,
-                 seed: int = 0, visible_statistics: bool = False) -> None:
+    def __init__(
+        self,
+        interval: int = 10,
+        dataset: Optional[dict] = None,
+        num_images: int = 8,
+        at_start: bool = False,
+        seed: int = 0,
+        visible_statistics: bool = False,
+    ) -> None:
         if num_images < 1:
             raise ValueError(f'num_images={num_images} must be at least 1')
         self.interval, self.dataset, self.num_images, self.at_start = interval, dataset, num_images, at_start
@@ -91,8 +99,12 @@ class ReconstructionHook(Hook):
 
     def _panel(self, runner, epoch: int) -> Any:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        notes = dict(epoch=epoch, iter=runner.iter, seed=self.seed,
-                     caption=f'{type(model).__name__}, epoch {epoch}, iteration {runner.iter}')
+        notes = dict(
+            epoch=epoch,
+            iter=runner.iter,
+            seed=self.seed,
+            caption=f'{type(model).__name__}, epoch {epoch}, iteration {runner.iter}',
+        )
         with own_generators(self.seed):
             return reconstruction_panel(model, self.batch, runner.optim_wrapper, self.visible_statistics, notes)
 

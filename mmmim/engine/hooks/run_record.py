@@ -1,4 +1,5 @@
 """The facts of a run, for whoever reads its work dir later."""
+
 import datetime
 import json
 import os
@@ -39,9 +40,14 @@ class RunRecordHook(Hook):
         if runner.rank != 0:
             return
         self.path = osp.join(runner.work_dir, 'run.json')
-        self.session = dict(started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
-                            from_iter=runner.iter, to_iter=runner.iter, seconds=0.0, images_per_second=None,
-                            data_share=None)
+        self.session = dict(
+            started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+            from_iter=runner.iter,
+            to_iter=runner.iter,
+            seconds=0.0,
+            images_per_second=None,
+            data_share=None,
+        )
         self.record = dict(run_facts(runner), sessions=[*self._earlier(runner.iter), self.session], finished=False)
         self._write()
 
@@ -60,8 +66,9 @@ class RunRecordHook(Hook):
     def _cut(session: dict, resumed_at: int) -> dict:
         done = session['to_iter'] - session['from_iter']
         kept = min(session['to_iter'], resumed_at) - session['from_iter']
-        return dict(session, to_iter=session['from_iter'] + kept,
-                    seconds=session['seconds'] * kept / done if done else 0.0)
+        return dict(
+            session, to_iter=session['from_iter'] + kept, seconds=session['seconds'] * kept / done if done else 0.0
+        )
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:
         self.seconds += runner.message_hub.get_scalar('train/time').current()
@@ -95,8 +102,9 @@ class RunRecordHook(Hook):
         images = steps * self.record['batch'] * self.record['accumulation'] * self.record['processes']
         self.session.update(to_iter=self.done, seconds=round(self.seconds, 2))
         if self.seconds:
-            self.session.update(images_per_second=round(images / self.seconds, 2),
-                                data_share=round(self.data_seconds / self.seconds, 4))
+            self.session.update(
+                images_per_second=round(images / self.seconds, 2), data_share=round(self.data_seconds / self.seconds, 4)
+            )
         self._write()
 
     def _write(self) -> None:
@@ -107,8 +115,9 @@ def run_facts(runner) -> Dict[str, Any]:
     """What does not change while a run lasts. ``batch`` is one process's, without accumulation."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     loader = runner.train_dataloader
-    parameters = {name: sum(p.numel() for p in part.parameters() if p.requires_grad)
-                  for name, part in model.named_children()}
+    parameters = {
+        name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in model.named_children()
+    }
     source = getattr(runner.cfg, 'source', None) or runner.cfg.filename
     return dict(
         config=osp.basename(runner.cfg.filename) if runner.cfg.filename else None,
@@ -126,7 +135,8 @@ def run_facts(runner) -> Dict[str, Any]:
         max_iters=runner.max_iters,
         dtype=_dtype(runner.optim_wrapper),
         hardware=hardware(),
-        versions=versions())
+        versions=versions(),
+    )
 
 
 def _dtype(optim_wrapper: Any) -> str:

@@ -1,4 +1,5 @@
 """What a checkpoint says of the run that wrote it, and whether this run may continue it."""
+
 import difflib
 from typing import Any, Dict, List
 
@@ -66,35 +67,51 @@ class RunStateHook(Hook):
             if self.guard:
                 self._check(runner, checkpoint)
             hub = checkpoint['message_hub']
-            hub['log_scalars'] = {name: HistoryBuffer(**saved) if isinstance(saved, dict) else saved
-                                  for name, saved in hub['log_scalars'].items()}  # else: saved without this hook
+            hub['log_scalars'] = {
+                name: HistoryBuffer(**saved) if isinstance(saved, dict) else saved
+                for name, saved in hub['log_scalars'].items()
+            }  # else: saved without this hook
         elif self.guard:
             self._translate(runner, checkpoint)
 
     def _check(self, runner, checkpoint: dict) -> None:
         absent = {'meta', 'state_dict', 'message_hub', 'mmmim', 'optimizer'} - set(checkpoint)
         if absent:
-            raise ResumeError(f'this file cannot be resumed: it has no {", ".join(sorted(absent))}. To start from its '
-                              'weights, use load_from=PATH without --resume')
+            raise ResumeError(
+                f'this file cannot be resumed: it has no {", ".join(sorted(absent))}. To start from its '
+                'weights, use load_from=PATH without --resume'
+            )
         problems = _state_differences(checkpoint['state_dict'], _module(runner).state_dict())
         saved, now = {'repeat_crops': 1, **checkpoint['mmmim']}, run_facts(runner)  # older ones know of no repetition
-        problems += [f'{name}: the checkpoint has {saved.get(name)}, this run {now[name]}'
-                     for name in now if saved.get(name) != now[name]]
+        problems += [
+            f'{name}: the checkpoint has {saved.get(name)}, this run {now[name]}'
+            for name in now
+            if saved.get(name) != now[name]
+        ]
         if problems:
-            raise ResumeError('the checkpoint belongs to another run and cannot be resumed:\n  ' +
-                              '\n  '.join(problems) + '\nResume with the config, data and number of processes that '
-                              'wrote it, or start anew from its weights with load_from=PATH (without --resume)')
+            raise ResumeError(
+                'the checkpoint belongs to another run and cannot be resumed:\n  '
+                + '\n  '.join(problems)
+                + '\nResume with the config, data and number of processes that '
+                'wrote it, or start anew from its weights with load_from=PATH (without --resume)'
+            )
         self._warn(runner, checkpoint['meta'])
 
     def _warn(self, runner, meta: Dict[str, Any]) -> None:
         old = str(meta.get('cfg_text', '')).splitlines()
-        changes = [line for line in difflib.unified_diff(old, runner.cfg.pretty_text.splitlines(), n=0, lineterm='')
-                   if line[:1] in '+-' and line[:3] not in ('+++', '---')
-                   and not line[1:].startswith(('resume', 'load_from', 'work_dir', 'source'))]
+        changes = [
+            line
+            for line in difflib.unified_diff(old, runner.cfg.pretty_text.splitlines(), n=0, lineterm='')
+            if line[:1] in '+-'
+            and line[:3] not in ('+++', '---')
+            and not line[1:].startswith(('resume', 'load_from', 'work_dir', 'source'))
+        ]
         if old and changes:
-            runner.logger.warning('The config differs from the one in the checkpoint (- then, + now). The learning '
-                                  'rate, its schedule, the weight decay and the seed are those of the checkpoint; to '
-                                  'change them, start anew with load_from=PATH.\n' + '\n'.join(changes[:60]))
+            runner.logger.warning(
+                'The config differs from the one in the checkpoint (- then, + now). The learning '
+                'rate, its schedule, the weight decay and the seed are those of the checkpoint; to '
+                'change them, start anew with load_from=PATH.\n' + '\n'.join(changes[:60])
+            )
 
     def _translate(self, runner, checkpoint: dict) -> None:
         model = _module(runner)
@@ -107,8 +124,9 @@ class RunStateHook(Hook):
         backbone.load_pretrained(checkpoint=checkpoint, logger=runner.logger)  # raises when the encoder does not fit
         encoder = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
         own = model.state_dict()
-        rest = {k: v for k, v in state.items() if not k.startswith('backbone.') and k in own
-                and own[k].shape == v.shape}
+        rest = {
+            k: v for k, v in state.items() if not k.startswith('backbone.') and k in own and own[k].shape == v.shape
+        }
         rest.update({name: _same_grid(rest[name], own[name]) for name in rest if name.endswith('pos_embed')})
         loaded = {**rest, **encoder}
         if hasattr(model, 'complete_state_dict'):
@@ -120,10 +138,13 @@ class RunStateHook(Hook):
         if skipped and testing and not type(model).__module__.startswith('mmmim.'):
             raise IncompleteCheckpointError(
                 f'the checkpoint has no {", ".join(skipped[:5])}{" ..." if len(skipped) > 5 else ""} of this size: it '
-                f'cannot be tested as {type(model).__name__}. Give one that this config has trained')
+                f'cannot be tested as {type(model).__name__}. Give one that this config has trained'
+            )
         if skipped:
-            runner.logger.warning(f'load_from: {len(skipped)} parameters outside the encoder keep their '
-                                  f'initialisation: {", ".join(skipped[:5])}{" ..." if len(skipped) > 5 else ""}')
+            runner.logger.warning(
+                f'load_from: {len(skipped)} parameters outside the encoder keep their '
+                f'initialisation: {", ".join(skipped[:5])}{" ..." if len(skipped) > 5 else ""}'
+            )
 
 
 def run_facts(runner) -> Dict[str, Any]:
@@ -134,7 +155,8 @@ def run_facts(runner) -> Dict[str, Any]:
         dataset_length=len(loader.dataset),
         steps_per_epoch=len(loader),
         repeat_crops=getattr(loader.sampler, 'repeat_crops', 1),
-        optimizer=_optimizer_facts(runner.optim_wrapper))
+        optimizer=_optimizer_facts(runner.optim_wrapper),
+    )
 
 
 def _optimizer_facts(optim_wrapper: Any) -> Any:
@@ -164,13 +186,19 @@ def _plain(buffer: HistoryBuffer) -> dict:
 
 def _state_differences(saved: Dict[str, Any], own: Dict[str, Any]) -> List[str]:
     problems = []
-    for title, keys in (('missing in the checkpoint', set(own) - set(saved)),
-                        ('not in this model', set(saved) - set(own))):
+    for title, keys in (
+        ('missing in the checkpoint', set(own) - set(saved)),
+        ('not in this model', set(saved) - set(own)),
+    ):
         if keys:
             problems.append(f'model: {len(keys)} parameters {title}: {", ".join(sorted(keys)[:5])}')
-    shapes = [f'{k} {list(saved[k].shape)} against {list(own[k].shape)}' for k in own
-              if k in saved and saved[k].shape != own[k].shape]
+    shapes = [
+        f'{k} {list(saved[k].shape)} against {list(own[k].shape)}'
+        for k in own
+        if k in saved and saved[k].shape != own[k].shape
+    ]
     if shapes:
-        problems.append(f'model: {len(shapes)} parameters of another shape (checkpoint against model): '
-                        f'{", ".join(shapes[:5])}')
+        problems.append(
+            f'model: {len(shapes)} parameters of another shape (checkpoint against model): {", ".join(shapes[:5])}'
+        )
     return problems

@@ -1,4 +1,5 @@
 """Losses stay on the device until the log is written; then they are checked, averaged over ranks and recorded."""
+
 import json
 import math
 import numbers
@@ -23,6 +24,7 @@ class NonFiniteLossError(RuntimeError):
 
 class _Step(NamedTuple):
     """What one iteration leaves behind until the log is written."""
+
     iter: int
     epoch: int
     values: Dict[str, Tensor]
@@ -60,8 +62,9 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             self.curve = CurveFile(os.path.join(runner.work_dir, 'curve.jsonl'))
             self.curve.cut_after(runner.iter)
 
-    def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None,
-                         outputs: Optional[Dict[str, Tensor]] = None) -> None:
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[Dict[str, Tensor]] = None
+    ) -> None:
         values = {k: v.detach() for k, v in (outputs or {}).items() if isinstance(v, Tensor)}
         lr = {name: value[0] for name, value in runner.optim_wrapper.get_lr().items() if name != 'base_lr'}
         self.pending.append(_Step(runner.iter + 1, runner.epoch + 1, values, lr, batch_paths(data_batch)))
@@ -122,17 +125,24 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
     def _stop(self, runner, step: _Step, steps: List[_Step], own: Dict[str, float]) -> None:
         since = [dict(iter=s.iter, files=s.paths) for s in steps if s.iter <= step.iter]
-        path = os.path.join(runner.work_dir, f"non_finite{f'_rank{runner.rank}' if runner.rank else ''}.json")
-        report = dict(iter=step.iter, epoch=step.epoch, rank=runner.rank,
-                      values={k: str(v) for k, v in own.items()}, learning_rate=step.lr,
-                      last_finite=list(self.last_finite), batches=since)
+        path = os.path.join(runner.work_dir, f'non_finite{f"_rank{runner.rank}" if runner.rank else ""}.json')
+        report = dict(
+            iter=step.iter,
+            epoch=step.epoch,
+            rank=runner.rank,
+            values={k: str(v) for k, v in own.items()},
+            learning_rate=step.lr,
+            last_finite=list(self.last_finite),
+            batches=since,
+        )
         atomic_write_text(path, json.dumps(report, indent=1))
         names = ', '.join(step.paths[:3]) or 'unknown'
         raise NonFiniteLossError(
             f'the loss of iteration {step.iter} is not finite: {own}. Files of its batch: {names}'
-            f"{' ...' if len(step.paths) > 3 else ''}; all of them, and the last finite losses, are in {path}. A lower "
+            f'{" ..." if len(step.paths) > 3 else ""}; all of them, and the last finite losses, are in {path}. A lower '
             'learning rate, gradient clipping (optim_wrapper.clip_grad) or dtype=float32 may help; nothing was saved '
-            'after the last good checkpoint')
+            'after the last good checkpoint'
+        )
 
 
 def batch_paths(data_batch: Any) -> List[str]:

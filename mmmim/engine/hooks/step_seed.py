@@ -1,4 +1,5 @@
 """Dropout and stochastic depth as a function of (seed, iteration, rank)."""
+
 from typing import Optional
 
 from mmengine.hooks import Hook

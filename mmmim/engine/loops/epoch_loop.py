@@ -1,4 +1,5 @@
 """The epoch loop: one iteration is one optimizer step, and a run resumes at the very next one."""
+
 import itertools
 from typing import Any, Dict, Iterator, List, Optional, Union
 
@@ -27,8 +28,15 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         val_begin, val_interval: As MMEngine's, in epochs.
     """
 
-    def __init__(self, runner, dataloader: Union[DataLoader, Dict], max_epochs: int, val_begin: int = 1,
-                 val_interval: int = 1, max_iters: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        runner,
+        dataloader: Union[DataLoader, Dict],
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        max_iters: Optional[int] = None,
+    ) -> None:
         if isinstance(dataloader, dict):
             dataloader = dict(dataloader)
             dataloader['dataset'] = dict(type='mmmim.SeededDataset', dataset=dataloader['dataset'])
@@ -37,21 +45,27 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 dataloader['persistent_workers'] = False  # torch refuses it without workers
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval)
         if not hasattr(self.dataloader.sampler, 'start'):
-            raise TypeError(f'ResumableEpochLoop needs train_dataloader.sampler.type=EpochSampler, not '
-                            f'{type(self.dataloader.sampler).__name__}: it has to start in mid-epoch')
+            raise TypeError(
+                f'ResumableEpochLoop needs train_dataloader.sampler.type=EpochSampler, not '
+                f'{type(self.dataloader.sampler).__name__}: it has to start in mid-epoch'
+            )
         # the runner builds the optimizer after the loop; its config says how many batches make a step
         self.accumulation = _accumulation(runner.optim_wrapper)
         self.samples_per_step = self.dataloader.batch_size * self.accumulation
         if self.accumulation > 1:
             self.dataloader = StepLoader(self.dataloader, self.accumulation)
         if len(self.dataloader) == 0:
-            raise ValueError(f'an epoch of {len(self.dataloader.sampler)} images a process is shorter than one step of '
-                             f'{self.samples_per_step}: use a smaller total_batch_size, or more images')
+            raise ValueError(
+                f'an epoch of {len(self.dataloader.sampler)} images a process is shorter than one step of '
+                f'{self.samples_per_step}: use a smaller total_batch_size, or more images'
+            )
         warmup = runner.cfg.get('warmup_epochs')
         if warmup and int(warmup * len(self.dataloader)) < 2:
             # a warm-up of one step would leave the rate at its first, tiny value for the whole run
-            raise ValueError(f'warmup_epochs={warmup} is {warmup * len(self.dataloader):g} iterations at '
-                             f'{len(self.dataloader)} an epoch: use at least 2, or warmup_epochs=0')
+            raise ValueError(
+                f'warmup_epochs={warmup} is {warmup * len(self.dataloader):g} iterations at '
+                f'{len(self.dataloader)} an epoch: use at least 2, or warmup_epochs=0'
+            )
         self._max_iters = self.max_epochs * len(self.dataloader)
         self.stop_at = min(max_iters or self._max_iters, self._max_iters)
 
@@ -59,8 +73,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """Train from wherever the runner stands."""
         for wrapper in _wrappers(self.runner.optim_wrapper):
             # the runner has counted iterations; the wrappers count batches
-            wrapper.initialize_count_status(self.runner.model, self._iter * self.accumulation,
-                                            self._max_iters * self.accumulation)
+            wrapper.initialize_count_status(
+                self.runner.model, self._iter * self.accumulation, self._max_iters * self.accumulation
+            )
         self.dataloader.sampler.seed = self.runner.seed  # a resumed run keeps the seed of its checkpoint
         try:
             self.runner.call_hook('before_train')
@@ -104,8 +119,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def run_iter(self, idx: int, data_batch: Union[dict, List[dict]]) -> None:
         """One optimizer step on one batch, or on a list of batches when gradients accumulate."""
         self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
-        outputs = [self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
-                   for batch in (data_batch if self.accumulation > 1 else [data_batch])]
+        outputs = [
+            self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+            for batch in (data_batch if self.accumulation > 1 else [data_batch])
+        ]
         self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=_mean(outputs))
         self._iter += 1
 

@@ -1,4 +1,5 @@
 """The epoch loop for data sets and samplers of other toolboxes."""
+
 import itertools
 from typing import Any, Dict, Iterator, List, Optional, Union
 
@@ -19,11 +20,15 @@ class LateBatchSampler(BatchSampler):
         inner: Config of the batch sampler, such as mmdet's ``AspectRatioBatchSampler``; None: torch's.
     """
 
-    def __init__(self, sampler: Sampler, batch_size: int, drop_last: bool = False,
-                 inner: Optional[dict] = None) -> None:
+    def __init__(
+        self, sampler: Sampler, batch_size: int, drop_last: bool = False, inner: Optional[dict] = None
+    ) -> None:
         super().__init__(sampler, batch_size, drop_last)
-        self.batches = BatchSampler(sampler, batch_size, drop_last) if inner is None else DATA_SAMPLERS.build(
-            inner, default_args=dict(sampler=sampler, batch_size=batch_size))
+        self.batches = (
+            BatchSampler(sampler, batch_size, drop_last)
+            if inner is None
+            else DATA_SAMPLERS.build(inner, default_args=dict(sampler=sampler, batch_size=batch_size))
+        )
         self.start = 0
 
     def __iter__(self) -> Iterator[List[int]]:
@@ -50,8 +55,10 @@ class HostEpochLoop(EpochBasedTrainLoop):
         if isinstance(dataloader, dict):
             dataloader = dict(dataloader)
             dataloader['batch_sampler'] = dict(
-                type='mmmim.LateBatchSampler', drop_last=dataloader.pop('drop_last', False),
-                inner=dataloader.get('batch_sampler'))
+                type='mmmim.LateBatchSampler',
+                drop_last=dataloader.pop('drop_last', False),
+                inner=dataloader.get('batch_sampler'),
+            )
         super().__init__(runner, dataloader, **kwargs)
 
     def run_epoch(self) -> None:

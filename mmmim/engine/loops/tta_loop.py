@@ -1,4 +1,5 @@
 """Testing with several scales and flips of each image."""
+
 from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import TestLoop

@@ -4,5 +4,10 @@ from .lars import LARS
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .players import PlayersOptimWrapperConstructor
 
-__all__ = ['AutocastOptimWrapper', 'GroupedOptimWrapperConstructor', 'LARS', 'LayerDecayOptimWrapperConstructor',
-           'PlayersOptimWrapperConstructor']
+__all__ = [
+    'AutocastOptimWrapper',
+    'GroupedOptimWrapperConstructor',
+    'LARS',
+    'LayerDecayOptimWrapperConstructor',
+    'PlayersOptimWrapperConstructor',
+]

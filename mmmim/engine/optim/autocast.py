@@ -1,4 +1,5 @@
 """Automatic mixed precision on CPU and GPU."""
+
 from contextlib import contextmanager
 from typing import Iterator, Optional
 
@@ -45,8 +46,10 @@ class AutocastOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast, and no gradient synchronisation while gradients are only accumulated."""
-        with super().optim_context(model), torch.autocast(self.device_type, self.dtype,
-                                                          enabled=self.dtype != torch.float32):
+        with (
+            super().optim_context(model),
+            torch.autocast(self.device_type, self.dtype, enabled=self.dtype != torch.float32),
+        ):
             yield
 
     def backward(self, loss: Tensor, **kwargs) -> None:

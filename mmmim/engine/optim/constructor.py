@@ -1,4 +1,5 @@
 """Parameter groups that an optimizer can update in one go."""
+
 import logging
 from contextlib import contextmanager
 from typing import Iterator, List, Optional
@@ -18,8 +19,9 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     that are fixed (sine-cosine positions) are left out. ``paramwise_cfg`` is MMEngine's.
     """
 
-    def add_params(self, params: List[dict], module: nn.Module, prefix: str = '',
-                   is_dcn_module: Optional[int] = None) -> None:
+    def add_params(
+        self, params: List[dict], module: nn.Module, prefix: str = '', is_dcn_module: Optional[int] = None
+    ) -> None:
         if prefix:
             super().add_params(params, module, prefix=prefix, is_dcn_module=is_dcn_module)
             return
@@ -34,8 +36,9 @@ def log_groups(groups: List[dict]) -> None:
     for group in groups:
         settings = ', '.join(f'{key}={value}' for key, value in group.items() if key != 'params')
         count = sum(p.numel() for p in group['params'])
-        print_log(f'Optimizer group: {len(group["params"])} parameters, {count:,} values; {settings or "defaults"}',
-                  'current')
+        print_log(
+            f'Optimizer group: {len(group["params"])} parameters, {count:,} values; {settings or "defaults"}', 'current'
+        )
 
 
 def merge_groups(groups: List[dict]) -> List[dict]:

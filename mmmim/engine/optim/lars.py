@@ -1,4 +1,5 @@
 """LARS as linear probing of MoCo v3 and MAE uses it."""
+
 from typing import Any, Callable, Iterable, Optional
 
 import torch
@@ -28,8 +29,14 @@ class LARS(Optimizer):
         ValueError: A negative value.
     """
 
-    def __init__(self, params: Iterable, lr: float, momentum: float = 0.9, weight_decay: float = 0.0,
-                 trust_coefficient: float = 0.001) -> None:
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust_coefficient: float = 0.001,
+    ) -> None:
         defaults = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, trust_coefficient=trust_coefficient)
         for name, value in defaults.items():
             if value < 0:

@@ -1,4 +1,5 @@
 """Layer-wise decay of the learning rate, for classifiers, segmentors and detectors alike."""
+
 from typing import Callable, List, Optional, Tuple
 
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -31,13 +32,21 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         ValueError: The optimizer states no weight decay.
     """
 
-    def add_params(self, params: List[dict], module: nn.Module, prefix: str = '',
-                   get_layer_depth: Optional[LayerDepth] = None, **kwargs) -> None:
+    def add_params(
+        self,
+        params: List[dict],
+        module: nn.Module,
+        prefix: str = '',
+        get_layer_depth: Optional[LayerDepth] = None,
+        **kwargs,
+    ) -> None:
         # imported where it is used: pre-training does not need mmpretrain
         from mmpretrain.engine.optimizers import LearningRateDecayOptimWrapperConstructor as Theirs
+
         if self.base_wd is None:
-            raise ValueError('layer decay: state optimizer.weight_decay (0 for none), from which each parameter gets '
-                             'its own')
+            raise ValueError(
+                'layer decay: state optimizer.weight_decay (0 for none), from which each parameter gets its own'
+            )
         get_layer_depth = get_layer_depth or find_layer_depth(module)
         Theirs.add_params(self, params, module, prefix=prefix, get_layer_depth=get_layer_depth)
         if prefix:  # theirs recurses through this method
@@ -54,6 +63,8 @@ def find_layer_depth(model: nn.Module) -> LayerDepth:
         return lambda name: backbone.get_layer_depth(name, 'backbone.')
     if hasattr(model, 'get_layer_depth'):
         return model.get_layer_depth
-    raise TypeError(f'layer-wise learning rate decay needs a backbone with `get_layer_depth`, which '
-                    f'{type(backbone if backbone is not None else model).__name__} does not have: use one of '
-                    'mmmim\'s (MaskedViT, DenseViT ...), or another optim_wrapper.constructor')
+    raise TypeError(
+        f'layer-wise learning rate decay needs a backbone with `get_layer_depth`, which '
+        f'{type(backbone if backbone is not None else model).__name__} does not have: use one of '
+        "mmmim's (MaskedViT, DenseViT ...), or another optim_wrapper.constructor"
+    )

@@ -1,4 +1,5 @@
 """Optimizers for methods whose generator and discriminator take turns."""
+
 import copy
 from typing import Optional
 
@@ -41,27 +42,37 @@ class PlayersOptimWrapperConstructor:
         self.optimizers = self.cfg.pop('optimizers', None)
         given = [player for player in PLAYERS if player in self.cfg]
         if given and ('optimizer' in self.cfg or len(given) < 2):
-            problem = ('one for both (`optimizer`) beside those of ' if 'optimizer' in self.cfg else
-                       'only that of the ') + ' and '.join(given)
-            raise ValueError(f'optim_wrapper has {problem}: give the generator and the discriminator one each, or one '
-                             '`optimizer` for both')
+            problem = (
+                'one for both (`optimizer`) beside those of ' if 'optimizer' in self.cfg else 'only that of the '
+            ) + ' and '.join(given)
+            raise ValueError(
+                f'optim_wrapper has {problem}: give the generator and the discriminator one each, or one '
+                '`optimizer` for both'
+            )
         if not given and 'optimizer' not in self.cfg:
-            raise ValueError('optim_wrapper has no `optimizer`: give one for both players, or a `generator` and a '
-                             '`discriminator` with one each')
+            raise ValueError(
+                'optim_wrapper has no `optimizer`: give one for both players, or a `generator` and a '
+                '`discriminator` with one each'
+            )
         if self.optimizers not in (None, 1, 2) or (given and self.optimizers == 1):
-            raise ValueError(f'optim_wrapper.optimizers={self.optimizers}: '
-                             f'{"two are given" if given else "use 1 or 2"}')
+            raise ValueError(
+                f'optim_wrapper.optimizers={self.optimizers}: {"two are given" if given else "use 1 or 2"}'
+            )
         self.apart = bool(given)
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         model = model.module if is_model_wrapper(model) else model
         if not hasattr(model, 'parts_of'):
-            raise ValueError(f'PlayersOptimWrapperConstructor: {type(model).__name__} has no generator and '
-                             'discriminator; use GroupedOptimWrapperConstructor')
+            raise ValueError(
+                f'PlayersOptimWrapperConstructor: {type(model).__name__} has no generator and '
+                'discriminator; use GroupedOptimWrapperConstructor'
+            )
         count = 2 if self.apart else self.optimizers or model.default_optimizers
         if count == 2 and model.default_optimizers == 1:
-            raise ValueError(f'optim_wrapper.optimizers=2: {type(model).__name__} with this scheme minimises one sum '
-                             'of losses in one step, which is one optimizer\'s: set optim_wrapper.optimizers=1')
+            raise ValueError(
+                f'optim_wrapper.optimizers=2: {type(model).__name__} with this scheme minimises one sum '
+                "of losses in one step, which is one optimizer's: set optim_wrapper.optimizers=1"
+            )
         if count == 1:
             return GroupedOptimWrapperConstructor(self.cfg, self.paramwise_cfg)(model)
         wrappers = {}

@@ -1,4 +1,5 @@
 """What every pre-training method has in common."""
+
 from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 
 import torch
@@ -36,30 +37,39 @@ class BaseAlgorithm(BaseModel):
         ValueError: A target whose features are on another grid than the backbone's.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 neck: Optional[dict] = None,
-                 target: Optional[dict] = None,
-                 head: Optional[dict] = None,
-                 mask_ratio: float = 0.75,
-                 masking: Optional[str] = 'random',
-                 mask_options: Optional[dict] = None,
-                 data_preprocessor: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        neck: Optional[dict] = None,
+        target: Optional[dict] = None,
+        head: Optional[dict] = None,
+        mask_ratio: float = 0.75,
+        masking: Optional[str] = 'random',
+        mask_options: Optional[dict] = None,
+        data_preprocessor: Optional[dict] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         preprocessor = build_part(data_preprocessor or dict(type='MIMDataPreprocessor'), 'data_preprocessor')
         super().__init__(data_preprocessor=preprocessor, init_cfg=init_cfg)
         self.backbone = build_part(backbone, 'backbone')
-        sizes = dict(in_dim=self.backbone.embed_dim, grid_size=self.backbone.grid_size,
-                     num_prefix_tokens=self.backbone.num_prefix_tokens, patch_size=self.backbone.patch_size,
-                     in_chans=self.backbone.in_chans, fill_in=getattr(self.backbone, 'mask_token', None) is None)
+        sizes = dict(
+            in_dim=self.backbone.embed_dim,
+            grid_size=self.backbone.grid_size,
+            num_prefix_tokens=self.backbone.num_prefix_tokens,
+            patch_size=self.backbone.patch_size,
+            in_chans=self.backbone.in_chans,
+            fill_in=getattr(self.backbone, 'mask_token', None) is None,
+        )
         if masking is not None:
             self.masking = Masking(masking, mask_ratio, self.backbone.grid_size, **(mask_options or {}))
         self.target = self.make_target(target, preprocessor, sizes)
         grid = getattr(self.target, 'grid_size', None) or self.backbone.grid_size
         if tuple(grid) != tuple(self.backbone.grid_size):
-            raise ValueError(f'{type(self.target).__name__} has features on a grid of {grid[0]}x{grid[1]}, and the '
-                             f"backbone's is {self.backbone.grid_size[0]}x{self.backbone.grid_size[1]}: choose sizes "
-                             'of image and patches at which they agree')
+            raise ValueError(
+                f'{type(self.target).__name__} has features on a grid of {grid[0]}x{grid[1]}, and the '
+                f"backbone's is {self.backbone.grid_size[0]}x{self.backbone.grid_size[1]}: choose sizes "
+                'of image and patches at which they agree'
+            )
         self.sizes = sizes  # what further parts of a subclass are filled in with
         self.neck = build_part(neck, 'neck', **sizes)
         self.head = build_part(head, 'head', **sizes)
@@ -72,7 +82,7 @@ class BaseAlgorithm(BaseModel):
         if hasattr(target, 'follow'):
             target.follow(self.backbone)
         target.set_image_statistics(preprocessor.mean, preprocessor.std)
-        sizes.update(out_dim=target.out_dim, out_dims=getattr(target, 'out_dims', (target.out_dim, )))
+        sizes.update(out_dim=target.out_dim, out_dims=getattr(target, 'out_dims', (target.out_dim,)))
         return target
 
     def init_weights(self) -> None:
@@ -81,8 +91,9 @@ class BaseAlgorithm(BaseModel):
         if hasattr(self.target, 'follow'):
             self.target.reset()
 
-    def draw_mask(self, images: Tensor, data_samples: Optional[List[DataSample]] = None,
-                  noise: Optional[Tensor] = None) -> PatchMask:
+    def draw_mask(
+        self, images: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None
+    ) -> PatchMask:
         """The mask of a batch ``[B, C, H, W]``.
 
         It comes from ``noise`` when that is given, else from :func:`draw_noise`.
@@ -112,13 +123,19 @@ class BaseAlgorithm(BaseModel):
             return self.neck(tokens, mask, True)  # removed_only; by position, as activation checkpointing wants it
         return self.neck(tokens, mask)
 
-    def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
-             noise: Optional[Tensor] = None) -> Dict[str, Tensor]:
+    def loss(
+        self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None
+    ) -> Dict[str, Tensor]:
         """Losses of one batch: ``loss*`` entries are summed and minimised, others are only logged."""
         raise TypeError(f'{type(self).__name__} does not define loss')
 
-    def forward(self, inputs: Any, data_samples: Optional[List[DataSample]] = None, mode: str = 'tensor',
-                noise: Optional[Tensor] = None) -> Any:
+    def forward(
+        self,
+        inputs: Any,
+        data_samples: Optional[List[DataSample]] = None,
+        mode: str = 'tensor',
+        noise: Optional[Tensor] = None,
+    ) -> Any:
         """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'``, or ``'tensor'`` for features of whole images."""
         if mode == 'loss':
             return self.loss(inputs, data_samples, noise)
@@ -157,8 +174,9 @@ class BaseAlgorithm(BaseModel):
         return self.neck(self.backbone(images, mask), mask)
 
     @torch.no_grad()
-    def predict(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
-                noise: Optional[Tensor] = None) -> List[DataSample]:
+    def predict(
+        self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None
+    ) -> List[DataSample]:
         """Reconstruct a batch.
 
         Returns:
@@ -218,8 +236,9 @@ def sample_seeds(data_samples: Optional[List[DataSample]], device: torch.device)
     return torch.tensor([sample.seed for sample in data_samples], dtype=torch.int64).to(device, non_blocking=True)
 
 
-def fill_samples(data_samples: Optional[List[DataSample]], fields: Dict[str, Tensor], **metainfo: Any
-                 ) -> List[DataSample]:
+def fill_samples(
+    data_samples: Optional[List[DataSample]], fields: Dict[str, Tensor], **metainfo: Any
+) -> List[DataSample]:
     """A batch's ``fields [B, ...]`` and what holds for each image, on the CPU, in its samples; new ones without any."""
     fields = {name: value.cpu() for name, value in fields.items()}  # one transfer each, not one an image
     samples = data_samples or [DataSample() for _ in next(iter(fields.values()))]

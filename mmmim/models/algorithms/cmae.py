@@ -1,4 +1,5 @@
 """CMAE: "Contrastive Masked Autoencoders are Stronger Vision Learners" (Huang et al., 2022)."""
+
 from typing import Any, Dict, List, Optional
 
 import torch
@@ -43,32 +44,38 @@ class CMAE(BaseAlgorithm):
         ValueError: The target encoder's parameters do not have the shapes of the online one's.
     """
 
-    def __init__(self,
-                 feature_decoder: Optional[dict],
-                 projector: dict,
-                 predictor: dict,
-                 contrast_head: dict,
-                 contrast_weight: float = 1.0,
-                 momentum: float = 0.996,
-                 feature_out: str = 'embed_dim',
-                 target_backbone: Optional[dict] = None,
-                 target_mask_ratio: float = 0.0,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        feature_decoder: Optional[dict],
+        projector: dict,
+        predictor: dict,
+        contrast_head: dict,
+        contrast_weight: float = 1.0,
+        momentum: float = 0.996,
+        feature_out: str = 'embed_dim',
+        target_backbone: Optional[dict] = None,
+        target_mask_ratio: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if feature_out not in ('embed_dim', 'pixels'):
             raise ValueError(f"feature_out='{feature_out}' is not known; use 'embed_dim' or 'pixels'")
         if contrast_weight < 0 or not 0 <= momentum <= 1:
-            raise ValueError(f'contrast_weight={contrast_weight} must not be negative, and momentum={momentum} must '
-                             'lie in [0, 1]')
+            raise ValueError(
+                f'contrast_weight={contrast_weight} must not be negative, and momentum={momentum} must lie in [0, 1]'
+            )
         self.contrast_weight, self.momentum = contrast_weight, momentum
         dim = self.sizes['in_dim']
         out_dim = dim if feature_out == 'embed_dim' else self.sizes['out_dim']
         self.feature_decoder = build_part(
-            feature_decoder, 'feature_decoder', **{**self.sizes, 'out_dim': out_dim, 'decoder': self.neck})
+            feature_decoder, 'feature_decoder', **{**self.sizes, 'out_dim': out_dim, 'decoder': self.neck}
+        )
         if feature_decoder is not None and out_dim != dim:
-            raise ValueError(f"feature_out='{feature_out}' gives {out_dim} values a patch, but the target encoder's "
-                             f"features have {dim}, and one projector serves both: use feature_out='embed_dim', or a "
-                             'patch with as many values as the encoder is wide')
+            raise ValueError(
+                f"feature_out='{feature_out}' gives {out_dim} values a patch, but the target encoder's "
+                f"features have {dim}, and one projector serves both: use feature_out='embed_dim', or a "
+                'patch with as many values as the encoder is wide'
+            )
         self.projector = build_part(projector, 'projector', in_dim=dim)
         self.predictor = build_part(predictor, 'predictor', in_dim=self.projector.out_dim)
         self.contrast_head = build_part(contrast_head, 'contrast_head')
@@ -109,18 +116,24 @@ class CMAE(BaseAlgorithm):
         """Raises ValueError for a single image: it has no negatives, and a batch norm of one row no variance; and for
         several crops of an image, which would be each other's negatives."""
         if repeat_crops > 1 and self.contrast_head.kind == 'infonce':
-            raise ValueError(f'repeat_crops={repeat_crops}: in the contrast of CMAE crops of one image would be pushed '
-                             "apart. Leave it at 1, or use contrast_head.kind='byol'")
+            raise ValueError(
+                f'repeat_crops={repeat_crops}: in the contrast of CMAE crops of one image would be pushed '
+                "apart. Leave it at 1, or use contrast_head.kind='byol'"
+            )
         if size < 2:
-            raise ValueError(f'CMAE needs batches of at least 2 images over all processes: with {size} there is '
-                             'nothing to contrast with. Raise total_batch_size or max_batch_per_device')
+            raise ValueError(
+                f'CMAE needs batches of at least 2 images over all processes: with {size} there is '
+                'nothing to contrast with. Raise total_batch_size or max_batch_per_device'
+            )
 
-    def loss(self, inputs: List[Tensor], data_samples: Optional[List[DataSample]] = None,
-             noise: Optional[Tensor] = None) -> Dict[str, Tensor]:
+    def loss(
+        self, inputs: List[Tensor], data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None
+    ) -> Dict[str, Tensor]:
         """``inputs``: the online and the target view, each ``[B, C, H, W]``, normalised."""
         if isinstance(inputs, Tensor) or len(inputs) != 2:
-            raise ValueError('CMAE trains on two views of each image: let the pipeline make them, by PixelShift or '
-                             'TwoCrops')
+            raise ValueError(
+                'CMAE trains on two views of each image: let the pipeline make them, by PixelShift or TwoCrops'
+            )
         online, second = inputs
         mask = self.draw_mask(online, data_samples, noise)
         tokens = self.backbone(online, mask)  # z_s^v, Eq. 1: visible patches only, [B, 1 + L_v, D]
@@ -160,8 +173,9 @@ class CMAE(BaseAlgorithm):
         momentum_update(self.target_backbone, self.backbone, self.momentum)
         momentum_update(self.target_projector, self.projector, self.momentum)
 
-    def predict(self, inputs: Any, data_samples: Optional[List[DataSample]] = None,
-                noise: Optional[Tensor] = None) -> List[DataSample]:
+    def predict(
+        self, inputs: Any, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None
+    ) -> List[DataSample]:
         """Reconstruct the online view as MAE does; one view is enough."""
         view = inputs if isinstance(inputs, Tensor) else inputs[0]
         return super().predict(view, data_samples, noise)

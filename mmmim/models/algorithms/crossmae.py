@@ -1,4 +1,5 @@
 """CrossMAE: "CrossMAE: Decoupled Masked Image Modeling with Cross Prediction" (mask-then-draw, draw-then-predict)."""
+
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 import torch
@@ -54,31 +55,37 @@ class CrossMAE(BaseAlgorithm):
             widths differ.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 drawing_head: dict,
-                 target: dict,
-                 predictor: Predictor,
-                 draw_target: Optional[dict] = None,
-                 draw_reduction: str = 'mean',
-                 pred_weight: float = 0.1,
-                 pred_loss: str = 'cosine',
-                 pred_on: str = 'all',
-                 target_weights: Optional[Sequence[float]] = None,
-                 keep_visible: bool = True,
-                 end_to_end: bool = True,
-                 swin_match: str = 'predictor_linear',
-                 mask_ratio: float = 0.75,
-                 masking: str = 'random',
-                 mask_options: Optional[dict] = None,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        drawing_head: dict,
+        target: dict,
+        predictor: Predictor,
+        draw_target: Optional[dict] = None,
+        draw_reduction: str = 'mean',
+        pred_weight: float = 0.1,
+        pred_loss: str = 'cosine',
+        pred_on: str = 'all',
+        target_weights: Optional[Sequence[float]] = None,
+        keep_visible: bool = True,
+        end_to_end: bool = True,
+        swin_match: str = 'predictor_linear',
+        mask_ratio: float = 0.75,
+        masking: str = 'random',
+        mask_options: Optional[dict] = None,
+        **kwargs: Any,
+    ) -> None:
         if kwargs.get('neck') or kwargs.get('head'):
-            raise ValueError('CrossMAE has no `neck` and no `head`: its parts are `drawing_head` and `predictor`, its '
-                             'loss is `pred_loss`')
+            raise ValueError(
+                'CrossMAE has no `neck` and no `head`: its parts are `drawing_head` and `predictor`, its '
+                'loss is `pred_loss`'
+            )
         super().__init__(backbone, masking=None, **kwargs)  # masked are the drawing head's patches
         if swin_match not in ('predictor_linear', 'target_pool') or pred_weight < 0:
-            raise ValueError(f"swin_match='{swin_match}' must be 'predictor_linear' or 'target_pool', and "
-                             f'pred_weight={pred_weight} not negative')
+            raise ValueError(
+                f"swin_match='{swin_match}' must be 'predictor_linear' or 'target_pool', and "
+                f'pred_weight={pred_weight} not negative'
+            )
         self.pred_weight, self.keep_visible, self.end_to_end = pred_weight, keep_visible, end_to_end
         self.drawing_head = build_part(drawing_head, 'drawing_head', img_size=self.backbone.img_size, **self.sizes)
         self.masking = Masking(masking, mask_ratio, self.drawing_head.grid_size, **(mask_options or {}))
@@ -96,8 +103,10 @@ class CrossMAE(BaseAlgorithm):
         try:
             cells = cells_per_place(theirs, places)
         except ValueError as error:
-            raise ValueError(f"the grid of {type(self.target).__name__} cannot be brought to the backbone's: {error}. "
-                             'Choose another target, or sizes of image and patches at which it can') from None
+            raise ValueError(
+                f"the grid of {type(self.target).__name__} cannot be brought to the backbone's: {error}. "
+                'Choose another target, or sizes of image and patches at which it can'
+            ) from None
         pool = swin_match == 'target_pool' and cells != (1, 1)
         self.predicted_cells, self.pooled_cells = ((1, 1), cells) if pool else (cells, (1, 1))
         self.pred_grid = places if pool else tuple(theirs)
@@ -107,15 +116,16 @@ class CrossMAE(BaseAlgorithm):
         dims = [self.predicted_cells[0] * self.predicted_cells[1] * dim for dim in self.sizes['out_dims']]
         if predictor is None:
             if dims != [self.backbone.embed_dim]:
-                raise ValueError(f'predictor=None: the backbone puts out {self.backbone.embed_dim} values a token and '
-                                 f'the target has {dims}: without a predictor they must be as many')
+                raise ValueError(
+                    f'predictor=None: the backbone puts out {self.backbone.embed_dim} values a token and '
+                    f'the target has {dims}: without a predictor they must be as many'
+                )
             return None
         each = list(predictor) if isinstance(predictor, (list, tuple)) else [predictor] * len(dims)
         if len(each) != len(dims) or None in each:
             raise ValueError(f'{len(each)} predictors for {len(dims)} targets: each needs one')
         sizes = {**self.sizes, 'grid_size': self.backbone.grid_size, 'fill_in': False}
-        return nn.ModuleList(build_part(cfg, 'predictor', **{**sizes, 'out_dim': dim})
-                             for cfg, dim in zip(each, dims))
+        return nn.ModuleList(build_part(cfg, 'predictor', **{**sizes, 'out_dim': dim}) for cfg, dim in zip(each, dims))
 
     def _build_head(self, pred_loss: str, pred_on: str, target_weights: Optional[Sequence[float]]) -> nn.Module:
         if pred_loss == 'mse':
@@ -126,8 +136,13 @@ class CrossMAE(BaseAlgorithm):
             raise ValueError(f"pred_loss='{pred_loss}' is not known; use 'cosine', 'normalized_mse' or 'mse'")
         return FeatureHead(pred_on, pred_loss, self.sizes['out_dims'], target_weights)
 
-    def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None,
-             z: Optional[Tensor] = None) -> Dict[str, Tensor]:
+    def loss(
+        self,
+        inputs: Tensor,
+        data_samples: Optional[List[DataSample]] = None,
+        noise: Optional[Tensor] = None,
+        z: Optional[Tensor] = None,
+    ) -> Dict[str, Tensor]:
         """``inputs [B, C, H, W]``, normalised. Mask noise and z ``[B, *drawing_head.noise_shape]`` may come from
         outside."""
         mask = self.draw_mask(inputs, data_samples, noise)  # x_M: 75% of the patches are removed at random
@@ -158,7 +173,7 @@ class CrossMAE(BaseAlgorithm):
         """``f_pred(f_net(x_draw))``, of several targets one after another: ``[B, L', D']``."""
         tokens = self.backbone(completed)
         if self.predictor is None:
-            return tokens[:, self.backbone.num_prefix_tokens:]
+            return tokens[:, self.backbone.num_prefix_tokens :]
         features = [predictor(tokens, None) for predictor in self.predictor]
         return torch.cat([split_cells(x, self.backbone.grid_size, self.predicted_cells) for x in features], dim=-1)
 
@@ -180,8 +195,9 @@ class CrossMAE(BaseAlgorithm):
         return mask._replace(mask=values[..., 0])
 
     @torch.no_grad()
-    def predict(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
-                noise: Optional[Tensor] = None) -> List[DataSample]:
+    def predict(
+        self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None
+    ) -> List[DataSample]:
         """Complete a batch under two draws of z.
 
         Returns:
@@ -197,16 +213,25 @@ class CrossMAE(BaseAlgorithm):
         coarse = self.draw_target(inputs)
         fields = dict(
             recon_loss=self.draw_loss.loss_per_image(drawings[0], coarse, mask),
-            pred_loss=self.head.loss_per_image(self.predict_features(completions[0]), self.true_features(inputs),
-                                               self.mask_of_features(mask)),
-            mask=mask.mask, blurred=unpatchify(coarse, patch_size, grid), reconstruction=completions[0],
-            masked_image=unpatchify(patchify(inputs, patch_size).masked_fill(removed, 0), patch_size, grid))
+            pred_loss=self.head.loss_per_image(
+                self.predict_features(completions[0]), self.true_features(inputs), self.mask_of_features(mask)
+            ),
+            mask=mask.mask,
+            blurred=unpatchify(coarse, patch_size, grid),
+            reconstruction=completions[0],
+            masked_image=unpatchify(patchify(inputs, patch_size).masked_fill(removed, 0), patch_size, grid),
+        )
         pictures = {}
         if draws > 1:
             fields['second_completion'], pictures = completions[1], dict(second_completion='completion with another z')
-        return fill_samples(data_samples, fields, uses_original_statistics=False, pictures=pictures,
-                            pictures_before_mask=dict(blurred='blurred target'),
-                            reconstruction_title='reconstruction (completion)')
+        return fill_samples(
+            data_samples,
+            fields,
+            uses_original_statistics=False,
+            pictures=pictures,
+            pictures_before_mask=dict(blurred='blurred target'),
+            reconstruction_title='reconstruction (completion)',
+        )
 
 
 def _between(masked: tuple, features: tuple) -> tuple:

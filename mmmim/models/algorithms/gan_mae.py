@@ -1,4 +1,5 @@
 """GAN-MAE: "Masked Auto-Encoders Meet Generative Adversarial Networks and Beyond" (Fei et al., CVPR 2023)."""
+
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import torch
@@ -40,6 +41,7 @@ from .base import BaseAlgorithm, Model, draw_noise
 class Corrupted(NamedTuple):
     """X_bar of section 3.2: images ``[B, C, H, W]``, and which of their patches are original, ``[B, L]``: y of Eq. 6,
     1 = original, 0 = generated."""
+
     images: Tensor
     is_original: Tensor
 
@@ -83,43 +85,46 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
         ValueError: A choice that does not exist or does not go with another, a target that paints no pixels.
     """
 
-    def __init__(self,
-                 patch_head: dict,
-                 image_head: Optional[dict] = None,
-                 scheme: str = 'adversarial',
-                 alternate: str = 'iteration',
-                 disc_weight: float = 2.0,
-                 sharing: str = 'shared',
-                 export: str = GENERATOR,
-                 gamma: Union[str, float] = 'adaptive',
-                 gamma_layer: str = 'decoder_pred',
-                 gamma_delta: float = 1e-6,
-                 gamma_max: Optional[float] = None,
-                 adv_through_shared: bool = False,
-                 adv_loss: str = 'saturating',
-                 adv_mean: str = 'all',
-                 reduction: str = 'mean',
-                 unchanged_ratio: float = 0.5,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        patch_head: dict,
+        image_head: Optional[dict] = None,
+        scheme: str = 'adversarial',
+        alternate: str = 'iteration',
+        disc_weight: float = 2.0,
+        sharing: str = 'shared',
+        export: str = GENERATOR,
+        gamma: Union[str, float] = 'adaptive',
+        gamma_layer: str = 'decoder_pred',
+        gamma_delta: float = 1e-6,
+        gamma_max: Optional[float] = None,
+        adv_through_shared: bool = False,
+        adv_loss: str = 'saturating',
+        adv_mean: str = 'all',
+        reduction: str = 'mean',
+        unchanged_ratio: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**{'target': dict(type='PixelTarget', norm_pix=False), **kwargs})
         self.scheme, self.alternate, self.disc_weight = scheme, alternate, disc_weight
         self.gamma, self.gamma_layer, self.gamma_delta, self.gamma_max = gamma, gamma_layer, gamma_delta, gamma_max
         self.adv_through_shared, self.adv_loss, self.adv_mean = adv_through_shared, adv_loss, adv_mean
         self.reduction, self.unchanged_ratio = reduction, unchanged_ratio
         check_choice('scheme', scheme, ('adversarial', 'two_stage', 'combined'))
-        check_choice('alternate', alternate, ('iteration', 'epoch') if scheme != 'combined' else ('iteration', ))
+        check_choice('alternate', alternate, ('iteration', 'epoch') if scheme != 'combined' else ('iteration',))
         check_choice('adv_loss', adv_loss, ('saturating', 'non_saturating'))
         check_choice('adv_mean', adv_mean, ('all', 'apart'))
         check_choice('reduction', reduction, ('mean', 'sum'))
-        check_choice('adv_through_shared', adv_through_shared, (False, True) if sharing == 'shared' else (False, ))
+        check_choice('adv_through_shared', adv_through_shared, (False, True) if sharing == 'shared' else (False,))
         self.share_encoder(kwargs['backbone'], sharing, export)
         self.patch_head = build_part(patch_head, 'patch_head', **self.sizes)
         self.image_head = build_part(image_head, 'image_head', **self.sizes)
         layer_parameters(self.neck, gamma_layer)
         check_painter(self.target, 'GANMAE')
         if not (gamma == 'adaptive' or (isinstance(gamma, (int, float)) and gamma >= 0)) or disc_weight < 0:
-            raise ValueError(f"gamma={gamma!r} must be 'adaptive' or a number, and like disc_weight={disc_weight} not "
-                             'negative')
+            raise ValueError(
+                f"gamma={gamma!r} must be 'adaptive' or a number, and like disc_weight={disc_weight} not negative"
+            )
         if not 0 < unchanged_ratio < 1:
             raise ValueError(f'unchanged_ratio={unchanged_ratio} must lie inside (0, 1)')
         self.has_adversary = scheme != 'two_stage' and gamma != 0  # whether L_adv is part of L_gen
@@ -131,7 +136,7 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
 
     def parts_of(self, player: str) -> Dict[str, nn.Module]:
         """theta_mae or theta_disc: modules by their names in the model. A shared encoder is part of both."""
-        names = [self.encoder_name(player), *(('neck', ) if player == GENERATOR else ('patch_head', 'image_head'))]
+        names = [self.encoder_name(player), *(('neck',) if player == GENERATOR else ('patch_head', 'image_head'))]
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def _discriminator_parameters(self) -> Tuple[List[Tensor], List[Tensor]]:
@@ -143,12 +148,13 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
         hidden = self.encoder_of(GENERATOR)(images, mask)  # H_v, Eq. 3: visible patches only, [B, 1 + L_v, D]
         return self.neck(hidden, mask)  # X_m, Eq. 4: [B, L, P*P*C]
 
-    def corrupt(self, images: Tensor, prediction: Tensor, mask: PatchMask,
-                data_samples: Optional[List[DataSample]] = None) -> Corrupted:
+    def corrupt(
+        self, images: Tensor, prediction: Tensor, mask: PatchMask, data_samples: Optional[List[DataSample]] = None
+    ) -> Corrupted:
         """X_bar: the visible patches and the predicted ones in the place of the removed ones."""
         generated = mask.mask
         if self.image_head is not None:  # some images stay as they are
-            changed = draw_noise(images, data_samples, (1, ), randomness.UNCHANGED) >= self.unchanged_ratio
+            changed = draw_noise(images, data_samples, (1,), randomness.UNCHANGED) >= self.unchanged_ratio
             generated = generated * changed
         patches, painted = patchify(images, self.backbone.patch_size), self.target.to_pixels(prediction, images)
         patches = torch.where(generated[..., None].bool(), painted, patches)
@@ -180,8 +186,13 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
         originals = is_original.sum(1, keepdim=True)  # all of them where an image stayed as it is
         return total, torch.where(is_original.bool(), originals, total - originals)
 
-    def generator_loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
-                       noise: Optional[Tensor] = None, scale: Scale = 1.0) -> Tuple[Dict[str, Tensor], Corrupted]:
+    def generator_loss(
+        self,
+        inputs: Tensor,
+        data_samples: Optional[List[DataSample]] = None,
+        noise: Optional[Tensor] = None,
+        scale: Scale = 1.0,
+    ) -> Tuple[Dict[str, Tensor], Corrupted]:
         """L_gen (Eq. 8), or L_mae alone, and the completed images, detached, for the discriminator.
 
         Args:
@@ -194,7 +205,7 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
         if self.has_adversary:
             painted = Corrupted(corrupted.images.detach().requires_grad_(), corrupted.is_original)
             own, shared = self._discriminator_parameters()
-            with frozen(*own[len(shared):]):  # theta_disc is constant
+            with frozen(*own[len(shared) :]):  # theta_disc is constant
                 _, l_adv, _ = self.judge(painted)  # Eq. 7
             pulls = gradients(l_adv, [painted.images, *shared], scale)
             losses.update(self._weigh(l_mae, l_adv, [corrupted.images, *shared], pulls, scale))  # Eq. 8-9
@@ -205,8 +216,13 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
         l_disc, _, metrics = self.judge(corrupted)
         return dict(loss_disc=l_disc, **metrics)
 
-    def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None,
-             scale: Scale = 1.0) -> Dict[str, Tensor]:
+    def loss(
+        self,
+        inputs: Tensor,
+        data_samples: Optional[List[DataSample]] = None,
+        noise: Optional[Tensor] = None,
+        scale: Scale = 1.0,
+    ) -> Dict[str, Tensor]:
         """L_gen + lambda L_disc (Eq. 10) by one forward and one backward pass of the discriminator.
 
         Eq. 7 is the negative of Eq. 6. So the gradients of L_disc by the discriminator's parameters are the
@@ -223,13 +239,14 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
             adv_pulls = gradients(l_adv, [painted.images, *shared], scale, retain=True)
         pulls = gradients(l_disc, [painted.images, *own], scale)  # the discriminator's backward pass
         if self.has_adversary:
-            adv_pulls = adv_pulls or [None if pull is None else -pull for pull in pulls[:1 + len(shared)]]
+            adv_pulls = adv_pulls or [None if pull is None else -pull for pull in pulls[: 1 + len(shared)]]
             losses.update(self._weigh(l_mae, l_adv, [corrupted.images, *shared], adv_pulls, scale))  # Eq. 8-9
         pulls = [None if pull is None else self.disc_weight * pull / scale for pull in pulls[1:]]
         return dict(losses, loss_disc=with_gradients(self.disc_weight * l_disc, own, pulls), **metrics)  # Eq. 10
 
-    def _complete(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
-                  noise: Optional[Tensor] = None) -> Tuple[Tensor, Corrupted]:
+    def _complete(
+        self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Corrupted]:
         """L_mae and X_bar, with their graphs."""
         mask = self.draw_mask(inputs, data_samples, noise)  # M, Eq. 2
         hidden = self.encoder_of(GENERATOR)(inputs, mask)  # H_v, Eq. 3
@@ -238,8 +255,9 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
         l_mae = l_mae * (self.terms_of_mae if self.reduction == 'sum' else 1)
         return l_mae, self.corrupt(inputs, prediction, mask, data_samples)
 
-    def _weigh(self, l_mae: Tensor, l_adv: Tensor, of: List[Tensor], pulls: Gradients, scale: Scale
-               ) -> Dict[str, Tensor]:
+    def _weigh(
+        self, l_mae: Tensor, l_adv: Tensor, of: List[Tensor], pulls: Gradients, scale: Scale
+    ) -> Dict[str, Tensor]:
         """gamma L_adv: ``pulls`` are the gradients of L_adv by the completed image and by what it may change besides,
         which is ``of``, times ``scale``."""
         gamma = l_adv.new_full((), self.gamma if self.gamma != 'adaptive' else 0)
@@ -252,8 +270,14 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
         gamma = torch.where(gamma.isfinite(), gamma, 0)  # in the log of a step that float16 skips
         return dict(loss_adv=with_gradients(gamma * l_adv, of, pulls), gamma=gamma)
 
-    def forward(self, inputs: Any, data_samples: Optional[List[DataSample]] = None, mode: str = 'tensor',
-                noise: Optional[Tensor] = None, **kwargs: Any) -> Any:
+    def forward(
+        self,
+        inputs: Any,
+        data_samples: Optional[List[DataSample]] = None,
+        mode: str = 'tensor',
+        noise: Optional[Tensor] = None,
+        **kwargs: Any,
+    ) -> Any:
         if mode == GENERATOR:
             return self.generator_loss(inputs, data_samples, noise, **kwargs)
         if mode == DISCRIMINATOR:
@@ -278,7 +302,7 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
                 losses = model(**data, mode='loss', scale=scale)
             return minimise(self, losses, generator)
         check_wrapper(model)
-        turns = PLAYERS if self.alternate == 'iteration' else (PLAYERS[current_epoch() % 2], )
+        turns = PLAYERS if self.alternate == 'iteration' else (PLAYERS[current_epoch() % 2],)
         log: Dict[str, Tensor] = {}
         if GENERATOR in turns:
             with generator.optim_context(model):

@@ -1,4 +1,5 @@
 """MAE: "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2021)."""
+
 from typing import Dict, List, Optional
 
 from torch import Tensor
@@ -18,8 +19,9 @@ class MAE(BaseAlgorithm):
     ``mask_ratio``) and where the loss counts (``head.loss_on``).
     """
 
-    def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
-             noise: Optional[Tensor] = None) -> Dict[str, Tensor]:
+    def loss(
+        self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None
+    ) -> Dict[str, Tensor]:
         """``inputs [B, C, H, W]``, normalised. ``noise`` ``[B, L]`` (for random masking) may come from outside."""
         mask = self.draw_mask(inputs, data_samples, noise)  # remove 75% of the patches at random
         tokens = self.backbone(inputs, mask)  # encoder: visible patches only, [B, 1 + L_v, D]

@@ -1,4 +1,5 @@
 """Vision ELECTRA: "Adversarial Masked Image Modeling with Hierarchical Discriminator"."""
+
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -66,20 +67,22 @@ class VisionELECTRA(BaseAlgorithm):
             discriminator with a mask token, or patches of it that are only partly removed.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 generator: dict,
-                 image_head: Optional[dict],
-                 patch_head: Optional[dict],
-                 image_weight: float = 1.0,
-                 patch_weight: float = 1.0,
-                 gan_weight: float = 0.2,
-                 gan_loss: str = 'non_saturating',
-                 fake_image: str = 'composite',
-                 noise_scale: float = 0.1,
-                 noise_per: str = 'token',
-                 pretrained_generator: Optional[str] = None,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        generator: dict,
+        image_head: Optional[dict],
+        patch_head: Optional[dict],
+        image_weight: float = 1.0,
+        patch_weight: float = 1.0,
+        gan_weight: float = 0.2,
+        gan_loss: str = 'non_saturating',
+        fake_image: str = 'composite',
+        noise_scale: float = 0.1,
+        noise_per: str = 'token',
+        pretrained_generator: Optional[str] = None,
+        **kwargs: Any,
+    ) -> None:
         # what the base calls the backbone is what its other parts belong to: here the generator's encoder
         super().__init__(backbone=build_part(generator, 'generator'), **kwargs)
         self.generator, self.backbone = self.backbone, build_part(backbone, 'backbone')
@@ -93,11 +96,19 @@ class VisionELECTRA(BaseAlgorithm):
         self._check_options()
         self._check_patches()
         if self.target.uses_original_statistics:
-            print_log('target.norm_pix=True: generated patches get the mean and variance of the original ones, which '
-                      'the generator does not know.', 'current')
+            print_log(
+                'target.norm_pix=True: generated patches get the mean and variance of the original ones, which '
+                'the generator does not know.',
+                'current',
+            )
 
-    def loss(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None,
-             latent_noise: Optional[Tensor] = None) -> Dict[str, Tensor]:
+    def loss(
+        self,
+        inputs: Tensor,
+        data_samples: Optional[List[DataSample]] = None,
+        noise: Optional[Tensor] = None,
+        latent_noise: Optional[Tensor] = None,
+    ) -> Dict[str, Tensor]:
         """``inputs [B, C, H, W]``, normalised; noise as in :meth:`completions`, with one draw."""
         mask = self.draw_mask(inputs, data_samples, noise)
         tokens = self.generator(inputs, mask)  # [B, T, D]
@@ -108,7 +119,7 @@ class VisionELECTRA(BaseAlgorithm):
         generated, is_original = self.show(inputs, prediction, mask)  # [B, C, H, W] and, for each patch, [B, L_d]
         shown = torch.cat([inputs, self._to_discriminator(generated)])
         truth = torch.cat([torch.ones_like(is_original), is_original])  # [2B, L_d]
-        of_image = torch.cat([is_original.new_full((len(inputs), ), label) for label in (1, 0)])  # [2B]
+        of_image = torch.cat([is_original.new_full((len(inputs),), label) for label in (1, 0)])  # [2B]
         levels = self.judge(shown)
         losses.update(self._discriminate(levels, dict(image=of_image, patch=truth)))  # L_macro, L_micro
 
@@ -191,9 +202,14 @@ class VisionELECTRA(BaseAlgorithm):
     # ------------------------------------------------------------------------------------------------ pictures
 
     @torch.no_grad()
-    def completions(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
-                    noise: Optional[Tensor] = None, draws: int = 4, latent_noise: Optional[Tensor] = None
-                    ) -> List[DataSample]:
+    def completions(
+        self,
+        inputs: Tensor,
+        data_samples: Optional[List[DataSample]] = None,
+        noise: Optional[Tensor] = None,
+        draws: int = 4,
+        latent_noise: Optional[Tensor] = None,
+    ) -> List[DataSample]:
         """Complete each image several times: the same mask, and another draw of the latent noise each time.
 
         Args:
@@ -218,19 +234,26 @@ class VisionELECTRA(BaseAlgorithm):
         for i, prediction in enumerate(predictions[1:], start=2):
             fields[f'completion_{i}'] = self._paint(inputs, prediction, mask)['reconstruction']
             titles[f'completion_{i}'] = f'noise draw {i}'
-        return fill_samples(data_samples, fields, pictures=titles,
-                            uses_original_statistics=self.target.uses_original_statistics)
+        return fill_samples(
+            data_samples, fields, pictures=titles, uses_original_statistics=self.target.uses_original_statistics
+        )
 
-    def predict(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
-                noise: Optional[Tensor] = None, latent_noise: Optional[Tensor] = None) -> List[DataSample]:
+    def predict(
+        self,
+        inputs: Tensor,
+        data_samples: Optional[List[DataSample]] = None,
+        noise: Optional[Tensor] = None,
+        latent_noise: Optional[Tensor] = None,
+    ) -> List[DataSample]:
         """One completion of each image; ``latent_noise`` ``[B, T, D]`` may come from outside."""
         return self.completions(inputs, data_samples, noise, 1, None if latent_noise is None else latent_noise[None])
 
     def _paint(self, images: Tensor, prediction: Tensor, mask: PatchMask) -> Dict[str, Tensor]:
         patches, removed = patchify(images, self.generator.patch_size), mask.mask[..., None].bool()
         painted = torch.where(removed, self.target.to_pixels(prediction, images), patches)
-        return dict(masked_image=self._unpatchify(patches.masked_fill(removed, 0)),
-                    reconstruction=self._unpatchify(painted))
+        return dict(
+            masked_image=self._unpatchify(patches.masked_fill(removed, 0)), reconstruction=self._unpatchify(painted)
+        )
 
     def _unpatchify(self, patches: Tensor) -> Tensor:
         return unpatchify(patches, self.generator.patch_size, self.generator.grid_size)
@@ -250,33 +273,45 @@ class VisionELECTRA(BaseAlgorithm):
         complete_generator(state_dict, self.state_dict())
 
     def _check_options(self) -> None:
-        for name, known in (('gan_loss', ('non_saturating', 'minimax')), ('fake_image', ('composite', 'full')),
-                            ('noise_per', ('token', 'image'))):
+        for name, known in (
+            ('gan_loss', ('non_saturating', 'minimax')),
+            ('fake_image', ('composite', 'full')),
+            ('noise_per', ('token', 'image')),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}='{getattr(self, name)}' is not known; use '{known[0]}' or '{known[1]}'")
         for name in ('image_weight', 'patch_weight', 'gan_weight', 'noise_scale'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name}={getattr(self, name)} must not be negative')
         if not self._heads():
-            raise ValueError('image_head=None and patch_head=None leave the discriminator nothing to learn: keep one '
-                             'of the levels')
+            raise ValueError(
+                'image_head=None and patch_head=None leave the discriminator nothing to learn: keep one of the levels'
+            )
         if self.neck is None or self.head is None or self.target is None or not self.target.paints_pixels:
-            raise ValueError('the generator has to make pixels: it needs a neck (its decoder), a head (its loss) and a '
-                             'target that paints, such as PixelTarget')
+            raise ValueError(
+                'the generator has to make pixels: it needs a neck (its decoder), a head (its loss) and a '
+                'target that paints, such as PixelTarget'
+            )
 
     def _check_patches(self) -> None:
         own, other = self.backbone, self.generator
         if getattr(own, 'mask_token', None) is not None:
-            raise ValueError('the discriminator sees whole images and would never train a mask token: leave '
-                             'mask_tokens out of model.backbone (for MaskedRelativeViT take RelativeViT)')
+            raise ValueError(
+                'the discriminator sees whole images and would never train a mask token: leave '
+                'mask_tokens out of model.backbone (for MaskedRelativeViT take RelativeViT)'
+            )
         if (own.img_size, own.in_chans) != (other.img_size, other.in_chans):
-            raise ValueError(f'the discriminator is for images of {own.img_size[0]}x{own.img_size[1]} pixels and '
-                             f'{own.in_chans} channels, the generator for {other.img_size[0]}x{other.img_size[1]} and '
-                             f'{other.in_chans}: let img_size and in_chans of model.backbone and model.generator agree')
+            raise ValueError(
+                f'the discriminator is for images of {own.img_size[0]}x{own.img_size[1]} pixels and '
+                f'{own.in_chans} channels, the generator for {other.img_size[0]}x{other.img_size[1]} and '
+                f'{other.in_chans}: let img_size and in_chans of model.backbone and model.generator agree'
+            )
         unit = self.masking.unit if self.masking.strategy == 'unit' else 1
         removed = [side * unit for side in other.patch_size]
         if any(side % patch for side, patch in zip(removed, own.patch_size)):
-            raise ValueError(f'pieces of {removed[0]}x{removed[1]} pixels are removed, which cut through the '
-                             f"discriminator's patches of {own.patch_size[0]}x{own.patch_size[1]}: use "
-                             "masking='unit' with mask_options=dict(unit=N), so that N patches of the generator are "
-                             'as large')
+            raise ValueError(
+                f'pieces of {removed[0]}x{removed[1]} pixels are removed, which cut through the '
+                f"discriminator's patches of {own.patch_size[0]}x{own.patch_size[1]}: use "
+                "masking='unit' with mask_options=dict(unit=N), so that N patches of the generator are "
+                'as large'
+            )

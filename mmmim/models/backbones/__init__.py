@@ -7,5 +7,13 @@ from .masked_vit import MaskedViT
 from .relative_vit import RelativeViT
 from .timm_backbone import DenseSwin
 
-__all__ = ['ConvViT', 'DenseConvViT', 'DenseSwin', 'DenseViT', 'MaskedRelativeViT', 'MaskedSwin', 'MaskedViT',
-           'RelativeViT']
+__all__ = [
+    'ConvViT',
+    'DenseConvViT',
+    'DenseSwin',
+    'DenseViT',
+    'MaskedRelativeViT',
+    'MaskedSwin',
+    'MaskedViT',
+    'RelativeViT',
+]

@@ -1,4 +1,5 @@
 """What the encoders have in common."""
+
 from typing import Tuple
 
 from mmengine.model import BaseModule
@@ -33,8 +34,9 @@ class BaseEncoder(BaseModule):
         if not self._is_init and self.init_cfg:
             cfg = dict(self.init_cfg)
             if cfg.pop('type') != 'Pretrained':
-                raise ValueError(f"{type(self).__name__} initialises itself; init_cfg can only be of type "
-                                 f"'Pretrained', not {cfg}")
+                raise ValueError(
+                    f"{type(self).__name__} initialises itself; init_cfg can only be of type 'Pretrained', not {cfg}"
+                )
             cfg.pop('map_location', None)  # MMEngine's third key; weights are read to the CPU and copied
             self.load_pretrained(**cfg)
         self._is_init = True
@@ -46,6 +48,8 @@ class BaseEncoder(BaseModule):
     def check_images(self, images: Tensor) -> None:
         """Raises ValueError for ``[B, C, H, W]`` of another size than the encoder was built for."""
         if tuple(images.shape[1:]) != (self.in_chans, *self.img_size):
-            raise ValueError(f'the backbone was built for images of {self.in_chans}x{self.img_size[0]}x'
-                             f'{self.img_size[1]} (channels, height, width) and got {list(images.shape[1:])}. Let the '
-                             'crop in the data pipeline and the `img_size` and `in_chans` of the backbone agree')
+            raise ValueError(
+                f'the backbone was built for images of {self.in_chans}x{self.img_size[0]}x'
+                f'{self.img_size[1]} (channels, height, width) and got {list(images.shape[1:])}. Let the '
+                'crop in the data pipeline and the `img_size` and `in_chans` of the backbone agree'
+            )

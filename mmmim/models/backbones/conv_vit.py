@@ -1,4 +1,5 @@
 """The hybrid convolutional ViT of ConvMAE (Gao et al., 2022), as CMAE's experiments marked * use it."""
+
 from typing import Dict, NamedTuple, Optional, Tuple, Union
 
 import torch
@@ -19,6 +20,7 @@ from .masked_conv import ConvTokenizer, project_windows
 
 class ConvViTArchitecture(NamedTuple):
     """Widths, blocks and MLP ratios of the two convolutional stages and of the transformer; its attention heads."""
+
     embed_dims: Tuple[int, int, int]
     depths: Tuple[int, int, int]
     num_heads: int
@@ -74,18 +76,20 @@ class ConvViT(BaseEncoder):
         ValueError: An unknown ``arch``, ``conv_vit`` or ``patch_size``, or one that does not divide the image.
     """
 
-    def __init__(self,
-                 arch: Union[str, dict] = 'base',
-                 conv_vit: str = 'hybrid',
-                 fuse: bool = True,
-                 img_size: Size = 224,
-                 patch_size: Size = 16,
-                 in_chans: int = 3,
-                 drop_path_rate: float = 0.0,
-                 final_norm: bool = True,
-                 trainable_blocks: Optional[float] = None,
-                 compiled: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        arch: Union[str, dict] = 'base',
+        conv_vit: str = 'hybrid',
+        fuse: bool = True,
+        img_size: Size = 224,
+        patch_size: Size = 16,
+        in_chans: int = 3,
+        drop_path_rate: float = 0.0,
+        final_norm: bool = True,
+        trainable_blocks: Optional[float] = None,
+        compiled: bool = False,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         dims, depths, num_heads, mlp_ratios = resolve_architecture(arch)
         if conv_vit not in ('hybrid', 'stem'):
@@ -99,10 +103,11 @@ class ConvViT(BaseEncoder):
         rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist()
         self.patch_embed = ConvTokenizer(in_chans, dims, depths, mlp_ratios, strides, rates)
         self.pos_embed = nn.Parameter(sincos_positions(dims[2], self.grid_size, 0), requires_grad=False)
-        self.blocks = build_blocks(dims[2], depths[2], num_heads, mlp_ratios[2], rates[-depths[2]:], compiled)
+        self.blocks = build_blocks(dims[2], depths[2], num_heads, mlp_ratios[2], rates[-depths[2] :], compiled)
         sides = (strides[1] * strides[2], strides[2])  # positions of a patch at the strides of the stages
-        self.fuse = nn.ModuleList(nn.Conv2d(dim, dims[2], side, side) for dim, side in zip(dims, sides)
-                                  if fuse and conv_vit == 'hybrid')
+        self.fuse = nn.ModuleList(
+            nn.Conv2d(dim, dims[2], side, side) for dim, side in zip(dims, sides) if fuse and conv_vit == 'hybrid'
+        )
         self.norm = LayerNorm(dims[2]) if final_norm else nn.Identity()
         self._reset_parameters()
         self.frozen = () if trainable_blocks is None else tuple(freeze_all_but_last(self, trainable_blocks))
@@ -145,25 +150,31 @@ class ConvViT(BaseEncoder):
 def resolve_architecture(arch: Union[str, dict]) -> ConvViTArchitecture:
     if isinstance(arch, str):
         if arch not in ARCHITECTURES:
-            raise ValueError(f"arch='{arch}' is not known; use one of {', '.join(ARCHITECTURES)}, or a dict of "
-                             'embed_dims, depths and num_heads')
+            raise ValueError(
+                f"arch='{arch}' is not known; use one of {', '.join(ARCHITECTURES)}, or a dict of "
+                'embed_dims, depths and num_heads'
+            )
         return ARCHITECTURES[arch]
     wanted = {'embed_dims', 'depths', 'num_heads'}
     if not wanted <= set(arch) <= wanted | {'mlp_ratios'}:
-        raise ValueError(f'arch={dict(arch)} needs exactly the keys embed_dims, depths, num_heads (and may have '
-                         'mlp_ratios)')
+        raise ValueError(
+            f'arch={dict(arch)} needs exactly the keys embed_dims, depths, num_heads (and may have mlp_ratios)'
+        )
     resolved = ConvViTArchitecture(**arch)
     if {len(resolved.embed_dims), len(resolved.depths), len(resolved.mlp_ratios)} != {3} or min(resolved.depths) < 1:
-        raise ValueError(f'arch={dict(arch)} needs three widths, three depths of at least 1 and three MLP ratios: two '
-                         'convolutional stages and the transformer')
+        raise ValueError(
+            f'arch={dict(arch)} needs three widths, three depths of at least 1 and three MLP ratios: two '
+            'convolutional stages and the transformer'
+        )
     return resolved
 
 
 def resolve_strides(patch_size: Size) -> Tuple[int, int, int]:
     height, width = to_2tuple(patch_size)
     if height != width or height not in STRIDES:
-        raise ValueError(f'patch_size={patch_size} is no total stride of a ConvViT; use one of '
-                         f'{", ".join(map(str, STRIDES))}')
+        raise ValueError(
+            f'patch_size={patch_size} is no total stride of a ConvViT; use one of {", ".join(map(str, STRIDES))}'
+        )
     return STRIDES[height]
 
 

@@ -1,4 +1,5 @@
 """What the dense backbones have in common: feature maps of images of any size, from a pre-trained encoder's layers."""
+
 import math
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
@@ -22,33 +23,45 @@ RELATIVE_POSITIONS = (None, 'shared', 'separate', 'decomposed')
 class DenseEncoder(BaseEncoder):
     """Turns an encoder into a dense backbone; to be inherited from after the encoder, whose constructor runs first."""
 
-    def make_dense(self, out_indices: Optional[Sequence[int]], window_size: Optional[Size],
-                   global_blocks: Optional[Sequence[int]], relative_positions: Optional[str], with_cp: bool) -> None:
+    def make_dense(
+        self,
+        out_indices: Optional[Sequence[int]],
+        window_size: Optional[Size],
+        global_blocks: Optional[Sequence[int]],
+        relative_positions: Optional[str],
+        with_cp: bool,
+    ) -> None:
         """Give the blocks attention for maps of any size; arguments as in :class:`.DenseViT`."""
         depth = len(self.blocks)
         if relative_positions not in RELATIVE_POSITIONS:
-            raise ValueError(f"relative_positions='{relative_positions}' is not known; use None, 'shared', 'separate' "
-                             "or 'decomposed'")
+            raise ValueError(
+                f"relative_positions='{relative_positions}' is not known; use None, 'shared', 'separate' "
+                "or 'decomposed'"
+            )
         if window_size is not None and min(to_2tuple(window_size)) < 1:
             raise ValueError(f'window_size={window_size} must be at least 1 patch; None for no windows')
         if global_blocks is not None and window_size is None:
             raise ValueError(f'global_blocks={list(global_blocks)} are exceptions from windows: set window_size, too')
-        self.out_indices = resolve_indices(default_outputs(depth) if out_indices is None else out_indices, depth,
-                                           'out_indices')
+        self.out_indices = resolve_indices(
+            default_outputs(depth) if out_indices is None else out_indices, depth, 'out_indices'
+        )
         if not self.out_indices:
             raise ValueError('out_indices=[]: a dense backbone needs at least one block to take a map from')
         self.with_cp, self.position_cache = with_cp, PositionCache()
         self.window = None if window_size is None else to_2tuple(window_size)
-        everywhere = () if self.window is None else resolve_indices(
-            quarters(depth) if global_blocks is None else global_blocks, depth, 'global_blocks')
+        everywhere = (
+            ()
+            if self.window is None
+            else resolve_indices(quarters(depth) if global_blocks is None else global_blocks, depth, 'global_blocks')
+        )
         self._add_relative_positions(relative_positions)
         for index, block in enumerate(self.blocks):
             window = None if index in everywhere else self.window
             block.attn = DenseAttention(block.attn, window, self._own_positions(relative_positions, block, window))
-        run = [block.attn for block in self.blocks[:self.out_indices[-1] + 1]]
+        run = [block.attn for block in self.blocks[: self.out_indices[-1] + 1]]
         for attn in run:
             attn.alike = 1 if with_cp else sum(other.window == attn.window for other in run)
-        for block in self.blocks[self.out_indices[-1] + 1:]:  # there for the checkpoint, but never run
+        for block in self.blocks[self.out_indices[-1] + 1 :]:  # there for the checkpoint, but never run
             block.requires_grad_(False)
 
     def _add_relative_positions(self, kind: Optional[str]) -> None:
@@ -62,8 +75,11 @@ class DenseEncoder(BaseEncoder):
         if kind not in ('separate', 'decomposed'):
             return None
         size, heads = window or self.grid_size, block.attn.num_heads
-        positions = (DecomposedPositions(self.embed_dim // heads, size) if kind == 'decomposed' else
-                     PositionBias(heads, size, self.num_prefix_tokens))
+        positions = (
+            DecomposedPositions(self.embed_dim // heads, size)
+            if kind == 'decomposed'
+            else PositionBias(heads, size, self.num_prefix_tokens)
+        )
         return positions.requires_grad_(block.attn.qkv.weight.requires_grad)
 
     def pad(self, images: Tensor) -> Tuple[Tensor, Grid]:
@@ -73,8 +89,9 @@ class DenseEncoder(BaseEncoder):
             ValueError: Another number of channels.
         """
         if images.shape[1] != self.in_chans:
-            raise ValueError(f'the backbone was built for in_chans={self.in_chans} and got images of '
-                             f'{images.shape[1]} channels')
+            raise ValueError(
+                f'the backbone was built for in_chans={self.in_chans} and got images of {images.shape[1]} channels'
+            )
         height, width = images.shape[2:]
         h, w = (math.ceil(length / patch) for length, patch in zip((height, width), self.patch_size))
         missing = (0, w * self.patch_size[1] - width, 0, h * self.patch_size[0] - height)
@@ -87,7 +104,7 @@ class DenseEncoder(BaseEncoder):
     def run(self, x: Tensor, grid: Grid) -> List[Tensor]:
         """Tokens ``[B, P + h*w, D]`` through the blocks; those after each of ``out_indices``."""
         biases, outputs = self._shared_biases(grid), []
-        for index, block in enumerate(self.blocks[:self.out_indices[-1] + 1]):
+        for index, block in enumerate(self.blocks[: self.out_indices[-1] + 1]):
             if self.with_cp and self.training and torch.is_grad_enabled():
                 x = checkpointed(_run_block, block, x, grid, biases, use_reentrant=False)
             else:
@@ -106,7 +123,7 @@ class DenseEncoder(BaseEncoder):
 
     def to_map(self, tokens: Tensor, grid: Grid) -> Tensor:
         """``[B, P + h*w, D] -> [B, D, h, w]``."""
-        return tokens[:, self.num_prefix_tokens:].transpose(1, 2).unflatten(2, grid).contiguous()
+        return tokens[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid).contiguous()
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
         """As in any encoder: relative positions are in the layer of their block; shared ones in layer 0."""
@@ -119,8 +136,11 @@ class DenseEncoder(BaseEncoder):
         if not tables:
             return super().load_pretrained(checkpoint=checkpoint, prefix=prefix, **cfg)
         found = fill_all_but(self, tables, checkpoint, prefix, self._fit, **cfg)
-        print_log(f'Tables of relative positions: {len(found)} of {len(tables)} are in the file; the others keep '
-                  'their initialisation (zero: they change nothing before training).', cfg.get('logger'))
+        print_log(
+            f'Tables of relative positions: {len(found)} of {len(tables)} are in the file; the others keep '
+            'their initialisation (zero: they change nothing before training).',
+            cfg.get('logger'),
+        )
 
     def _fit(self, name: str, table: Tensor) -> Tensor:
         """A table of the file for the map or window of ours."""
@@ -129,9 +149,11 @@ class DenseEncoder(BaseEncoder):
         fitted = module.fit(table, leaf) if isinstance(module, DecomposedPositions) else module.fit(table)
         own = getattr(module, leaf)
         if fitted.shape != own.shape:
-            raise EncoderMismatchError(f'{name}: {list(table.shape)} in the file can not be resized to '
-                                       f'{list(own.shape)}; nothing was loaded. Build the backbone with the width, '
-                                       'heads and class token of the file')
+            raise EncoderMismatchError(
+                f'{name}: {list(table.shape)} in the file can not be resized to '
+                f'{list(own.shape)}; nothing was loaded. Build the backbone with the width, '
+                'heads and class token of the file'
+            )
         return fitted
 
 

@@ -1,4 +1,5 @@
 """The hybrid convolutional ViT as a backbone of segmentors and detectors."""
+
 from typing import Optional, Sequence, Tuple, Union
 
 from torch import Tensor
@@ -32,26 +33,38 @@ class DenseConvViT(ConvViT, DenseEncoder):
         embed_dim, out_channels (four), grid_size (h, w) of ``img_size``, patch_size (h, w), in_chans.
     """
 
-    def __init__(self,
-                 arch: Union[str, dict] = 'base',
-                 conv_vit: str = 'hybrid',
-                 fuse: bool = False,
-                 img_size: Size = 224,
-                 patch_size: Size = 16,
-                 in_chans: int = 3,
-                 final_norm: bool = False,
-                 drop_path_rate: float = 0.0,
-                 trainable_blocks: Optional[float] = None,
-                 window_size: Optional[Size] = None,
-                 global_blocks: Optional[Sequence[int]] = None,
-                 relative_positions: Optional[str] = None,
-                 with_cp: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
-        super().__init__(arch, conv_vit, fuse, img_size, patch_size, in_chans, drop_path_rate, final_norm,
-                         trainable_blocks, init_cfg=init_cfg)
+    def __init__(
+        self,
+        arch: Union[str, dict] = 'base',
+        conv_vit: str = 'hybrid',
+        fuse: bool = False,
+        img_size: Size = 224,
+        patch_size: Size = 16,
+        in_chans: int = 3,
+        final_norm: bool = False,
+        drop_path_rate: float = 0.0,
+        trainable_blocks: Optional[float] = None,
+        window_size: Optional[Size] = None,
+        global_blocks: Optional[Sequence[int]] = None,
+        relative_positions: Optional[str] = None,
+        with_cp: bool = False,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
+        super().__init__(
+            arch,
+            conv_vit,
+            fuse,
+            img_size,
+            patch_size,
+            in_chans,
+            drop_path_rate,
+            final_norm,
+            trainable_blocks,
+            init_cfg=init_cfg,
+        )
         self.make_dense([-1], window_size, global_blocks, relative_positions, with_cp)
         stages = self.patch_embed.stages
-        self.out_channels = tuple(stage.embed.out_channels for stage in stages) + (self.embed_dim, ) * 2
+        self.out_channels = tuple(stage.embed.out_channels for stage in stages) + (self.embed_dim,) * 2
 
     def forward(self, images: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         """``[B, C, H, W]`` to maps at a quarter, half, whole and twice the patch size, of ``out_channels``."""

@@ -1,4 +1,5 @@
 """The pre-trained Vision Transformer as a backbone of segmentors and detectors."""
+
 from typing import Optional, Sequence, Tuple, Union
 
 import torch
@@ -52,40 +53,53 @@ class DenseViT(MaskedViT, DenseEncoder):
         ValueError: Blocks that there are not, a class token with windows, or a norm on a map that is not given out.
     """
 
-    def __init__(self,
-                 arch: Union[str, dict] = 'base',
-                 img_size: Size = 224,
-                 patch_size: Size = 16,
-                 in_chans: int = 3,
-                 class_token: Optional[bool] = None,
-                 out_indices: Optional[Sequence[int]] = None,
-                 final_norm: bool = False,
-                 drop_path_rate: float = 0.0,
-                 trainable_blocks: Optional[float] = None,
-                 window_size: Optional[Size] = None,
-                 global_blocks: Optional[Sequence[int]] = None,
-                 relative_positions: Optional[str] = None,
-                 with_cp: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        arch: Union[str, dict] = 'base',
+        img_size: Size = 224,
+        patch_size: Size = 16,
+        in_chans: int = 3,
+        class_token: Optional[bool] = None,
+        out_indices: Optional[Sequence[int]] = None,
+        final_norm: bool = False,
+        drop_path_rate: float = 0.0,
+        trainable_blocks: Optional[float] = None,
+        window_size: Optional[Size] = None,
+        global_blocks: Optional[Sequence[int]] = None,
+        relative_positions: Optional[str] = None,
+        with_cp: bool = False,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         if class_token and window_size is not None:
-            raise ValueError('class_token=True: no window holds the class token. Leave it out where there is a '
-                             'window_size')
-        super().__init__(arch, img_size, patch_size, in_chans,
-                         class_token=window_size is None if class_token is None else class_token,
-                         drop_path_rate=drop_path_rate, final_norm=final_norm, trainable_blocks=trainable_blocks,
-                         init_cfg=init_cfg)
+            raise ValueError(
+                'class_token=True: no window holds the class token. Leave it out where there is a window_size'
+            )
+        super().__init__(
+            arch,
+            img_size,
+            patch_size,
+            in_chans,
+            class_token=window_size is None if class_token is None else class_token,
+            drop_path_rate=drop_path_rate,
+            final_norm=final_norm,
+            trainable_blocks=trainable_blocks,
+            init_cfg=init_cfg,
+        )
         self.make_dense(out_indices, window_size, global_blocks, relative_positions, with_cp)
         if final_norm and self.out_indices[-1] != len(self.blocks) - 1:
-            raise ValueError(f'final_norm=True is for the last block, {len(self.blocks) - 1}, which is not among '
-                             f'out_indices={list(self.out_indices)}')
+            raise ValueError(
+                f'final_norm=True is for the last block, {len(self.blocks) - 1}, which is not among '
+                f'out_indices={list(self.out_indices)}'
+            )
 
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
         """``[B, C, H, W]`` to a map ``[B, D, ceil(H/P), ceil(W/P)]`` for each of ``out_indices``."""
         images, grid = self.pad(images)
-        x = F.linear(gather_patches(images, self.patch_size), self.patch_embed.proj.weight.flatten(1),
-                     self.patch_embed.proj.bias)
+        x = F.linear(
+            gather_patches(images, self.patch_size), self.patch_embed.proj.weight.flatten(1), self.patch_embed.proj.bias
+        )
         positions = self.positions(grid)
-        x = x + positions[:, self.num_prefix_tokens:]
+        x = x + positions[:, self.num_prefix_tokens :]
         if self.cls_token is not None:
             cls_token = self.cls_token + positions[:, :1]
             x = torch.cat([cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)

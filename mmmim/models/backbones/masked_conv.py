@@ -6,6 +6,7 @@ of them needs the others. Only the depth-wise convolution looks across cells. Fo
 zeros in the removed places, which is the masked convolution of ConvMAE (Gao et al., 2022) without its work on
 positions that are thrown away afterwards.
 """
+
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 import torch
@@ -29,13 +30,21 @@ class ConvTokenizer(nn.Module):
         drop_path_rates: Stochastic depth, a rate for each block.
     """
 
-    def __init__(self, in_chans: int, embed_dims: Sequence[int], depths: Sequence[int], mlp_ratios: Sequence[float],
-                 strides: Sequence[int], drop_path_rates: Sequence[float]) -> None:
+    def __init__(
+        self,
+        in_chans: int,
+        embed_dims: Sequence[int],
+        depths: Sequence[int],
+        mlp_ratios: Sequence[float],
+        strides: Sequence[int],
+        drop_path_rates: Sequence[float],
+    ) -> None:
         super().__init__()
         rates = iter(drop_path_rates)
         widths = (in_chans, *embed_dims)
         self.stages = nn.ModuleList(
-            ConvStage(widths[i], widths[i + 1], strides[i], depths[i], mlp_ratios[i], rates) for i in range(2))
+            ConvStage(widths[i], widths[i + 1], strides[i], depths[i], mlp_ratios[i], rates) for i in range(2)
+        )
         self.embed = nn.Conv2d(widths[2], widths[3], strides[2], strides[2])
         self.patch_size = strides[0] * strides[1] * strides[2]
 
@@ -64,8 +73,9 @@ class ConvTokenizer(nn.Module):
 class ConvStage(nn.Module):
     """A strided convolution, with layer norm and GELU after it, and convolutional blocks."""
 
-    def __init__(self, in_chans: int, dim: int, stride: int, depth: int, mlp_ratio: float,
-                 drop_path_rates: Iterator[float]) -> None:
+    def __init__(
+        self, in_chans: int, dim: int, stride: int, depth: int, mlp_ratio: float, drop_path_rates: Iterator[float]
+    ) -> None:
         super().__init__()
         self.embed = nn.Conv2d(in_chans, dim, stride, stride)
         self.norm = LayerNorm(dim)

@@ -1,4 +1,5 @@
 """The ViT with relative positions that pre-trains: SimMIM's, with mask tokens in the place of removed patches."""
+
 from typing import Any, Optional
 
 import torch

@@ -1,4 +1,5 @@
 """The Vision Transformer that pre-trains: it embeds only the patches that are visible."""
+
 from typing import Dict, Optional, Tuple, Union
 
 import torch
@@ -51,18 +52,20 @@ class MaskedViT(BaseEncoder):
         embed_dim, grid_size (h, w), num_prefix_tokens, patch_size (h, w), in_chans.
     """
 
-    def __init__(self,
-                 arch: Union[str, dict] = 'base',
-                 img_size: Size = 224,
-                 patch_size: Size = 16,
-                 in_chans: int = 3,
-                 class_token: bool = True,
-                 mask_tokens: bool = False,
-                 drop_path_rate: float = 0.0,
-                 final_norm: bool = True,
-                 trainable_blocks: Optional[float] = None,
-                 compiled: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        arch: Union[str, dict] = 'base',
+        img_size: Size = 224,
+        patch_size: Size = 16,
+        in_chans: int = 3,
+        class_token: bool = True,
+        mask_tokens: bool = False,
+        drop_path_rate: float = 0.0,
+        final_norm: bool = True,
+        trainable_blocks: Optional[float] = None,
+        compiled: bool = False,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.embed_dim, depth, num_heads, mlp_ratio = resolve_architecture(arch)
         self.img_size, self.patch_size = to_2tuple(img_size), to_2tuple(patch_size)
@@ -75,7 +78,8 @@ class MaskedViT(BaseEncoder):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim)) if class_token else None
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim)) if mask_tokens else None
         self.pos_embed = nn.Parameter(
-            sincos_positions(self.embed_dim, self.grid_size, self.num_prefix_tokens), requires_grad=False)
+            sincos_positions(self.embed_dim, self.grid_size, self.num_prefix_tokens), requires_grad=False
+        )
         rates = torch.linspace(0, drop_path_rate, depth, device='cpu').tolist()  # also when built on the meta device
         self.blocks = build_blocks(self.embed_dim, depth, num_heads, mlp_ratio, rates, compiled)
         self.norm = LayerNorm(self.embed_dim) if final_norm else nn.Identity()
@@ -111,7 +115,7 @@ class MaskedViT(BaseEncoder):
 
     def _embed(self, images: Tensor, mask: Optional[PatchMask]) -> Tensor:
         """Project patches and add their positions: ``[B, T, D]``."""
-        positions = self.pos_embed[:, self.num_prefix_tokens:]
+        positions = self.pos_embed[:, self.num_prefix_tokens :]
         ids = mask.ids_keep if mask is not None and self.mask_token is None else None
         patches = gather_patches(images, self.patch_size, ids)
         x = F.linear(patches, self.patch_embed.proj.weight.flatten(1), self.patch_embed.proj.bias)
@@ -125,11 +129,14 @@ class MaskedViT(BaseEncoder):
 def resolve_architecture(arch: Union[str, dict]) -> Tuple[int, int, int, float]:
     if isinstance(arch, str):
         if arch not in ARCHITECTURES:
-            raise ValueError(f"arch='{arch}' is not known; use one of {', '.join(ARCHITECTURES)}, or a dict of "
-                             'embed_dim, depth and num_heads')
+            raise ValueError(
+                f"arch='{arch}' is not known; use one of {', '.join(ARCHITECTURES)}, or a dict of "
+                'embed_dim, depth and num_heads'
+            )
         return (*ARCHITECTURES[arch], 4.0)
     wanted, known = {'embed_dim', 'depth', 'num_heads'}, {'embed_dim', 'depth', 'num_heads', 'mlp_ratio'}
     if not wanted <= set(arch) <= known:
-        raise ValueError(f'arch={dict(arch)} needs exactly the keys embed_dim, depth, num_heads (and may have '
-                         'mlp_ratio)')
+        raise ValueError(
+            f'arch={dict(arch)} needs exactly the keys embed_dim, depth, num_heads (and may have mlp_ratio)'
+        )
     return arch['embed_dim'], arch['depth'], arch['num_heads'], arch.get('mlp_ratio', 4.0)

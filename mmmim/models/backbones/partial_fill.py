@@ -1,4 +1,5 @@
 """Filling an encoder that has parameters which no pre-training knows."""
+
 from os import PathLike
 from typing import Callable, Collection, Dict, List, Union
 
@@ -10,8 +11,14 @@ from ...naming import unwrap
 from ...translate import fill_encoder
 
 
-def fill_all_but(encoder: nn.Module, new: Collection[str], checkpoint: Union[str, dict], prefix: str = 'backbone.',
-                 fit: Callable[[str, Tensor], Tensor] = lambda name, value: value, **cfg) -> List[str]:
+def fill_all_but(
+    encoder: nn.Module,
+    new: Collection[str],
+    checkpoint: Union[str, dict],
+    prefix: str = 'backbone.',
+    fit: Callable[[str, Tensor], Tensor] = lambda name, value: value,
+    **cfg,
+) -> List[str]:
     """:func:`~mmmim.translate.fill_encoder`, completely or not at all, except for the parameters named in ``new``.
 
     Those are taken from a file that has them (of a dense model), and keep their values otherwise.

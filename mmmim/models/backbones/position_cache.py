@@ -1,4 +1,5 @@
 """Position tables of other grids, resampled once for each size."""
+
 from collections import OrderedDict
 from typing import Optional, Tuple
 
@@ -45,4 +46,4 @@ class PositionCache:
         return self._tables[new_grid]
 
     def __reduce__(self) -> tuple:
-        return PositionCache, (self.keep, )
+        return PositionCache, (self.keep,)

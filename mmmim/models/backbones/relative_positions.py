@@ -4,6 +4,7 @@ Both kinds begin with zeros, so that an encoder that was pre-trained without the
 Tables have a row for each offset (query minus key) from ``-(n - 1)`` to ``n - 1`` patches. On a map of another size
 they are stretched to it, as ViTDet's; windows read the middle, as offsets in them are of the same patches.
 """
+
 from typing import Tuple, Union
 
 import torch
@@ -48,8 +49,8 @@ class PositionBias(nn.Module):
     def fit(self, table: Tensor) -> Tensor:
         """A file's table, of a square map, resized to this one's."""
         rows, prefix = table.shape[0] - 3 * self.num_prefix_tokens, self.num_prefix_tokens
-        side = (round(max(rows, 0)**0.5) + 1) // 2
-        if table.shape == self.relative_position_bias_table.shape or (2 * side - 1)**2 != rows:
+        side = (round(max(rows, 0) ** 0.5) + 1) // 2
+        if table.shape == self.relative_position_bias_table.shape or (2 * side - 1) ** 2 != rows:
             return table
         return resize_bias_table(table, (side, side), self.size, prefix)
 
@@ -84,14 +85,20 @@ class DecomposedPositions(nn.Module):
             ``[B, heads, P + h*w, d + h + w]``, twice.
         """
         (h, w), prefix = size, q.shape[2] - size[0] * size[1]
-        tables = [_vectors(table, length, stretch).to(q.dtype)
-                  for table, length in ((self.rel_pos_h, h), (self.rel_pos_w, w))]  # [h, h, d] and [w, w, d]
+        tables = [
+            _vectors(table, length, stretch).to(q.dtype) for table, length in ((self.rel_pos_h, h), (self.rel_pos_w, w))
+        ]  # [h, h, d] and [w, w, d]
         queries = q[:, :, prefix:].unflatten(2, size)
         down = torch.einsum('bnhwd,hkd->bnhwk', queries, tables[0])
         across = torch.einsum('bnhwd,wkd->bnhwk', queries, tables[1])
         positions = torch.cat([down, across], dim=-1).flatten(2, 3)  # [B, heads, h*w, h + w]
-        places = torch.cat([torch.eye(h, dtype=q.dtype, device=q.device).repeat_interleave(w, dim=0),
-                            torch.eye(w, dtype=q.dtype, device=q.device).repeat(h, 1)], dim=1)  # [h*w, h + w]
+        places = torch.cat(
+            [
+                torch.eye(h, dtype=q.dtype, device=q.device).repeat_interleave(w, dim=0),
+                torch.eye(w, dtype=q.dtype, device=q.device).repeat(h, 1),
+            ],
+            dim=1,
+        )  # [h*w, h + w]
         places = F.pad(places, (0, 0, prefix, 0)).expand(*k.shape[:3], h + w)
         return torch.cat([q * scale, F.pad(positions, (0, 0, prefix, 0))], dim=-1), torch.cat([k, places], dim=-1)
 
@@ -130,4 +137,4 @@ def resize_bias_table(table: Tensor, old: Grid, new: Grid, prefix: int) -> Tenso
     patches = (2 * old[0] - 1) * (2 * old[1] - 1)
     grid = table[:patches].float().t().reshape(1, -1, 2 * old[0] - 1, 2 * old[1] - 1)
     grid = F.interpolate(grid, size=(2 * new[0] - 1, 2 * new[1] - 1), mode='bicubic')
-    return torch.cat([grid[0].flatten(1).t().to(table.dtype), table[len(table) - 3 * prefix:]])
+    return torch.cat([grid[0].flatten(1).t().to(table.dtype), table[len(table) - 3 * prefix :]])

@@ -1,4 +1,5 @@
 """The Vision Transformer that knows where patches are from relative positions alone: BEiT's, and SimMIM's."""
+
 from typing import Optional, Union
 
 import torch
@@ -46,17 +47,19 @@ class RelativeViT(BaseEncoder):
 
     num_prefix_tokens = 1
 
-    def __init__(self,
-                 arch: Union[str, dict] = 'base',
-                 img_size: Size = 224,
-                 patch_size: Size = 16,
-                 in_chans: int = 3,
-                 relative_positions: str = 'separate',
-                 layer_scale: Optional[float] = 0.1,
-                 drop_path_rate: float = 0.0,
-                 final_norm: bool = True,
-                 trainable_blocks: Optional[float] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        arch: Union[str, dict] = 'base',
+        img_size: Size = 224,
+        patch_size: Size = 16,
+        in_chans: int = 3,
+        relative_positions: str = 'separate',
+        layer_scale: Optional[float] = 0.1,
+        drop_path_rate: float = 0.0,
+        final_norm: bool = True,
+        trainable_blocks: Optional[float] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         if relative_positions not in ('separate', 'shared'):
             raise ValueError(f"relative_positions='{relative_positions}' is not known; use 'separate' or 'shared'")
@@ -64,10 +67,22 @@ class RelativeViT(BaseEncoder):
         self.img_size, self.patch_size, self.in_chans = to_2tuple(img_size), to_2tuple(patch_size), in_chans
         self.grid_size = grid_size(img_size, patch_size)
         shared = relative_positions == 'shared'
-        beit = Beit(self.img_size, self.patch_size, in_chans, num_classes=0, global_pool='' if final_norm else 'avg',
-                    embed_dim=self.embed_dim, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio,
-                    drop_path_rate=drop_path_rate, init_values=layer_scale, use_abs_pos_emb=False,
-                    use_rel_pos_bias=not shared, use_shared_rel_pos_bias=shared)
+        beit = Beit(
+            self.img_size,
+            self.patch_size,
+            in_chans,
+            num_classes=0,
+            global_pool='' if final_norm else 'avg',
+            embed_dim=self.embed_dim,
+            depth=depth,
+            num_heads=num_heads,
+            mlp_ratio=mlp_ratio,
+            drop_path_rate=drop_path_rate,
+            init_values=layer_scale,
+            use_abs_pos_emb=False,
+            use_rel_pos_bias=not shared,
+            use_shared_rel_pos_bias=shared,
+        )
         self.patch_embed, self.cls_token, self.pos_embed = beit.patch_embed, beit.cls_token, None
         self.rel_pos_bias, self.blocks, self.norm = beit.rel_pos_bias, beit.blocks, beit.norm
         if trainable_blocks is not None:

@@ -1,4 +1,5 @@
 """timm's Swin Transformer as a backbone of segmentors and detectors."""
+
 import math
 from itertools import accumulate
 from typing import Dict, Optional, Sequence, Tuple, Union
@@ -58,16 +59,18 @@ class DenseSwin(BaseEncoder):
     num_prefix_tokens = 0
     grid_size = (0, 0)  # there is no position table to be made for one
 
-    def __init__(self,
-                 arch: Union[str, dict] = 'base',
-                 patch_size: Size = 4,
-                 in_chans: int = 3,
-                 window_size: int = 7,
-                 out_indices: Sequence[int] = (0, 1, 2, 3),
-                 out_norms: bool = True,
-                 drop_path_rate: float = 0.0,
-                 with_cp: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        arch: Union[str, dict] = 'base',
+        patch_size: Size = 4,
+        in_chans: int = 3,
+        window_size: int = 7,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        out_norms: bool = True,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         embed_dim, self.depths, num_heads = resolve_architecture(arch)
         self.patch_size, self.in_chans, self.with_cp = to_2tuple(patch_size), in_chans, with_cp
@@ -76,28 +79,40 @@ class DenseSwin(BaseEncoder):
         if not self.out_indices:
             raise ValueError('out_indices=[]: a dense backbone needs at least one stage to take a map from')
         # the image size is of no consequence: windows are always whole, masks made for the map at hand
-        swin = SwinTransformer(tuple(8 * window_size * side for side in self.patch_size), self.patch_size, in_chans,
-                               num_classes=0, global_pool='', embed_dim=embed_dim, depths=self.depths,
-                               num_heads=num_heads, window_size=window_size, always_partition=True,
-                               strict_img_size=False, drop_path_rate=drop_path_rate)
+        swin = SwinTransformer(
+            tuple(8 * window_size * side for side in self.patch_size),
+            self.patch_size,
+            in_chans,
+            num_classes=0,
+            global_pool='',
+            embed_dim=embed_dim,
+            depths=self.depths,
+            num_heads=num_heads,
+            window_size=window_size,
+            always_partition=True,
+            strict_img_size=False,
+            drop_path_rate=drop_path_rate,
+        )
         self.patch_embed, self.layers = swin.patch_embed, swin.layers
         widths = [embed_dim * 2**stage for stage in range(last + 1)]
         self.out_channels = tuple(widths[stage] for stage in self.out_indices)
-        self.out_norms = nn.ModuleDict({str(stage): nn.LayerNorm(widths[stage]) for stage in self.out_indices
-                                        if out_norms and stage < last})
+        self.out_norms = nn.ModuleDict(
+            {str(stage): nn.LayerNorm(widths[stage]) for stage in self.out_indices if out_norms and stage < last}
+        )
         self.norm = swin.norm if out_norms and last in self.out_indices else nn.Identity()
-        for stage in self.layers[self.out_indices[-1] + 1:]:  # there for the checkpoint, but never run
+        for stage in self.layers[self.out_indices[-1] + 1 :]:  # there for the checkpoint, but never run
             stage.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
         """``[B, C, H, W]`` to maps ``[B, out_channels, ceil(H/4), ceil(W/4)]`` and so on, half as large each."""
         if images.shape[1] != self.in_chans:
-            raise ValueError(f'the backbone was built for in_chans={self.in_chans} and got images of '
-                             f'{images.shape[1]} channels')
+            raise ValueError(
+                f'the backbone was built for in_chans={self.in_chans} and got images of {images.shape[1]} channels'
+            )
         missing = [math.ceil(size / patch) * patch - size for size, patch in zip(images.shape[2:], self.patch_size)]
         x = self.patch_embed(F.pad(images, (0, missing[1], 0, missing[0])))  # [B, h, w, width]
         maps = []
-        for index, stage in enumerate(self.layers[:self.out_indices[-1] + 1]):
+        for index, stage in enumerate(self.layers[: self.out_indices[-1] + 1]):
             stage.grad_checkpointing = self.with_cp and self.training and torch.is_grad_enabled()
             x = stage(x)
             if index in self.out_indices:
@@ -114,7 +129,7 @@ class DenseSwin(BaseEncoder):
         last = sum(self.depths) + 1
         if not param_name.startswith(prefix):
             return last, last + 1
-        parts = param_name[len(prefix):].split('.')
+        parts = param_name[len(prefix) :].split('.')
         if parts[0] == 'patch_embed':
             return 0, last + 1
         if parts[0] != 'layers':
@@ -134,10 +149,13 @@ class DenseSwin(BaseEncoder):
 def resolve_architecture(arch: Union[str, dict]) -> Tuple[int, Tuple[int, ...], Tuple[int, ...]]:
     if isinstance(arch, str):
         if arch not in ARCHITECTURES:
-            raise ValueError(f"arch='{arch}' is not known; use one of {', '.join(ARCHITECTURES)}, or a dict of "
-                             'embed_dim, depths and num_heads')
+            raise ValueError(
+                f"arch='{arch}' is not known; use one of {', '.join(ARCHITECTURES)}, or a dict of "
+                'embed_dim, depths and num_heads'
+            )
         return ARCHITECTURES[arch]
     if set(arch) != {'embed_dim', 'depths', 'num_heads'} or len(arch['depths']) != len(arch['num_heads']):
-        raise ValueError(f'arch={dict(arch)} needs exactly the keys embed_dim, depths and num_heads, the last two of '
-                         'the same length')
+        raise ValueError(
+            f'arch={dict(arch)} needs exactly the keys embed_dim, depths and num_heads, the last two of the same length'
+        )
     return arch['embed_dim'], tuple(arch['depths']), tuple(arch['num_heads'])

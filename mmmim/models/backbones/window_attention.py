@@ -4,6 +4,7 @@ It takes the place of ``attn`` in timm's ``Block`` and keeps the layers of the o
 2022) pads a map that windows do not divide; here the windows at the lower and right edge are cut instead. So there are
 no padded tokens that patches could attend to, and nothing is computed for them.
 """
+
 from typing import Dict, List, Optional, Tuple
 
 import torch
@@ -40,8 +41,9 @@ class DenseAttention(nn.Module):
         biases: What blocks share: ``[heads, P + h*w, P + h*w]`` for each ((h, w) of map or window, whether a map).
     """
 
-    def __init__(self, attn: nn.Module, window: Optional[Grid] = None,
-                 rel_pos: Optional[RelativePositions] = None) -> None:
+    def __init__(
+        self, attn: nn.Module, window: Optional[Grid] = None, rel_pos: Optional[RelativePositions] = None
+    ) -> None:
         super().__init__()
         self.num_heads, self.qkv, self.proj = attn.num_heads, attn.qkv, attn.proj
         self.head_dim = self.qkv.in_features // self.num_heads
@@ -87,9 +89,9 @@ class DenseAttention(nn.Module):
         if fused:
             # one width for all three, which the kernels that save memory ask for
             x = F.scaled_dot_product_attention(q, k, F.pad(v, (0, q.shape[3] - v.shape[3])), bias, scale=scale)
-            x = x[..., :self.head_dim]
+            x = x[..., : self.head_dim]
         else:
-            heads = max(1, TOGETHER // max(1, q.shape[0] * q.shape[2]**2 * q.element_size()))
+            heads = max(1, TOGETHER // max(1, q.shape[0] * q.shape[2] ** 2 * q.element_size()))
             biases = [None] * len(q.split(heads, dim=1)) if bias is None else bias.split(heads)
             parts = zip(*(part.split(heads, dim=1) for part in (q * scale, k, v)), biases)
             x = torch.cat([_by_products(*part) for part in parts], dim=1)

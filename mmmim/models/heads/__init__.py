@@ -3,5 +3,13 @@ from .discrimination import DiscriminationHead, ImageDiscriminationHead, PatchDi
 from .feature_prediction import FeatureHead
 from .reconstruction import PatchLossHead, ReconstructionHead, TokenHead
 
-__all__ = ['ContrastiveHead', 'DiscriminationHead', 'FeatureHead', 'ImageDiscriminationHead',
-           'PatchDiscriminationHead', 'PatchLossHead', 'ReconstructionHead', 'TokenHead']
+__all__ = [
+    'ContrastiveHead',
+    'DiscriminationHead',
+    'FeatureHead',
+    'ImageDiscriminationHead',
+    'PatchDiscriminationHead',
+    'PatchLossHead',
+    'ReconstructionHead',
+    'TokenHead',
+]

@@ -1,4 +1,5 @@
 """Contrastive losses between two views of the same images."""
+
 from typing import Dict, Optional, Tuple
 
 import torch
@@ -21,8 +22,9 @@ class ContrastiveHead(BaseModule):
         scale: A factor on the loss. The authors' public code has ``2 * temperature``; the paper has none.
     """
 
-    def __init__(self, temperature: float = 0.07, kind: str = 'infonce', scale: float = 1.0,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self, temperature: float = 0.07, kind: str = 'infonce', scale: float = 1.0, init_cfg: Optional[dict] = None
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         if kind not in ('infonce', 'byol'):
             raise ValueError(f"kind='{kind}' is not known; use 'infonce' or 'byol'")
@@ -48,6 +50,8 @@ class ContrastiveHead(BaseModule):
             loss = F.cross_entropy(cosines / self.temperature, own)  # Eq. 7
         else:
             loss = 2 - 2 * (query * key).sum(dim=1).mean()
-        metrics = dict(contrast_accuracy=(cosines.detach().argmax(dim=1) == own).to(dtype).mean(),
-                       projection_std=keys.std(dim=0, correction=0).mean())
+        metrics = dict(
+            contrast_accuracy=(cosines.detach().argmax(dim=1) == own).to(dtype).mean(),
+            projection_std=keys.std(dim=0, correction=0).mean(),
+        )
         return self.scale * loss, metrics

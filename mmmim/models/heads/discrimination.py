@@ -1,4 +1,5 @@
 """Heads of a discriminator: is a patch, or a whole image, original or generated?"""
+
 from typing import Dict, Optional
 
 import torch
@@ -38,8 +39,9 @@ class DiscriminationHead(BaseModule):
         This is ``-log D`` where the truth is original and ``-log(1 - D)`` where it is generated, D being the
         probability of original.
         """
-        return F.cross_entropy(logits.flatten(0, -2), is_original.flatten().long(),
-                               reduction='none').reshape(is_original.shape)
+        return F.cross_entropy(logits.flatten(0, -2), is_original.flatten().long(), reduction='none').reshape(
+            is_original.shape
+        )
 
     @classmethod
     def adversarial_loss_per_item(cls, logits: Tensor, is_original: Tensor, kind: str = 'saturating') -> Tensor:
@@ -87,7 +89,7 @@ class PatchDiscriminationHead(DiscriminationHead):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``[B, prefix + L, D]`` in image order, as a backbone gives them without a mask, to logits ``[B, L, 2]``."""
-        return self.classify(tokens[:, self.num_prefix_tokens:])
+        return self.classify(tokens[:, self.num_prefix_tokens :])
 
 
 @MODELS.register_module()
@@ -103,8 +105,9 @@ class ImageDiscriminationHead(DiscriminationHead):
         ValueError: Another ``pool``, or a class token that the encoder does not have.
     """
 
-    def __init__(self, in_dim: int, num_prefix_tokens: int = 1, pool: Optional[str] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self, in_dim: int, num_prefix_tokens: int = 1, pool: Optional[str] = None, init_cfg: Optional[dict] = None
+    ) -> None:
         super().__init__(in_dim, num_prefix_tokens, init_cfg)
         self.pool = pool or ('cls' if num_prefix_tokens else 'mean')
         if self.pool not in ('cls', 'mean') or (self.pool == 'cls' and not num_prefix_tokens):
@@ -112,5 +115,5 @@ class ImageDiscriminationHead(DiscriminationHead):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``[B, prefix + L, D]`` to logits ``[B, 2]``."""
-        pooled = tokens[:, 0] if self.pool == 'cls' else tokens[:, self.num_prefix_tokens:].mean(dim=1)
+        pooled = tokens[:, 0] if self.pool == 'cls' else tokens[:, self.num_prefix_tokens :].mean(dim=1)
         return self.classify(pooled)

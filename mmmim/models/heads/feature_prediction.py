@@ -1,4 +1,5 @@
 """The loss of predicted features."""
+
 from typing import Optional, Sequence
 
 import torch
@@ -24,20 +25,26 @@ class FeatureHead(PatchLossHead):
     A feature of zeros, such as a patch without any edge, has no direction: its loss is constant and has no gradient.
     """
 
-    def __init__(self, loss_on: str = 'all', kind: str = 'cosine', out_dims: Optional[Sequence[int]] = None,
-                 part_weights: Optional[Sequence[float]] = None, init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        loss_on: str = 'all',
+        kind: str = 'cosine',
+        out_dims: Optional[Sequence[int]] = None,
+        part_weights: Optional[Sequence[float]] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(loss_on, init_cfg)
         if kind not in ('cosine', 'normalized_mse'):
             raise ValueError(f"kind='{kind}' is not known; use 'cosine' or 'normalized_mse'")
         self.kind, self.out_dims = kind, tuple(out_dims) if out_dims else None
-        parts = len(self.out_dims or (1, ))
-        self.part_weights = tuple(part_weights or (1.0, ) * parts)
+        parts = len(self.out_dims or (1,))
+        self.part_weights = tuple(part_weights or (1.0,) * parts)
         if len(self.part_weights) != parts or min(self.part_weights) < 0:
             raise ValueError(f'part_weights={part_weights} must be {parts} values that are not negative, one a target')
 
     def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """``[B, L, D]`` twice to ``[B, L]``."""
-        dims = self.out_dims or (target.shape[-1], )
+        dims = self.out_dims or (target.shape[-1],)
         parts = zip(self.part_weights, prediction.split(dims, dim=-1), target.split(dims, dim=-1))
         return sum(weight * self._distance(ours, theirs) for weight, ours, theirs in parts)
 

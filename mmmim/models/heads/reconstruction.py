@@ -1,4 +1,5 @@
 """Losses that compare a prediction for each patch with its target."""
+
 from typing import Optional
 
 import torch
@@ -54,8 +55,9 @@ class ReconstructionHead(PatchLossHead):
             printed, whose sum is divided by the number of patches alone).
     """
 
-    def __init__(self, loss_on: str = 'masked', norm: str = 'l2', patch_reduction: str = 'mean',
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self, loss_on: str = 'masked', norm: str = 'l2', patch_reduction: str = 'mean', init_cfg: Optional[dict] = None
+    ) -> None:
         super().__init__(loss_on, init_cfg)
         if norm not in ('l1', 'l2'):
             raise ValueError(f"norm='{norm}' is not known; use 'l1' or 'l2'")

@@ -9,5 +9,16 @@ from .simmim_decoder import SimMIMDecoder
 from .simple_pyramid import SimplePyramid
 from .unet_drawing_head import UNetDrawingHead
 
-__all__ = ['DrawingHead', 'LinearPredictor', 'MAEDecoder', 'MLPPredictor', 'MultiScalePyramid', 'PoolTokens',
-           'Projector', 'SharedDecoder', 'SimMIMDecoder', 'SimplePyramid', 'UNetDrawingHead']
+__all__ = [
+    'DrawingHead',
+    'LinearPredictor',
+    'MAEDecoder',
+    'MLPPredictor',
+    'MultiScalePyramid',
+    'PoolTokens',
+    'Projector',
+    'SharedDecoder',
+    'SimMIMDecoder',
+    'SimplePyramid',
+    'UNetDrawingHead',
+]

@@ -1,4 +1,5 @@
 """The head that draws what is missing, differently for each noise vector (CrossMAE, section 3.1)."""
+
 from typing import List, Optional, Tuple
 
 import torch
@@ -19,8 +20,9 @@ class NoiseMapping(nn.Sequential):
     """f: z to w, ``[B, D] -> [B, D]``, three linear layers (section 3.1), with StyleGAN's leaky ReLU between them."""
 
     def __init__(self, dim: int) -> None:
-        super().__init__(nn.Linear(dim, dim), nn.LeakyReLU(0.2), nn.Linear(dim, dim), nn.LeakyReLU(0.2),
-                         nn.Linear(dim, dim))
+        super().__init__(
+            nn.Linear(dim, dim), nn.LeakyReLU(0.2), nn.Linear(dim, dim), nn.LeakyReLU(0.2), nn.Linear(dim, dim)
+        )
 
 
 @MODELS.register_module()
@@ -55,10 +57,22 @@ class DrawingHead(BaseModule):
         ValueError: An unknown choice, or patches that do not divide the image.
     """
 
-    def __init__(self, img_size: Size, patch_size: Size = 16, in_chans: int = 3, embed_dim: int = 256, depth: int = 2,
-                 num_heads: int = 8, mlp_ratio: float = 4.0, noise: str = 'mapped', noise_tokens: str = 'z_then_w',
-                 concat: str = 'channel', final_norm: bool = False, compiled: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        img_size: Size,
+        patch_size: Size = 16,
+        in_chans: int = 3,
+        embed_dim: int = 256,
+        depth: int = 2,
+        num_heads: int = 8,
+        mlp_ratio: float = 4.0,
+        noise: str = 'mapped',
+        noise_tokens: str = 'z_then_w',
+        concat: str = 'channel',
+        final_norm: bool = False,
+        compiled: bool = False,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         check_choice('noise', noise, NOISE)
         check_choice('noise_tokens', noise_tokens, ('z_then_w', 'w_all'))
@@ -67,7 +81,7 @@ class DrawingHead(BaseModule):
         self.noise, self.noise_tokens, self.concat = noise, noise_tokens, concat
         area = self.patch_size[0] * self.patch_size[1]
         with_channel = noise == 'concat' and concat == 'channel'
-        self.noise_shape: Optional[Tuple[int, ...]] = None if noise == 'none' else (embed_dim, )
+        self.noise_shape: Optional[Tuple[int, ...]] = None if noise == 'none' else (embed_dim,)
         if with_channel:
             self.noise_shape = (1, *to_2tuple(img_size))
 
@@ -98,7 +112,7 @@ class DrawingHead(BaseModule):
             x = run_blocks(self.blocks, torch.cat([z.to(x.dtype)[:, None], x], dim=1))[:, 1:]
         elif self.noise == 'mapped':
             for block, token in zip(self.blocks, self._tokens(z)):
-                x = run_blocks((block, ), torch.cat([token.to(x.dtype)[:, None], x], dim=1))[:, 1:]
+                x = run_blocks((block,), torch.cat([token.to(x.dtype)[:, None], x], dim=1))[:, 1:]
         else:
             x = run_blocks(self.blocks, x)
         return self.pred(self.norm(x))

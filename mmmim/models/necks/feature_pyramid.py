@@ -1,4 +1,5 @@
 """A pyramid of four scales from four maps of one scale."""
+
 from typing import Optional, Sequence, Tuple
 
 from mmengine.model import BaseModule
@@ -26,16 +27,23 @@ class MultiScalePyramid(BaseModule):
         ValueError: Another norm or scale.
     """
 
-    def __init__(self, in_dim: int, norm: Optional[str] = 'batch', scales: Sequence[float] = (4, 2, 1, 0.5),
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        norm: Optional[str] = 'batch',
+        scales: Sequence[float] = (4, 2, 1, 0.5),
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.scales = nn.ModuleList(rescaling(in_dim, [in_dim, in_dim], scale, norm) for scale in scales)
 
     def forward(self, maps: Sequence[Tensor]) -> Tuple[Tensor, ...]:
         """Maps ``[B, D, h, w]`` to as many ``[B, D, scale * h, scale * w]`` (rounded up)."""
         if len(maps) != len(self.scales):
-            raise ValueError(f'the pyramid makes {len(self.scales)} scales and got {len(maps)} maps: let the '
-                             "backbone's out_indices be as many")
+            raise ValueError(
+                f'the pyramid makes {len(self.scales)} scales and got {len(maps)} maps: let the '
+                "backbone's out_indices be as many"
+            )
         return tuple(rescale(x) for rescale, x in zip(self.scales, maps))
 
 
@@ -47,6 +55,7 @@ def rescaling(in_dim: int, widths: Sequence[int], scale: float, norm: Optional[s
         widths: After a first and a second doubling; elsewhere the width stays.
         norm: Between two doublings, as in :func:`build_norm`.
     """
+
     def double(before: int, after: int) -> nn.ConvTranspose2d:
         return nn.ConvTranspose2d(before, after, kernel_size=2, stride=2)
 
@@ -65,5 +74,10 @@ def build_norm(norm: Optional[str], channels: int) -> nn.Module:
     """``'batch'``, ``'layer'`` (over the channels of each position, eps 1e-6) or None."""
     if norm not in ('batch', 'layer', None):
         raise ValueError(f"norm='{norm}': use 'batch', 'layer' or None")
-    return (CrossRankBatchNorm2d(channels) if norm == 'batch' else
-            LayerNorm2d(channels, eps=1e-6) if norm == 'layer' else nn.Identity())
+    return (
+        CrossRankBatchNorm2d(channels)
+        if norm == 'batch'
+        else LayerNorm2d(channels, eps=1e-6)
+        if norm == 'layer'
+        else nn.Identity()
+    )

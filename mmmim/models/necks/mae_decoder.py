@@ -1,4 +1,5 @@
 """MAE's decoder: mask tokens join the encoded visible patches, and every patch is predicted."""
+
 from typing import Any, Optional, Tuple
 
 import torch
@@ -28,6 +29,7 @@ class MAEDecoder(BaseModule):
             (filled in by the algorithm), and then there is no ``mask_token``, which would get no gradient.
         compiled: Compile the blocks in place.
     """
+
     can_leave_out_visible = True  # forward has `removed_only`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -35,25 +37,28 @@ class MAEDecoder(BaseModule):
         if 'forward' in vars(cls) and 'can_leave_out_visible' not in vars(cls):  # which may have no `removed_only`
             cls.can_leave_out_visible = False
 
-    def __init__(self,
-                 in_dim: int,
-                 grid_size: Tuple[int, int],
-                 out_dim: int,
-                 num_prefix_tokens: int = 1,
-                 embed_dim: int = 512,
-                 depth: int = 8,
-                 num_heads: int = 16,
-                 mlp_ratio: float = 4.0,
-                 fill_in: bool = True,
-                 compiled: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        grid_size: Tuple[int, int],
+        out_dim: int,
+        num_prefix_tokens: int = 1,
+        embed_dim: int = 512,
+        depth: int = 8,
+        num_heads: int = 16,
+        mlp_ratio: float = 4.0,
+        fill_in: bool = True,
+        compiled: bool = False,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.num_prefix_tokens = num_prefix_tokens
         self.num_patches = grid_size[0] * grid_size[1]
         self.decoder_embed = nn.Linear(in_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim)) if fill_in else None
         self.decoder_pos_embed = nn.Parameter(
-            sincos_positions(embed_dim, grid_size, num_prefix_tokens), requires_grad=False)
+            sincos_positions(embed_dim, grid_size, num_prefix_tokens), requires_grad=False
+        )
         self.decoder_blocks = build_blocks(embed_dim, depth, num_heads, mlp_ratio, compiled=compiled)
         self.decoder_norm = LayerNorm(embed_dim)
         self.decoder_pred = nn.Linear(embed_dim, out_dim)
@@ -78,7 +83,7 @@ class MAEDecoder(BaseModule):
             ids = mask.ids_removed[..., None].expand_as(x)
             return x.new_zeros(len(x), self.num_patches, x.shape[2]).scatter(1, ids, x)
         x = self.decoder_norm(self.decode(tokens, mask))
-        return self.decoder_pred(x[:, self.num_prefix_tokens:])
+        return self.decoder_pred(x[:, self.num_prefix_tokens :])
 
     def decode(self, tokens: Tensor, mask: PatchMask, num_blocks: Optional[int] = None) -> Tensor:
         """The full set of tokens ``[B, prefix + L, embed_dim]`` after the first ``num_blocks`` blocks (all)."""

@@ -1,4 +1,5 @@
 """From the tokens of a ViT to one vector an image."""
+
 from typing import Optional, Tuple
 
 from mmengine.model import BaseModule
@@ -26,18 +27,29 @@ class PoolTokens(BaseModule):
         ValueError: An unknown ``pool`` or ``norm``, or a class token is wanted where there is none.
     """
 
-    def __init__(self, in_dim: int, pool: str = 'mean', norm: Optional[str] = 'layer', num_prefix_tokens: int = 1,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        pool: str = 'mean',
+        norm: Optional[str] = 'layer',
+        num_prefix_tokens: int = 1,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         if pool not in ('mean', 'cls') or (pool == 'cls' and not num_prefix_tokens):
             raise ValueError(f"pool='{pool}': use 'mean', or 'cls' when the backbone has a class token")
         if norm not in ('layer', 'batch', None):
             raise ValueError(f"norm='{norm}': use 'layer', 'batch' or None")
         self.pool, self.num_prefix_tokens = pool, num_prefix_tokens
-        self.norm = (LayerNorm(in_dim) if norm == 'layer' else
-                     CrossRankBatchNorm1d(in_dim, eps=1e-6, affine=False) if norm == 'batch' else nn.Identity())
+        self.norm = (
+            LayerNorm(in_dim)
+            if norm == 'layer'
+            else CrossRankBatchNorm1d(in_dim, eps=1e-6, affine=False)
+            if norm == 'batch'
+            else nn.Identity()
+        )
 
     def forward(self, tokens: Tensor) -> Tuple[Tensor]:
         """``[B, prefix + L, D] -> ([B, D], )``; mmpretrain's heads take the last of a tuple."""
-        x = tokens[:, 0] if self.pool == 'cls' else tokens[:, self.num_prefix_tokens:].mean(dim=1)
-        return (self.norm(x), )
+        x = tokens[:, 0] if self.pool == 'cls' else tokens[:, self.num_prefix_tokens :].mean(dim=1)
+        return (self.norm(x),)

@@ -1,4 +1,5 @@
 """From the tokens of a completed image to features that are predicted (CrossMAE, section 3.2 and Table 14)."""
+
 from typing import Optional
 
 from mmengine.model import BaseModule
@@ -27,7 +28,7 @@ class LinearPredictor(BaseModule):
         self.apply(init_weights)
 
     def forward(self, tokens: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
-        return self.fc(tokens[:, self.num_prefix_tokens:])
+        return self.fc(tokens[:, self.num_prefix_tokens :])
 
 
 @MODELS.register_module()
@@ -40,12 +41,18 @@ class MLPPredictor(BaseModule):
         hidden_dim: None: a quarter of ``in_dim``, SimSiam's share; the paper states no width.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, num_prefix_tokens: int = 1, hidden_dim: Optional[int] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        num_prefix_tokens: int = 1,
+        hidden_dim: Optional[int] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.num_prefix_tokens = num_prefix_tokens
         self.mlp = Projector(in_dim, hidden_dim or max(1, in_dim // 4), out_dim, eps=1e-5)
 
     def forward(self, tokens: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
-        x = tokens[:, self.num_prefix_tokens:]
+        x = tokens[:, self.num_prefix_tokens :]
         return self.mlp(x.flatten(0, 1)).unflatten(0, x.shape[:2])

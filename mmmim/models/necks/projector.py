@@ -1,4 +1,5 @@
 """Projection and prediction heads of contrastive learning."""
+
 from typing import Optional
 
 from mmengine.model import BaseModule
@@ -22,8 +23,14 @@ class Projector(BaseModule):
         eps: Of the batch norm, whose statistics cross ranks.
     """
 
-    def __init__(self, in_dim: int, hidden_dim: int = 1536, out_dim: int = 256, eps: float = 1e-6,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        hidden_dim: int = 1536,
+        out_dim: int = 256,
+        eps: float = 1e-6,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.out_dim = out_dim
         self.fc0 = nn.Linear(in_dim, hidden_dim)

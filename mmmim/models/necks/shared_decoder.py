@@ -1,4 +1,5 @@
 """A decoder that shares its transformer with another one."""
+
 from typing import Optional
 
 from mmengine.model import BaseModule
@@ -23,14 +24,15 @@ class SharedDecoder(BaseModule):
         num_blocks: How many of its blocks; None: all.
     """
 
-    def __init__(self, decoder: MAEDecoder, out_dim: int, num_blocks: Optional[int] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self, decoder: MAEDecoder, out_dim: int, num_blocks: Optional[int] = None, init_cfg: Optional[dict] = None
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         depth = len(decoder.decoder_blocks)
         self.num_blocks = depth if num_blocks is None else num_blocks
         if not 1 <= self.num_blocks <= depth:
             raise ValueError(f'num_blocks={num_blocks}: the decoder that is shared has {depth} blocks')
-        self._decoder = (decoder, )
+        self._decoder = (decoder,)
         width = decoder.decoder_embed.out_features
         self.decoder_norm, self.decoder_pred = LayerNorm(width), nn.Linear(width, out_dim)
         nn.init.xavier_uniform_(self.decoder_pred.weight)
@@ -40,4 +42,4 @@ class SharedDecoder(BaseModule):
         """``[B, prefix + L_v, D] -> [B, L, out_dim]``, in image order."""
         decoder = self._decoder[0]
         x = decoder.decode(tokens, mask, self.num_blocks)
-        return self.decoder_pred(self.decoder_norm(x[:, decoder.num_prefix_tokens:]))
+        return self.decoder_pred(self.decoder_norm(x[:, decoder.num_prefix_tokens :]))

@@ -1,4 +1,5 @@
 """SimMIM's decoder: one linear layer from a token to the pixels of its patch."""
+
 from typing import Optional
 
 from mmengine.model import BaseModule
@@ -27,20 +28,31 @@ class SimMIMDecoder(BaseModule):
         ValueError: An encoder without mask tokens, or a target that is not pixels.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, patch_size: Size, num_prefix_tokens: int = 0, fill_in: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        patch_size: Size,
+        num_prefix_tokens: int = 0,
+        fill_in: bool = False,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.patch_size, self.num_prefix_tokens = to_2tuple(patch_size), num_prefix_tokens
         if fill_in:
-            raise ValueError('SimMIMDecoder is one linear layer and fills in nothing: the encoder has to see mask '
-                             'tokens (mask_tokens=True)')
+            raise ValueError(
+                'SimMIMDecoder is one linear layer and fills in nothing: the encoder has to see mask '
+                'tokens (mask_tokens=True)'
+            )
         if out_dim % (self.patch_size[0] * self.patch_size[1]):
-            raise ValueError(f'SimMIMDecoder predicts pixels; the target has {out_dim} values for a patch of '
-                             f'{self.patch_size[0]}x{self.patch_size[1]} pixels. Use a PixelTarget')
+            raise ValueError(
+                f'SimMIMDecoder predicts pixels; the target has {out_dim} values for a patch of '
+                f'{self.patch_size[0]}x{self.patch_size[1]} pixels. Use a PixelTarget'
+            )
         self.decoder = nn.Sequential(nn.Conv2d(in_dim, out_dim, 1))
 
     def forward(self, tokens: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         """``[B, prefix + L, D] -> [B, L, P*P*C]``, values of a patch in the order (P, P, C)."""
         conv = self.decoder[0]
-        x = F.linear(tokens[:, self.num_prefix_tokens:], conv.weight.flatten(1), conv.bias)  # [B, L, C*P*P]
+        x = F.linear(tokens[:, self.num_prefix_tokens :], conv.weight.flatten(1), conv.bias)  # [B, L, C*P*P]
         return x.unflatten(2, (-1, self.patch_size[0] * self.patch_size[1])).transpose(2, 3).flatten(2)

@@ -1,4 +1,5 @@
 """ViTDet's pyramid from the last map of a plain ViT."""
+
 from typing import Optional, Sequence, Tuple, Union
 
 from mmengine.model import BaseModule
@@ -28,18 +29,29 @@ class SimplePyramid(BaseModule):
         ValueError: Another norm or scale, or fewer outputs than scales.
     """
 
-    def __init__(self, in_dim: int, out_channels: int = 256, scales: Sequence[float] = (4, 2, 1, 0.5),
-                 num_outs: int = 5, norm: Optional[str] = 'layer', init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        out_channels: int = 256,
+        scales: Sequence[float] = (4, 2, 1, 0.5),
+        num_outs: int = 5,
+        norm: Optional[str] = 'layer',
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         if num_outs < len(scales):
             raise ValueError(f'num_outs={num_outs} is less than the {len(scales)} scales')
         self.num_outs = num_outs
-        self.scales = nn.ModuleList(nn.Sequential(
-            *rescaling(in_dim, [in_dim // 2, in_dim // 4], scale, norm),
-            nn.Conv2d({4: in_dim // 4, 2: in_dim // 2}.get(scale, in_dim), out_channels, 1, bias=norm is None),
-            build_norm(norm, out_channels),
-            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=norm is None),
-            build_norm(norm, out_channels)) for scale in scales)
+        self.scales = nn.ModuleList(
+            nn.Sequential(
+                *rescaling(in_dim, [in_dim // 2, in_dim // 4], scale, norm),
+                nn.Conv2d({4: in_dim // 4, 2: in_dim // 2}.get(scale, in_dim), out_channels, 1, bias=norm is None),
+                build_norm(norm, out_channels),
+                nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=norm is None),
+                build_norm(norm, out_channels),
+            )
+            for scale in scales
+        )
 
     def forward(self, maps: Union[Tensor, Sequence[Tensor]]) -> Tuple[Tensor, ...]:
         """The last of the maps ``[B, D, h, w]`` to ``num_outs`` maps ``[B, out_channels, scale * h, scale * w]``."""

@@ -1,4 +1,5 @@
 """A U-Net in the place of the drawing head's transformer (CrossMAE, Table 13)."""
+
 from typing import Optional, Tuple
 
 import torch
@@ -43,28 +44,42 @@ class UNetDrawingHead(BaseModule):
         ValueError: An unknown choice, or an image that cannot be halved so often.
     """
 
-    def __init__(self, img_size: Size, patch_size: Size = 16, in_chans: int = 3, width: int = 9, levels: int = 4,
-                 noise_dim: int = 256, noise: str = 'mapped', noise_tokens: str = 'z_then_w',
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        img_size: Size,
+        patch_size: Size = 16,
+        in_chans: int = 3,
+        width: int = 9,
+        levels: int = 4,
+        noise_dim: int = 256,
+        noise: str = 'mapped',
+        noise_tokens: str = 'z_then_w',
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         check_choice('noise', noise, NOISE)
         check_choice('noise_tokens', noise_tokens, ('z_then_w', 'w_all'))
         height_width = to_2tuple(img_size)
         if levels < 1 or any(side % 2**levels for side in height_width):
-            raise ValueError(f'a U-Net of levels={levels} cannot halve an image of {height_width[0]}x{height_width[1]} '
-                             'pixels so often')
+            raise ValueError(
+                f'a U-Net of levels={levels} cannot halve an image of {height_width[0]}x{height_width[1]} '
+                'pixels so often'
+            )
         self.patch_size, self.grid_size = to_2tuple(patch_size), grid_size(img_size, patch_size)
         self.noise, self.noise_tokens = noise, noise_tokens
-        self.noise_shape: Optional[Tuple[int, ...]] = dict(
-            mapped=(noise_dim, ), concat=(1, *height_width), none=None)[noise]
+        self.noise_shape: Optional[Tuple[int, ...]] = dict(mapped=(noise_dim,), concat=(1, *height_width), none=None)[
+            noise
+        ]
         widths = [width * 2**level for level in range(levels + 1)]
         inputs = in_chans + 1 + (noise == 'concat')
         self.down = nn.ModuleList(_Convolutions(a, b) for a, b in zip([inputs, *widths], widths[:-1]))
-        self.bottom = nn.ModuleList([nn.Conv2d(widths[-2], widths[-1], 3, padding=1),
-                                     nn.Conv2d(widths[-1], widths[-1], 3, padding=1)])
+        self.bottom = nn.ModuleList(
+            [nn.Conv2d(widths[-2], widths[-1], 3, padding=1), nn.Conv2d(widths[-1], widths[-1], 3, padding=1)]
+        )
         self.mapping = NoiseMapping(noise_dim) if noise == 'mapped' else None
-        self.noise_embed = nn.ModuleList(nn.Linear(noise_dim, channels) for channels in widths[-2:]) \
-            if noise == 'mapped' else None
+        self.noise_embed = (
+            nn.ModuleList(nn.Linear(noise_dim, channels) for channels in widths[-2:]) if noise == 'mapped' else None
+        )
         self.shrink = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[:-1])
         self.up = nn.ModuleList(_Convolutions(2 * w, w) for w in widths[:-1])
         self.pred = nn.Conv2d(width, in_chans, 1)

@@ -10,5 +10,17 @@ from .network import NetworkTarget
 from .pixels import PCATarget, PixelTarget
 from .vgg import VGGTarget
 
-__all__ = ['BaseTarget', 'BlurredPixelTarget', 'CLIPTarget', 'CannyTarget', 'CombinedTarget', 'DALLETarget',
-           'HOGTarget', 'MomentumTarget', 'NetworkTarget', 'PCATarget', 'PixelTarget', 'VGGTarget']
+__all__ = [
+    'BaseTarget',
+    'BlurredPixelTarget',
+    'CLIPTarget',
+    'CannyTarget',
+    'CombinedTarget',
+    'DALLETarget',
+    'HOGTarget',
+    'MomentumTarget',
+    'NetworkTarget',
+    'PCATarget',
+    'PixelTarget',
+    'VGGTarget',
+]

@@ -1,4 +1,5 @@
 """What every reconstruction target has in common."""
+
 from typing import Iterable, Optional, Sequence
 
 import torch
@@ -15,6 +16,7 @@ class BaseTarget(BaseModule):
         paints_pixels: Whether :meth:`to_pixels` gives patches that can be shown.
         uses_original_statistics: Whether :meth:`to_pixels` takes the mean and variance of the original patch.
     """
+
     out_dim: int
     paints_pixels = False
     uses_original_statistics = False

@@ -1,4 +1,5 @@
 """Smoothed pixels, the coarse target of CrossMAE's drawing head."""
+
 from typing import Optional, Tuple
 
 import torch
@@ -25,12 +26,21 @@ class BlurredPixelTarget(PixelTarget):
         ValueError: A sigma that is not above 0.
     """
 
-    def __init__(self, grid_size: Tuple[int, int], patch_size: Size = 16, in_chans: int = 3,
-                 sigma: Optional[float] = 10.0, reference_size: float = 224, init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        grid_size: Tuple[int, int],
+        patch_size: Size = 16,
+        in_chans: int = 3,
+        sigma: Optional[float] = 10.0,
+        reference_size: float = 224,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(patch_size, in_chans, norm_pix=False, init_cfg=init_cfg)
         if sigma is not None and not sigma > 0:
-            raise ValueError(f'sigma={sigma} must be above 0 (pixels of a {reference_size}-pixel image); sigma=None '
-                             'turns the blur off')
+            raise ValueError(
+                f'sigma={sigma} must be above 0 (pixels of a {reference_size}-pixel image); sigma=None '
+                'turns the blur off'
+            )
         height, width = (side * patch for side, patch in zip(grid_size, to_2tuple(patch_size)))
         self.sigma = None if sigma is None else sigma * min(height, width) / reference_size
         for name, size in (('rows', height), ('columns', width)):

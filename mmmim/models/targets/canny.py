@@ -1,4 +1,5 @@
 """Edges by Canny's detector, on the device and for a whole batch."""
+
 from typing import Optional, Sequence, Tuple
 
 import torch
@@ -31,19 +32,28 @@ class CannyTarget(BaseTarget):
         ValueError: sigma is not above 0, or the thresholds are not in order.
     """
 
-    def __init__(self, grid_size: Tuple[int, int], patch_size: Size = 16, in_chans: int = 3, sigma: float = 1.0,
-                 low: float = 0.1, high: float = 0.2, reach: int = 32, init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        grid_size: Tuple[int, int],
+        patch_size: Size = 16,
+        in_chans: int = 3,
+        sigma: float = 1.0,
+        low: float = 0.1,
+        high: float = 0.2,
+        reach: int = 32,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         if not sigma > 0 or not 0 <= low <= high or reach < 0:
             raise ValueError(f'sigma={sigma} must be above 0, 0 <= low={low} <= high={high}, reach={reach} >= 0')
         self.patch_size, self.low, self.high, self.reach = to_2tuple(patch_size), low, high, reach
         self.out_dim = self.patch_size[0] * self.patch_size[1]
-        weights = torch.tensor(LUMINANCE if in_chans == 3 else (1 / in_chans, ) * in_chans)
+        weights = torch.tensor(LUMINANCE if in_chans == 3 else (1 / in_chans,) * in_chans)
         self.register_buffer('luminance', weights.reshape(1, -1, 1, 1), persistent=False)
         for name, side, patch in zip(('rows', 'columns'), grid_size, self.patch_size):
             matrix = blur_matrix(side * patch, sigma, border='leave_out').to(torch.get_default_dtype())
             self.register_buffer(name, matrix, persistent=False)
-        self.set_image_statistics((0.0, ) * in_chans, (255.0, ) * in_chans)
+        self.set_image_statistics((0.0,) * in_chans, (255.0,) * in_chans)
 
     def set_image_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
         for name, value in (('mean', mean), ('std', std)):
@@ -82,7 +92,7 @@ def _thin(across: Tensor, down: Tensor) -> Tuple[Tensor, Tensor]:
     height, width = strength.shape[2:]
 
     def neighbour(rows: int, columns: int) -> Tensor:
-        return padded[..., 1 + rows:1 + rows + height, 1 + columns:1 + columns + width]
+        return padded[..., 1 + rows : 1 + rows + height, 1 + columns : 1 + columns + width]
 
     same_sign = across * down >= 0  # the gradient points down and right, or up and left
     steep = down.abs() >= across.abs()
@@ -91,8 +101,9 @@ def _thin(across: Tensor, down: Tensor) -> Tuple[Tensor, Tensor]:
     thin = strength > 0
     for step in (1, -1):
         # with opposite signs and a flat gradient, "ahead" is up and right
-        straight = torch.where(steep, torch.where(same_sign, neighbour(step, 0), neighbour(-step, 0)),
-                               neighbour(0, step))
+        straight = torch.where(
+            steep, torch.where(same_sign, neighbour(step, 0), neighbour(-step, 0)), neighbour(0, step)
+        )
         diagonal = torch.where(same_sign, neighbour(step, step), neighbour(-step, step))
         thin &= weight * diagonal + (1 - weight) * straight <= strength
     inside = F.pad(torch.ones_like(thin[..., 1:-1, 1:-1]), (1, 1, 1, 1))  # nobody knows what lies beyond the border

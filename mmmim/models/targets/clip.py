@@ -1,4 +1,5 @@
 """Features of CLIP's image encoder."""
+
 import os
 from typing import Optional
 
@@ -36,15 +37,26 @@ class CLIPTarget(NetworkTarget):
         ValueError: timm has no such ViT, or it no such block.
     """
 
-    def __init__(self, model: str = 'vit_base_patch16_clip_quickgelu_224.openai', clip_layer: Optional[int] = None,
-                 project: bool = False, weights: Optional[str] = None, init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        model: str = 'vit_base_patch16_clip_quickgelu_224.openai',
+        clip_layer: Optional[int] = None,
+        project: bool = False,
+        weights: Optional[str] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         network = create(model)
-        super().__init__([255 * v for v in network.pretrained_cfg['mean']],
-                         [255 * v for v in network.pretrained_cfg['std']], init_cfg)
+        super().__init__(
+            [255 * v for v in network.pretrained_cfg['mean']],
+            [255 * v for v in network.pretrained_cfg['std']],
+            init_cfg,
+        )
         depth = len(network.blocks)
         if clip_layer is not None and (not 1 <= clip_layer <= depth or project):
-            raise ValueError(f'clip_layer={clip_layer}: {model} has blocks 1 to {depth}, and the projection '
-                             f'(project={project}) goes with clip_layer=None alone')
+            raise ValueError(
+                f'clip_layer={clip_layer}: {model} has blocks 1 to {depth}, and the projection '
+                f'(project={project}) goes with clip_layer=None alone'
+            )
         self.clip_layer, self.project = clip_layer, project
         self.img_size, self.grid_size = network.patch_embed.img_size, network.patch_embed.grid_size
         self.out_dim = network.num_classes if project else network.embed_dim
@@ -59,7 +71,7 @@ class CLIPTarget(NetworkTarget):
         images = self.renormalize(images)
         if tuple(images.shape[2:]) != tuple(self.img_size):
             images = F.interpolate(images, self.img_size, mode='bicubic', antialias=True, align_corners=False)
-        tokens = self.network.forward_features(images)[:, self.network.num_prefix_tokens:]
+        tokens = self.network.forward_features(images)[:, self.network.num_prefix_tokens :]
         return self.network.head(tokens) if self.project else tokens
 
 
@@ -81,6 +93,7 @@ def find_in_cache(network: VisionTransformer, model: str) -> str:
         FileNotFoundError: None; the message says how to get it.
     """
     from huggingface_hub import try_to_load_from_cache
+
     repository = network.pretrained_cfg.get('hf_hub_id') or f'timm/{model}'
     for name in HUB_FILES:
         path = try_to_load_from_cache(repository, name)
@@ -89,27 +102,37 @@ def find_in_cache(network: VisionTransformer, model: str) -> str:
     raise FileNotFoundError(
         f'CLIPTarget needs the weights of {model}, and the Hugging Face cache has no {HUB_FILES[0]} of {repository}. '
         f'Fetch it with `python -c "import timm; timm.create_model(\'{model}\', pretrained=True)"`, or set '
-        'model.target.weights to the path of a file that holds them')
+        'model.target.weights to the path of a file that holds them'
+    )
 
 
 def load_clip(network: VisionTransformer, model: str, path: str) -> None:
     """Fill the network from a file, completely."""
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'CLIPTarget needs the weights of {model}, and there is no file {path!r}: download '
-                                f'{HUB_FILES[0]} of https://huggingface.co/timm/{model} and set model.target.weights '
-                                'to its path')
+        raise FileNotFoundError(
+            f'CLIPTarget needs the weights of {model}, and there is no file {path!r}: download '
+            f'{HUB_FILES[0]} of https://huggingface.co/timm/{model} and set model.target.weights '
+            'to its path'
+        )
     state, own = dict(unwrap(load_file(path))), network.state_dict()
-    widths = {tuple(value.shape) for key, value in state.items() if key.endswith(('patch_embed.proj.weight',
-                                                                                 'visual.conv1.weight'))}
+    widths = {
+        tuple(value.shape)
+        for key, value in state.items()
+        if key.endswith(('patch_embed.proj.weight', 'visual.conv1.weight'))
+    }
     wanted = tuple(own['patch_embed.proj.weight'].shape)
     if widths and wanted not in widths:
         found = widths.pop()
-        raise RuntimeError(f'{path} holds a CLIP encoder of width {found[0]} with patches of {found[2]}x{found[3]} '
-                           f'pixels; {model} has width {wanted[0]} and patches of {wanted[2]}x{wanted[3]}: set '
-                           'model.target.model to the encoder of this file')
+        raise RuntimeError(
+            f'{path} holds a CLIP encoder of width {found[0]} with patches of {found[2]}x{found[3]} '
+            f'pixels; {model} has width {wanted[0]} and patches of {wanted[2]}x{wanted[3]}: set '
+            'model.target.model to the encoder of this file'
+        )
     state = checkpoint_filter_fn(state, network)
     wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
     if wrong:
-        raise RuntimeError(f'{path} is not the CLIP encoder {model}: {len(wrong)} of its {len(own)} tensors are '
-                           f'missing or of another shape (first: {wrong[0]})')
+        raise RuntimeError(
+            f'{path} is not the CLIP encoder {model}: {len(wrong)} of its {len(own)} tensors are '
+            f'missing or of another shape (first: {wrong[0]})'
+        )
     network.load_state_dict({key: state[key] for key in own})

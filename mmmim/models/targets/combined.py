@@ -1,4 +1,5 @@
 """Several targets at once."""
+
 from typing import List, Optional, Sequence, Tuple
 
 import torch
@@ -23,15 +24,22 @@ class CombinedTarget(BaseTarget):
         ValueError: No targets, such as live on different grids, or one that has to be fitted.
     """
 
-    def __init__(self, targets: Sequence[dict], patch_size: Size = 16, in_chans: int = 3,
-                 grid_size: Tuple[int, int] = (14, 14), init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        targets: Sequence[dict],
+        patch_size: Size = 16,
+        in_chans: int = 3,
+        grid_size: Tuple[int, int] = (14, 14),
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         if not targets:
             raise ValueError('targets=[]: CombinedTarget needs at least one')
         self.patch_grid = tuple(grid_size)
         self.targets = nn.ModuleList(
             build_part(cfg, f'target.targets.{i}', patch_size=patch_size, in_chans=in_chans, grid_size=grid_size)
-            for i, cfg in enumerate(targets))
+            for i, cfg in enumerate(targets)
+        )
         if any(target.needs_fit for target in self.targets):
             raise ValueError('a target that has to see images before training (PCATarget) cannot be combined')
         if not self._followers():

@@ -1,4 +1,5 @@
 """Discrete tokens of a pre-trained variational autoencoder."""
+
 import os
 from typing import Optional, Sequence, Tuple
 
@@ -28,6 +29,7 @@ class DALLETarget(BaseTarget):
         FileNotFoundError: No weights at this path.
         RuntimeError: The file is no such encoder.
     """
+
     out_dim = 8192
 
     def __init__(self, grid_size: Tuple[int, int], weights: str, init_cfg: Optional[dict] = None) -> None:
@@ -35,8 +37,10 @@ class DALLETarget(BaseTarget):
         if not os.path.isfile(weights):
             raise FileNotFoundError(
                 f'DALLETarget needs the weights of the DALL-E encoder, and there is no file {weights!r}. Download '
-                "dalle_encoder.pth, which mmpretrain's BEiT configs name, and set model.target.weights to its path")
+                "dalle_encoder.pth, which mmpretrain's BEiT configs name, and set model.target.weights to its path"
+            )
         from mmpretrain.models.selfsup import DALLEEncoder  # slow to import, and rarely wanted
+
         self.grid_size = tuple(grid_size)
         self.encoder = DALLEEncoder()
         try:
@@ -45,11 +49,13 @@ class DALLETarget(BaseTarget):
             raise RuntimeError(f'{weights} is not a DALL-E encoder. {error}') from error
         keys = self.encoder.load_state_dict(state, strict=False)
         if keys.missing_keys or keys.unexpected_keys:
-            raise RuntimeError(f'{weights} is not a DALL-E encoder: {len(keys.missing_keys)} keys are missing (first: '
-                               f'{keys.missing_keys[:3]}), {len(keys.unexpected_keys)} are not known (first: '
-                               f'{keys.unexpected_keys[:3]})')
+            raise RuntimeError(
+                f'{weights} is not a DALL-E encoder: {len(keys.missing_keys)} keys are missing (first: '
+                f'{keys.missing_keys[:3]}), {len(keys.unexpected_keys)} are not known (first: '
+                f'{keys.unexpected_keys[:3]})'
+            )
         self.encoder.requires_grad_(False)
-        self.set_image_statistics((0.0, ) * 3, (255.0, ) * 3)
+        self.set_image_statistics((0.0,) * 3, (255.0,) * 3)
 
     def set_image_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
         if len(mean) != 3:

@@ -1,4 +1,5 @@
 """Histograms of oriented gradients."""
+
 import math
 from typing import Optional
 
@@ -34,16 +35,26 @@ class HOGTarget(BaseTarget):
         ValueError: A cell that does not divide the patch, or another choice.
     """
 
-    def __init__(self, patch_size: Size = 16, in_chans: int = 3, num_bins: int = 9, cell_size: Optional[Size] = None,
-                 gradient: str = 'sobel', window: Optional[Size] = None, init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        patch_size: Size = 16,
+        in_chans: int = 3,
+        num_bins: int = 9,
+        cell_size: Optional[Size] = None,
+        gradient: str = 'sobel',
+        window: Optional[Size] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         if gradient not in ('sobel', 'central') or num_bins < 1:
             raise ValueError(f"gradient='{gradient}', num_bins={num_bins}: use 'sobel' or 'central', and 1 bin or more")
         self.patch_size = to_2tuple(patch_size)
         self.cell = to_2tuple(cell_size) if cell_size is not None else tuple(max(1, p // 2) for p in self.patch_size)
         if any(cell < 1 or patch % cell for patch, cell in zip(self.patch_size, self.cell)):
-            raise ValueError(f'cells of {self.cell[0]}x{self.cell[1]} pixels do not divide a patch of '
-                             f'{self.patch_size[0]}x{self.patch_size[1]}')
+            raise ValueError(
+                f'cells of {self.cell[0]}x{self.cell[1]} pixels do not divide a patch of '
+                f'{self.patch_size[0]}x{self.patch_size[1]}'
+            )
         self.num_bins, self.gradient, self.in_chans = num_bins, gradient, in_chans
         self.cells = tuple(patch // cell for patch, cell in zip(self.patch_size, self.cell))  # in a patch
         self.out_dim = in_chans * num_bins * self.cells[0] * self.cells[1]
@@ -90,4 +101,4 @@ class HOGTarget(BaseTarget):
 def _bell(length: int) -> Tensor:
     """A Gaussian of standard deviation ``length // 2`` over so many pixels."""
     places = torch.arange(length, dtype=torch.get_default_dtype())
-    return torch.exp(-0.5 * ((places - places.mean()) / max(1, length // 2))**2)
+    return torch.exp(-0.5 * ((places - places.mean()) / max(1, length // 2)) ** 2)

@@ -1,4 +1,5 @@
 """Features of a momentum encoder."""
+
 from typing import Optional, Tuple
 
 import torch
@@ -34,7 +35,7 @@ class MomentumTarget(BaseTarget):
 
     def follow(self, encoder: nn.Module) -> None:
         """Told once by the algorithm: the encoder of which this is the average. It is not registered here."""
-        self._online = (encoder, )
+        self._online = (encoder,)
         self.momentum_encoder = momentum_copy(encoder)
         for module in self.momentum_encoder.modules():
             module.init_cfg = None  # it starts as the encoder, whatever that loads
@@ -54,4 +55,4 @@ class MomentumTarget(BaseTarget):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        return self.momentum_encoder(images)[:, self._online[0].num_prefix_tokens:]
+        return self.momentum_encoder(images)[:, self._online[0].num_prefix_tokens :]

@@ -1,4 +1,5 @@
 """Features of a fixed network."""
+
 from typing import Optional, Sequence
 
 import torch
@@ -17,8 +18,12 @@ class NetworkTarget(BaseTarget):
         mean, std: How the network wants its images normalised, in units of 0..255 (default: ImageNet's).
     """
 
-    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.wanted = tuple(mean), tuple(std)
         self.set_image_statistics(mean, std)

@@ -1,4 +1,5 @@
 """Pixel targets: raw or normalised pixels, and their principal components."""
+
 from typing import Iterable, Optional
 
 import torch
@@ -18,10 +19,12 @@ class PixelTarget(BaseTarget):
         in_chans: C (filled in by the algorithm).
         norm_pix: Normalise each patch by its own mean and variance (MAE, Table 1d "pixel (w/ norm)").
     """
+
     paints_pixels = True
 
-    def __init__(self, patch_size: Size = 16, in_chans: int = 3, norm_pix: bool = True,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self, patch_size: Size = 16, in_chans: int = 3, norm_pix: bool = True, init_cfg: Optional[dict] = None
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.patch_size, self.norm_pix = to_2tuple(patch_size), norm_pix
         self.out_dim = self.patch_size[0] * self.patch_size[1] * in_chans
@@ -53,10 +56,12 @@ class PCATarget(BaseTarget):
     Raises:
         RuntimeError: Used before :meth:`fit`, or before a fitted one was loaded.
     """
+
     paints_pixels = True
 
-    def __init__(self, patch_size: Size = 16, in_chans: int = 3, num_components: int = 96,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self, patch_size: Size = 16, in_chans: int = 3, num_components: int = 96, init_cfg: Optional[dict] = None
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.patch_size = to_2tuple(patch_size)
         dim = self.patch_size[0] * self.patch_size[1] * in_chans
@@ -94,7 +99,7 @@ class PCATarget(BaseTarget):
             raise ValueError(f'{count} patches are too few to fit {self.out_dim} principal components')
         mean = total / count
         _, vectors = torch.linalg.eigh(outer / count - mean[:, None] * mean)  # ascending
-        basis = vectors.flip(1)[:, :self.out_dim]
+        basis = vectors.flip(1)[:, : self.out_dim]
         # an eigenvector's sign is arbitrary: the largest entry is made positive, the same on every machine
         sign = basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
         self.mean.copy_(mean)
@@ -104,8 +109,10 @@ class PCATarget(BaseTarget):
 
     def compute(self, images: Tensor) -> Tensor:
         if self.needs_fit:
-            raise RuntimeError('PCATarget has no basis yet: call `fit` with training images (in a config, '
-                               'FitTargetHook among custom_hooks does it), or load a checkpoint that carries one')
+            raise RuntimeError(
+                'PCATarget has no basis yet: call `fit` with training images (in a config, '
+                'FitTargetHook among custom_hooks does it), or load a checkpoint that carries one'
+            )
         return (patchify(images, self.patch_size) - self.mean) @ self.basis
 
     def to_pixels(self, prediction: Tensor, images: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 """Perceptual features."""
+
 import os
 from typing import Dict, Optional, Tuple
 
@@ -34,15 +35,23 @@ class VGGTarget(NetworkTarget):
         ValueError: An unknown layer, or a map whose positions do not come whole to each patch.
     """
 
-    def __init__(self, grid_size: Tuple[int, int], patch_size=16, layer: str = 'relu3_3', reduce: str = 'mean',
-                 weights: Optional[str] = None, init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        grid_size: Tuple[int, int],
+        patch_size=16,
+        layer: str = 'relu3_3',
+        reduce: str = 'mean',
+        weights: Optional[str] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         from torchvision.models.vgg import cfgs, make_layers  # not needed by other targets
+
         layers = name_layers(vgg := make_layers(cfgs['D']))  # the convolutions of VGG-16, without its classifier
         if layer not in layers or reduce not in ('mean', 'flatten'):
             raise ValueError(f"layer='{layer}', reduce='{reduce}': use one of {', '.join(layers)}; 'mean' or 'flatten'")
         self.grid_size, self.reduce = tuple(grid_size), reduce
-        network = vgg[:layers[layer] + 1]
+        network = vgg[: layers[layer] + 1]
         self.cells = self._cells(network, patch_size)
         channels = [part.out_channels for part in network if isinstance(part, nn.Conv2d)][-1]
         self.out_dim = channels * (self.cells[0] * self.cells[1] if reduce == 'flatten' else 1)
@@ -52,13 +61,15 @@ class VGGTarget(NetworkTarget):
     def _cells(self, network: nn.Module, patch_size) -> Tuple[int, int]:
         halvings = sum(isinstance(part, nn.MaxPool2d) for part in network)
         stride = 2**halvings
-        sides = (patch_size, ) * 2 if isinstance(patch_size, int) else patch_size
+        sides = (patch_size,) * 2 if isinstance(patch_size, int) else patch_size
         fine = tuple(grid * patch // stride for grid, patch in zip(self.grid_size, sides))
         try:
             return cells_per_place(fine, self.grid_size)
         except ValueError as error:
-            raise ValueError(f'VGGTarget: {error}: the layer comes after {halvings} halvings of the image, too many '
-                             f'for patches of {sides[0]}x{sides[1]} pixels; take an earlier layer') from None
+            raise ValueError(
+                f'VGGTarget: {error}: the layer comes after {halvings} halvings of the image, too many '
+                f'for patches of {sides[0]}x{sides[1]} pixels; take an earlier layer'
+            ) from None
 
     def compute(self, images: Tensor) -> Tensor:
         x = self.network(self.renormalize(images))
@@ -86,12 +97,15 @@ def load_vgg(network: nn.Sequential, weights: Optional[str]) -> None:
         raise FileNotFoundError(
             f'VGGTarget needs the weights of VGG-16, and there is no file {path!r}. Fetch {FILE} with `python -c '
             '"import torchvision; torchvision.models.vgg16(weights=\'IMAGENET1K_V1\')"`, or set '
-            'model.target.weights to the path of that file')
+            'model.target.weights to the path of that file'
+        )
     state = unwrap(load_file(path))
     state = {key.removeprefix('features.'): value for key, value in state.items() if key.startswith('features.')}
     own = network.state_dict()
     wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
     if wrong:
-        raise RuntimeError(f'{path} is not a VGG-16 of torchvision: {len(wrong)} of its {len(own)} tensors are missing '
-                           f'or of another shape (first: features.{wrong[0]})')
+        raise RuntimeError(
+            f'{path} is not a VGG-16 of torchvision: {len(wrong)} of its {len(own)} tensors are missing '
+            f'or of another shape (first: features.{wrong[0]})'
+        )
     network.load_state_dict({key: state[key] for key in own})

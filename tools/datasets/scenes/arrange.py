@@ -1,4 +1,5 @@
 """Where things stand, and each of them painted there."""
+
 import math
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
@@ -24,6 +25,7 @@ class Pose:
         angle: Turn in radians.
         dominant: Whether it is the thing that the picture is of.
     """
+
     label: int
     center: Tuple[float, float]
     extent: float
@@ -46,6 +48,7 @@ class Sprite:
         colour: Linear light times coverage ``[3, h, w]``.
         coverage: ``[h, w]`` in [0, 1].
     """
+
     pose: Pose
     window: Tuple[slice, slice]
     colour: np.ndarray
@@ -118,12 +121,17 @@ def cast_shadows(sprites: List[Sprite], side: int, horizon: Optional[float], lig
         rows, columns = sprite.window
         base, half = sprite.pose.base * side, sprite.pose.extent * side / 2
         if horizon is None:  # it lies: its shadow is beside it
-            matrix = np.array([[1, 0, columns.start - 0.12 * half * right / towards],
-                               [0, 1, rows.start - 0.12 * half * down / towards]])
+            matrix = np.array(
+                [
+                    [1, 0, columns.start - 0.12 * half * right / towards],
+                    [0, 1, rows.start - 0.12 * half * down / towards],
+                ]
+            )
         else:  # it stands: its shadow lies behind it, away from the light
             long, lean = 0.25 * towards / max(-down, 0.3), 0.6 * right / max(-down, 0.3)
-            matrix = np.array([[1, lean, columns.start + lean * (rows.start - base)],
-                               [0, long, base + long * (rows.start - base)]])
+            matrix = np.array(
+                [[1, lean, columns.start + lean * (rows.start - base)], [0, long, base + long * (rows.start - base)]]
+            )
         shadow = cv2.warpAffine(sprite.coverage, matrix, (side, side), flags=cv2.INTER_LINEAR)
         lit *= 1 - 0.9 * cv2.GaussianBlur(shadow, (0, 0), max(0.05 * half, 0.5))
     return lit

@@ -1,4 +1,5 @@
 """What is behind and under the things: sky, hills, walls and ground. Colours are linear light, channels first."""
+
 import math
 from dataclasses import dataclass
 from typing import Optional, Tuple
@@ -22,6 +23,7 @@ COOL, WARM = (0.55, 0.64), (0.05, 0.14)
 class Place:
     """Where a scene is: ``kind`` is one of ``KINDS``, ``horizon`` the height of the ground's far end as a share of the
     frame from its top, None seen from above."""
+
     kind: str
     horizon: Optional[float]
 
@@ -99,8 +101,12 @@ def _material(rng: np.random.Generator, size: int) -> np.ndarray:
     return mix
 
 
-def _surface(rng: np.random.Generator, mix: np.ndarray, lightness: Tuple[float, float] = (0.45, 0.65),
-             hues: Tuple[float, float] = WARM) -> np.ndarray:
+def _surface(
+    rng: np.random.Generator,
+    mix: np.ndarray,
+    lightness: Tuple[float, float] = (0.45, 0.65),
+    hues: Tuple[float, float] = WARM,
+) -> np.ndarray:
     one, other = map(planes, pair_of_colours(rng, lightness, (0.1, 0.25), 0.16, hues))
     return one + (other - one) * np.clip(mix, -0.3, 1.3)
 
@@ -112,8 +118,10 @@ def _perspective(rng: np.random.Generator, size: int, horizon: float) -> np.ndar
     angle = rng.uniform(-0.6, 0.6)
     across, away = (x - 0.5) * distance, distance * 0.5
     texture = _material(rng, size)
-    places = ((math.cos(angle) * across + math.sin(angle) * away + 2) * size,
-              (math.cos(angle) * away - math.sin(angle) * across + 2) * size)
+    places = (
+        (math.cos(angle) * across + math.sin(angle) * away + 2) * size,
+        (math.cos(angle) * away - math.sin(angle) * across + 2) * size,
+    )
     sharp_and_soft = cv2.merge([texture, cv2.GaussianBlur(texture, (0, 0), 4)])
     sharp, soft = cv2.split(cv2.remap(sharp_and_soft, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
     nearness = np.clip(1.6 / distance, 0, 1)

@@ -4,6 +4,7 @@
 is ``scenes.drawing`` instead, locked by the process that draws; one that nobody locks was left by an interrupted run.
 Nothing is ever removed from a folder that has neither.
 """
+
 import errno
 import fcntl
 import json
@@ -71,15 +72,22 @@ class SceneFolder:
         if manifest is not None:
             names = [name for name, value in self.settings.items() if manifest.get(name) != value]
             if names and not force:
-                has, asked = (', '.join(f'{name}={values.get(name, "?")}' for name in names if name != 'classes') or
-                              'other classes' for values in (manifest, self.settings))
-                raise FileExistsError(f'{self.path} holds scenes of other settings ({has}; asked for: {asked}): choose '
-                                      'another folder, or replace them with --force')
+                has, asked = (
+                    ', '.join(f'{name}={values.get(name, "?")}' for name in names if name != 'classes')
+                    or 'other classes'
+                    for values in (manifest, self.settings)
+                )
+                raise FileExistsError(
+                    f'{self.path} holds scenes of other settings ({has}; asked for: {asked}): choose '
+                    'another folder, or replace them with --force'
+                )
         elif self.path.exists() and not (self.path / MARKER).exists():
             others = sorted(entry.name for entry in self.path.iterdir())
             if others:
-                raise FileExistsError(f'{self.path} holds other files ({", ".join(others[:3])}'
-                                      f'{", ..." if len(others) > 3 else ""}): choose an empty or a new folder')
+                raise FileExistsError(
+                    f'{self.path} holds other files ({", ".join(others[:3])}'
+                    f'{", ..." if len(others) > 3 else ""}): choose an empty or a new folder'
+                )
 
     def _manifest(self) -> Optional[dict]:
         try:
@@ -106,8 +114,10 @@ class SceneFolder:
         need = bytes_needed(images, size, disk.f_frsize)
         free = disk.f_bavail * disk.f_frsize + self._bytes_used()
         if free < need:
-            raise NoSpaceError(f'{images} images of {size} px need {need / 1e6:.0f} MB, but {self.path} has '
-                               f'{free / 1e6:.0f} MB free: free some, choose another folder, or fewer images')
+            raise NoSpaceError(
+                f'{images} images of {size} px need {need / 1e6:.0f} MB, but {self.path} has '
+                f'{free / 1e6:.0f} MB free: free some, choose another folder, or fewer images'
+            )
 
     def finish(self) -> None:
         """Say that everything is there."""
@@ -135,6 +145,7 @@ class SceneFolder:
 
 def bytes_needed(images: int, size: int, block: int) -> int:
     """What a data set takes on a disk, a little more than measured: an image, an index PNG, and its annotations."""
+
     def on_disk(count: float) -> int:
         return -int(-count // block) * block
 

@@ -11,6 +11,7 @@
 The three images of a scene are one file with three names where the file system has hard links. An index PNG has 1 + the
 line of ``classes.txt``, and no 0 (what ADE20K calls unlabelled). Category ids are 1 to 10; no instance is a crowd.
 """
+
 import json
 import os
 import shutil
@@ -66,18 +67,32 @@ def link(source: Path, target: Path) -> None:
 
 def annotations(scene: Scene, image_id: int) -> List[dict]:
     """COCO's entries for the visible part of each thing, in pixels."""
-    return [dict(image_id=image_id, category_id=instance.label + 1, iscrowd=0, area=int(instance.mask.sum()),
-                 bbox=bounding_box(instance.mask), segmentation=polygons(instance.mask))
-            for instance in scene.instances]
+    return [
+        dict(
+            image_id=image_id,
+            category_id=instance.label + 1,
+            iscrowd=0,
+            area=int(instance.mask.sum()),
+            bbox=bounding_box(instance.mask),
+            segmentation=polygons(instance.mask),
+        )
+        for instance in scene.instances
+    ]
 
 
 def write_lists(root: Path, split: str, size: int, found: List[List[dict]]) -> None:
     """Write what is about all scenes of a split; ``found`` has the annotations of each."""
     entries = [dict(id=number, **entry) for number, entry in enumerate(chain(*found), 1)]
-    images = [dict(id=number, file_name=f'{number:012d}.jpg', width=size, height=size)
-              for number in range(1, len(found) + 1)]
-    coco = dict(info=dict(description='generated scenes'), licenses=[], images=images, annotations=entries,
-                categories=[dict(id=k, name=name, supercategory='thing') for k, name in enumerate(CLASSES, 1)])
+    images = [
+        dict(id=number, file_name=f'{number:012d}.jpg', width=size, height=size) for number in range(1, len(found) + 1)
+    ]
+    coco = dict(
+        info=dict(description='generated scenes'),
+        licenses=[],
+        images=images,
+        annotations=entries,
+        categories=[dict(id=k, name=name, supercategory='thing') for k, name in enumerate(CLASSES, 1)],
+    )
     path = root / 'coco/annotations' / f'instances_{split}2017.json'
     path.write_text(json.dumps(coco, separators=(',', ':')))
     (root / 'ade/classes.txt').write_text(''.join(f'{name}\n' for name in LABELS))

@@ -1,4 +1,5 @@
 """Smooth random fields, the raw material of every surface."""
+
 from typing import Tuple
 
 import cv2
@@ -13,13 +14,14 @@ def value_noise(rng: np.random.Generator, shape: Tuple[int, int], cells: float) 
     return cv2.resize(lattice, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
 
 
-def fractal_noise(rng: np.random.Generator, shape: Tuple[int, int], cells: float, octaves: int,
-                  persistence: float = 0.55) -> np.ndarray:
+def fractal_noise(
+    rng: np.random.Generator, shape: Tuple[int, int], cells: float, octaves: int, persistence: float = 0.55
+) -> np.ndarray:
     """Octaves of :func:`value_noise` ``[h, w]``, each of twice the frequency and ``persistence`` times the amplitude.
 
     The amplitudes are scaled so that the standard deviation stays near 1.
     """
-    amplitudes = persistence**np.arange(octaves)
+    amplitudes = persistence ** np.arange(octaves)
     amplitudes /= np.sqrt((amplitudes**2).sum())
     field = np.zeros(shape, np.float32)
     for octave, amplitude in enumerate(amplitudes):

@@ -3,6 +3,7 @@
 Coordinates are those of pixel edges, as in the COCO tools: a mask of the pixel (0, 0) alone is the polygon (0, 0),
 (1, 0), (1, 1), (0, 1), and the box [0, 0, 1, 1].
 """
+
 from typing import List
 
 import cv2
@@ -64,14 +65,15 @@ def _without_holes(mask: np.ndarray) -> List[np.ndarray]:
     middle = stats[largest, cv2.CC_STAT_LEFT] + stats[largest, cv2.CC_STAT_WIDTH] // 2 - 1  # one for the padding
     left = mask.copy()
     left[:, middle:] = False
-    return [part for half in (left, mask & ~left) for component in _components(half)
-            for part in _without_holes(component)]
+    return [
+        part for half in (left, mask & ~left) for component in _components(half) for part in _without_holes(component)
+    ]
 
 
 def _outline(mask: np.ndarray) -> List[float]:
     """The simplest polygon that fits a connected mask without holes."""
     x, y, width, height = bounding_box(mask)
-    part = mask[y:y + height, x:x + width]
+    part = mask[y : y + height, x : x + width]
     # a lattice of half pixels: pixel (r, c) covers the points 2 r ... 2 r + 2, 2 c ... 2 c + 2, those on its edges too,
     # so that the contour through the outermost points runs along the edges
     lattice = np.zeros((2 * height + 1, 2 * width + 1), np.uint8)

@@ -1,5 +1,6 @@
 """From outlines and patterns to lit surfaces. Colours are linear light, channels first: operations on
 whole planes are ten times as fast as on triples."""
+
 import math
 from dataclasses import dataclass, replace
 from typing import List, Optional, Tuple, Union
@@ -28,6 +29,7 @@ class Part:
         height: The surface's height ``[h, w]`` instead of the bevel's, in the units of ``distance``.
         relief: Height of the second colour above the first.
     """
+
     distance: np.ndarray
     pattern: Union[float, np.ndarray] = 0.0
     pair: int = 0
@@ -36,8 +38,11 @@ class Part:
     relief: float = 0.0
 
     def crop(self, window: Window) -> 'Part':
-        arrays = {name: getattr(self, name)[window] for name in ('distance', 'pattern', 'height')
-                  if isinstance(getattr(self, name), np.ndarray)}
+        arrays = {
+            name: getattr(self, name)[window]
+            for name in ('distance', 'pattern', 'height')
+            if isinstance(getattr(self, name), np.ndarray)
+        }
         return replace(self, **arrays)
 
 
@@ -54,6 +59,7 @@ class Material:
         lightness: Mean of the perceived lightness that it shows, in [0, 1].
         contrast: Standard deviation of the same.
     """
+
     palette: List[np.ndarray]
     grain: np.ndarray
     mottling: float
@@ -64,11 +70,24 @@ class Material:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, shape: Tuple[int, int]) -> 'Material':
-        palette = [pair_of_colours(rng, *ranges) for ranges in
-                   (((0.4, 0.7), (0.42, 0.58), 0.45), ((0.3, 0.75), (0.2, 0.45), 0.45), ((0.5, 0.6), (0.5, 0.8), 0.3))]
+        palette = [
+            pair_of_colours(rng, *ranges)
+            for ranges in (
+                ((0.4, 0.7), (0.42, 0.58), 0.45),
+                ((0.3, 0.75), (0.2, 0.45), 0.45),
+                ((0.5, 0.6), (0.5, 0.8), 0.3),
+            )
+        ]
         grain = fractal_noise(rng, shape, rng.uniform(3, 10), 4, 0.7)
-        return cls(palette, grain, rng.uniform(0.05, 0.2), rng.uniform(0, 0.5), math.exp(rng.normal(0, 0.4)),
-                   rng.uniform(0.4, 0.65), rng.uniform(0.14, 0.22))
+        return cls(
+            palette,
+            grain,
+            rng.uniform(0.05, 0.2),
+            rng.uniform(0, 0.5),
+            math.exp(rng.normal(0, 0.4)),
+            rng.uniform(0.4, 0.65),
+            rng.uniform(0.14, 0.22),
+        )
 
 
 @dataclass
@@ -80,6 +99,7 @@ class Light:
         sun: Colour ``[3]`` of the light.
         ambient: Colour ``[3]`` of the light from everywhere.
     """
+
     direction: np.ndarray
     sun: np.ndarray
     ambient: np.ndarray
@@ -87,16 +107,22 @@ class Light:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> 'Light':
         azimuth, elevation = rng.uniform(0.1, 0.9) * np.pi, rng.uniform(0.4, 1.0)
-        direction = np.array([np.cos(azimuth) * np.cos(elevation), -np.sin(azimuth) * np.cos(elevation),
-                              np.sin(elevation)], np.float32)
+        direction = np.array(
+            [np.cos(azimuth) * np.cos(elevation), -np.sin(azimuth) * np.cos(elevation), np.sin(elevation)], np.float32
+        )
         warmth = rng.normal(0, 0.02)
         tint = np.array([1 + warmth, 1, 1 - warmth], np.float32)
         ambient = rng.uniform(0.25, 0.55)
         return cls(direction, (1.35 - ambient) * tint, ambient * (2 - tint))
 
 
-def pair_of_colours(rng: np.random.Generator, lightness: Tuple[float, float], contrast: Tuple[float, float],
-                    saturation: float, hues: Tuple[float, float] = (0, 1)) -> np.ndarray:
+def pair_of_colours(
+    rng: np.random.Generator,
+    lightness: Tuple[float, float],
+    contrast: Tuple[float, float],
+    saturation: float,
+    hues: Tuple[float, float] = (0, 1),
+) -> np.ndarray:
     """Two colours ``[2, 3]`` whose perceived lightness (0 to 1) differs by a draw from ``contrast``, either way round.
 
     Args:
@@ -113,7 +139,7 @@ def pair_of_colours(rng: np.random.Generator, lightness: Tuple[float, float], co
     tints -= (tints @ LUMINANCE)[:, None]
     lights = np.clip(np.array([middle - half, middle + half]), 0.05, 0.97)[:, None]
     amount = saturation * rng.beta(1.5, 2.0, (2, 1))
-    return (np.clip(lights + tints * amount * lights, 0.01, 1)**GAMMA).astype(np.float32)
+    return (np.clip(lights + tints * amount * lights, 0.01, 1) ** GAMMA).astype(np.float32)
 
 
 def planes(colour: np.ndarray) -> np.ndarray:
@@ -151,16 +177,17 @@ def even_out(colour: np.ndarray, coverage: np.ndarray, material: Material) -> np
     Without this they would follow from its pattern: from how much of it is which colour, and from how fine it is.
     """
     luminance = np.tensordot(LUMINANCE, colour, 1) / np.maximum(coverage, 1e-3)
-    lightness = np.maximum(luminance, 1e-4)**np.float32(1 / GAMMA)
+    lightness = np.maximum(luminance, 1e-4) ** np.float32(1 / GAMMA)
     # at half the resolution, which is the picture's
-    shown, whole = (cv2.resize(field, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-                    for field in (lightness, coverage))
+    shown, whole = (
+        cv2.resize(field, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for field in (lightness, coverage)
+    )
     if (whole > 0.99).sum() < 4:
         return colour
     shown = shown[whole > 0.99]
     factor = np.clip(material.contrast / max(float(shown.std()), 0.02), 0.5, 2)
     wanted = np.clip(material.lightness + (lightness - shown.mean()) * factor, 0.04, 1.1)
-    return colour * (wanted / lightness)**np.float32(GAMMA)
+    return colour * (wanted / lightness) ** np.float32(GAMMA)
 
 
 def _around(chosen: np.ndarray) -> Optional[Window]:
@@ -174,7 +201,7 @@ def _around(chosen: np.ndarray) -> Optional[Window]:
 def shade(part: Part, pitch: float, material: Material, grain: np.ndarray, light: Light) -> np.ndarray:
     """Colours ``[3, h, w]`` of a part's surface: diffuse (Lambert) and glossy (Blinn-Phong) reflection."""
     depth = np.clip(-part.distance / part.bevel, 0, 1)
-    height = part.bevel * np.sqrt(np.maximum(1 - (1 - depth)**2, 0.02)) if part.height is None else part.height
+    height = part.bevel * np.sqrt(np.maximum(1 - (1 - depth) ** 2, 0.02)) if part.height is None else part.height
     height = height + part.relief * part.pattern + 0.006 * grain
     height = cv2.GaussianBlur(height.astype(np.float32), (0, 0), 0.8)
     slope_v, slope_u = (slope / np.float32(pitch) for slope in np.gradient(height))
@@ -187,7 +214,7 @@ def shade(part: Part, pitch: float, material: Material, grain: np.ndarray, light
     for _ in range(5):
         glint *= glint  # to the power of 32
     open_sky = 0.55 + 0.45 * depth
-    mix = np.broadcast_to(np.float32(part.pattern)**np.float32(material.sharpness), grain.shape)
+    mix = np.broadcast_to(np.float32(part.pattern) ** np.float32(material.sharpness), grain.shape)
     low, high, sun, ambient = map(planes, (*material.palette[part.pair], light.sun, light.ambient))
     albedo = (low + (high - low) * mix) * (1 + material.mottling * grain)
     return albedo * (cosine * sun + open_sky * ambient) + material.gloss * glint * sun

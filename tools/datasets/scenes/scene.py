@@ -1,4 +1,5 @@
 """One scene: things placed on a backdrop, lit, hidden by each other, and photographed."""
+
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
@@ -23,6 +24,7 @@ HINT = 0.2
 @dataclass
 class Instance:
     """What is seen of a thing: ``label`` is a place in ``CLASSES``, ``mask`` is bool ``[size, size]``."""
+
     label: int
     mask: np.ndarray
 
@@ -37,6 +39,7 @@ class Scene:
         index_map: ``[size, size]``, uint8, 1 + place in ``LABELS``; there is no 0.
         instances: The things, the nearest first.
     """
+
     image: np.ndarray
     label: int
     index_map: np.ndarray
@@ -91,31 +94,43 @@ def visible_parts(sprites: List[Sprite], side: int, size: int) -> Tuple[List[Spr
         shares.append(cv2.resize(through, (size, size), interpolation=cv2.INTER_AREA))
         owner = np.argmax(shares, axis=0)
         areas = np.bincount(owner.ravel(), minlength=len(sprites))
-        kept = [sprite for sprite, area in zip(sprites, areas)
-                if area >= max(HIDDEN * size * size, HINT * sprite.coverage.sum() / OVERSAMPLING**2)]
+        kept = [
+            sprite
+            for sprite, area in zip(sprites, areas)
+            if area >= max(HIDDEN * size * size, HINT * sprite.coverage.sum() / OVERSAMPLING**2)
+        ]
         if len(kept) == len(sprites):
             return sprites, owner
         sprites = kept
 
 
 def _dominates(sprites: List[Sprite], owner: np.ndarray) -> bool:
-    areas = np.bincount(owner.ravel(), minlength=len(sprites))[:len(sprites)]
+    areas = np.bincount(owner.ravel(), minlength=len(sprites))[: len(sprites)]
     place = next((k for k, sprite in enumerate(sprites) if sprite.pose.dominant), None)
     if place is None or len(sprites) < 2:
         return False
     whole = sprites[place].coverage.sum() / OVERSAMPLING**2
-    return bool(areas[place] >= MARGIN * np.delete(areas, place).max() and areas[place] >= LEAST_AREA * owner.size
-                and areas[place] >= LEAST_SEEN * whole)
+    return bool(
+        areas[place] >= MARGIN * np.delete(areas, place).max()
+        and areas[place] >= LEAST_AREA * owner.size
+        and areas[place] >= LEAST_SEEN * whole
+    )
 
 
-def compose(rng: np.random.Generator, backdrop: np.ndarray, ground: np.ndarray, place: Place, sprites: List[Sprite],
-            light: Light) -> np.ndarray:
+def compose(
+    rng: np.random.Generator,
+    backdrop: np.ndarray,
+    ground: np.ndarray,
+    place: Place,
+    sprites: List[Sprite],
+    light: Light,
+) -> np.ndarray:
     """Linear light ``[3, S, S]``: the backdrop, in shadow where a thing is in the way, and the things, farthest first.
 
     The lens is focused on the dominant thing.
     """
     side = len(ground)
-    aperture = rng.random()**2 * 3 * side / 192  # the largest blur, in pixels
+    aperture = rng.random() ** 2 * 3 * side / 192  # the largest blur, in pixels
     focus = next(sprite.pose.base for sprite in sprites if sprite.pose.dominant)
     ambient = float(light.ambient.mean() / (light.ambient.mean() + light.sun.mean() * 0.7))
     lit = np.where(ground, ambient + (1 - ambient) * cast_shadows(sprites, side, place.horizon, light), np.float32(1))

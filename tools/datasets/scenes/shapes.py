@@ -2,6 +2,7 @@
 
 ``u`` points right, ``v`` down; an object fills about [-1, 1] in both. All take and give ``[h, w]`` arrays.
 """
+
 from typing import Optional, Sequence, Tuple
 
 import numpy as np
@@ -22,7 +23,7 @@ def ellipse(u: np.ndarray, v: np.ndarray, center: Point, radii: Point) -> np.nda
     """First-order distance: the implicit function over the length of its gradient; exact on the outline."""
     x, y = u - center[0], v - center[1]
     level = np.hypot(x / radii[0], y / radii[1])
-    slope = np.hypot(x / radii[0]**2, y / radii[1]**2)
+    slope = np.hypot(x / radii[0] ** 2, y / radii[1] ** 2)
     return np.where(level > 1e-3, level * (level - 1) / np.maximum(slope, 1e-6), -min(radii)).astype(np.float32)
 
 
@@ -33,8 +34,9 @@ def box(u: np.ndarray, v: np.ndarray, center: Point, half: Point, corner: float 
     return np.hypot(np.maximum(x, 0), np.maximum(y, 0)) + np.minimum(np.maximum(x, y), 0) - corner
 
 
-def capsule(u: np.ndarray, v: np.ndarray, start: Point, end: Point, radius: float,
-            end_radius: Optional[float] = None) -> np.ndarray:
+def capsule(
+    u: np.ndarray, v: np.ndarray, start: Point, end: Point, radius: float, end_radius: Optional[float] = None
+) -> np.ndarray:
     """A thick line with round ends; its radius may change linearly (then a first-order distance)."""
     x, y = u - start[0], v - start[1]
     dx, dy = end[0] - start[0], end[1] - start[1]

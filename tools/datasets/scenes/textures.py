@@ -3,6 +3,7 @@
 They differ between classes in form, not in brightness. Soft steps keep edges smooth: ``edge`` is the width of a pixel
 in the unit of the pattern's phase.
 """
+
 import numpy as np
 
 
@@ -45,7 +46,7 @@ def scales(p: np.ndarray, q: np.ndarray) -> np.ndarray:
         x, y = p - row, q + 0.5 * (row % 2)
         distance = np.hypot(x, (y - np.floor(y) - 0.5) * 1.15)
         rim = np.where(distance < 0.72, distance / 0.72, rim)
-    return np.clip((rim - 0.35) / 0.6, 0, 1)**1.5
+    return np.clip((rim - 0.35) / 0.6, 0, 1) ** 1.5
 
 
 def dots(p: np.ndarray, q: np.ndarray, radius: float = 0.3, softness: float = 0.2) -> np.ndarray:

@@ -4,6 +4,7 @@ A function takes the coordinates ``u`` (right) and ``v`` (down) ``[h, w]`` of th
 about [-1, 1], a generator, and how fine its pattern is; it gives the parts from the lowest to the topmost. Proportions,
 numbers and phases vary; colours are not chosen here.
 """
+
 import math
 from functools import lru_cache
 from typing import Callable, Dict, List
@@ -38,12 +39,15 @@ def basket(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, fine: float) 
     strands = rng.uniform(4.0, 5.0) * fine
     curved = v - 0.15 * u * u
     pattern = textures.weave(strands * u / (1 - 0.25 * v) + rng.random(), strands * 1.15 * curved + rng.random())
-    cylinder = np.sqrt(np.maximum(1 - (u / (width + 0.1))**2, 0.03)) * 0.8
+    cylinder = np.sqrt(np.maximum(1 - (u / (width + 0.1)) ** 2, 0.03)) * 0.8
     squeezed = (v - top) * width / (top + 0.97)
     handle = shapes.intersection(shapes.ring(u, squeezed, (0, 0), width - 0.08, 0.13), v - top)
     rim = shapes.capsule(u, v, (-width, top), (width, top), 0.1)
-    return [Part(handle, 0.0, pair=1, bevel=0.07), Part(body, pattern, height=cylinder, relief=0.05),
-            Part(rim, textures.stripes(7 * (u + 0.5 * v) + rng.random()), pair=1, bevel=0.1, relief=0.03)]
+    return [
+        Part(handle, 0.0, pair=1, bevel=0.07),
+        Part(body, pattern, height=cylinder, relief=0.05),
+        Part(rim, textures.stripes(7 * (u + 0.5 * v) + rng.random()), pair=1, bevel=0.1, relief=0.03),
+    ]
 
 
 def butterfly(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, fine: float) -> List[Part]:
@@ -60,8 +64,10 @@ def butterfly(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, fine: floa
     border = textures.soft_step(wings + 0.09, 0.05)
     body = shapes.capsule(u, v, (0, -0.45), (0, 0.5), 0.09, 0.05)
     feelers = shapes.capsule(side, v, (0.02, -0.45), (rng.uniform(0.2, 0.35), -0.92), 0.03)
-    return [Part(wings, np.maximum(pattern, border), bevel=0.05),
-            Part(shapes.union(body, feelers), textures.stripes(6 * v), pair=1, bevel=0.09)]
+    return [
+        Part(wings, np.maximum(pattern, border), bevel=0.05),
+        Part(shapes.union(body, feelers), textures.stripes(6 * v), pair=1, bevel=0.09),
+    ]
 
 
 def cactus(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, fine: float) -> List[Part]:
@@ -72,16 +78,23 @@ def cactus(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, fine: float) 
     for side in (-1, 1):
         elbow, tip = rng.uniform(-0.1, 0.3), rng.uniform(-0.65, -0.3)
         x = side * rng.uniform(0.66, 0.78)
-        outline = shapes.union(shapes.capsule(u, v, (0, elbow), (x, elbow), arm),
-                               shapes.capsule(u, v, (x, elbow), (x, tip), arm))
+        outline = shapes.union(
+            shapes.capsule(u, v, (0, elbow), (x, elbow), arm), shapes.capsule(u, v, (x, elbow), (x, tip), arm)
+        )
         across = np.where(v > elbow - 0.6 * arm, (v - elbow) / arm, (u - x) / arm)
         parts.append(Part(outline, _ribs(across, ribs * 0.7), bevel=arm, relief=0.04))
     column = shapes.capsule(u, v, (0, thick - 0.97), (0, 0.7), thick)
     parts.append(Part(column, _ribs(u / thick, ribs), bevel=thick, relief=0.04))
     wide, narrow = rng.uniform(0.45, 0.55), rng.uniform(0.3, 0.4)
     pot = shapes.polygon(u, v, [(-wide, 0.5), (wide, 0.5), (narrow, 0.97), (-narrow, 0.97)])
-    parts.append(Part(shapes.union(pot, shapes.box(u, v, (0, 0.52), (wide + 0.06, 0.08), 0.03)), 0.0, pair=1,
-                      height=np.sqrt(np.maximum(1 - (u / 0.7)**2, 0.03)) * 0.5))
+    parts.append(
+        Part(
+            shapes.union(pot, shapes.box(u, v, (0, 0.52), (wide + 0.06, 0.08), 0.03)),
+            0.0,
+            pair=1,
+            height=np.sqrt(np.maximum(1 - (u / 0.7) ** 2, 0.03)) * 0.5,
+        )
+    )
     return parts
 
 
@@ -103,10 +116,16 @@ def fish(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, fine: float) ->
     pattern = textures.scales(-size * u + rng.random(), size * v + rng.random())
     head = u < rng.uniform(-0.58, -0.5) - 0.5 * v * v
     eye = (rng.uniform(-0.72, -0.66), -0.12)
-    return [Part(fins, textures.stripes(5 * (v + 0.25 * u)), bevel=0.05),
-            Part(body, np.where(head, 0.25, pattern), bevel=0.7 * height, relief=-0.04),
-            Part(shapes.circle(u, v, eye, 0.1), textures.soft_step(0.055 - np.hypot(u - eye[0], v - eye[1]), 0.03),
-                 pair=2, bevel=0.1)]
+    return [
+        Part(fins, textures.stripes(5 * (v + 0.25 * u)), bevel=0.05),
+        Part(body, np.where(head, 0.25, pattern), bevel=0.7 * height, relief=-0.04),
+        Part(
+            shapes.circle(u, v, eye, 0.1),
+            textures.soft_step(0.055 - np.hypot(u - eye[0], v - eye[1]), 0.03),
+            pair=2,
+            bevel=0.1,
+        ),
+    ]
 
 
 def house(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, fine: float) -> List[Part]:
@@ -124,9 +143,13 @@ def house(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, fine: float) -
     side = -math.copysign(1, door_u) * rng.uniform(0.42, 0.5)
     window = shapes.union(shapes.box(u, v, (side, 0.35), (0.17, 0.17)), shapes.box(u, v, (0, -0.3), (0.14, 0.14)))
     crossbars = np.where(v > 0, np.minimum(np.abs(u - side), np.abs(v - 0.35)), np.minimum(np.abs(u), np.abs(v + 0.3)))
-    return [Part(chimney, 0.0, pair=1, bevel=0.03), Part(front, wall, bevel=0.03, relief=-0.03),
-            Part(roof, textures.stripes(9 * np.abs(u)), pair=1, bevel=0.08), Part(door, 1.0, pair=1, bevel=0.03),
-            Part(window, textures.soft_step(0.035 - crossbars, 0.03), pair=2, bevel=0.03)]
+    return [
+        Part(chimney, 0.0, pair=1, bevel=0.03),
+        Part(front, wall, bevel=0.03, relief=-0.03),
+        Part(roof, textures.stripes(9 * np.abs(u)), pair=1, bevel=0.08),
+        Part(door, 1.0, pair=1, bevel=0.03),
+        Part(window, textures.soft_step(0.035 - crossbars, 0.03), pair=2, bevel=0.03),
+    ]
 
 
 def leaf(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, fine: float) -> List[Part]:
@@ -149,17 +172,23 @@ def mug(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, fine: float) -> 
     wide, lip, flat = rng.uniform(0.52, 0.6), rng.uniform(-0.7, -0.6), rng.uniform(0.13, 0.2)
     left = -0.22
     x = (u - left) / wide
-    body = shapes.union(shapes.box(u, v, (left, (lip + 0.8) / 2), (wide, (0.8 - lip) / 2)),
-                        *(shapes.ellipse(u, v, (left, end), (wide, flat)) for end in (lip, 0.8)))
+    body = shapes.union(
+        shapes.box(u, v, (left, (lip + 0.8) / 2), (wide, (0.8 - lip) / 2)),
+        *(shapes.ellipse(u, v, (left, end), (wide, flat)) for end in (lip, 0.8)),
+    )
     opening = shapes.ellipse(u, v, (left, lip), (wide - 0.06, flat - 0.04))
     handle = shapes.ring(u, v * 0.85, (left + wide + 0.02, 0.1), rng.uniform(0.34, 0.42), 0.16)
     around = np.arcsin(np.clip(x, -1, 1)) / np.pi
     lowered = v - flat * np.sqrt(np.maximum(1 - x * x, 0))
-    bands = textures.zigzag(fine * rng.uniform(2.5, 3.2) * around + rng.random(),
-                            fine * rng.uniform(2.6, 3.2) * lowered + rng.random())
+    bands = textures.zigzag(
+        fine * rng.uniform(2.5, 3.2) * around + rng.random(), fine * rng.uniform(2.6, 3.2) * lowered + rng.random()
+    )
     cylinder = wide * np.sqrt(np.maximum(1 - x * x, 0.03))
-    return [Part(handle, 0.0, bevel=0.08), Part(body, bands, height=cylinder),
-            Part(opening, 0.15, pair=1, height=-0.6 * cylinder)]
+    return [
+        Part(handle, 0.0, bevel=0.08),
+        Part(body, bands, height=cylinder),
+        Part(opening, 0.15, pair=1, height=-0.6 * cylinder),
+    ]
 
 
 def starfish(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, fine: float) -> List[Part]:
@@ -188,13 +217,16 @@ def wheel(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, fine: float) -
     pattern = textures.soft_step(rng.uniform(0.055, 0.075) - off_axis, 0.04)
     disc = shapes.circle(u, v, (0, 0), rim + 0.02)
     hub = shapes.circle(u, v, (0, 0), rng.uniform(0.13, 0.18))
-    return [Part(disc, pattern, bevel=0.05, relief=0.06),
-            Part(tyre, textures.stripes(tread * angle / TURN, softness=0.4) * (distance > 0.82), pair=1, bevel=0.14),
-            Part(hub, 1.0, bevel=0.12)]
+    return [
+        Part(disc, pattern, bevel=0.05, relief=0.06),
+        Part(tyre, textures.stripes(tread * angle / TURN, softness=0.4) * (distance > 0.82), pair=1, bevel=0.14),
+        Part(hub, 1.0, bevel=0.12),
+    ]
 
 
 THINGS: Dict[str, Callable[..., List[Part]]] = {
-    thing.__name__: thing for thing in (ball, basket, butterfly, cactus, fish, house, leaf, mug, starfish, wheel)}
+    thing.__name__: thing for thing in (ball, basket, butterfly, cactus, fish, house, leaf, mug, starfish, wheel)
+}
 CLASSES = tuple(THINGS)
 
 

@@ -11,11 +11,18 @@ For 8 GPUs with 80 GB. No document states a schedule for few labels: 200 epochs 
 the rest of the full fine-tuning's recipe are this project's choice. Published: quoted from the CrossMAE paper's Table
 7: CrossMAE with ViT-S/16 76.5%, iBOT 75.1%, DINO 74.3%. Not reproduced by this code yet.
 """
+
 _base_ = '../vit-s_finetune_100e.py'
 train_dataloader = dict(
     dataset=dict(
-        _delete_=True, type='mmmim.ImageSubset', data_root='data/imagenet', data_prefix=dict(img_path='train'),
-        ann_file='10percent.txt', pipeline=_base_.train_dataloader.dataset.pipeline))
+        _delete_=True,
+        type='mmmim.ImageSubset',
+        data_root='data/imagenet',
+        data_prefix=dict(img_path='train'),
+        ann_file='10percent.txt',
+        pipeline=_base_.train_dataloader.dataset.pipeline,
+    )
+)
 max_epochs = 200
 warmup_epochs = 10
 train_cfg = dict(val_interval=10)

@@ -7,10 +7,11 @@ The images are a class-balanced draw, at least one of each class; other shares a
 `train_dataloader.dataset.share=0.01 train_dataloader.dataset.seed=1`. A share must fill a batch: lower
 `total_batch_size` for small folders. Published: nothing; the schedule is this project's choice.
 """
+
 _base_ = '../vit-tiny_folder_finetune.py'
 train_dataloader = dict(
-    dataset=dict(
-        _delete_=True, type='mmmim.label_share', dataset=_base_.train_dataloader.dataset, share=0.1, seed=0))
+    dataset=dict(_delete_=True, type='mmmim.label_share', dataset=_base_.train_dataloader.dataset, share=0.1, seed=0)
+)
 max_epochs = 100
 warmup_epochs = 5
 train_cfg = dict(val_interval=10)

@@ -12,10 +12,16 @@ authors measure it, `top1_all_classes` that among all 1000; the papers do not sa
 Published: top-1 of 35.9 (MAE), 36.8 (GAN-MAE), 35.8 (supervised), quoted from the GAN-MAE paper's Table 6. Not
 reproduced by this code yet.
 """
+
 _base_ = '../vit-b_finetune_100e.py'
 data_root = 'data/imagenet-a'
 test_dataloader = dict(
     dataset=dict(
-        _delete_=True, type='mmmim.ImageNetVariant', data_root='data/imagenet-a', num_folders=200,
-        pipeline=_base_.test_dataloader.dataset.pipeline))
+        _delete_=True,
+        type='mmmim.ImageNetVariant',
+        data_root='data/imagenet-a',
+        num_folders=200,
+        pipeline=_base_.test_dataloader.dataset.pipeline,
+    )
+)
 test_evaluator = dict(_delete_=True, type='mmmim.SubsetAccuracy', prefix='imagenet-a')

@@ -14,6 +14,7 @@ images are 224 px already, and are not cropped. A part of it: `test_dataloader.d
 Published: mCE of 51.7 (MAE), 49.5 (GAN-MAE), 42.5 (supervised), quoted from the GAN-MAE paper's Table 6. Not
 reproduced by this code yet.
 """
+
 _base_ = '../vit-b_finetune_100e.py'
 data_root = 'data/imagenet-c'
 test_pipeline = [
@@ -22,6 +23,6 @@ test_pipeline = [
     dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'replaced', 'seed')),
 ]
 test_dataloader = dict(
-    dataset=dict(
-        _delete_=True, type='mmmim.ImageNetC', data_root='data/imagenet-c', pipeline=test_pipeline))
+    dataset=dict(_delete_=True, type='mmmim.ImageNetC', data_root='data/imagenet-c', pipeline=test_pipeline)
+)
 test_evaluator = dict(_delete_=True, type='mmmim.MeanCorruptionError')

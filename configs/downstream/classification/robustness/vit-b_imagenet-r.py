@@ -12,10 +12,16 @@ authors measure it, `top1_all_classes` that among all 1000; the papers do not sa
 Published: top-1 of 48.3 (MAE), 49.6 (GAN-MAE), 48.7 (supervised), quoted from the GAN-MAE paper's Table 6. Not
 reproduced by this code yet.
 """
+
 _base_ = '../vit-b_finetune_100e.py'
 data_root = 'data/imagenet-r'
 test_dataloader = dict(
     dataset=dict(
-        _delete_=True, type='mmmim.ImageNetVariant', data_root='data/imagenet-r', num_folders=200,
-        pipeline=_base_.test_dataloader.dataset.pipeline))
+        _delete_=True,
+        type='mmmim.ImageNetVariant',
+        data_root='data/imagenet-r',
+        num_folders=200,
+        pipeline=_base_.test_dataloader.dataset.pipeline,
+    )
+)
 test_evaluator = dict(_delete_=True, type='mmmim.SubsetAccuracy', prefix='imagenet-r')

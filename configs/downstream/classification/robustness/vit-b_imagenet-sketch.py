@@ -11,10 +11,16 @@ Reads 1000 class folders `n01440764/*.JPEG` (the archive's `sketch/`).
 Published: top-1 of 34.5 (MAE), 35.9 (GAN-MAE), 36.0 (supervised), quoted from the GAN-MAE paper's Table 6. Not
 reproduced by this code yet.
 """
+
 _base_ = '../vit-b_finetune_100e.py'
 data_root = 'data/imagenet-sketch'
 test_dataloader = dict(
     dataset=dict(
-        _delete_=True, type='mmmim.ImageNetVariant', data_root='data/imagenet-sketch', num_folders=1000,
-        pipeline=_base_.test_dataloader.dataset.pipeline))
+        _delete_=True,
+        type='mmmim.ImageNetVariant',
+        data_root='data/imagenet-sketch',
+        num_folders=1000,
+        pipeline=_base_.test_dataloader.dataset.pipeline,
+    )
+)
 test_evaluator = dict(type='Accuracy', topk=(1, 5))

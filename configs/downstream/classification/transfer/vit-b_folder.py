@@ -7,6 +7,7 @@ For 8 GPUs with 80 GB; a share of the labels with `train_dataloader.dataset.ann_
 tools/datasets/draw_label_subset.py. The recipe is that of ImageNet: for small sets lower `total_batch_size`. On a CPU:
 ../vit-tiny_folder_finetune.py. Published: nothing.
 """
+
 _base_ = '../vit-b_finetune_100e.py'
 data_root = 'data/photos'
 num_classes = 10

@@ -8,15 +8,28 @@ Reads the competition's layout as it is: `train2018.json`, `val2018.json` and th
 For 8 GPUs with 80 GB. The slides do not state the learning rate and epochs for this set; the recipe is that of
 ImageNet. Published: 75.4%, quoted from the slides' Table 6 (MAE, ViT-B). Not reproduced by this code yet.
 """
+
 _base_ = '../vit-b_finetune_100e.py'
 data_root = 'data/inaturalist2018'
 num_classes = 8142
 train_dataloader = dict(
     dataset=dict(
-        _delete_=True, type='mmmim.INaturalist', data_root='data/inaturalist2018', year=2018, split='train',
-        pipeline=_base_.train_dataloader.dataset.pipeline))
+        _delete_=True,
+        type='mmmim.INaturalist',
+        data_root='data/inaturalist2018',
+        year=2018,
+        split='train',
+        pipeline=_base_.train_dataloader.dataset.pipeline,
+    )
+)
 val_dataloader = dict(
     dataset=dict(
-        _delete_=True, type='mmmim.INaturalist', data_root='data/inaturalist2018', year=2018, split='val',
-        pipeline=_base_.val_dataloader.dataset.pipeline))
+        _delete_=True,
+        type='mmmim.INaturalist',
+        data_root='data/inaturalist2018',
+        year=2018,
+        split='val',
+        pipeline=_base_.val_dataloader.dataset.pipeline,
+    )
+)
 test_dataloader = val_dataloader

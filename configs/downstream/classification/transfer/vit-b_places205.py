@@ -10,15 +10,28 @@ not, with the images under `data/vision/torralba/deeplearning/images256/` or `im
 For 8 GPUs with 80 GB. The slides do not state the learning rate and epochs for this set; the recipe is that of
 ImageNet. Published: 63.9%, quoted from the slides' Table 6 (MAE, ViT-B). Not reproduced by this code yet.
 """
+
 _base_ = '../vit-b_finetune_100e.py'
 data_root = 'data/places205'
 num_classes = 205
 train_dataloader = dict(
     dataset=dict(
-        _delete_=True, type='mmmim.Places', data_root='data/places205', version=205, split='train',
-        pipeline=_base_.train_dataloader.dataset.pipeline))
+        _delete_=True,
+        type='mmmim.Places',
+        data_root='data/places205',
+        version=205,
+        split='train',
+        pipeline=_base_.train_dataloader.dataset.pipeline,
+    )
+)
 val_dataloader = dict(
     dataset=dict(
-        _delete_=True, type='mmmim.Places', data_root='data/places205', version=205, split='val',
-        pipeline=_base_.val_dataloader.dataset.pipeline))
+        _delete_=True,
+        type='mmmim.Places',
+        data_root='data/places205',
+        version=205,
+        split='val',
+        pipeline=_base_.val_dataloader.dataset.pipeline,
+    )
+)
 test_dataloader = val_dataloader
