@@ -32,6 +32,10 @@ if _missing():
         name=_missing()[0],
     )
 try:
+    from .deferred import transformers_deferred
+
+    with transformers_deferred():
+        import mmengine.optim  # noqa: F401
     from . import registry  # noqa: F401  (makes `mmmim.X` known to every OpenMMLab config)
     from .checkpoint import install_safe_loader
 except Exception as error:  # a library that is there and fails to load raises whatever it likes

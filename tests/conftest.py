@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from harness import DATA
 from mmengine.registry import DefaultScope
 from PIL import Image
@@ -24,6 +25,13 @@ def make_images(root: Path, per_class: int = 32, classes: int = 2, size: int = 4
             pixels = base + 60 * wave[..., None] * rng.uniform(0.3, 1, 3)
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f'{i:03d}.jpg', quality=95)
     return root
+
+
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker('gpu'):
+                item.add_marker(pytest.mark.skip(reason='needs a GPU'))
 
 
 @pytest.fixture(autouse=True, scope='module')

@@ -13,21 +13,6 @@ from .config_parts import DENSE_BACKBONES, datasets_below, map_widths, pipeline_
 DETECTORS = ('MaskRCNN', 'CascadeRCNN')
 
 
-def require_ops() -> None:
-    """Fail at once where mmcv's compiled operators, which all of mmdet needs, are missing or do not fit torch.
-
-    Raises:
-        ImportError: With the command that builds them.
-    """
-    try:
-        import mmcv.ops  # noqa: F401
-    except (ImportError, OSError) as error:
-        raise ImportError(
-            f"detection needs mmcv's compiled ops, which cannot be imported ({error}). Build them with: "
-            'bash tools/setup_env.sh detection'
-        ) from error
-
-
 def settle_detector(cfg: Config, with_data: bool = True) -> None:
     """Carry the keys at the top of a detection config to where they belong.
 

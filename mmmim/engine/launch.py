@@ -17,7 +17,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from ..models.build import check_model
 from ..safe_load import load_file
 from .classifier import settle_classifier
-from .detector import require_ops, settle_detector
+from .detector import settle_detector
 from .host_memory import keep_freed_memory
 from .loaders import settle_loaders
 from .segmentor import settle_segmentor
@@ -119,16 +119,18 @@ def _move_paths(node: Any, old: str, new: str, given: set, name: str = '') -> No
 def set_up_scope(cfg: Config) -> None:
     """Make the scope that the config names work: import its toolbox and let it be the default."""
     scope = cfg.get('default_scope', 'mmmim')
-    if scope == 'mmdet':
-        require_ops()
     if scope in HOST_TOOLBOXES:
         try:
+            if scope == 'mmdet':  # first, as it provides the operators that the rest of mmdet imports
+                importlib.import_module('mmmim.models.detection')
             module = importlib.import_module(f'{scope}.utils')
         except ImportError as error:
-            raise ImportError(f"the config's default_scope is '{scope}', which cannot be imported: {error}") from error
+            mode = 'detection' if scope == 'mmdet' else 'run'
+            raise ImportError(
+                f"the config's default_scope is '{scope}', which cannot be imported: {error}. Install it with: "
+                f'bash tools/setup_env.sh {mode}; `mmmim doctor` says more'
+            ) from error
         module.register_all_modules(init_default_scope=False)
-    if scope == 'mmdet':
-        importlib.import_module('mmmim.models.detection')
     init_default_scope(scope)
 
 

@@ -2,10 +2,17 @@
 
 bf16 has 8 binary digits. mmdet casts boxes to the type of the maps before it reads inside them, so that at 1000 pixels
 a coordinate would be off by up to 2; and mmcv's operators (RoIAlign everywhere, NMS on the CPU) do not take bf16.
+Importing it makes mmdet work without mmcv's compiled operators, also under mmdet's own tools:
+``custom_imports = dict(imports=['mmmim', 'mmmim.models.detection'])``.
 """
 
 from typing import Optional, Sequence, Tuple
 
+from .mmcv_ops import provide_ops
+
+provide_ops()  # before anything of mmdet's models is imported
+
+# ruff: noqa: E402
 import torch
 from mmdet.models.dense_heads import RPNHead as _RPNHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor as _SingleRoIExtractor

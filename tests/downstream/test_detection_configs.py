@@ -13,7 +13,6 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 pytest.importorskip('mmdet')
-pytest.importorskip('mmcv.ops', exc_type=ImportError)
 from det_harness import FOLDER, read, write  # noqa: E402
 from mmdet.registry import DATASETS, MODELS  # noqa: E402
 

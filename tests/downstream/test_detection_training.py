@@ -12,7 +12,6 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from PIL import Image
 
 pytest.importorskip('mmdet')
-pytest.importorskip('mmcv.ops', exc_type=ImportError)
 from det_harness import ARCH, FOLDER, WIDTH, make_coco, make_det_config, read, write  # noqa: E402
 
 from mmmim.datasets.coco_file import AnnotationError  # noqa: E402

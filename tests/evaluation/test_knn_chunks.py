@@ -94,7 +94,7 @@ def test_accuracy_of_several_k(data):
     assert min(result.values()) > 30  # 10% is chance
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 def test_a_gpu_gives_the_same_classes(data):
     bank, bank_labels, queries, _ = data
     host = knn_predict(bank, bank_labels, queries, 10, KS)

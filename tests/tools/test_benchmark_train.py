@@ -279,7 +279,6 @@ def test_a_missing_library_is_told_with_the_command_that_installs_it(tmp_path, i
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
 def test_on_a_gpu(tmp_path, image_root, monkeypatch):
     out = tmp_path / 'o.json'
     config = save_config(make_config(tmp_path / 'run', image_root, **PLAIN), tmp_path / 'config.py')

@@ -106,7 +106,7 @@ def test_encoders_that_do_not_fit_are_left_out_with_a_reason(tmp_path, task, bac
 
 @pytest.mark.parametrize('size, patch', [(96, 8), (64, 16)])
 def test_a_detector_takes_the_encoder(tmp_path, size, patch):
-    pytest.importorskip('mmcv.ops')
+    pytest.importorskip('mmdet')
     from mmmim.engine.detector import settle_detector
 
     cfg = load_config(written(tmp_path, 'detection', arch=SMALL, img_size=size, patch_size=patch))

@@ -227,7 +227,7 @@ def test_detection_without_the_ops_fails_at_once(tmp_path):
 
 
 def test_detection_is_added_and_nothing_is_done_twice(finished):
-    pytest.importorskip('mmcv.ops')
+    pytest.importorskip('mmdet')
     quickstart, first = finished
     kept = {
         path: path.stat().st_mtime_ns

@@ -67,7 +67,7 @@ def test_masks_of_several_models_beside_the_truth(scenes):
 
 
 def test_things_of_several_models_beside_the_truth(scenes):
-    pytest.importorskip('mmcv.ops')
+    pytest.importorskip('mmdet')
     from mmmim.engine.detector import settle_detector
 
     cfg = load_config(str(FOLDER / 'detection.py'), {'data_root': str(scenes / 'coco')})

@@ -25,10 +25,6 @@ class Task(NamedTuple):
 
     def require(self) -> None:
         """Raise ImportError, with the command that mends it, where the task's toolbox is missing."""
-        if self.name == 'detection':
-            from mmmim.engine.detector import require_ops
-
-            require_ops()
         toolbox = dict(segmentation='mmseg', detection='mmdet')[self.name]
         if importlib.util.find_spec(toolbox) is None:
             mode = 'detection' if self.name == 'detection' else 'run'

@@ -1,0 +1,156 @@
+"""torchvision's operators in the place of mmcv's compiled ones, for detection without a C++ compiler.
+
+mmdet imports ``mmcv.ops``, and with it the extension ``mmcv._ext``, which a plain ``pip install`` does not compile.
+Mask R-CNN and Cascade Mask R-CNN call three of its operators: non-maximum suppression (NMS), RoIAlign, and RoIAlign's
+gradient. torchvision has the same three, compiled, for the CPU and for CUDA.
+"""
+
+import importlib
+import sys
+import warnings
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, Callable
+
+import torch
+import torchvision
+from torch import Tensor
+
+COMPILE = (
+    "compile mmcv's own with `MMCV_WITH_OPS=1 pip install --no-build-isolation --no-cache-dir --no-deps "
+    '--force-reinstall onedl-mmcv`, which needs ninja, setuptools<81, wheel, a C++ compiler and, for a GPU, nvcc'
+)
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
+    """Non-maximum suppression.
+
+    Args:
+        boxes: ``[N, 4]``, corners ``x1, y1, x2, y2`` in pixels.
+        scores: ``[N]``.
+        iou_threshold: A box that overlaps a better one by more than this is dropped.
+        offset: Added to each width and height: 1 where corners are counted in whole pixels, as in older data sets.
+
+    Returns:
+        Indices of the boxes that are kept, best first.
+    """
+    boxes = _at_least_float32(boxes)
+    if offset:
+        boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
+    return torchvision.ops.nms(boxes, scores.to(boxes.dtype), iou_threshold)
+
+
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """RoIAlign, written into ``output``.
+
+    Args:
+        input: Feature maps ``[B, C, H, W]``.
+        rois: ``[N, 5]``: index of the image, then the corners in pixels of the image.
+        output: ``[N, C, aligned_height, aligned_width]``.
+        argmax_y: Of maximum pooling; not used, as ``argmax_x``.
+        pool_mode: 1: the mean of the samples in a bin.
+        aligned: Whether the centre of a pixel is half a pixel from its corner.
+
+    Raises:
+        NotImplementedError: ``pool_mode=0``, the maximum, which torchvision does not have.
+    """
+    if pool_mode != 1:
+        raise NotImplementedError(f"torchvision's RoIAlign has no maximum (pool_mode='max'); {COMPILE}")
+    maps, boxes = _at_least_float32(input), rois.to(torch.promote_types(input.dtype, torch.float32))
+    size = (aligned_height, aligned_width)
+    output.copy_(torchvision.ops.roi_align(maps, boxes, size, spatial_scale, sampling_ratio, aligned))
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Gradient of RoIAlign with respect to the feature maps, written into ``grad_input``; arguments as above."""
+    gradient = _at_least_float32(grad_output)
+    operator = torch.ops.torchvision._roi_align_backward
+    found = operator(
+        gradient,
+        rois.to(gradient.dtype),
+        spatial_scale,
+        aligned_height,
+        aligned_width,
+        *grad_input.shape,
+        sampling_ratio,
+        aligned,
+    )
+    grad_input.copy_(found)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    """mmcv's and torchvision's operators take half precisions on some devices only."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _missing(name: str) -> Callable:
+    def operator(*args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"mmcv's operator {name} is not compiled here, and torchvision has none; {COMPILE}")
+
+    return operator
+
+
+class TorchvisionOps(ModuleType):
+    """The module ``mmcv._ext``; operators that it does not have are errors when they are called, not at import."""
+
+    nms = staticmethod(nms)
+    roi_align_forward = staticmethod(roi_align_forward)
+    roi_align_backward = staticmethod(roi_align_backward)
+    # mmcv's report of its environment asks for these two
+    get_compiler_version = staticmethod(lambda: 'not compiled')
+    get_compiling_cuda_version = staticmethod(lambda: 'not available')
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return _missing(name)
+
+
+def provide_ops() -> None:
+    """Let ``mmcv.ops`` import: with mmcv's compiled operators where they fit, else with torchvision's.
+
+    To be called before ``mmdet.models`` is imported. Warns of compiled operators that are installed and do not fit:
+    those of another torch, or without CUDA beside a GPU.
+    """
+    try:
+        ops = importlib.import_module('mmcv._ext')
+    except ModuleNotFoundError as error:
+        if error.name != 'mmcv._ext':
+            raise
+    except (ImportError, OSError) as error:
+        _warn(f'do not load with torch {torch.__version__} ({error})')
+    else:
+        if not torch.cuda.is_available() or ops.get_compiling_cuda_version() != 'not available':
+            return
+        _warn('were compiled without CUDA')
+    module = TorchvisionOps('mmcv._ext', __doc__)
+    module.__spec__ = ModuleSpec('mmcv._ext', None)  # pkgutil.find_loader('mmcv._ext') asks for it
+    sys.modules['mmcv._ext'] = module
+
+
+def _warn(reason: str) -> None:
+    warnings.warn(f"mmcv's compiled operators {reason}; torchvision's are used. Or {COMPILE}", stacklevel=3)
