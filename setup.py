@@ -38,5 +38,5 @@ setup(
     package_dir={f'mmmim_{folder}': folder for folder in FOLDERS},
     package_data={'': ['*.css', '*.html', '*.js', '*.json', '*.md', '*.png', '*.sh', '*.txt', '*.yml']},
     entry_points=dict(console_scripts=['mmmim = mmmim_tools.cli:main']),
-    python_requires='>=3.10,<3.13',
+    python_requires='>=3.10,<3.14',
 )

@@ -1,4 +1,4 @@
-"""A machine for the set-up scripts: imitations of Python, pip, apt-get, ldconfig, df and a compiler."""
+"""A machine for the set-up scripts: imitations of Python, pip, apt-get, ldconfig and df."""
 
 import shutil
 import subprocess
@@ -17,13 +17,7 @@ pin() {{ sed -n "s/^$1==//p" constraints.txt; }}
 case "$*" in
     *version_info*) echo '{version}';;
     *ensurepip*) {ensurepip};;
-    *Python.h*) {headers};;
     *ctypes*) exit 1;;
-    *build_ops.py*) # compiles for the torch that is there, and installs
-        if [ -e '{broken}' ]; then exit 1; fi
-        new=$site/onedl_mmcv-$(pin onedl-mmcv).dist-info
-        rm -rf "$site"/onedl_mmcv-*; mkdir -p "$new"
-        echo "mmcv/_ext.so,for $(cat "$site/torch/version.py")" > "$new/RECORD";;
     '-m venv'*)
         for target; do :; done
         case "$*" in *--clear*) rm -rf "$target";; esac
@@ -34,9 +28,6 @@ case "$*" in
     '-m pip install'*)
         if [ -e '{offline}' ]; then cat '{offline}' >&2; exit 1; fi
         case "$*" in
-            *'torch torchvision'*)
-                mkdir -p "$site/torch"
-                echo "__version__ = '$(pin torch)+cpu'" > "$site/torch/version.py";;
             *' onedl-mmcv') # like pip, which leaves the right release as it is
                 new=$site/onedl_mmcv-$(pin onedl-mmcv).dist-info
                 if [ ! -e "$new" ]; then rm -rf "$site"/onedl_mmcv-*; mkdir -p "$new"; echo mmcv > "$new/RECORD"; fi;;
@@ -48,13 +39,13 @@ esac
 class Machine:
     """A checkout, and a PATH that holds only imitations, in a temporary folder.
 
-    The file ``offline`` makes pip fail with its words, the file ``broken`` makes compiling mmcv's ops fail.
+    The file ``offline`` makes pip fail with its words.
     """
 
     def __init__(self, folder: Path):
         self.folder, self.bin = folder, folder / 'bin'
         self.checkout = folder / 'a checkout'
-        self.log, self.offline, self.broken = folder / 'calls.log', folder / 'offline', folder / 'broken'
+        self.log, self.offline = folder / 'calls.log', folder / 'offline'
         self.bin.mkdir()
         for tool in REAL_TOOLS:
             found = shutil.which(tool)
@@ -66,7 +57,6 @@ class Machine:
             'setup.py',
             'pyproject.toml',
             'tools/setup_env.sh',
-            'tools/setup_ops.sh',
             'tools/quickstart.sh',
             'tools/run_tests.sh',
         ):
@@ -75,16 +65,13 @@ class Machine:
             shutil.copy(file, self.checkout / 'requirements')
         self.libraries()
         self.disk(100_000)
-        self.write('c++', f'#!{shutil.which("bash")}\ncat > /dev/null\n')
 
     def write(self, name: str, text: str) -> None:
         path = self.bin / name
         path.write_text(text)
         path.chmod(0o755)
 
-    def python(
-        self, name: str = 'python3.11', version: str = '3.11', ensurepip: bool = True, headers: bool = True
-    ) -> None:
+    def python(self, name: str = 'python3.11', version: str = '3.11', ensurepip: bool = True) -> None:
         self.write(
             name,
             PYTHON.format(
@@ -92,8 +79,6 @@ class Machine:
                 log=self.log,
                 version=version,
                 offline=self.offline,
-                broken=self.broken,
-                headers='exit 0' if headers else 'exit 1',
                 ensurepip='exit 0' if ensurepip else 'exit 1',
             ),
         )

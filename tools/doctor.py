@@ -10,49 +10,25 @@ looks at the interpreter that it is run with.
 
 from __future__ import print_function
 
+import json
 import os
 import sys
 
 # This file is kept readable for every Python since 2.7, so that an old one is told what is needed.
 HERE = os.path.dirname(os.path.abspath(__file__))
-OLDEST = (3, 10)
 
 
 def tell_old_python(as_json):
-    have = '%d.%d.%d' % sys.version_info[:3]
-    need = '%s is Python %s; mmmim needs 3.10, 3.11 or 3.12' % (sys.executable, have)
+    need = '%s is Python %d.%d.%d; mmmim needs 3.10, 3.11, 3.12 or 3.13' % ((sys.executable,) + sys.version_info[:3])
     setup = os.path.join(HERE, 'setup_env.sh')
-    cure = (
-        'PYTHON=/path/to/python3.11 bash %s' % setup
-        if os.path.exists(setup)
-        else 'python3.11 -m venv mmmim_env    # then install mmmim there'
-    )
-    if as_json:
-        import json
-
-        print(
-            json.dumps(
-                {
-                    'pretraining_works': False,
-                    'rows': [
-                        {
-                            'group': 'machine',
-                            'name': 'Python',
-                            'status': 'broken',
-                            'installed': have,
-                            'detail': need,
-                            'mend': [cure],
-                        }
-                    ],
-                }
-            )
-        )
-    else:
-        print('%s\nWhat to do:\n  %s' % (need, cure))
+    cure = 'PYTHON=/path/to/python3.11 bash %s' % setup if os.path.exists(setup) else 'python3.11 -m venv mmmim_env'
+    row = dict(group='machine', name='Python', status='broken', detail=need, mend=[cure])
+    answer = json.dumps(dict(pretraining_works=False, rows=[row]))
+    print(answer if as_json else '%s\nWhat to do:\n  %s' % (need, cure))
 
 
 def main():
-    if sys.version_info[:2] < OLDEST:
+    if sys.version_info[:2] < (3, 10):
         tell_old_python('--json' in sys.argv)
         return 1
     if HERE not in sys.path:  # with PYTHONSAFEPATH

@@ -5,11 +5,10 @@
 #
 # Sets up .venv, measures a small MAE at its random initialisation, pre-trains it for some minutes, measures it again,
 # and writes a report page. Without a folder, a small set is drawn in data/scenes, and a segmentor is trained on it from
-# the random and from the pre-trained encoder; with --detection a detector too, whose compiled ops of mmcv are built the
-# first time. A folder may be flat or nested, with or without classes, with or without train/ and val/. key=value
-# overrides the config of pre-training, as in tools/train.py --cfg-options; work_dirs/quickstart/segmentation.py and
-# detection.py are edited and run. The same command continues an interrupted run (Ctrl-C saves first), and shows a
-# finished one.
+# the random and from the pre-trained encoder; with --detection a detector too. A folder may be flat or nested, with or
+# without classes, with or without train/ and val/. key=value overrides the config of pre-training, as in tools/train.py
+# --cfg-options; work_dirs/quickstart/segmentation.py and detection.py are edited and run. The same command continues an
+# interrupted run (Ctrl-C saves first), and shows a finished one.
 set -euo pipefail
 unset PYTHONHOME PYTHONPATH
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -19,7 +18,7 @@ fail() { printf 'quickstart: %s\n' "$@" >&2; exit 2; }
 detection='' arguments=()
 for argument in "$@"; do
     case $argument in
-        -h|--help) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0;;
+        -h|--help) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0;;
         --detection) detection=1;;
         *) arguments+=("$argument");;
     esac

@@ -1,271 +1,117 @@
 #!/usr/bin/env bash
 # Make .venv in this checkout with the tested versions. Called by quickstart.sh and run_tests.sh; may be run by itself.
-#
-#     bash tools/setup_env.sh [run|detection|tests]
-#
-# detection adds mmdetection and mmcv's compiled ops (build_ops.py), tests adds both and what the tests need. An
-# environment that has the ops keeps them: every mode then sets them up anew when torch or mmcv change.
-#
+#     bash tools/setup_env.sh [run|detection|tests]     # detection adds mmdetection, tests adds what the tests need too
 # Before anything is downloaded it says all that the machine lacks, with the commands that mend it. System packages are
 # only installed with MMMIM_APT=1, or as root where CI=true. PYTHON=/path/to/python chooses the interpreter. pip's own
 # configuration (mirrors, proxies, certificates) is respected. A second call has nothing to do and takes no time.
 set -euo pipefail
-unset PYTHONHOME PYTHONPATH
-
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-VENV=$ROOT/.venv
-MODE=${1:-run}
-case $MODE in
-    run) MODES=(run);;
-    detection) MODES=(run detection);;
-    tests) MODES=(run detection tests);;
-    *) sed -n 2,7p "${BASH_SOURCE[0]}" >&2; exit 2;;
+unset PYTHONHOME PYTHONPATH && export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
+SELF=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)/setup_env.sh
+ROOT=${SELF%/tools/*} MODE=${1:-run} TEMPORARY=${TMPDIR:-/tmp} FILES='-r runtime.txt -r openmmlab.txt'
+VENV=$ROOT/.venv STAMP=$ROOT/.venv/.mmmim-installed
+case $MODE in run) ;; detection) FILES="$FILES -r detection.txt";; tests) FILES="$FILES -r detection.txt -r tests.txt";;
+    *) sed -n 2,6p "$SELF" >&2; exit 2;;
 esac
-
-NEEDED_MB=6200 # of .venv, with the CUDA libraries that torch's default build brings
-DOWNLOAD_MB=3000 # pip unpacks its downloads in the folder for temporary files
-DETECTION_MB=700 # mmdetection with what it needs, and the ops
+cd "$ROOT/requirements"
 
 say() { echo "[setup] $*"; }
-
-# shellcheck source=tools/setup_ops.sh
-. "$ROOT/tools/setup_ops.sh"
-
-hash_of() { # MODE: a number for everything that decides what gets installed, and for the ops that are
-    local files=(runtime openmmlab constraints)
-    [ "$1" = run ] || files+=(detection)
-    [ "$1" != tests ] || files+=(optional tests)
-    {
-        cat "${files[@]/%/.txt}"
-        [ "$1" = run ] || { torch_release; compiled_ops; }
-        cat "$ROOT/setup.py" "$ROOT/pyproject.toml" 2>/dev/null || true
-        grep '^version' "$VENV/pyvenv.cfg" 2>/dev/null || true
-    } | cksum | tr ' ' '-'
-}
-
-stamp_of() { echo "$VENV/.mmmim-installed-$1-$(hash_of "$1")"; } # MODE
-
-venv_state() { # missing, half-made, moved, broken or good
-    if [ ! -d "$VENV" ]; then echo missing; return; fi
-    if [ ! -e "$VENV/pyvenv.cfg" ] && [ ! -e "$VENV/bin/python" ] && [ ! -L "$VENV/bin/python" ]; then
-        echo half-made; return
-    fi
-    if ! "$VENV/bin/python" -c '' 2>/dev/null; then echo broken; return; fi
-    if [ ! -e "$VENV/bin/activate" ]; then echo half-made; return; fi
-    local made_in # scripts in .venv/bin and the editable installation hold the path
-    local pattern="s/^ *\(export  *\)\{0,1\}VIRTUAL_ENV=[\"']\{0,1\}\(\/[^\"']*\).*/\2/p"
-    made_in=$(sed -n "$pattern" "$VENV/bin/activate" | tail -n 1)
-    if [ -n "$made_in" ] && ! [ "$made_in" -ef "$VENV" ]; then echo moved; return; fi
-    echo good
-}
-
-version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
-
-find_python() { # sets BASE, its VERSION, and REJECTED; prefers one that can make environments
-    local names=(python3.11 python3.12 python3.10 python3 python) name version first='' first_version=''
-    [ -z "${PYTHON:-}" ] || names=("$PYTHON")
-    BASE='' VERSION='' REJECTED=''
-    for name in "${names[@]}"; do
-        version=$(version_of "$name") || continue # absent, or a shim for a version that is not there
-        case $version in
-            3.10|3.11|3.12)
-                if "$name" -c 'import venv, ensurepip' 2>/dev/null; then BASE=$name VERSION=$version; return; fi
-                [ -n "$first" ] || first=$name first_version=$version;;
-            *) REJECTED="$REJECTED${REJECTED:+, }$name is $version";;
-        esac
-    done
-    BASE=$first VERSION=$first_version
-}
-
-has_library() { # NAME, as the loader finds it; the cache first, then LD_LIBRARY_PATH and the like
-    if PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -F "$1" >/dev/null; then return 0; fi
-    [ -n "$BASE" ] && "$BASE" -c "import ctypes; ctypes.CDLL('$1')" 2>/dev/null
-}
-
+fail() { printf '[setup] %s\n' "$@" >&2; exit 1; }
 free_mb() { df -Pm "$1" 2>/dev/null | awk 'NR == 2 {print $4}'; }
 disk_of() { df -Pm "$1" 2>/dev/null | awk 'NR == 2 {print $NF}'; }
-
-check_disk() {
-    local have=0 need temporary=${TMPDIR:-/tmp}
-    [ ! -d "$VENV" ] || have=$(du -sm "$VENV" 2>/dev/null | awk '{print $1}')
-    need=$((NEEDED_MB - have))
-    if wants_ops; then need=$((need + DETECTION_MB)); fi
-    [ "$need" -gt 500 ] || return 0 # most of it is there
-    local here there
-    here=$(free_mb "$ROOT") there=$(free_mb "$temporary")
-    if [ "$(disk_of "$ROOT")" = "$(disk_of "$temporary")" ]; then
-        need=$((need + DOWNLOAD_MB))
-    elif [ -n "$there" ] && [ "$there" -lt "$DOWNLOAD_MB" ]; then
-        LACKS+=("disk: $there MB are free for temporary files in $temporary, about $DOWNLOAD_MB MB are needed")
-        COMMANDS+=("export TMPDIR=/a/folder/with/more/space")
-    fi
-    if [ -n "$here" ] && [ "$here" -lt "$need" ]; then
-        LACKS+=("disk: $here MB are free in $ROOT, about $need MB are needed")
-        COMMANDS+=("make room there, or move this checkout to a larger disk")
-    fi
+has_room() { ! [ "$(free_mb "$1")" -lt "$2" ] 2>/dev/null; } # FOLDER MB
+can_make_venv() { "$1" -c 'import venv, ensurepip' 2>/dev/null; }
+digest() { cat ./*.txt ../setup.py ../pyproject.toml "$VENV/pyvenv.cfg" 2>/dev/null | cksum; } # of all that decides
+is_installed() { [[ $(cat "$STAMP" 2>/dev/null) == "$(digest) $FILES"* ]] && [ -z "$(problem_of_venv)" ]; }
+problem_of_venv() { # `activate` is the last file that making an environment writes; it names the folder
+    local folder='' pattern="s/^.*VIRTUAL_ENV=[\"']\{0,1\}\(\/[^\"']*\).*/\1/p"
+    [ ! -e "$VENV/bin/activate" ] || folder=$(sed -n "$pattern" "$VENV/bin/activate" | tail -n 1)
+    if [ -z "$folder" ]; then echo 'is incomplete'
+    elif ! [ "$folder" -ef "$VENV" ]; then echo 'was made in another place (was the checkout moved or copied?)'
+    elif ! "$VENV/bin/python" -c '' 2>/dev/null; then echo 'does not run any more (was its Python removed?)'; fi
 }
 
-check_machine() { # fills LACKS, PACKAGES (for apt-get) and COMMANDS
-    LACKS=() PACKAGES=() COMMANDS=()
+find_python() { # sets BASE, its VERSION, and REJECTED; prefers one that can make environments
+    local names=(python3.11 python3.12 python3.13 python3.10 python3 python) name found
+    [ -z "${PYTHON:-}" ] || names=("$PYTHON")
+    for name in "${names[@]}"; do # one that does not answer is a shim for a version that is not there
+        found=$("$name" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
+        if [[ $found == 3.1[0-3] ]]; then BASE=$name VERSION=$found; ! can_make_venv "$name" || return 0
+        else REJECTED="$REJECTED${REJECTED:+, }$name is $found"; fi
+    done
+}
+
+has_library() { # NAME, as the loader finds it: its cache first, then LD_LIBRARY_PATH and the like
+    [ "$(uname -s)" != Linux ] || PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -F "$1" >/dev/null ||
+        { [ -n "$BASE" ] && "$BASE" -c "import ctypes; ctypes.CDLL('$1')" 2>/dev/null; }
+}
+
+lack() { LACKS+=("$1") PACKAGES="$PACKAGES${2:+ $2}"; [ -z "${3:-}" ] || COMMANDS+=("$3"); } # WHAT PACKAGES COMMAND
+check_room() { has_room "$1" "$2" || lack "disk: $(free_mb "$1") MB are free in $1, about $2 MB are needed" '' "$3"; }
+check_machine() { # fills LACKS, and what mends them: PACKAGES (for apt-get) and COMMANDS
+    LACKS=() PACKAGES='' COMMANDS=() BASE='' VERSION='' REJECTED=''
     find_python
     if [ -z "$BASE" ]; then
-        LACKS+=("Python 3.10, 3.11 or 3.12 (${REJECTED:-no Python was found}${PYTHON:+; PYTHON=$PYTHON})")
-        PACKAGES+=(python3 python3-venv)
-        COMMANDS+=("PYTHON=/path/to/python3.11 bash tools/...    # where the system's own python3 is older or newer")
-    elif ! "$BASE" -c 'import venv, ensurepip' 2>/dev/null; then
-        LACKS+=("the modules venv and ensurepip of $BASE (Python $VERSION)")
-        PACKAGES+=("python$VERSION-venv")
+        lack "Python 3.10, 3.11, 3.12 or 3.13 (${REJECTED:-no Python was found}${PYTHON:+; PYTHON=$PYTHON})" \
+            'python3 python3-venv' "PYTHON=/path/to/python3.11 bash tools/...    # where python3 is older or newer"
+    elif ! can_make_venv "$BASE"; then
+        lack "the modules venv and ensurepip of $BASE (Python $VERSION)" "python$VERSION-venv"
     fi
-    if [ "$(uname -s)" = Linux ]; then
-        if ! has_library libGL.so.1; then LACKS+=("libGL.so.1, for OpenCV"); PACKAGES+=(libgl1); fi
-        if ! has_library libgthread-2.0.so.0; then
-            LACKS+=("libgthread-2.0.so.0, for OpenCV"); PACKAGES+=(libglib2.0-0)
-        fi
+    has_library libGL.so.1 || lack 'libGL.so.1, for OpenCV' libgl1
+    has_library libgthread-2.0.so.0 || lack 'libgthread-2.0.so.0, for OpenCV' libglib2.0-0
+    # with the CUDA libraries of torch's default build; pip unpacks its downloads in the folder for temporary files
+    local need=6900 unpacked=3000
+    [ ! -d "$VENV" ] || need=$((need - $(du -sm "$VENV" | cut -f 1)))
+    [ "$need" -gt 1000 ] || return 0 # most of it is there
+    [ "$(disk_of "$ROOT")" != "$(disk_of "$TEMPORARY")" ] || need=$((need + unpacked))
+    check_room "$ROOT" "$need" 'make room there, or move this checkout to a larger disk'
+    check_room "$TEMPORARY" "$unpacked" 'export TMPDIR=/a/folder/with/more/space'
+}
+
+mend_machine() { # installs the packages where that is allowed; says what is lacking then, and ends
+    local sudo='sudo ' apt
+    [ "$(id -u)" != 0 ] || sudo=''
+    apt="${sudo}apt-get update && ${sudo}apt-get install -y$PACKAGES"
+    if [ -n "$PACKAGES" ] && { [ "${MMMIM_APT:-}" = 1 ] || [ "${CI:-}$sudo" = true ]; }; then
+        DEBIAN_FRONTEND=noninteractive bash -c "$apt" || true
+        check_machine
     fi
-    if wants_ops; then check_compiling; fi
-    check_disk
-}
-
-install_packages() { # what is missing, where that was allowed
-    [ "${#PACKAGES[@]}" -gt 0 ] && command -v apt-get >/dev/null || return 0
-    [ "${MMMIM_APT:-}" = 1 ] || { [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ]; } || return 0
-    local sudo=()
-    [ "$(id -u)" = 0 ] || sudo=(sudo)
-    say "installing system packages: ${PACKAGES[*]}"
-    "${sudo[@]}" apt-get update -qq || true
-    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${PACKAGES[@]}" || true
-    hash -r
-    check_machine
-}
-
-report_lacks() {
-    [ "${#LACKS[@]}" -gt 0 ] || return 0
-    {
-        say "this machine lacks:"
-        printf '[setup]   - %s\n' "${LACKS[@]}"
-        say "nothing was downloaded. What helps:"
-        local sudo=''
-        [ "$(id -u)" = 0 ] || sudo='sudo '
-        if [ "${#PACKAGES[@]}" -gt 0 ]; then
-            echo "[setup]     ${sudo}apt-get update && ${sudo}apt-get install -y ${PACKAGES[*]}"
-        fi
-        [ "${#COMMANDS[@]}" -eq 0 ] || printf '[setup]     %s\n' "${COMMANDS[@]}"
-        [ "${#PACKAGES[@]}" -eq 0 ] || say "(MMMIM_APT=1 lets this script run apt-get itself)"
-    } >&2
-    exit 1
-}
-
-lock() { # two setups at once would write into each other's files
-    mkdir -p "$VENV"
-    command -v flock >/dev/null || return 0
-    exec 9>"$VENV/.lock"
-    flock -n 9 || { say "another setup is at work in $VENV: waiting for it"; flock 9; }
-}
-
-make_venv() { # STATE
-    case $1 in
-        broken) say "$VENV does not run any more (was its Python removed?): it is made anew";;
-        moved) say "$VENV was made in another place (was the checkout moved or copied?): it is made anew";;
-        half-made) say "$VENV is incomplete: it is completed";;
-    esac
-    case $1 in
-        missing|half-made)
-            say "making $VENV with $BASE (Python $VERSION)"
-            "$BASE" -m venv "$VENV";;
-        broken|moved) "$BASE" -m venv --clear "$VENV";;
-        good) # made by an interrupted call, perhaps before pip was in it
-            "$VENV/bin/python" -m pip --version >/dev/null 2>&1 ||
-                "$VENV/bin/python" -m ensurepip --upgrade >/dev/null;;
-    esac
-}
-
-drop_torn_packages() { # an interrupted pip leaves packages that it would take for whole and could not remove
-    local folder
-    for folder in "$VENV"/lib/python*/site-packages/*.dist-info; do
-        if [ -d "$folder" ] && [ ! -e "$folder/RECORD" ]; then rm -rf "$folder"; fi
-    done
+    [ -z "$PACKAGES" ] || COMMANDS+=("$apt    # or: export MMMIM_APT=1")
+    [ "${#LACKS[@]}" = 0 ] ||
+        fail 'this machine lacks:' "${LACKS[@]/#/  - }" 'nothing was downloaded. What helps:' "${COMMANDS[@]/#/    }"
 }
 
 pip_install() { # WHAT_IT_IS ARGUMENTS...
+    local errors=$VENV/.pip-errors quiet='' mirror='or point pip to a mirror (pip config set global.index-url ...)' why
     say "$1"
-    shift
-    local quiet=()
-    [ -t 1 ] || quiet=(-q)
-    export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
-    local errors=$VENV/.pip-errors # pip's stdout stays a terminal, with its progress bars
-    if ! { "$VENV/bin/python" -m pip install --no-input ${quiet[0]+"${quiet[@]}"} "$@" 2>&1 1>&3 | tee "$errors" >&2; } 3>&1
-    then
-        explain_failure "$errors" >&2
-        exit 1
-    fi
-    rm -f "$errors"
+    [ -t 1 ] || quiet=-q # else pip's stdout stays a terminal, with its progress bars
+    { "$VENV/bin/python" -m pip install --no-input $quiet "${@:2}" 2>&1 1>&3 | tee "$errors" >&2; } 3>&1 && return
+    if grep -qiE 'no space left|errno 28|quota' "$errors" || ! has_room "$ROOT" 50 || ! has_room "$TEMPORARY" 50; then
+        why="The disk is full: $(free_mb "$ROOT") MB free in $ROOT, $(free_mb "$TEMPORARY") MB in $TEMPORARY. Make room"
+    elif grep -qiE 'connection|name resolution|timed out|proxy|certificate' "$errors"; then
+        why="The package index did not answer: no network, no proxy or no certificate. Connect, $mirror"
+    else why="Without network: connect, $mirror"; fi
+    fail "pip could not install that; its own message stands above. $why." \
+        "Then run the same command again: it continues, and finished downloads are kept in pip's cache."
 }
 
-explain_failure() { # FILE_OF_ERRORS; pip's last line is often about something else than the cause
-    local temporary=${TMPDIR:-/tmp} here there
-    here=$(free_mb "$ROOT") there=$(free_mb "$temporary")
-    say "pip could not install that; its own message stands above."
-    if grep -q -i -E 'no space left|errno 28|disk quota' "$1" || [ "${here:-999}" -lt 50 ] || [ "${there:-999}" -lt 50 ]; then
-        say "The disk is full: $here MB are free in $ROOT, $there MB in $temporary."
-        say "Make room, move this checkout to a larger disk, or export TMPDIR=/a/folder/with/more/space. Then run the"
-    elif grep -q -i -E 'connection|name resolution|timed out|proxy|certificate' "$1"; then
-        say "The package index did not answer: there is no network, or a proxy or a certificate is missing. Connect, or"
-        say "point pip to a mirror (pip config set global.index-url ...). Then run the"
-    else
-        say "Without network: connect, or point pip to a mirror (pip config set global.index-url ...). Then run the"
-    fi
-    say "same command again: it continues, and downloads that are complete are kept in pip's cache."
-}
-
-drop_stamps() { # of what is installed now, and all that do not hold any more
-    local stamp mode
-    for stamp in "$VENV"/.mmmim-installed-*; do
-        mode=${stamp#*/.mmmim-installed-} mode=${mode%%-*}
-        case " ${MODES[*]} " in
-            *" $mode "*) rm -f "$stamp";;
-            *) [ "$stamp" = "$(stamp_of "$mode")" ] || rm -f "$stamp";;
-        esac
-    done
-}
-
-install() {
-    local pinned=(-c constraints.txt)
-    pip_install "1/4 torch and torchvision: about 900 MB, and 2 GB of CUDA libraries with the default build" \
-        "${pinned[@]}" torch torchvision
-    # from source, without compiled ops; a wheel in pip's cache may be one with ops, built for another torch. It leaves
-    # this release with ops as it is
-    pip_install "2/4 mmcv: some MB" "${pinned[@]}" --no-cache-dir --no-deps onedl-mmcv
-    pip_install "3/4 the OpenMMLab toolboxes, timm, scikit-learn ...: about 200 MB" \
-        "${pinned[@]}" -r runtime.txt -r openmmlab.txt
-    if [ "$MODE" != run ]; then pip_install "mmdetection: about 150 MB" "${pinned[@]}" -r detection.txt; fi
-    if [ "$MODE" = tests ]; then
-        pip_install "what the tests need besides: about 50 MB" "${pinned[@]}" -r tests.txt
-    fi
-    pip_install "4/4 mmmim itself, from $ROOT" --no-deps --no-build-isolation -e "$ROOT"
-}
-
-main() {
-    cd "$ROOT/requirements"
-    local state
-    state=$(venv_state)
-    if [ "$state" = good ] && [ -e "$(stamp_of "$MODE")" ]; then return; fi
-    check_machine
-    install_packages
-    report_lacks
-    lock
-    [ "$state" = missing ] || state=$(venv_state) # another setup may have finished meanwhile
-    if [ "$state" = good ] && [ -e "$(stamp_of "$MODE")" ]; then return; fi
-    make_venv "$state"
-    drop_stamps
-    drop_torn_packages
-    install
-    if wants_ops; then
-        touch "$(stamp_of run)"
-        install_ops
-    fi
-    local mode
-    for mode in "${MODES[@]}"; do touch "$(stamp_of "$mode")"; done
-    say "$VENV is ready ($(du -sh "$VENV" 2>/dev/null | awk '{print $1}'))"
-}
-
-main
+! is_installed || exit 0
+command -v flock >/dev/null && exec 9>>"$SELF" && # two at once would write into each other's files
+    { flock -n 9 || { say 'another set-up is at work here: waiting for it'; flock 9; }; }
+! is_installed || exit 0
+check_machine
+mend_machine
+if problem=$(problem_of_venv) && [ -n "$problem" ]; then
+    [ ! -e "$VENV" ] || say "$VENV $problem: it is made anew"
+    say "making $VENV with $BASE (Python $VERSION)"
+    "$BASE" -m venv --clear "$VENV"
+fi
+rm -f "$STAMP"
+# pip would take for whole what it was killed in
+for folder in "$VENV"/lib/python*/site-packages/*.dist-info; do [ -e "$folder/RECORD" ] || rm -rf "$folder"; done
+pip_install '1/4 torch and torchvision: about 900 MB; 3 GB with CUDA' -c constraints.txt torch torchvision
+# from source, without compiled ops: a wheel in pip's cache may have them, compiled for another torch
+pip_install '2/4 mmcv: some MB' -c constraints.txt --no-cache-dir --no-deps onedl-mmcv
+pip_install "3/4 the OpenMMLab toolboxes, timm, scikit-learn ...: about 400 MB" -c constraints.txt $FILES
+pip_install "4/4 mmmim itself, from $ROOT" --no-deps --no-build-isolation -e "$ROOT"
+echo "$(digest) $FILES" > "$STAMP"
+say "$VENV is ready"

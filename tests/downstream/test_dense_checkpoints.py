@@ -172,7 +172,7 @@ def segmentor(config: str, arch: dict = ARCH, **overrides):
 
 
 def detectors_backbone(arch: dict = ARCH, **overrides):
-    """The same of a detector, its backbone alone: heads would need mmcv's compiled ops."""
+    """The same of a detector, its backbone alone: without heads."""
     cfg = load_config(str(ROOT / MASK_RCNN), {'image_size': 32, 'num_classes': 3, **overrides})
     cfg.model.backbone.update(arch=dict(arch), patch_size=8, out_indices=(DEPTH - 1,))
     settle_detector(cfg, with_data=False)

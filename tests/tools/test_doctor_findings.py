@@ -8,18 +8,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / 'tools'))
 
-from doctor_parts import place  # noqa: E402
-from doctor_parts.distributions import PARTS, pinned_versions  # noqa: E402
-from doctor_parts.findings import Findings  # noqa: E402
-from doctor_parts.machine import Driver, Gpu, Row  # noqa: E402
-from doctor_parts.remedies import Remedies  # noqa: E402
+from doctor_parts.findings import NOT_TRIED, Findings, Gpu, Remedies  # noqa: E402
+from doctor_parts.installed import PARTS, Row, pinned_versions  # noqa: E402
 
 TORCH = dict(ok=True, version='2.11.0+cpu', cuda=None)
 WHOLE = {part.distributions[0]: pinned_versions().get(part.distributions[0], '0.1.0') for part in PARTS}
 
 
-def findings(installed=None, driver=None, device=False):
-    return Findings(Remedies(dict(WHOLE if installed is None else installed), pinned_versions()), Gpu(driver, device))
+def findings(installed=None, gpu=Gpu()):
+    return Findings(Remedies(dict(WHOLE if installed is None else installed), pinned_versions()), gpu)
 
 
 def failed(error, trace='', **values):
@@ -47,12 +44,12 @@ def judged(name, answer, **kwargs):
             'install --force-reinstall -c requirements/constraints.txt torch torchvision',
         ),
         ('torch', 'libcudart.so.13: cannot open shared object file', "torch's own", 'torch torchvision'),
-        ('mmcv', '/x/mmcv/_ext.cpython-311.so: undefined symbol: _ZN2at', 'another torch', 'tools/build_ops.py'),
+        ('mmcv', '/x/mmcv/_ext.cpython-311.so: undefined symbol: _ZN2at', 'another torch', 'onedl-mmcv'),
         (
-            'compiled ops',
+            'detection',
             'File "/x/mmcv/ops/nms.py"\nImportError: libc10_cuda.so: cannot open',
             'another torch',
-            'tools/build_ops.py',
+            'install --force-reinstall --no-cache-dir --no-deps',
         ),
         ('mmdetection', 'MMCV==2.2.0 is used but incompatible. Please install', 'mixed', 'onedl-mmcv'),
         ('timm', '[Errno 28] No space left on device', 'disk is full', 'df -h'),
@@ -62,8 +59,7 @@ def judged(name, answer, **kwargs):
 )
 def test_known_damage_has_a_name_and_a_command(name, error, reason, command, monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(place, 'in_own_venv', lambda: False)
-    row = findings().work(name, failed(error), {}, TORCH) if name == 'compiled ops' else judged(name, failed(error))
+    row = findings().work(name, failed(error), TORCH) if name == 'detection' else judged(name, failed(error))
     assert row.status == 'broken' and reason in row.detail
     assert any(command in line for line in row.mend), row.mend
 
@@ -84,7 +80,7 @@ def test_one_broken_part_is_blamed_once():
     for name in ('mmcv', 'mmmim'):
         row = found.part(parts[name], failed('libGL.so.1: cannot open', '  File "x/mmcv/image.py"\n    import cv2\n'))
         assert row.detail == 'needs opencv' and not row.mend
-    row = found.work('pre-training', failed('libGL.so.1', 'import cv2'), {}, dict(ok=True))
+    row = found.work('pre-training', failed('libGL.so.1', 'import cv2'), dict(ok=True))
     assert row.detail == 'needs opencv' and row.status == 'broken'
 
 
@@ -101,7 +97,7 @@ def test_an_upstream_family_is_not_mixed_with_the_other():
     """With upstream's mmengine and mmcv installed, adding onedl's mmseg would bring onedl's mmengine over them."""
     installed = {'torch': '2.11.0', 'mmengine': '0.10.7', 'mmcv': '2.2.0'}
     assert judged('mmengine', dict(ok=True), installed=installed).status == 'note'
-    commands = Remedies(installed, pinned_versions()).toolboxes('mmseg')
+    commands = Remedies(installed, pinned_versions()).install('mmseg')
     assert 'uninstall -y mmengine mmcv' in commands[0]
     assert commands[-1].endswith('onedl-mmengine onedl-mmcv onedl-mmsegmentation')
 
@@ -120,73 +116,69 @@ def test_mmmim_from_another_checkout_is_noticed():
 
 def test_pre_training_does_not_count_while_mmmim_is_not_installed():
     found = findings()
-    absent = Row('installed', 'mmmim', 'absent')
-    row = found.work('pre-training', dict(ok=True, detail='trained'), {'mmmim': absent}, dict(ok=True))
+    found.rows['mmmim'] = Row('installed', 'mmmim', 'absent')
+    row = found.work('pre-training', dict(ok=True, detail='trained'), dict(ok=True))
     assert row.status == 'broken' and 'does not find mmmim' in row.detail and ' -e ' in row.mend[0]
 
 
-H100 = Driver(('NVIDIA H100',), '12.4')
-NO_GPU = dict(ok=True, available=False)
+NO_GPU, HIDDEN_GPU, H100 = Gpu(), Gpu(present=True), Gpu(True, ('NVIDIA H100',), '12.4')
+NOT_FOUND = failed('Found no NVIDIA driver on your system')
 
 
 @pytest.mark.parametrize(
-    'answer, torch, driver, device, status, words',
+    'answer, cuda, gpu, status, words',
     [
-        (NO_GPU, dict(cuda='13.0'), None, False, 'absent', 'none here'),
-        (failed('Found no NVIDIA driver on your system'), dict(cuda='13.0'), None, False, 'absent', 'none here'),
-        (NO_GPU, dict(cuda=None), H100, True, 'broken', 'build for the CPU only'),
-        (failed('driver on your system is too old'), dict(cuda='13.0'), H100, True, 'broken', 'CUDA up to 12.4'),
-        (NO_GPU, dict(cuda='12.6'), None, True, 'broken', 'see the NVIDIA driver'),
-        (failed('no kernel image is available for execution'), dict(cuda='12.6'), H100, True, 'broken', 'generation'),
-        (dict(ok=True, available=True, detail='1 x H100'), dict(cuda='12.6'), H100, True, 'ok', 'H100'),
+        (NOT_FOUND, '13.0', NO_GPU, 'absent', 'none here'),
+        (failed('Torch not compiled with CUDA enabled'), None, NO_GPU, 'absent', 'none here'),
+        (failed('Torch not compiled with CUDA enabled'), None, H100, 'broken', 'build for the CPU only'),
+        (failed('driver on your system is too old'), '13.0', H100, 'broken', 'CUDA up to 12.4'),
+        (NOT_FOUND, '12.6', HIDDEN_GPU, 'broken', 'nvidia-smi does not show'),
+        (failed('no kernel image is available for execution'), '12.6', H100, 'broken', 'generation'),
+        (dict(ok=True, detail='1 x H100'), '12.6', H100, 'ok', 'H100'),
     ],
 )
-def test_gpu(answer, torch, driver, device, status, words, monkeypatch):
+def test_gpu(answer, cuda, gpu, status, words, monkeypatch):
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
-    row = findings(driver=driver, device=device).work('GPU', answer, {}, dict(torch, ok=True))
+    row = findings(gpu=gpu).work('GPU', answer, dict(ok=True, cuda=cuda))
     assert row.status == status and words in row.detail
-    assert bool(row.mend) == (status == 'broken' and driver is not None)
+    assert bool(row.mend) == (status == 'broken')
 
 
 def test_a_hidden_gpu_is_no_damage(monkeypatch):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
-    row = findings(driver=H100, device=True).work(
-        'GPU', failed('No CUDA GPUs are available'), {}, dict(ok=True, cuda='12.4')
-    )
+    row = findings(gpu=H100).work('GPU', failed('No CUDA GPUs are available'), dict(ok=True, cuda='12.4'))
     assert row.status == 'note' and row.mend == ('unset CUDA_VISIBLE_DEVICES',)
 
 
-@pytest.mark.parametrize('own', [True, False])
-def test_detection_asks_for_compiled_ops_and_mmdet(own, monkeypatch):
+def test_without_torch_nothing_is_said_of_a_gpu_but_that():
+    row = findings(gpu=H100).work('GPU', NOT_TRIED, NOT_TRIED)
+    assert row.status == 'broken' and row.detail == 'needs torch'
+
+
+def test_detection_asks_for_mmdet(monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(place, 'in_own_venv', lambda: own)
-    rows = {'mmdetection': Row('installed', 'mmdetection', 'absent')}
     found = findings({})
-    row = found.work('detection', failed('x', missing='mmdet'), rows, TORCH)
-    ops = found.work('compiled ops', dict(ok=True, compiled=False), rows, TORCH)
-    assert row.status == ops.status == 'absent' and row.mend == ops.mend  # shown once
-    if own:
-        assert row.mend[0].startswith('bash tools/quickstart.sh --detection ')
-    else:
-        assert any('tools/build_ops.py' in line for line in row.mend) and 'onedl-mmdetection' in row.mend[-1]
+    found.rows['mmdetection'] = Row('installed', 'mmdetection', 'absent')
+    row = found.work('detection', failed('x', missing='mmdet'), TORCH)
+    assert row.status == 'absent' and 'onedl-mmdetection' in row.mend[-1]
+    assert '-c requirements/constraints.txt' in row.mend[-1]
 
 
-def test_compiled_ops_fit_the_torch_that_is_installed_or_not(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(place, 'in_own_venv', lambda: True)
+def test_ops_of_another_torch_are_a_note():
+    """torchvision's operators are used in their place; mmseg, which asks whether there are some, fails at them."""
+    assert judged('mmcv', dict(ok=True)).status == 'ok'
+    row = judged('mmcv', dict(ok=True, ops='/x/mmcv/_ext.so: undefined symbol: _ZN3c10'))
+    assert row.status == 'note' and 'undefined symbol' in row.detail
+    assert '--no-cache-dir --no-deps' in row.mend[0] and 'onedl-mmcv' in row.mend[0]
 
-    def row(answer):
-        return findings().work('compiled ops', answer, {}, TORCH)
 
-    for compiled_for in ('2.11.0+cpu', None):  # None: nobody wrote it down, but they run
-        fits = row(dict(ok=True, compiled=True, compiled_for=compiled_for, detail='compiled, run on cpu'))
-        assert (fits.status, fits.mend) == ('ok', ()) and 'run on cpu' in fits.detail
-    another = row(dict(ok=True, compiled=True, compiled_for='2.10.0+cpu', detail='compiled'))
-    assert another.status == 'note' and '2.10.0+cpu' in another.detail and '2.11.0+cpu' in another.detail
-    torn = row(failed('mmcv/_ext.so: undefined symbol: _ZN3c10'))
-    assert torn.status == 'broken' and 'another torch' in torn.detail
-    for mended in (another, torn):
-        assert mended.mend[0].startswith('bash tools/setup_env.sh detection')
+def test_metadata_without_the_package_is_half_an_installation():
+    answer = failed("No module named 'timm'", missing='timm')
+    row = judged('timm', answer)
+    assert row.status == 'broken' and 'half installed' in row.detail and '--force-reinstall' in row.mend[0]
+    without = {name: version for name, version in WHOLE.items() if name != 'timm'}
+    row = judged('timm', answer, installed=without)
+    assert row.status == 'absent' and not any('--force-reinstall' in line for line in row.mend)
 
 
 def test_two_opencvs_of_one_release_are_as_they_should_be():
@@ -197,3 +189,9 @@ def test_two_opencvs_of_one_release_are_as_they_should_be():
     assert judged('opencv', dict(ok=True), installed=dict(WHOLE, **both)).status == 'ok'
     row = judged('opencv', dict(ok=True), installed={**WHOLE, **both, 'opencv-python-headless': '4.1'})
     assert row.status == 'note' and 'own the same folder' in row.detail
+
+
+def test_overlaps_are_found_by_name():
+    row = judged('mmcv', dict(ok=True), installed={'onedl-mmcv': '2.3.6', 'mmcv-lite': '2.1'})
+    assert row.status == 'broken' and 'onedl-mmcv and mmcv-lite' in row.detail
+    assert judged('mmcv', dict(ok=True), installed={'onedl-mmcv': '2.3.6', 'mmengine': '0.10.7'}).status == 'ok'

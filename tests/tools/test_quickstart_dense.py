@@ -217,9 +217,9 @@ def test_one_quickstart_at_a_time(finished):
     assert process.returncode == 1 and 'an earlier start of this command is at work' in output
 
 
-def test_detection_without_the_ops_fails_at_once(tmp_path):
+def test_detection_without_mmdet_fails_at_once(tmp_path):
     quickstart = Quickstart(tmp_path / 'checkout', '--detection')
-    (tmp_path / 'sitecustomize.py').write_text("import sys\nsys.modules['mmcv._ext'] = None\n")
+    (tmp_path / 'sitecustomize.py').write_text("import sys\nsys.modules['mmdet'] = None\n")
     process = quickstart.start(PYTHONPATH=f'{tmp_path}{os.pathsep}{quickstart.root}')
     output, _ = process.communicate(timeout=400)
     assert process.returncode == 1 and 'bash tools/setup_env.sh detection' in output and 'Traceback' not in output

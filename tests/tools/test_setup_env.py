@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 sys.path.append(str(ROOT / 'tools'))
 
-from doctor_parts.distributions import normalised, pinned_versions  # noqa: E402
+from doctor_parts.installed import normalised, pinned_versions  # noqa: E402
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_only_an_old_python(machine):
     machine.python('python3', '3.8')
     result = machine.run()
     assert result.returncode == 1
-    assert 'Python 3.10, 3.11 or 3.12 (python3 is 3.8)' in result.stderr
+    assert 'Python 3.10, 3.11, 3.12 or 3.13 (python3 is 3.8)' in result.stderr
     assert 'apt-get install -y python3 python3-venv' in result.stderr
     assert not machine.calls() and not (machine.checkout / '.venv').exists()
 
@@ -58,11 +58,11 @@ def test_a_python_that_can_make_environments_is_preferred(machine):
 
 def test_PYTHON_decides(machine):
     machine.python('python3.11')
-    machine.python('other', '3.13')
+    machine.python('other', '3.14')
     result = machine.run(PYTHON='other')
-    assert result.returncode == 1 and 'other is 3.13' in result.stderr
-    machine.python('other', '3.12')
-    assert 'with other (Python 3.12)' in machine.run(PYTHON='other').stdout
+    assert result.returncode == 1 and 'other is 3.14' in result.stderr
+    machine.python('other', '3.13')
+    assert 'with other (Python 3.13)' in machine.run(PYTHON='other').stdout
 
 
 def test_all_lacks_are_reported_at_once_before_any_download(machine):
@@ -192,12 +192,12 @@ def test_a_removed_python_is_noticed(machine):
     assert machine.calls('-m venv --clear')
 
 
-def test_a_half_made_environment_is_completed(machine):
+def test_a_half_made_environment_is_made_anew(machine):
     machine.python()
     (machine.checkout / '.venv/lib').mkdir(parents=True)
     result = machine.run()
     assert result.returncode == 0 and 'is incomplete' in result.stdout
-    assert machine.calls('-m venv') and not machine.calls('--clear')
+    assert len(machine.calls('-m venv')) == 1 and machine.calls()
 
 
 @pytest.mark.parametrize(
@@ -216,6 +216,109 @@ def test_quickstart_checks_its_arguments_before_it_installs(machine, argument, m
     result = machine.run(argument, script='quickstart.sh')
     assert result.returncode == 2 and message in result.stderr
     assert not machine.calls('')
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['--detection', '{images}', 'a=1', 'b=2'],
+        ['{images}', '--detection', 'a=1', 'b=2'],
+        ['{images}', 'a=1', 'b=2', '--detection'],
+        ['{images}', '--cfg-options', 'a=1', '--detection', 'b=2'],
+    ],
+)
+def test_quickstart_takes_detection_anywhere(machine, arguments):
+    machine.python()
+    images = machine.folder / 'my images'
+    images.mkdir()
+    (images / '1.jpg').touch()
+    result = machine.run(*(word.format(images=images) for word in arguments), script='quickstart.sh')
+    assert result.returncode == 0, result.stderr
+    assert machine.calls('quickstart.py')[0] == (
+        f'python tools/quickstart.py --folder={images} --detection --cfg-options a=1 b=2'
+    )
+    assert machine.calls('-r detection.txt') and '[quickstart] 1/6 ' in result.stdout
+
+
+def test_quickstart_installs_what_it_runs(machine):
+    machine.python()
+    assert machine.run(script='quickstart.sh').returncode == 0
+    assert machine.calls('quickstart.py') == ['python tools/quickstart.py'] and not machine.calls('detection.txt')
+    assert machine.run('--detection', script='quickstart.sh').returncode == 0
+    assert machine.run(script='quickstart.sh').stdout.startswith('[quickstart] 1/7 ')
+    assert machine.run('--detection', script='quickstart.sh').stdout.startswith('[quickstart] 1/8 ')
+    assert machine.calls('quickstart.py')[1].split() == ['python', 'tools/quickstart.py', '--detection']
+    machine.offline.write_text('no')
+    machine.replace('requirements/detection.txt', 'onedl-mmdetection', 'more\nonedl-mmdetection')
+    machine.forget()
+    assert machine.run('--detection', script='quickstart.sh').returncode == 1 and not machine.calls('quickstart.py')
+
+
+def test_only_detection_and_tests_bring_mmdet(machine):
+    machine.python()
+    assert machine.run().returncode == 0 and not machine.calls('detection.txt')
+    result = machine.run('detection')
+    assert result.returncode == 0, result.stderr
+    assert machine.calls('-r detection.txt') and not machine.calls('-r tests.txt')
+    machine.forget()
+    for mode in ('detection', 'run'):
+        assert machine.run(mode).stdout == ''
+    assert not machine.calls('pip')  # nothing to do
+    assert machine.run('tests').returncode == 0
+    assert machine.calls('-r detection.txt') and machine.calls('-r tests.txt')
+    machine.forget()
+    assert machine.run('detection').stdout == machine.run('tests').stdout == '' and not machine.calls('pip')
+
+
+def test_tests_run_only_where_all_was_installed(machine):
+    machine.python()
+    machine.offline.write_text('no')
+    assert machine.run(script='run_tests.sh').returncode == 1 and not machine.calls('-m pytest')
+    machine.offline.unlink()
+    assert machine.run(script='run_tests.sh').returncode == 0 and machine.calls('-m pytest')
+
+
+def test_compiled_ops_that_are_there_stay(machine):
+    """mmcv comes from source, not from a cache where another torch's ops may lie; an mmcv that is there is kept."""
+    machine.python()
+    assert machine.run().returncode == 0
+    mmcv = machine.calls('onedl-mmcv')
+    assert len(mmcv) == 1 and '--no-cache-dir' in mmcv[0] and '--no-deps' in mmcv[0]
+    record = next(machine.site.glob('onedl_mmcv-*/RECORD'))
+    record.write_text('mmcv/_ext.so')
+    assert machine.run('tests').returncode == 0 and record.read_text() == 'mmcv/_ext.so'
+    machine.replace('requirements/runtime.txt', 'tqdm', 'tqdm\nanother')
+    assert machine.run('run').returncode == 0 and record.read_text() == 'mmcv/_ext.so'
+    assert not machine.calls('--force-reinstall') and not machine.calls('uninstall')
+
+
+def test_an_interrupted_installation_leaves_no_stamp(machine):
+    machine.python()
+    assert machine.run('detection').returncode == 0
+    text = (machine.checkout / 'requirements/runtime.txt').read_text()
+    machine.replace('requirements/runtime.txt', 'tqdm', 'tqdm\nanother')
+    machine.offline.write_text('no')
+    assert machine.run('run').returncode == 1
+    machine.offline.unlink()
+    (machine.checkout / 'requirements/runtime.txt').write_text(text)
+    machine.forget()
+    assert machine.run('run').returncode == 0 and machine.calls()
+
+
+def test_root_in_ci_installs_system_packages(machine):
+    machine.python()
+    machine.libraries('libc.so.6')
+    bash = shutil.which('bash')
+    machine.write('id', f'#!{bash}\necho 0\n')
+    machine.write(
+        'apt-get',
+        f'#!{bash}\necho "apt-get $*" >> "{machine.log}"\n[ "$1" != install ] || '
+        f'printf "#!{bash}\\necho libGL.so.1 libgthread-2.0.so.0\\n" > "{machine.bin}/ldconfig"\n',
+    )
+    assert machine.run('tests').returncode == 1 and not machine.calls('apt-get')
+    result = machine.run('tests', CI='true')
+    assert result.returncode == 0, result.stderr
+    assert machine.calls('apt-get install')[0].endswith(' libgl1 libglib2.0-0')
 
 
 def test_every_requirement_has_a_tested_version():

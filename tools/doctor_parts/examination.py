@@ -1,182 +1,147 @@
-"""The course of an examination: what is tried in which order, and what is told at the end."""
+"""The course of an examination: probes run in processes of their own, and what is told at the end."""
 
 import argparse
+import json
 import os
-import platform
+import shutil
+import signal
+import subprocess
 import sys
-from typing import Any, Callable, Dict, List, Tuple
+import tempfile
+import textwrap
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
-from . import distributions, machine, place, table
-from .distributions import PARTS
-from .findings import TOOLBOX_OF, Answer, Findings
-from .machine import Gpu, Row
-from .processes import Crew
-from .remedies import Remedies
+from .findings import NOT_TRIED, Answer, Findings, Remedies, setup
+from .installed import BY_NAME, CHECKOUT, CONFIGS, PARTS, Row, installed_versions, pinned_versions
+from .machine import find_gpu, machine_rows, usable_cores
 
-IMPORT_LIMIT, WORK_LIMIT = 120, 240  # seconds; a cold disk or a network disk is slow
+WORKS = 'pre-training', 'compile', 'several processes', 'detection', 'GPU'
+NAMES = (*BY_NAME, *WORKS)
+TITLES = dict(machine='This machine', installed='Installed          version      tested', works='What works')
+PROBES = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'probes.py')
 
-# in the order of the table; the slowest is started first
-WORKS = (
-    'pre-training',
-    'classification',
-    'segmentation',
-    'detection',
-    'compiled ops',
-    'GPU',
-    'bf16',
-    'compile',
-    'several processes',
-)
-SLOWEST_FIRST = ('compile', 'pre-training', 'several processes', *WORKS)
-NAMES = tuple(part.name for part in PARTS) + WORKS
+alive: set[subprocess.Popen] = set()
 
 
-def examine(argv: List[str], doc: str) -> int:
+def examine(argv: list[str], doc: str) -> int:
     """Run the checks and print what they found; returns the exit code."""
-    args = parse(argv, doc)
-    names = tuple(args.only or NAMES)
-    remedies = Remedies(distributions.installed_versions(), distributions.pinned_versions())
-    gpu = machine.find_gpu()
-    crew = Crew(2 if machine.usable_cores() < 8 else 4, reporter(len({*names, 'torch'}), args.json))
-    try:
-        answers = ask(crew, names, remedies.installed, gpu)
-    except KeyboardInterrupt:
-        table.write('\nstopped', sys.stderr)
-        return 130
-    finally:
-        crew.close()
-        if sys.stderr.isatty():
-            print('\033[K', end='', file=sys.stderr, flush=True)
-    rows = machine.machine_rows(remedies, gpu) + judge(answers, names, remedies, gpu)
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--only', nargs='+', choices=NAMES, metavar='NAME', help=f'of: {", ".join(NAMES)}')
+    parser.add_argument('--json', action='store_true', help='print everything for a program to read')
+    args = parser.parse_args(argv)
+    sys.stdout.reconfigure(errors='replace')  # an error message may hold what the terminal cannot show
+    names, remedies = args.only or NAMES, Remedies(installed_versions(), pinned_versions())
+    findings = Findings(remedies, find_gpu())
+    with ThreadPoolExecutor(2 if usable_cores() < 8 else 4) as pool:
+        try:
+            answers = ask(pool, names)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(alive):
+                end_group(process)
+            return 130
+    tried = [findings.part(part, answers[part.name]) for part in PARTS if part.name in answers]
+    tried += [findings.work(name, answers[name], answers['torch']) for name in WORKS if name in names]
+    rows = machine_rows(remedies) + [row for row in tried if row.name in names]
     works = {row.name: row.status in ('ok', 'note') for row in rows}
     if args.json:
-        table.write(
-            table.as_json(
-                rows,
-                python=sys.executable,
-                version=platform.python_version(),
-                pretraining_works=works.get('pre-training'),
-            )
-        )
+        found = dict(python=sys.executable, pretraining_works=works.get('pre-training'))
+        print(json.dumps(dict(found, rows=[row._asdict() for row in rows]), indent=1))
     else:
-        style = table.Style.of(sys.stdout)
-        lines = table.lines_of(rows, style) + table.to_do(rows, style, to_do(rows, remedies))
-        table.write('\n'.join(lines[1:]))
-    return 0 if all(works[name] for name in (args.only or ['pre-training'])) else 1
+        width = max(70, min(shutil.get_terminal_size().columns, 110))
+        print('\n'.join(lines_of(rows, width) + to_do(what_to_do(rows, remedies), width)))
+    return 0 if all(works[name] for name in args.only or ['pre-training']) else 1
 
 
-def parse(argv: List[str], doc: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='mmmim doctor' if place.INSTALLED else None,
-        description=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        '--only', nargs='+', choices=NAMES, metavar='NAME', help=f'check only these: {", ".join(NAMES)}'
-    )
-    parser.add_argument('--json', action='store_true', help='print everything for a program to read')
-    return parser.parse_args(argv)
-
-
-def reporter(total: int, quiet: bool) -> Callable[[str], None]:
-    """Counts the checks on a terminal."""
-    done: List[str] = []
-
-    def report(name: str) -> None:
-        done.append(name)
-        print(f'\r\033[Kchecked {len(done)} of {total}', end='\r', file=sys.stderr, flush=True)
-
-    return report if sys.stderr.isatty() and not quiet else lambda name: None
-
-
-def ask(crew: Crew, names: Tuple[str, ...], installed: Dict[str, str], gpu: Gpu) -> Dict[str, Answer]:
+def ask(pool: ThreadPoolExecutor, names: tuple[str, ...]) -> dict[str, Answer]:
     """Try all that was asked for. Torch comes first: where it hangs or crashes, all that needs it would too."""
-    free = [part for part in PARTS if part.name in names and not part.needs_torch and part.name != 'torch']
-    torch = crew.start('part', IMPORT_LIMIT, module='torch')
-    waiting = {part.name: crew.start('part', IMPORT_LIMIT, module=part.module) for part in free}
-    answers = {'torch': torch.result()}
-    if answers['torch']['ok']:
-        for name in sorted(set(names) & set(WORKS), key=SLOWEST_FIRST.index):
-            if name == 'GPU' and not (answers['torch']['available'] or gpu.present):
-                answers[name] = dict(ok=True, available=False)
-            else:
-                waiting[name] = start_work(crew, name)
-        for part in PARTS:
-            if part.name in names and part.needs_torch:
-                waiting[part.name] = crew.start('part', IMPORT_LIMIT, module=part.module)
-    for name, future in waiting.items():
-        answers[name] = future.result()
-    for name in names:
-        answers.setdefault(name, without_torch(name, installed))
-    return answers
+
+    def start(name: str) -> 'Future[Answer]':
+        return pool.submit(run, name, 240, module=BY_NAME[name].imported if name in BY_NAME else '')
+
+    early = {part.name for part in PARTS if not part.needs_torch}.intersection(names) | {'torch'}
+    waiting = {name: start(name) for name in sorted(early, key='torch'.__ne__)}
+    if waiting['torch'].result()['ok']:
+        waiting.update({name: start(name) for name in (*WORKS, *BY_NAME) if name in names and name not in early})
+    return dict.fromkeys(names, NOT_TRIED) | {name: future.result() for name, future in waiting.items()}
 
 
-def start_work(crew: Crew, name: str) -> Any:
-    if name in TOOLBOX_OF:
-        return crew.start('toolbox model', WORK_LIMIT, task=name, module=TOOLBOX_OF[name])
-    return crew.start(name, WORK_LIMIT)
-
-
-def without_torch(name: str, installed: Dict[str, str]) -> Answer:
-    """What is known of a check that was not tried."""
-    part = next((part for part in PARTS if part.name == name), None)
-    absent = part and not any(distribution in installed for distribution in part.distributions)
-    return dict(ok=False, kind='needs', missing=part.module if absent else 'torch', error='needs torch')
-
-
-def judge(answers: Dict[str, Answer], names: Tuple[str, ...], remedies: Remedies, gpu: Gpu) -> List[Row]:
-    findings = Findings(remedies, gpu)
-    rows = {part.name: findings.part(part, answers[part.name]) for part in PARTS if part.name in answers}
-    for name in WORKS:
-        if name in names:
-            rows[name] = findings.work(name, answers[name], rows, answers['torch'])
-    return [row for row in rows.values() if row.name in names]
-
-
-def to_do(rows: List[Row], remedies: Remedies) -> List[Tuple[str, Tuple[str, ...]]]:
+def what_to_do(rows: list[Row], remedies: Remedies) -> list[tuple[str, tuple[str, ...]]]:
     """Titles and commands: what pre-training needs, then what is broken, then what could be added."""
-    lacking = [
-        row for row in rows if row.group == 'installed' and row.status == 'absent' and row.purpose == 'pre-training'
-    ]
-    items, bundled = [], None
-    if len(lacking) > 1:
-        bundled = (f'pre-training needs {", ".join(row.name for row in lacking)}', bundle(lacking, remedies))
-        rows = [row for row in rows if row not in lacking and row.name != 'pre-training']
-    order = {'broken': 1, 'note': 2, 'absent': 3}
-    for row in sorted((row for row in rows if row.mend), key=lambda row: row.name != 'Python' and order[row.status]):
-        title = (
-            f'{row.name} is not installed ({row.detail})'
-            if row.group == 'installed' and row.status == 'absent'
-            else f'{row.name}: {row.detail}'
-        )
-        if row.mend not in [commands for _, commands in items]:
-            items.append((title, row.mend))
-    if bundled:  # after what is said of Python, since the commands are for the one that it names
-        items.insert(len([title for title, _ in items if title.startswith('Python: ')]), bundled)
-    return items
+    needed = [row.name for row in rows if row.status == 'absent' and row.detail.endswith('for pre-training')]
+    commands = remedies.install(*(BY_NAME[name].module for name in needed))
+    if CHECKOUT and os.path.realpath(sys.prefix) != os.path.realpath(os.path.join(CHECKOUT, '.venv')):
+        commands.insert(0, f'{setup()}; or, into this Python:')
+    items = {tuple(commands): f'pre-training needs {", ".join(needed)}'} if needed else {}
+    for status in ('broken', 'note', 'absent'):
+        for row in rows:
+            if row.mend and row.status == status and row.name not in needed:
+                items.setdefault(row.mend, f'{row.name}: {row.detail}')
+    return [(title, commands) for commands, title in items.items()]
 
 
-def bundle(lacking: List[Row], remedies: Remedies) -> Tuple[str, ...]:
-    """One set of commands for several missing parts."""
-    parts = [part for part in PARTS if part.name in {row.name for row in lacking}]
-    names = [part.distributions[0] for part in parts]
-    commands = []
-    if place.CHECKOUT:
-        setup = place.short(os.path.join(place.TOOLS, 'setup_env.sh'))
-        commands.append(f'bash {setup}    # makes .venv with all of it; or, into this Python:')
-    if 'torch' in names or 'torchvision' in names:
-        commands.append(remedies.pip('torch', 'torchvision'))
-    modules = [part.module for part in parts if part.module in distributions.FAMILIES]
-    if modules:
-        commands += remedies.toolboxes(*modules)
-    others = [
-        name
-        for name in names
-        if name not in ('torch', 'torchvision', 'mmmim')
-        and not any(name in family for family in distributions.FAMILIES.values())
-    ]
-    if others:
-        commands.append(remedies.pip(*others))
-    if 'mmmim' in names:
-        commands.append(remedies.mmmim())
-    return tuple(commands)
+def run(probe: str, timeout: float, **context: Any) -> Answer:
+    """Run a probe and return its answer, whatever becomes of its process."""
+    try:
+        with tempfile.TemporaryDirectory(prefix='mmmim_doctor_', ignore_cleanup_errors=True) as folder:
+            path, words = Path(folder, 'answer.json'), Path(folder, 'words.txt')
+            context.update(folder=folder, configs=CONFIGS, checkout=CHECKOUT)
+            command = [sys.executable, PROBES, probe, str(path), json.dumps(context)]
+            # tiny models gain nothing from threads, and several run at once
+            env = dict(OMP_NUM_THREADS='1', PYTHONFAULTHANDLER='1', TORCHINDUCTOR_CACHE_DIR=folder) | os.environ
+            with open(words, 'wb') as out:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, start_new_session=True
+                )
+            alive.add(process)
+            try:
+                code = process.wait(timeout)
+                kind = signal.Signals(-code).name if code < 0 else 'exit'
+                ended = dict(ok=False, kind=kind, error=f'its process ended with {kind if code < 0 else code}')
+                answer = ended if code else json.loads(path.read_text(encoding='utf-8'))
+            except subprocess.TimeoutExpired:
+                answer = dict(ok=False, kind='hang', error=f'no answer within {timeout:.0f} s')
+            finally:
+                end_group(process)  # also what it left running
+                alive.discard(process)
+            if not answer['ok']:
+                said = words.read_text(encoding='utf-8', errors='replace')[-6000:]
+                answer['trace'] = (answer.get('trace', '') + '\n' + said).strip()
+            return answer
+    except (OSError, ValueError) as error:  # a full disk, no more processes, no answer
+        return dict(ok=False, kind='OSError', error=f'could not be tried: {error}', trace='')
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """Kill a process with all that it started; it leads its own group."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    process.wait()
+
+
+def lines_of(rows: list[Row], width: int) -> list[str]:
+    lines: list[str] = []
+    for group, title in TITLES.items():
+        members = [row for row in rows if row.group == group]
+        lines += ['', f'        {title}'] if members else []
+        for row in members:
+            versions = f'{row.installed or "-":12s} {row.tested or "-":10s} ' if group == 'installed' else ''
+            lines += wrapped(f'{row.status:7s} {row.name:18s} {versions}', row.detail, width)
+    return lines
+
+
+def wrapped(head: str, text: str, width: int) -> list[str]:
+    lines = textwrap.wrap(text, width - len(head)) or ['']
+    return [f'{head}{lines[0]}'.rstrip(), *(' ' * len(head) + line for line in lines[1:])]
+
+
+def to_do(items: list[tuple[str, tuple[str, ...]]], width: int) -> list[str]:
+    """Numbered items with their commands, which are never wrapped, so that they can be copied."""
+    lines = ['', 'What to do'] if items else []
+    for number, (title, commands) in enumerate(items, 1):
+        lines += wrapped(f'{number:2d}. ', title, width) + [f'      {command}' for command in commands]
+    return lines

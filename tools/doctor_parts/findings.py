@@ -1,195 +1,230 @@
-"""From the probes' answers to the lines of the table."""
+"""From the probes' answers to the lines of the table, and the commands that mend what is broken."""
 
+import importlib.util
 import os
 import re
-from typing import Any, Dict, List, Optional, Tuple
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from . import place
-from .distributions import FAMILIES, PARTS, Part, overlaps
-from .machine import Gpu, Row
-from .remedies import Remedies, diagnose
+from .installed import BY_MODULE, CHECKOUT, CONSTRAINTS, FAMILIES, ROOT, TOOLS, Part, Row, short
 
-Answer = Dict[str, Any]
-
-BY_MODULE = {part.module: part for part in PARTS}
-# what a task of the toolboxes is done with
-TOOLBOX_OF = {'classification': 'mmpretrain', 'segmentation': 'mmseg', 'detection': 'mmdet'}
+Answer = dict[str, Any]
+Verdict = tuple[str, str, list[str]]  # status, detail, commands
+NOT_TRIED: Answer = dict(ok=False, missing='torch', error='needs torch')
 
 
-def major(version: str) -> int:
-    found = re.match(r'\d+', version or '')
-    return int(found[0]) if found else 0
+def major(version: str | None) -> int:
+    return int((version or '0').partition('.')[0])
+
+
+# what is looked for in an error message, the particular before the general; `Remedies.diagnose` says what it means
+PATTERNS = dict(
+    disk=r'No space left on device|Errno 28',
+    library=r'(lib(?:GL|gthread-2|glib-2|SM|Xext|Xrender|xcb|gomp|stdc\+\+)\S*\.so\.\d+): cannot open',
+    ops=r'mmcv/(?:ops|utils/ext_loader)[\s\S]*lib(?:c10|torch|cudart)\S*: cannot open|mmcv\W_ext\S*\.so',
+    torch=r'(lib(?:cu|nccl|nvrtc|torch|c10)[\w.-]*\.so[\w.]*): cannot open',
+    pair=r'torchvision::\w+ does not exist|torchvision\S*(?: requires torch|: undefined)|load custom C\+\+ ops',
+    numpy=r'using NumPy 1|_ARRAY_API|numpy\.core\.multiarray|ABI version 0x|dtype size changed|Numpy is not available',
+    gpu=r'driver on your system is too old|no kernel image is available|not compatible with the current PyTorch',
+    mixed=r'MM(?:CV|Engine)==\S+ is used but incompatible',
+    setuptools=r"No module named 'pkg_resources'",
+    compiler=r'No working C\+\+ compiler|InvalidCxxCompiler|Failed to find C compiler|Python\.h: No such file',
+)
+
+
+class Gpu(NamedTuple):
+    """Whether there is an NVIDIA GPU; those that the driver shows, and the newest CUDA release that it runs."""
+
+    present: bool = False
+    names: tuple[str, ...] = ()
+    cuda: str = ''
+
+
+def setup(before: str = '') -> str:
+    """How this checkout's own environment is made; by hand where there is no checkout."""
+    made = f'{before}bash {short(f"{TOOLS}/setup_env.sh")}    # makes .venv, with everything'
+    return made if CHECKOUT else 'python3.11 -m venv mmmim_env    # then install there'
+
+
+class Remedies:
+    """Commands for this interpreter, given what is installed and what was tested."""
+
+    def __init__(self, installed: dict[str, str], tested: dict[str, str]) -> None:
+        self.installed, self.tested, self.python = installed, tested, short(sys.executable)
+
+    def pip(self, *names: str, options: str = '') -> str:
+        """``pip install`` of tested versions."""
+        pins = f' -c {short(CONSTRAINTS)}' if os.path.exists(CONSTRAINTS) else ''
+        return f'{self.python} -m pip install{options and " " + options}{pins} {" ".join(names)}'
+
+    def mmcv(self) -> str:
+        """Without compiled ops, and not from pip's cache: that wheel may have some, built for another torch."""
+        return self.pip('onedl-mmcv', options='--force-reinstall --no-cache-dir --no-deps')
+
+    def mmmim(self) -> str:
+        isolated = ' --no-build-isolation' if 'setuptools' in self.installed else ''
+        what = f'--no-deps{isolated} -e {short(ROOT)}' if CHECKOUT else '--force-reinstall --no-deps mmmim'
+        return f'{self.python} -m pip install {what}'
+
+    def torch(self, cuda: str = '') -> list[str]:
+        """Both anew; of an older CUDA for drivers and GPUs that the default build no longer serves."""
+        options = '--force-reinstall' + (f' --extra-index-url https://download.pytorch.org/whl/{cuda}' if cuda else '')
+        return [self.pip('torch', 'torchvision', options=options)]
+
+    def install(self, *modules: str) -> list[str]:
+        """Install, or install again, what brings these import names.
+
+        What owns the same folders goes first: all of OpenMMLab where some of it is upstream's, and all OpenCVs.
+        """
+        upstream = any(name in self.installed for names in FAMILIES.values() for name in names[1:])
+        mixed = upstream and not FAMILIES.keys().isdisjoint(modules)
+        there = [module for module, names in FAMILIES.items() if mixed and not self.installed.keys().isdisjoint(names)]
+        parts = [BY_MODULE[module] for module in dict.fromkeys([*there, *modules])]
+        gone = [part for part in parts if part.module == 'cv2' or mixed and part.module in FAMILIES]
+        old = [name for part in gone for name in part.distributions if name in self.installed]
+        names = [part.distributions[0] for part in parts if part.name != 'mmmim']
+        again = [name for name in names if name in self.installed and name not in (*old, 'onedl-mmcv')]
+        commands = [f'{self.python} -m pip uninstall -y {" ".join(old)}'] if old else []
+        commands += [self.mmcv()] if 'onedl-mmcv' in names else []
+        commands += [self.pip(*again, options='--force-reinstall --no-deps')] if again else []
+        commands += [self.pip(*names)] if names else []  # with what they depend on
+        return commands + ([self.mmmim()] if 'mmmim' in modules else [])
+
+    def system(self, library: str) -> list[str]:
+        """Debian's package for a shared library (libGL.so.1 is in libgl1), or a package by its name."""
+        package = 'libglib2.0-0' if library.startswith(('libgth', 'libgl')) else library.lower().replace('.so.', '')
+        sudo = '' if os.geteuid() == 0 else 'sudo '
+        command = f'{sudo}apt-get update && {sudo}apt-get install -y {package}'
+        return [command if shutil.which('apt-get') else f'install what Debian calls {package}']
+
+    def own_environment(self) -> str:
+        """Where pip may not install into this interpreter: how to get one where it may."""
+        managed = os.path.join(sysconfig.get_path('stdlib'), 'EXTERNALLY-MANAGED')
+        if sys.prefix == sys.base_prefix and os.path.exists(managed):
+            return setup()
+        return '' if importlib.util.find_spec('pip') else f'{self.python} -m ensurepip --upgrade'
+
+    def diagnose(self, answer: dict[str, Any], part: Part | None) -> tuple[str, list[str]] | None:
+        """What a failed answer means and what mends it, by the first rule that it matches; None when none does."""
+        text = '\n'.join(str(answer.get(key) or '') for key in ('error', 'cause', 'kind', 'trace'))
+        matches = ((name, re.search(pattern, text)) for name, pattern in PATTERNS.items())
+        name, match = next((found for found in matches if found[1]), ('', None))
+        again = [part.module] if part else []
+        meanings = dict(
+            disk=lambda: ('the disk is full', ['df -h    # make room, then try again']),
+            library=lambda: (f'the system library {match[1]} is missing', self.system(match[1])),
+            ops=lambda: ("mmcv's compiled ops were built for another torch", [self.mmcv() + '    # without them']),
+            torch=lambda: (f"torch's own library {match[1]} is missing", self.torch()),
+            pair=lambda: ('torch and torchvision do not belong together', self.torch()),
+            numpy=lambda: (
+                'it was built for another NumPy than the one installed',
+                [self.pip('numpy'), *self.install(*again)],
+            ),
+            gpu=lambda: ("this torch is not built for this driver, or this GPU's generation", self.torch('cu126')),
+            mixed=lambda: ('releases of two OpenMMLab families are mixed', self.install('mmengine', 'mmcv')),
+            setuptools=lambda: ('setuptools is missing, or too new', [self.pip('setuptools')]),
+            compiler=lambda: ("a C++ compiler and Python's headers are needed", self.system('g++ python3-dev')),
+        )
+        return meanings[name]() if match else None
 
 
 class Findings:
     """Rows from answers; what one answer means can depend on what else is installed."""
 
     def __init__(self, remedies: Remedies, gpu: Gpu) -> None:
-        self.remedies, self.driver, self.gpu_present = remedies, gpu.driver, gpu.present
-        self.installed, self.tested = remedies.installed, remedies.tested
-        self.overlaps = overlaps(self.installed)
-        self.broken: List[Part] = []
-
-    # ---- parts ----
+        self.remedies, self.installed, self.gpu, self.rows = remedies, remedies.installed, gpu, dict[str, Row]()
 
     def part(self, part: Part, answer: Answer) -> Row:
         """To be called in the order of ``PARTS``: what others are built on comes first."""
         names = [name for name in part.distributions if name in self.installed]
         version = self.installed[names[0]] if names else answer.get('version') or ''
-        tested = self.tested.get(part.distributions[0], '')
-        status, detail, mend = self._judge_part(part, answer, names, version, tested)
-        if status == 'broken':
-            self.broken.append(part)
-        return Row(
-            'installed', part.name, status, detail, tuple(mend), version, tested, part.purpose, answer.get('trace', '')
-        )
+        tested = self.remedies.tested.get(part.distributions[0], '')
+        judge = self._works if answer['ok'] else self._fails
+        status, detail, mend = judge(part, answer, names)
+        if part.module in FAMILIES and len(names) > 1:
+            detail = f'{" and ".join(names)} own the same folder: one of them is overwritten'
+            status, mend = 'broken', self.remedies.install(part.module)
+        elif status == 'ok' and tested and version.partition('+')[0] != tested:
+            status, detail = 'note', 'not the tested version'
+        found = Row('installed', part.name, status, detail, tuple(mend), version, tested, answer.get('trace', ''))
+        return self.rows.setdefault(part.name, found)
 
-    def _judge_part(
-        self, part: Part, answer: Answer, names: List[str], version: str, tested: str
-    ) -> Tuple[str, str, List[str]]:
-        if part.module in self.overlaps:
-            return (
-                'broken',
-                f'{" and ".join(self.overlaps[part.module])} own the same folder: one of them is overwritten',
-                self.remedies.toolboxes(part.module),
-            )
-        if not answer['ok']:
-            return self._judge_failed_part(part, answer)
-        if part.name == 'transformers' and major(version) >= 5:
-            return (
-                'note',
-                'with it and pycocotools (detection), mmpretrain cannot be imported',
-                [self.remedies.pip('transformers')],
-            )
-        if part.module == 'mmmim' and place.CHECKOUT and not within(answer['file'], place.CHECKOUT):
-            return (
-                'note',
-                f'this Python imports {os.path.dirname(answer["file"])}, not this checkout',
-                [self.remedies.mmmim()],
-            )
-        if len({self.installed[name] for name in names}) > 1:  # what detection brings needs two OpenCVs: of one release
-            return 'note', f'{" and ".join(names)} own the same folder', []
+    def _works(self, part: Part, answer: Answer, names: list[str]) -> Verdict:
+        if answer.get('ops'):
+            detail = f"its compiled ops do not load, torchvision's are used; they break mmseg: {answer['ops']}"
+            return 'note', detail, [self.remedies.mmcv() + '    # without them']
+        if part.name == 'transformers' and major(self.installed.get('transformers')) >= 5:
+            return 'note', 'mmpretrain cannot be imported with it', [self.remedies.pip('transformers')]
+        if part.name == 'mmmim' and CHECKOUT and Path(CHECKOUT).resolve() not in Path(answer['file']).resolve().parents:
+            where = os.path.dirname(answer['file'])
+            return 'note', f'this Python imports {where}, not this checkout', [self.remedies.mmmim()]
+        if len({self.installed[name] for name in names}) > 1:  # detection brings a second OpenCV, of the same release
+            again = self.remedies.pip(*names, options='--force-reinstall --no-deps')
+            return 'note', f'{" and ".join(names)} own the same folder, and are of different releases', [again]
         if names and names[0] != part.distributions[0] and part.module in FAMILIES:
             return 'note', f'upstream; tested is {part.distributions[0]}', []
-        if tested and version.partition('+')[0] != tested:
-            return 'note', 'not the tested version', []
         return 'ok', '', []
 
-    def _judge_failed_part(self, part: Part, answer: Answer) -> Tuple[str, str, List[str]]:
-        missing = answer.get('missing')
+    def _fails(self, part: Part, answer: Answer, names: list[str]) -> Verdict:
+        missing, again = answer.get('missing'), self.remedies.install(part.module)
+        if (missing == part.module or answer is NOT_TRIED) and not names:
+            return 'absent', f'not installed; for {part.purpose}', again
         if missing == part.module:
-            task = next((task for task, module in TOOLBOX_OF.items() if module == part.module), None)
-            return 'absent', f'for {part.purpose}', [] if task else self.remedies.part(part.name)
-        needed = self._needed(part.module, answer)
-        if needed:
-            return 'broken', f'needs {needed}', []
-        found = self._transformers(part.module, answer) or diagnose(part.name, answer, self.remedies)
-        if found:
-            return 'broken', found[0], found[1]
-        if missing:  # pip adds what a distribution lacks
-            return 'broken', f'needs {missing}, which is not installed', [self.remedies.pip(part.distributions[0])]
-        return 'broken', shown(answer), self.remedies.part(part.name)
+            return 'broken', 'half installed: pip knows it, but its files are not there', again
+        reason = f'needs {missing}, which is not installed' if missing else shown(answer)
+        return self._explained(part, answer) or ('broken', reason, again)
 
-    def _needed(self, module: str, answer: Answer) -> str:
-        """The name of a part that ``module`` failed for, when that part has a row (and a cure) of its own."""
-        missing = BY_MODULE.get(answer.get('missing') or '')
-        if missing and missing.module != module:
-            return missing.name
-        trace = answer.get('trace', '')
-        return next(
-            (
-                part.name
-                for part in self.broken
-                if part.module != module and re.search(rf'import {part.module}\b|[/\\]{part.module}[/\\]', trace)
-            ),
-            '',
-        )
+    def _explained(self, part: Part | None, answer: Answer) -> Verdict | None:
+        """A failure by a part that has a row (and a cure) of its own, or by a known message."""
+        trace, missing = answer.get('trace', ''), answer.get('missing')
+        for other in BY_MODULE.values():
+            broken = other.name in self.rows and self.rows[other.name].status == 'broken'
+            used = broken and re.search(rf'import {other.module}\b|[/\\]{other.module}[/\\]', trace)
+            if other != part and (other.module == missing or used):
+                return 'broken', f'needs {other.name}', []
+        too_new = major(self.installed.get('transformers')) >= 5 and re.search('transformers|multimodal', trace)
+        if part and part.name == 'mmpretrain' and too_new:
+            return 'broken', 'transformers 5 is too new for it', [self.remedies.pip('transformers')]
+        found = self.remedies.diagnose(answer, part)
+        return ('broken', *found) if found else None
 
-    def _transformers(self, module: str, answer: Answer) -> Optional[Tuple[str, List[str]]]:
-        if (
-            module == 'mmpretrain'
-            and major(self.installed.get('transformers', '')) >= 5
-            and re.search('transformers|multimodal', answer.get('trace', ''))
-        ):
-            return 'transformers 5 is too new for it', [self.remedies.pip('transformers')]
-        return None
+    def work(self, name: str, answer: Answer, torch: Answer) -> Row:
+        """To be called after all parts."""
+        absent = [part for part, row in self.rows.items() if row.status == 'absent']
+        again = f'{self.remedies.python} {short(f"{TOOLS}/doctor.py")} --json --only {name!r}    # shows all'
+        verdict = self._gpu(torch) if name == 'GPU' and not answer['ok'] else None
+        if answer['ok'] and name == 'pre-training' and 'mmmim' in absent:
+            reason = f'{answer["detail"]}, but from the checkout only: this Python does not find mmmim'
+            verdict = 'broken', reason, [self.remedies.mmmim()]
+        elif answer['ok']:
+            verdict = 'ok', answer['detail'], []
+        elif name == 'detection' and 'mmdetection' in absent:
+            verdict = 'absent', 'mmdetection is not installed', self.remedies.install('mmdet')
+        status, detail, mend = verdict or self._explained(None, answer) or ('broken', shown(answer), [again])
+        return Row('works', name, status, detail, tuple(mend), trace=answer.get('trace', ''))
 
-    # ---- what works ----
-
-    def work(self, name: str, answer: Answer, rows: Dict[str, Row], torch: Answer) -> Row:
-        judge = {'GPU': self._gpu, 'compiled ops': self._ops, 'pre-training': self._pre_training}.get(name)
-        status, detail, mend = (judge(answer, rows, torch) if judge else None) or self._judge_work(name, answer, rows)
-        return Row('works', name, status, detail, tuple(mend), purpose=name, trace=answer.get('trace', ''))
-
-    def _judge_work(self, name: str, answer: Answer, rows: Dict[str, Row]) -> Tuple[str, str, List[str]]:
-        if answer['ok']:
-            return ('note', answer['note'], []) if answer.get('note') else ('ok', answer.get('detail', ''), [])
-        module = TOOLBOX_OF.get(name)
-        part = BY_MODULE.get(module or '')
-        if part and part.name in rows and rows[part.name].status == 'absent':
-            mend = self.remedies.detection() if name == 'detection' else self.remedies.toolboxes(module)
-            return 'absent', f'{part.name} is not installed', mend
-        needed = self._needed('', answer)
-        if needed:
-            return 'broken', f'needs {needed}', []
-        found = self._transformers(module or '', answer) or diagnose(name, answer, self.remedies)
-        if found:
-            return 'broken', found[0], found[1]
-        again = f'{place.doctor()} --json --only {name!r}    # shows all that it said'
-        return 'broken', shown(answer), [again]
-
-    def _pre_training(self, answer: Answer, rows: Dict[str, Row], torch: Answer) -> Optional[tuple]:
-        mmmim = rows.get('mmmim')
-        if answer['ok'] and mmmim and mmmim.status == 'absent':
-            return (
-                'broken',
-                answer['detail'] + ', but from the checkout only: this Python does not find mmmim',
-                [self.remedies.mmmim()],
-            )
-        return None
-
-    def _ops(self, answer: Answer, rows: Dict[str, Row], torch: Answer) -> Optional[tuple]:
-        if answer['ok'] and not answer['compiled']:
-            return 'absent', 'mmcv is installed without them; only detection needs them', self.remedies.detection()
-        have, compiled_for = torch.get('version'), answer.get('compiled_for')
-        if answer['ok'] and have and compiled_for not in (None, have):
-            return (
-                'note',
-                f'they run, but were compiled for torch {compiled_for}; installed is {have}',
-                self.remedies.compiled_ops(),
-            )
-        return None
-
-    def _gpu(self, answer: Answer, rows: Dict[str, Row], torch: Answer) -> Optional[tuple]:
-        if answer['ok'] and answer['available']:
-            return None
-        if not self.gpu_present:
-            return 'absent', 'none here', []
-        if torch.get('ok') and not torch.get('cuda') and not torch.get('hip'):
-            return 'broken', 'this torch is a build for the CPU only', self.remedies.torch_pair()
-        if self.driver and torch.get('cuda') and 0 < major(self.driver.cuda) < major(torch['cuda']):
-            return (
-                'broken',
-                (
-                    f'the driver runs CUDA up to {self.driver.cuda}, this torch needs {torch["cuda"]}: '
-                    'update the driver, or take another build of torch'
-                ),
-                self.remedies.torch_for_older_driver(),
-            )
-        hidden = os.environ.get('CUDA_VISIBLE_DEVICES')
+    def _gpu(self, torch: Answer) -> Verdict | None:
+        cuda, hidden = torch.get('cuda'), os.environ.get('CUDA_VISIBLE_DEVICES')
+        if not self.gpu.present:
+            return 'absent', 'none here: everything runs on the CPU', []
+        if not self.gpu.names:
+            cure = 'nvidia-smi    # install or reload the driver until it shows the GPU; docker run --gpus all ...'
+            return 'broken', 'the machine has an NVIDIA GPU that nvidia-smi does not show', [cure]
+        if torch['ok'] and not cuda:
+            return 'broken', 'this torch is a build for the CPU only', self.remedies.torch()
+        if 0 < major(self.gpu.cuda) < major(cuda):
+            reason = f'the driver runs CUDA up to {self.gpu.cuda}, this torch needs {cuda}: update it, or change torch'
+            return 'broken', reason, self.remedies.torch('cu126')
         if hidden is not None and not re.search(r'(^|,)\s*(\d|GPU|MIG)', hidden):
             return 'note', f'hidden by CUDA_VISIBLE_DEVICES={hidden!r}', ['unset CUDA_VISIBLE_DEVICES']
-        if self.driver is None:
-            return 'broken', 'see the NVIDIA driver', []
         return None
-
-
-def within(path: Optional[str], folder: str) -> bool:
-    return bool(path) and os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ''))
 
 
 def shown(answer: Answer) -> str:
     """An error in one line; with its first cause where a library hid it."""
     error, cause = (' '.join(str(answer.get(key) or '').split()) for key in ('error', 'cause'))
-    text = error if not cause or cause == error else f'{error} ({cause})'
+    text = error if cause in ('', error) else f'{error} ({cause})'
     return text if len(text) <= 300 else text[:297] + '...'

@@ -2,237 +2,113 @@
 
 import locale
 import os
-import platform
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
-from typing import List, NamedTuple, Optional, Tuple
+from pathlib import Path
 
-from . import place
-from .remedies import Remedies
-
-
-class Row(NamedTuple):
-    """A line of the table.
-
-    Attributes:
-        group: ``machine``, ``installed`` or ``works``.
-        status: ``ok``; ``note`` (works, but worth knowing); ``broken``; ``absent`` (not installed, or not there).
-        mend: Commands, in order.
-        purpose: What it is needed for, where it is absent.
-        trace: All that a failed probe said.
-    """
-
-    group: str
-    name: str
-    status: str
-    detail: str = ''
-    mend: Tuple[str, ...] = ()
-    installed: str = ''
-    tested: str = ''
-    purpose: str = ''
-    trace: str = ''
+from .findings import Gpu, Remedies, setup
+from .installed import Row, short
 
 
-def machine_rows(remedies: Remedies, gpu: 'Gpu') -> List[Row]:
-    return [python_row(remedies), cores_row(), disk_row(), shared_memory_row(), locale_row(), driver_row(gpu)]
+def machine_rows(remedies: Remedies) -> list[Row]:
+    return [python_row(remedies), packages_row(remedies), cores_row(), disk_row(), shared_memory_row(), locale_row()]
+
+
+def row(name: str, status: str, detail: str, *mend: str) -> Row:
+    return Row('machine', name, status, detail, mend)
 
 
 def python_row(remedies: Remedies) -> Row:
-    version, where = platform.python_version(), place.short(sys.executable)
-    mend = remedies.own_environment()
-    if mend and 'ensurepip' in mend[0]:
-        return Row('machine', 'Python', 'note', f'{version}, {where}; it has no pip', tuple(mend))
-    if mend:
-        return Row(
-            'machine',
-            'Python',
-            'note',
-            f'{version}, {where}; it belongs to the system, and pip may not install into it',
-            tuple(mend),
-        )
-    if sys.version_info[:2] > (3, 12):
-        return Row(
-            'machine',
-            'Python',
-            'broken',
-            f'{version}, {where}; mmmim needs 3.10, 3.11 or 3.12',
-            tuple(remedies.another_python()),
-        )
-    return Row('machine', 'Python', 'ok', f'{version}, {where}')
+    detail, mend = f'{sys.version.split()[0]}, {short(sys.executable)}', remedies.own_environment()
+    if sys.version_info[:2] > (3, 13):
+        cure = setup('PYTHON=/path/to/python3.11 ')
+        return row('Python', 'broken', f'{detail}; mmmim needs 3.10, 3.11, 3.12 or 3.13', cure)
+    why = 'it has no pip' if 'ensurepip' in mend else 'it belongs to the system, and pip may not install into it'
+    return row('Python', 'note', f'{detail}; {why}', mend) if mend else row('Python', 'ok', detail)
+
+
+def packages_row(remedies: Remedies) -> Row:
+    """Metadata without a list of files: pip was killed before it had written all, and takes it for whole."""
+    found = Path(sysconfig.get_path('purelib')).glob('*.dist-info')
+    torn = sorted(folder for folder in found if not (folder / 'RECORD').exists())
+    names = [folder.name.partition('-')[0] for folder in torn]
+    if not torn:
+        return row('packages', 'ok', f'{len(remedies.installed)} installed')
+    remove = f'rm -r {" ".join(short(str(folder)) for folder in torn)}'
+    again = remedies.pip(*names, options='--force-reinstall --no-deps')
+    return row('packages', 'broken', f'half installed, as pip was stopped: {", ".join(names)}', remove, again)
 
 
 def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def cores_row() -> Row:
-    cores, quota = usable_cores(), cpu_quota()
-    memory = f', {memory_gib():.0f} GiB of memory' if memory_gib() else ''
-    if quota and quota < cores:
-        return Row(
-            'machine',
-            'cores',
-            'note',
-            f'{cores} visible, of which this container may use {quota:g}{memory}: '
-            'set OMP_NUM_THREADS and num_workers by that',
-            (f'export OMP_NUM_THREADS={max(1, int(quota))}',),
-        )
-    if cores == 1:
-        return Row('machine', 'cores', 'note', f'1 usable{memory}: loading images and training take turns')
-    return Row('machine', 'cores', 'ok', f'{cores} usable{memory}')
+def text_of(path: Path) -> str:
+    return path.read_text().strip() if path.is_file() else ''
 
 
-def cpu_quota() -> Optional[float]:
-    """The CPU time that a container's control group allows, in cores; None without a limit."""
-    try:
-        with open('/sys/fs/cgroup/cpu.max') as file:
-            quota, period = file.read().split()
-        return None if quota == 'max' else int(quota) / int(period)
-    except (OSError, ValueError):
-        return None
-
-
-def memory_gib() -> Optional[float]:
-    amounts = []
-    try:
-        amounts.append(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))
-        with open('/sys/fs/cgroup/memory.max') as file:
-            amounts.append(int(file.read()))  # 'max' is a ValueError
-    except (OSError, ValueError):
-        pass
-    return min(amounts) / 2**30 if amounts else None
+def cores_row(group: Path = Path('/sys/fs/cgroup')) -> Row:
+    """With the limits of a container's control group."""
+    cores, limit, quota = usable_cores(), text_of(group / 'memory.max'), text_of(group / 'cpu.max').split()
+    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    words = f'{(min(memory, int(limit)) if limit.isdigit() else memory) / 2**30:.0f} GiB of memory'
+    share = int(quota[0]) / int(quota[1]) if quota and quota[0].isdigit() else cores
+    if share >= cores:
+        return row('cores', 'ok', f'{cores} usable, {words}')
+    cure = f'export OMP_NUM_THREADS={max(1, int(share))}    # and num_workers likewise'
+    return row('cores', 'note', f'{cores} visible, of which this container may use {share:g}; {words}', cure)
 
 
 def disk_row() -> Row:
     """Room for work dirs (here) and for temporary files."""
     try:
-        folders = {'here': os.getcwd() if os.path.isdir(os.curdir) else place.ROOT, 'temporary': tempfile.gettempdir()}
+        temporary = tempfile.gettempdir()
+        free = [shutil.disk_usage(folder).free / 2**30 for folder in (os.getcwd(), temporary)]
     except OSError as error:
-        return Row('machine', 'disk', 'broken', str(error), ('export TMPDIR=/a/folder/with/space',))
-    free = {name: shutil.disk_usage(folder).free / 2**30 for name, folder in folders.items()}
-    detail = f'{free["here"]:.1f} GiB free here, {free["temporary"]:.1f} GiB in {folders["temporary"]}'
-    if min(free.values()) < 2:  # a checkpoint of ViT-B with its optimizer takes 1.3 GiB, and is written beside the old
-        return Row(
-            'machine',
-            'disk',
-            'note',
-            detail + ': little for checkpoints',
-            (f'df -h {place.short(folders["here"])}    # make room, or let --work-dir or TMPDIR name another disk',),
-        )
-    return Row('machine', 'disk', 'ok', detail)
+        return row('disk', 'broken', str(error), 'export TMPDIR=/a/folder/with/space')
+    detail = f'{free[0]:.1f} GiB free here, {free[1]:.1f} GiB in {temporary}'
+    if min(free) >= 2:  # a checkpoint of ViT-B with its optimizer takes 1.3 GiB, and is written beside the old
+        return row('disk', 'ok', detail)
+    cure = 'df -h .    # make room, or let --work-dir or TMPDIR name another disk'
+    return row('disk', 'note', f'{detail}: little for checkpoints', cure)
 
 
 def shared_memory_row(folder: str = '/dev/shm') -> Row:
     """Loading workers hand their batches over in shared memory."""
-    if not os.path.isdir(folder):
-        return Row('machine', 'shared memory', 'ok', f'this system has no {folder}')
-    usage = shutil.disk_usage(folder)
-    detail = f'{usage.free / 2**30:.2f} of {usage.total / 2**30:.2f} GiB free in {folder}'
-    if usage.free < 2**29:
-        return Row(
-            'machine',
-            'shared memory',
-            'note',
-            detail + ': loading workers may die of it ("bus error")',
-            (
-                'docker run --shm-size=8g ...    # or, for a run: --cfg-options train_dataloader.num_workers=0 '
-                'train_dataloader.persistent_workers=False',
-            ),
-        )
-    return Row('machine', 'shared memory', 'ok', detail)
+    free = shutil.disk_usage(folder).free / 2**30 if os.path.isdir(folder) else float('inf')
+    if free >= 0.5:
+        return row('shared memory', 'ok', f'{free:.1f} GiB free in {folder}')
+    cure = 'docker run --shm-size=8g ...    # or, for a run: --cfg-options train_dataloader.num_workers=0'
+    detail = f'{free:.2f} GiB free in {folder}: loading workers may die of it ("bus error")'
+    return row('shared memory', 'note', detail, f'{cure} train_dataloader.persistent_workers=False')
 
 
 def locale_row() -> Row:
-    mend = ('export LC_ALL=C.UTF-8',)
     try:
         locale.setlocale(locale.LC_ALL, '')
+        encoding = locale.getpreferredencoding(False)
     except locale.Error:
-        named = os.environ.get('LC_ALL') or os.environ.get('LC_CTYPE') or os.environ.get('LANG')
-        return Row('machine', 'locale', 'note', f'{named} is not installed on this system', mend)
-    encodings = {sys.getfilesystemencoding().lower(), locale.getpreferredencoding(False).lower()}
-    if encodings - {'utf-8', 'utf8'}:
-        return Row(
-            'machine',
-            'locale',
-            'note',
-            f'{" and ".join(sorted(encodings))}: file names with other letters cannot be read',
-            mend,
-        )
-    return Row('machine', 'locale', 'ok', 'UTF-8')
-
-
-class Driver(NamedTuple):
-    """An NVIDIA driver: the GPUs it names, and the newest CUDA release that it runs."""
-
-    gpus: Tuple[str, ...]
-    cuda: str
-
-
-class Gpu(NamedTuple):
-    driver: Optional[Driver]
-    present: bool  # with or without a driver
+        encoding = 'what LC_ALL or LANG names is not installed'
+    if encoding.lower() in ('utf-8', 'utf8'):
+        return row('locale', 'ok', encoding)
+    return row('locale', 'note', f'{encoding}: other letters in file names are errors', 'export LC_ALL=C.UTF-8')
 
 
 def find_gpu() -> Gpu:
-    driver = nvidia_driver()
-    return Gpu(driver, driver is not None or has_nvidia_device())
-
-
-def nvidia_driver() -> Optional[Driver]:
-    """What nvidia-smi says; None where it is absent or sees no GPU."""
-    tool = shutil.which('nvidia-smi')
-    if not tool:
-        return None
+    """By nvidia-smi; without it, by the list of devices."""
     try:
-        listed = subprocess.run([tool, '-L'], capture_output=True, text=True, timeout=30)
-        shown = subprocess.run([tool], capture_output=True, text=True, timeout=30)
+        shown = subprocess.run(['nvidia-smi', '-q'], capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    gpus = tuple(re.findall(r'^GPU \d+: (.+?)(?: \(UUID.*)?$', listed.stdout, re.MULTILINE))
-    cuda = re.search(r'CUDA Version:\s*([\d.]+)', shown.stdout)
-    return Driver(gpus, cuda[1] if cuda else '') if gpus else None
+        shown = ''
+    names, cuda = re.findall(r'Product Name\s*: (.+)', shown), re.search(r'CUDA Version\s*: ([\d.]+)', shown)
+    return Gpu(bool(names) or has_nvidia_device(), tuple(names), cuda[1] if cuda else '')
 
 
 def has_nvidia_device(folder: str = '/sys/bus/pci/devices') -> bool:
-    """Whether the machine has an NVIDIA display or compute device, with or without a driver."""
-    try:
-        devices = os.listdir(folder)
-    except OSError:
-        return False
-    for device in devices:
-        try:
-            with (
-                open(os.path.join(folder, device, 'vendor')) as vendor,
-                open(os.path.join(folder, device, 'class')) as kind,
-            ):
-                if vendor.read().strip() == '0x10de' and kind.read().startswith('0x03'):
-                    return True
-        except OSError:
-            continue
-    return False
-
-
-def driver_row(gpu: Gpu) -> Row:
-    driver = gpu.driver
-    if driver:
-        return Row(
-            'machine',
-            'NVIDIA driver',
-            'ok',
-            f'{len(driver.gpus)} x {driver.gpus[0]}, up to CUDA {driver.cuda or "(unknown)"}',
-        )
-    if gpu.present:
-        return Row(
-            'machine',
-            'NVIDIA driver',
-            'broken',
-            'the machine has an NVIDIA GPU that nvidia-smi does not show',
-            (
-                'nvidia-smi    # install or reload the driver until this shows the GPU; in a container: '
-                'docker run --gpus all ...',
-            ),
-        )
-    return Row('machine', 'NVIDIA driver', 'absent', 'no NVIDIA GPU: everything runs on the CPU')
+    """A display or compute device of NVIDIA's, with or without a driver."""
+    devices = Path(folder).glob('*')
+    return any(text_of(d / 'vendor') == '0x10de' and text_of(d / 'class').startswith('0x03') for d in devices)

@@ -1,0 +1,121 @@
+"""What is installed here, which versions were tested, and how commands are written for this Python."""
+
+import importlib.metadata
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(TOOLS)
+# setup.py installs the checkout's folder X beside the package, as mmmim_X
+CHECKOUT = None if os.path.basename(TOOLS) == 'mmmim_tools' else ROOT
+PREFIX = os.path.join(ROOT, '' if CHECKOUT else 'mmmim_')
+CONFIGS, CONSTRAINTS = f'{PREFIX}configs', f'{PREFIX}requirements/constraints.txt'
+
+# import name: distributions that bring it, the tested one first. Two of a line overwrite each other's files.
+FAMILIES = {
+    'mmengine': ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
+    'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-full', 'mmcv-lite'),
+    'mmpretrain': ('onedl-mmpretrain', 'mmpretrain'),
+    'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
+    'mmdet': ('onedl-mmdetection', 'mmdet'),
+}
+DISTRIBUTIONS = dict(FAMILIES, cv2=('opencv-python', 'opencv-python-headless', 'opencv-contrib-python'))
+
+
+class Row(NamedTuple):
+    """A line of the table.
+
+    Attributes:
+        group: ``machine``, ``installed`` or ``works``.
+        status: ``ok``; ``note`` (works, but worth knowing); ``broken``; ``absent`` (not installed, or not there).
+        mend: Commands, in order.
+        trace: All that a failed probe said.
+    """
+
+    group: str
+    name: str
+    status: str
+    detail: str = ''
+    mend: tuple[str, ...] = ()
+    installed: str = ''
+    tested: str = ''
+    trace: str = ''
+
+
+class Part(NamedTuple):
+    """A library: the name of its row, a module of it that is imported, what it is for, and whether it imports torch."""
+
+    name: str
+    imported: str
+    purpose: str = 'pre-training'
+    needs_torch: bool = True
+
+    @property
+    def module(self) -> str:
+        return self.imported.partition('.')[0]
+
+    @property
+    def distributions(self) -> tuple[str, ...]:
+        """That bring it, the tested one first."""
+        return DISTRIBUTIONS.get(self.module, (self.name,))
+
+
+PARTS = (  # what others are built on comes first
+    Part('numpy', 'numpy', needs_torch=False),
+    Part('torch', 'torch'),
+    Part('torchvision', 'torchvision'),
+    Part('pillow', 'PIL.Image', needs_torch=False),
+    Part('opencv', 'cv2', needs_torch=False),
+    Part('safetensors', 'safetensors.torch'),
+    Part('simplejpeg', 'simplejpeg', 'decoding JPEGs faster', needs_torch=False),
+    Part('timm', 'timm.layers'),
+    Part('mmengine', 'mmengine.runner'),
+    Part('mmcv', 'mmcv.transforms'),
+    Part('mmmim', 'mmmim'),
+    Part('scikit-learn', 'sklearn.linear_model', 'linear probes', needs_torch=False),
+    Part('mmpretrain', 'mmpretrain.models', 'classification'),
+    Part('mmsegmentation', 'mmseg.models', 'segmentation'),
+    Part('mmdetection', 'mmdet', 'detection'),
+    Part('transformers', 'transformers', 'Hugging Face models', needs_torch=False),
+    Part('scikit-image', 'skimage.feature', 'HOG targets', needs_torch=False),
+)
+BY_NAME = {part.name: part for part in PARTS}
+BY_MODULE = {part.module: part for part in PARTS}
+
+
+def normalised(name: str) -> str:
+    return re.sub(r'[-_.]+', '-', name).lower()
+
+
+def installed_versions() -> dict[str, str]:
+    """Version by normalised name; of two with one name the first on the path, which is the one that is imported."""
+    versions: dict[str, str] = {}
+    for found in importlib.metadata.distributions():
+        try:
+            versions.setdefault(normalised(found.metadata['Name']), found.version)
+        except Exception:  # a torn metadata folder must not end the examination
+            continue
+    return versions
+
+
+def pinned_versions(path: str = CONSTRAINTS) -> dict[str, str]:
+    """The pins that hold for this Python; empty without that file."""
+    versions = {}
+    for line in Path(path).read_text(encoding='utf-8').splitlines() if os.path.exists(path) else []:
+        requirement, _, marker = line.partition('#')[0].partition(';')
+        name, equal, version = requirement.strip().partition('==')
+        bound = re.search(r'python_version\s*(<|>=|==)\s*"3\.(\d+)"', marker)  # the only markers there
+        compare = {'<': int.__lt__, '>=': int.__ge__, '==': int.__eq__}
+        if equal and (not bound or compare[bound[1]](sys.version_info[1], int(bound[2]))):
+            versions[normalised(name)] = version.strip()
+    return versions
+
+
+def short(path: str) -> str:
+    """A path as one would type it here: relative to the current folder when it lies below, quoted for the shell."""
+    here = os.path.join(os.getcwd() if os.path.isdir(os.curdir) else path, '')  # which may have been removed
+    return shlex.quote(path.removeprefix(here) if here != os.sep else path)
