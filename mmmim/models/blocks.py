@@ -1,6 +1,9 @@
 """Transformer blocks: timm's, with the initialisation of MAE, an MLP that keeps less for the backward pass, and the
 attention backend chosen by measurement."""
 
+import os
+import shutil
+import sys
 from functools import partial
 from typing import Any, Optional, Sequence, Tuple, Union
 
@@ -104,9 +107,9 @@ def build_blocks(
     num_heads: int,
     mlp_ratio: float = 4.0,
     drop_path_rates: Union[float, Sequence[float]] = 0.0,
-    compiled: bool = False,
+    compiled: Union[bool, str] = False,
 ) -> nn.ModuleList:
-    """``depth`` pre-norm blocks of timm; ``compiled`` compiles each in place, which keeps the parameter names.
+    """``depth`` pre-norm blocks of timm; ``compiled`` compiles each in place, see :func:`compile_blocks`.
 
     Raises:
         ValueError: The heads do not divide the width, or the depth is below 1.
@@ -124,9 +127,28 @@ def build_blocks(
         for rate in drop_path_rates
     )
     if compiled:
-        for block in blocks:
-            block.compile()
+        compile_blocks(blocks, 'inductor' if compiled is True else compiled)
     return blocks
+
+
+def compile_blocks(blocks: nn.ModuleList, backend: str) -> None:
+    """Compile each block in place by ``torch.compile``, which keeps the parameters' names.
+
+    Args:
+        blocks: Modules.
+        backend: Of ``torch.compile``. Inductor writes kernels, in C++ for a CPU; ``'aot_eager'`` only traces.
+
+    Raises:
+        RuntimeError: Inductor finds no C++ compiler.
+    """
+    compiler = os.environ.get('CXX') or ('clang++' if sys.platform == 'darwin' else 'g++')
+    if backend == 'inductor' and not torch.cuda.is_available() and shutil.which(compiler) is None:
+        raise RuntimeError(
+            f'compiled=True needs a C++ compiler, and there is no {compiler}: install it, name another one by the '
+            'environment variable CXX, or leave out `compiled`'
+        )
+    for block in blocks:
+        block.compile(backend=backend)
 
 
 def init_weights(module: nn.Module) -> None:

@@ -15,7 +15,7 @@ PLAIN = {
     'optim_wrapper.optimizer.foreach': False,
 }
 FAST = {'optim_wrapper.dtype': 'bfloat16'}  # fused updates; on a CPU attention by plain products, too
-COMPILED = {**FAST, 'model.backbone.compiled': True, 'model.neck.compiled': True}
+COMPILED = {**FAST, 'model.backbone.compiled': 'aot_eager', 'model.neck.compiled': 'aot_eager'}
 LEAN = {**FAST}  # the same with the MLP of wide blocks
 
 

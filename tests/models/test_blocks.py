@@ -1,8 +1,11 @@
 """Blocks that keep less for the backward pass compute what timm's do."""
 
+import shutil
+
 import pytest
 import torch
 from timm.layers import Mlp
+from torch import nn
 from torch.nn.utils import prune
 
 from mmmim.models import blocks
@@ -170,3 +173,34 @@ def test_shapes_on_the_meta_device():
     block = build_blocks(RECOMPUTED_FROM, 1, 2).to('meta')
     x = torch.empty(2, 5, RECOMPUTED_FROM, device='meta', requires_grad=True)
     assert block[0](x).shape == blocks.run_blocks(block, x).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    'backend',
+    [
+        'aot_eager',
+        pytest.param(
+            True, marks=pytest.mark.skipif(shutil.which('g++') is None, reason='Inductor needs a C++ compiler: no g++')
+        ),
+    ],
+    ids=['aot_eager', 'inductor'],
+)
+def test_compiled_blocks_compute_the_same(backend, monkeypatch):
+    monkeypatch.setenv('CXX', 'g++')
+    plain, compiled = build_blocks(24, 2, 2), build_blocks(24, 2, 2, compiled=backend)
+    compiled.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 5, 24)
+    before = torch._dynamo.utils.counters['frames']['ok']
+    for one, other in zip(run(nn.Sequential(*compiled), x), run(nn.Sequential(*plain), x)):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert torch._dynamo.utils.counters['frames']['ok'] > before
+
+
+def test_compiling_without_a_compiler_is_one_sentence(monkeypatch):
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(
+        RuntimeError, match='compiled=True needs a C.. compiler, and there is no no-such-compiler: inst'
+    ):
+        build_blocks(24, 1, 2, compiled=True)
+    assert build_blocks(24, 1, 2, compiled='aot_eager')

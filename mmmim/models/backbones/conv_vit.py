@@ -62,7 +62,7 @@ class ConvViT(BaseEncoder):
         trainable_blocks: Train only so many of the last transformer blocks, and with them the fusion and the final
             norm; the rest gets no gradient and stays in evaluation mode. 0: nothing is trained. 0.5: the last block's
             MLP. None or the number of transformer blocks: everything.
-        compiled: Compile the transformer blocks in place.
+        compiled: Compile the transformer blocks in place; a string names another backend than Inductor.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a checkpoint of a ConvViT and
             fails when it does not match.
 
@@ -87,7 +87,7 @@ class ConvViT(BaseEncoder):
         drop_path_rate: float = 0.0,
         final_norm: bool = True,
         trainable_blocks: Optional[float] = None,
-        compiled: bool = False,
+        compiled: Union[bool, str] = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)

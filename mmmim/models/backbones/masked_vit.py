@@ -43,7 +43,7 @@ class MaskedViT(BaseEncoder):
         trainable_blocks: Train only so many of the last blocks, and the final norm with them; the rest gets no
             gradient and stays in evaluation mode. 0: nothing is trained (linear probing). 0.5: the last block's MLP.
             None: everything.
-        compiled: Compile the blocks in place.
+        compiled: Compile the blocks in place; a string names another backend of ``torch.compile`` than Inductor.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a checkpoint of any known
             naming scheme and fails when the encoder does not match; with ``resize_patches=True`` also one of another
             patch size.
@@ -63,7 +63,7 @@ class MaskedViT(BaseEncoder):
         drop_path_rate: float = 0.0,
         final_norm: bool = True,
         trainable_blocks: Optional[float] = None,
-        compiled: bool = False,
+        compiled: Union[bool, str] = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)

@@ -1,6 +1,6 @@
 """The head that draws what is missing, differently for each noise vector (CrossMAE, section 3.1)."""
 
-from typing import List, Optional, Tuple
+from typing import List, Optional, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule
@@ -47,7 +47,7 @@ class DrawingHead(BaseModule):
         concat: What is put beside what: ``'channel'``, an image of noise as one more channel of the masked image; or
             ``'token'``, a vector as one more token of the input.
         final_norm: Layer norm before the last layer.
-        compiled: Compile the blocks in place.
+        compiled: Compile the blocks in place; a string names another backend of ``torch.compile`` than Inductor.
 
     Attributes:
         patch_size, grid_size: Of the patches that are masked and drawn.
@@ -70,7 +70,7 @@ class DrawingHead(BaseModule):
         noise_tokens: str = 'z_then_w',
         concat: str = 'channel',
         final_norm: bool = False,
-        compiled: bool = False,
+        compiled: Union[bool, str] = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)

@@ -1,6 +1,6 @@
 """MAE's decoder: mask tokens join the encoded visible patches, and every patch is predicted."""
 
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule
@@ -27,7 +27,7 @@ class MAEDecoder(BaseModule):
         mlp_ratio: Hidden width of the MLP over ``embed_dim``.
         fill_in: Whether mask tokens take the place of removed patches; not when the encoder saw mask tokens itself
             (filled in by the algorithm), and then there is no ``mask_token``, which would get no gradient.
-        compiled: Compile the blocks in place.
+        compiled: Compile the blocks in place; a string names another backend of ``torch.compile`` than Inductor.
     """
 
     can_leave_out_visible = True  # forward has `removed_only`
@@ -48,7 +48,7 @@ class MAEDecoder(BaseModule):
         num_heads: int = 16,
         mlp_ratio: float = 4.0,
         fill_in: bool = True,
-        compiled: bool = False,
+        compiled: Union[bool, str] = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
