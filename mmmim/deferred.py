@@ -1,7 +1,9 @@
-"""Libraries that MMEngine imports for one name, put off until that name is used."""
+"""What the OpenMMLab libraries import from transformers, put off or left out."""
 
+import importlib
 import sys
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Iterator
@@ -31,3 +33,17 @@ def transformers_deferred() -> Iterator[None]:
         yield
     finally:
         sys.modules.pop('transformers', None)
+
+
+def leave_out_multimodal() -> None:
+    """Let ``mmpretrain.models`` import where transformers 5 is installed: without its multimodal models, which need 4.
+
+    To be called before mmpretrain's models are imported. Those that are left out say that they lack their requirements.
+    """
+    try:
+        release = version('transformers')
+    except PackageNotFoundError:
+        return
+    if int(release.partition('.')[0]) >= 5 and find_spec('mmpretrain') is not None:
+        for module in ('mmpretrain.utils.dependency', 'mmpretrain.utils'):
+            importlib.import_module(module).WITH_MULTIMODAL = False  # type: ignore[attr-defined]  # also where absent

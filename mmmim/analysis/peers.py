@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from ..deferred import leave_out_multimodal
 from ..models.blocks import LayerNorm
 from ..registry import MODELS
 
@@ -81,6 +82,7 @@ def mae_sizes(cfg: Config) -> MAESizes:
 
 
 def _mmpretrain(sizes: MAESizes) -> nn.Module:
+    leave_out_multimodal()
     from mmpretrain.registry import MODELS as THEIRS
 
     grid = sizes.img_size // sizes.patch_size

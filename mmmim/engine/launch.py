@@ -14,7 +14,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from ..deferred import leave_out_multimodal
 from ..models.build import check_model
+from ..models.mmcv_ops import provide_ops
 from ..safe_load import load_file
 from .classifier import settle_classifier
 from .detector import settle_detector
@@ -121,8 +123,8 @@ def set_up_scope(cfg: Config) -> None:
     scope = cfg.get('default_scope', 'mmmim')
     if scope in HOST_TOOLBOXES:
         try:
-            if scope == 'mmdet':  # first, as it provides the operators that the rest of mmdet imports
-                importlib.import_module('mmmim.models.detection')
+            leave_out_multimodal()
+            provide_ops()  # first, since models of all three import mmdet where it is installed
             module = importlib.import_module(f'{scope}.utils')
         except ImportError as error:
             mode = 'detection' if scope == 'mmdet' else 'run'
@@ -131,6 +133,8 @@ def set_up_scope(cfg: Config) -> None:
                 f'bash tools/setup_env.sh {mode}; `mmmim doctor` says more'
             ) from error
         module.register_all_modules(init_default_scope=False)
+        if scope == 'mmdet':
+            importlib.import_module('mmmim.models.detection')
     init_default_scope(scope)
 
 

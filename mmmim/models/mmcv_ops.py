@@ -133,8 +133,12 @@ class TorchvisionOps(ModuleType):
 def provide_ops() -> None:
     """Let ``mmcv.ops`` import: with mmcv's compiled operators where they fit, else with torchvision's.
 
-    To be called before ``mmdet.models`` is imported. Warns of compiled operators that are installed and do not fit:
-    those of another torch, or without CUDA beside a GPU.
+    To be called before anything imports mmdet (mmpretrain's and mmseg's models do): what mmdet does not find then it
+    replaces by functions that fail. Warns of compiled operators that are installed and do not fit: those of another
+    torch, or without CUDA beside a GPU.
+
+    Raises:
+        ImportError: mmdet was imported before, without operators.
     """
     try:
         ops = importlib.import_module('mmcv._ext')
@@ -144,9 +148,14 @@ def provide_ops() -> None:
     except (ImportError, OSError) as error:
         _warn(f'do not load with torch {torch.__version__} ({error})')
     else:
-        if not torch.cuda.is_available() or ops.get_compiling_cuda_version() != 'not available':
+        own = isinstance(ops, TorchvisionOps)
+        if own or not torch.cuda.is_available() or ops.get_compiling_cuda_version() != 'not available':
             return
         _warn('were compiled without CUDA')
+    if sys.modules.keys() & {'mmdet.models', 'mmdet.structures'}:
+        raise ImportError(
+            'mmdet was imported before its operators were there: in a new process, import mmmim.models.detection first'
+        )
     module = TorchvisionOps('mmcv._ext', __doc__)
     module.__spec__ = ModuleSpec('mmcv._ext', None)  # pkgutil.find_loader('mmcv._ext') asks for it
     sys.modules['mmcv._ext'] = module

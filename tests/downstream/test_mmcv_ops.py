@@ -114,7 +114,7 @@ def test_compiled_operators_that_fit_are_used(found, gpu, warning, replaced, mon
             raise found
         return found
 
-    modules = {}
+    modules = {'mmdet': None}
     monkeypatch.setattr(mmcv_ops, 'importlib', types.SimpleNamespace(import_module=import_module))
     monkeypatch.setattr(mmcv_ops, 'sys', types.SimpleNamespace(modules=modules))
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
@@ -126,6 +126,16 @@ def test_compiled_operators_that_fit_are_used(found, gpu, warning, replaced, mon
     if warning:
         with pytest.warns(UserWarning, match=warning):
             mmcv_ops.provide_ops()
+
+
+def test_mmdet_that_was_imported_without_operators_is_an_error(monkeypatch):
+    def import_module(name):
+        raise missing()
+
+    monkeypatch.setattr(mmcv_ops, 'importlib', types.SimpleNamespace(import_module=import_module))
+    monkeypatch.setattr(mmcv_ops, 'sys', types.SimpleNamespace(modules={'mmdet.structures': None}))
+    with pytest.raises(ImportError, match='in a new process, import mmmim.models.detection first'):
+        mmcv_ops.provide_ops()
 
 
 def test_without_mmcv_the_error_names_mmcv(monkeypatch):

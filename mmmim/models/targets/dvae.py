@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...deferred import leave_out_multimodal
 from ...naming import unwrap
 from ...registry import MODELS
 from ...safe_load import load_file
@@ -39,6 +40,7 @@ class DALLETarget(BaseTarget):
                 f'DALLETarget needs the weights of the DALL-E encoder, and there is no file {weights!r}. Download '
                 "dalle_encoder.pth, which mmpretrain's BEiT configs name, and set model.target.weights to its path"
             )
+        leave_out_multimodal()
         from mmpretrain.models.selfsup import DALLEEncoder  # slow to import, and rarely wanted
 
         self.grid_size = tuple(grid_size)
