@@ -12,14 +12,16 @@ import socket
 import time
 from contextlib import suppress
 from hashlib import sha256
+from typing import IO, Any, Callable, Dict, List, Mapping, Optional, Union
 from urllib.parse import urlparse
 
 import torch
 from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
 from mmengine.runner import checkpoint as mmengine_checkpoint
+from torch import nn
 
-from .safe_load import CorruptCheckpointError, UnsafeCheckpointError, load_file
+from .safe_load import AnyPath, CorruptCheckpointError, MapLocation, StateDict, UnsafeCheckpointError, load_file
 
 __all__ = [
     'CheckpointWriteError',
@@ -57,22 +59,22 @@ def install_safe_loader() -> None:
     register(['pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], load_from_store, force=True)
 
 
-def load_from_local(filename, map_location=None):
+def load_from_local(filename: str, map_location: MapLocation = None) -> Any:
     """Reads a local file."""
     return load_file(filename, map_location)
 
 
-def load_from_http(filename, map_location=None):
+def load_from_http(filename: str, map_location: MapLocation = None) -> Any:
     """Downloads a file into torch hub's folder, once, and reads it."""
     return load_file(_download(filename), map_location)
 
 
-def load_from_torchvision(filename, map_location=None):
+def load_from_torchvision(filename: str, map_location: MapLocation = None) -> Any:
     """Reads ``torchvision://NAME`` by MMEngine's table of addresses."""
     return load_from_http(_look_up(filename, mmengine_checkpoint.get_torchvision_models()), map_location)
 
 
-def load_from_openmmlab(filename, map_location=None):
+def load_from_openmmlab(filename: str, map_location: MapLocation = None) -> Any:
     """Reads ``open-mmlab://NAME`` by MMEngine's table: an address, or a path under MMEngine's home folder."""
     renamed = mmengine_checkpoint.get_deprecated_model_names()
     place = _look_up(filename, mmengine_checkpoint.get_external_models(), renamed)
@@ -81,28 +83,28 @@ def load_from_openmmlab(filename, map_location=None):
     return load_file(osp.join(mmengine_checkpoint._get_mmengine_home(), place), map_location)
 
 
-def load_from_mmcls(filename, map_location=None):
+def load_from_mmcls(filename: str, map_location: MapLocation = None) -> Any:
     """Reads ``mmcls://NAME`` by MMEngine's table and keeps the backbone, without its prefix, as MMEngine does."""
     checkpoint = load_from_http(_look_up(filename, mmengine_checkpoint.get_mmcls_models()), map_location)
     return mmengine_checkpoint._process_mmcls_checkpoint(checkpoint)
 
 
-def load_from_store(filename, map_location=None):
+def load_from_store(filename: str, map_location: MapLocation = None) -> Any:
     """Refuses object stores: their clients read files by other ways than ours."""
     raise ValueError(
         f'{filename}: checkpoints in an object store are not read directly. Download the file and give its path.'
     )
 
 
-def _look_up(filename, table, renamed=()):
+def _look_up(filename: str, table: Mapping[str, str], renamed: Optional[Mapping[str, str]] = None) -> str:
     name = filename.split('://', 1)[1]
-    name = renamed[name] if name in renamed else name
+    name = renamed[name] if renamed and name in renamed else name
     if name not in table:
         raise ValueError(f'{filename}: MMEngine knows no model of this name. Give the path or the address of the file.')
     return table[name]
 
 
-def _download(url) -> str:
+def _download(url: str) -> str:
     """Returns the path of the downloaded file. Rank 0 fetches first, others only what they then do not find."""
     name = osp.basename(urlparse(url).path) or 'checkpoint'
     digest = re.search(r'-(?!20\d{6}\.)([a-f0-9]{8,})\.', name)  # torch hub's convention name-HASH.pth, not a date
@@ -120,7 +122,7 @@ def _download(url) -> str:
     return path
 
 
-def _fetch(url, path, digest):
+def _fetch(url: str, path: str, digest: Optional[str]) -> None:
     if osp.isfile(path):
         return
     os.makedirs(osp.dirname(path), exist_ok=True)
@@ -138,7 +140,7 @@ def _fetch(url, path, digest):
 # --- writing: the name always holds a whole file, the old one or the new one -----------------------------------------
 
 
-def atomic_save(checkpoint, path) -> None:
+def atomic_save(checkpoint: Any, path: AnyPath) -> None:
     """Writes ``checkpoint`` with ``torch.save`` so that ``path`` never holds a part of a file.
 
     Raises:
@@ -147,17 +149,17 @@ def atomic_save(checkpoint, path) -> None:
     _write_and_rename(path, lambda file: torch.save(checkpoint, file))
 
 
-def atomic_write_text(path, text: str) -> None:
+def atomic_write_text(path: AnyPath, text: str) -> None:
     """Writes a short text, for example the pointer to the newest checkpoint, in the same way."""
     atomic_write_bytes(text.encode(), path)
 
 
-def atomic_write_bytes(data: bytes, path) -> None:
+def atomic_write_bytes(data: bytes, path: AnyPath) -> None:
     """Writes the bytes of a whole file in the same way."""
     _write_and_rename(path, lambda file: file.write(data))
 
 
-def _write_and_rename(path, write) -> None:
+def _write_and_rename(path: AnyPath, write: Callable[[IO[bytes]], Any]) -> None:
     path = osp.abspath(osp.expanduser(os.fspath(path)))
     folder, name = osp.split(path)
     temporary = osp.join(folder, f'.{name}.{socket.gethostname()}.{os.getpid()}.tmp')
@@ -186,20 +188,20 @@ def _write_and_rename(path, write) -> None:
             os.close(handle)
 
 
-def _bytes_free(folder):
+def _bytes_free(folder: str) -> int:
     while folder != osp.dirname(folder) and not osp.isdir(folder):
         folder = osp.dirname(folder)
     return shutil.disk_usage(folder).free
 
 
-def remove_stale_temporaries(folder) -> list:
+def remove_stale_temporaries(folder: AnyPath) -> List[str]:
     """Removes what writers left behind that were killed: theirs on this host, anybody's after a day.
 
     Call it where no checkpoint is being written by this process itself: after a restart in a container the dead process
     often had the same id.
 
     Returns:
-        list[str]: The removed paths.
+        The removed paths.
     """
     removed = []
     for name in os.listdir(folder) if osp.isdir(folder) else []:
@@ -226,19 +228,19 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def export_encoder(state_dict, path, config: dict) -> None:
+def export_encoder(state_dict: Union[StateDict, nn.Module], path: AnyPath, config: Dict[str, Any]) -> None:
     """Writes the encoder alone as safetensors, under timm's names.
 
     Args:
-        state_dict (dict[str, Tensor] or nn.Module): The backbone's parameters (or the backbone), or those of a whole
-            model with the encoder under ``backbone.``.
-        path (str): Ends in ``.safetensors``.
-        config (dict): The backbone's config, or what else explains the file; must be JSON. It is found again in
+        state_dict: The backbone's parameters (or the backbone), or those of a whole model with the encoder under
+            ``backbone.``.
+        path: Ends in ``.safetensors``.
+        config: The backbone's config, or what else explains the file; must be JSON. It is found again in
             ``load_file(path)['meta']['config']``.
     """
     from safetensors.torch import save
 
-    if isinstance(state_dict, torch.nn.Module):
+    if isinstance(state_dict, nn.Module):
         state_dict = state_dict.state_dict()
     prefix = 'backbone.' if any(key.startswith('backbone.') for key in state_dict) else ''
     tensors = {}

@@ -6,7 +6,7 @@ calls whatever a ``type`` names, also ``'os.system'``. :func:`check_types` lets 
 """
 
 import ast
-from typing import Any, Dict
+from typing import Any, Dict, Tuple, Union
 
 from mmengine.registry import Registry
 
@@ -30,7 +30,7 @@ def parse_config_text(text: str) -> Dict[str, Any]:
         raise ConfigTextError(f'a config of {len(text)} characters is not read: {MOST_CHARACTERS} are the most')
     try:
         statements = ast.parse(text).body
-        return {_target(statement): _value(statement.value) for statement in statements if not _is_comment(statement)}
+        return dict(_assignment(statement) for statement in statements if not _is_comment(statement))
     except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
         if isinstance(error, ConfigTextError):
             raise
@@ -42,29 +42,28 @@ def _is_comment(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
-def _target(statement: ast.stmt) -> str:
+def _assignment(statement: ast.stmt) -> Tuple[str, Any]:
     if not (
         isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Name)
     ):
         raise _refusal(statement)
-    return statement.targets[0].id
+    return statement.targets[0].id, _value(statement.value)
 
 
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, (bool, int, float, str))):
         return node.value
-    if (
-        isinstance(node, ast.UnaryOp)
-        and isinstance(node.op, ast.USub)
-        and isinstance(node.operand, ast.Constant)
-        and type(node.operand.value) in (int, float)
-    ):
-        return -node.operand.value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+        number = node.operand.value
+        if isinstance(number, (int, float)) and not isinstance(number, bool):
+            return -number
     if isinstance(node, (ast.List, ast.Tuple)):
         values = [_value(element) for element in node.elts]
         return values if isinstance(node, ast.List) else tuple(values)
-    if isinstance(node, ast.Dict) and None not in node.keys:  # None stands for **other
-        return {_key(key): _value(value) for key, value in zip(node.keys, node.values)}
+    if isinstance(node, ast.Dict):
+        items = [(key, value) for key, value in zip(node.keys, node.values) if key is not None]
+        if len(items) == len(node.keys):  # None stands for **other
+            return {_key(key): _value(value) for key, value in items}
     if (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
@@ -84,7 +83,7 @@ def _key(node: ast.expr) -> Any:
     return node.value
 
 
-def _refusal(node: ast.AST) -> ConfigTextError:
+def _refusal(node: Union[ast.stmt, ast.expr]) -> ConfigTextError:
     return ConfigTextError(f'line {node.lineno} has more than plain values: {ast.unparse(node)[:80]!r}')
 
 

@@ -9,6 +9,7 @@ import argparse
 import pickle
 import re
 from collections import OrderedDict
+from typing import Any, Callable, List, Tuple
 
 import numpy as np
 from mmengine.logging import HistoryBuffer
@@ -21,10 +22,10 @@ class _PlainDtype:
     are used as pointers. Here the file only says a name like ``f8`` and a byte order.
     """
 
-    def __init__(self, name, align=False, copy=False):
+    def __init__(self, name: Any, align: Any = False, copy: Any = False) -> None:
         self.name, self.order = name, '='
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         self.order = state[1]
 
     def to_numpy(self) -> np.dtype:
@@ -40,51 +41,52 @@ class _PlainDtype:
 class _PlainArray(np.ndarray):
     """Stands in for ``numpy.ndarray`` while a file is read; afterwards it is an array like any other."""
 
-    def __new__(cls, *_):
+    def __new__(cls, *_: Any) -> '_PlainArray':
         return super().__new__(cls, (0,), np.uint8)
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, raw = state
         dtype = _as_plain(dtype)
         shape = np.frombuffer(raw, dtype).reshape(shape).shape  # raises where the bytes do not fill the shape
-        super().__setstate__((1, shape, dtype, bool(fortran), bytes(raw)))
+        # numpy's stub asks for its own bool, its code for a number
+        super().__setstate__((1, shape, dtype, bool(fortran), bytes(raw)))  # type: ignore[arg-type]
 
-    def __reduce_ex__(self, protocol):
+    def __reduce_ex__(self, protocol: Any) -> Any:
         return self.view(np.ndarray).__reduce_ex__(protocol)  # never written to a file under this class's name
 
 
-def _as_plain(dtype) -> np.dtype:
+def _as_plain(dtype: Any) -> np.dtype:
     if type(dtype) is not _PlainDtype:
         raise pickle.UnpicklingError('Can only build arrays of plain numbers or text')
     return dtype.to_numpy()
 
 
-def _reconstruct(*_):
+def _reconstruct(*_: Any) -> _PlainArray:
     return _PlainArray()
 
 
-def _scalar(dtype, raw):
+def _scalar(dtype: Any, raw: Any) -> Any:
     return np.frombuffer(raw, _as_plain(dtype))[0]
 
 
-def _empty_bytes():
+def _empty_bytes() -> bytes:
     return b''  # what protocol 2 writes for the data of an empty array; bytes(10**12) would fill the memory
 
 
 class _PlainConfig:
     """Stands in for ``yacs.config.CfgNode``: what a file writes into one is a dictionary's, attributes included."""
 
-    def __new__(cls, *_):
+    def __new__(cls, *_: Any) -> Any:
         return OrderedDict()
 
 
 class _PlainHistory(HistoryBuffer):
     """Stands in for MMEngine's ``HistoryBuffer`` while a file is read: takes the numbers and no methods."""
 
-    def __init__(self, *_):
+    def __init__(self, *_: Any) -> None:
         raise pickle.UnpicklingError('Can only build histories of plain numbers')
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         values, counts = (state[key] for key in ('_log_history', '_count_history'))
         if not all(
             type(part) is _PlainArray and part.dtype.kind in 'iuf' and part.ndim == 1 for part in (values, counts)
@@ -94,7 +96,7 @@ class _PlainHistory(HistoryBuffer):
         self.__class__ = HistoryBuffer  # from here on one like any other
 
 
-def _nothing(owner=None, name=None, *_):
+def _nothing(owner: Any = None, name: Any = None, *_: Any) -> None:
     """Stands in for ``getattr``, by which a history names methods of its class: looks nothing up.
 
     Methods of anything else are refused as if the name were not on the list.
@@ -106,7 +108,7 @@ def _nothing(owner=None, name=None, *_):
 
 
 # (what is used, the name that a file may say). Before numpy 2 files say numpy.core, since then numpy._core.
-ALLOWED = [
+ALLOWED: List[Tuple[Callable, str]] = [
     (argparse.Namespace, 'argparse.Namespace'),
     (_PlainConfig, 'yacs.config.CfgNode'),
     (_PlainArray, 'numpy.ndarray'),

@@ -11,15 +11,18 @@ import pickletools
 import re
 import zipfile
 from collections import OrderedDict
+from os import PathLike
+from typing import IO, Any, Callable, Dict, List, Set, Union
 
 import torch
-
-try:  # only used to leave out of an error message the names that torch itself accepts
-    from torch._weights_only_unpickler import _get_allowed_globals
-except ImportError:
-    _get_allowed_globals = dict
+from torch import Tensor
 
 from .plain_types import ALLOWED
+
+AnyPath = Union[str, PathLike[str]]
+StateDict = Dict[str, Tensor]
+# Where tensors go, as in `torch.load`; None means the CPU.
+MapLocation = Union[str, torch.device, Dict[str, str], Callable[..., Any], None]
 
 
 class UnsafeCheckpointError(RuntimeError):
@@ -43,12 +46,11 @@ _MAGIC = {
 }
 
 
-def load_file(path, map_location='cpu'):
+def load_file(path: AnyPath, map_location: MapLocation = 'cpu') -> Any:
     """Reads a checkpoint file as data.
 
     Args:
-        path (str or os.PathLike): A ``.safetensors`` file, or any file written by ``torch.save`` (zip or the older
-            format).
+        path: A ``.safetensors`` file, or any file written by ``torch.save`` (zip or the older format).
         map_location: Where tensors go, as in ``torch.load``. None means the CPU.
 
     Returns:
@@ -74,7 +76,7 @@ def load_file(path, map_location='cpu'):
     return disarm_config(_load_torch(path, map_location))
 
 
-def disarm_config(checkpoint):
+def disarm_config(checkpoint: Any) -> Any:
     """Moves config texts to a name that nothing executes: ``cfg`` -> ``cfg_text``, ``config`` -> ``config_text``.
 
     MMEngine's ``Runner.resume`` runs ``meta['config']`` as Python, its inferencer ``meta['cfg']`` or the message hub's
@@ -94,11 +96,11 @@ def disarm_config(checkpoint):
     return checkpoint
 
 
-def _load_torch(path, map_location):
+def _load_torch(path: str, map_location: MapLocation) -> Any:
     # Names that other code added to torch's process-wide list would widen ours, or replace the guarded numpy parts.
     others = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals(ALLOWED)
+    torch.serialization.add_safe_globals(list(ALLOWED))
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except (MemoryError, torch.OutOfMemoryError):
@@ -112,7 +114,7 @@ def _load_torch(path, map_location):
         torch.serialization.add_safe_globals(others)
 
 
-def _load_safetensors(path, map_location):
+def _load_safetensors(path: str, map_location: MapLocation) -> Dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     device = str(map_location) if isinstance(map_location, (str, torch.device)) else 'cpu'
@@ -127,7 +129,7 @@ def _load_safetensors(path, map_location):
     return dict(state_dict=state_dict, meta=metadata)
 
 
-def _explain(path, error) -> RuntimeError:
+def _explain(path: str, error: Exception) -> RuntimeError:
     """Turns torch's error into ours: unsafe when the file wanted something outside the list, corrupt otherwise."""
     message = str(error)
     if 'TorchScript' in message:
@@ -136,7 +138,7 @@ def _explain(path, error) -> RuntimeError:
             "weights alone: torch.save(model.state_dict(), 'weights.pth')."
         )
     found = _globals_in(path)
-    wanted = found - set(_get_allowed_globals()) - {name for _, name in ALLOWED}
+    wanted = found - _accepted_by_torch() - {name for _, name in ALLOWED}
     if not any(name.endswith('.HistoryBuffer') for name in found):
         wanted |= found & {'builtins.getattr'}  # only a history may mention it
     wanted.update(re.findall(r'GLOBAL (\S+) (?:was not|whose module)', message))
@@ -155,9 +157,18 @@ def _explain(path, error) -> RuntimeError:
     )
 
 
-def _globals_in(path) -> set:
+def _accepted_by_torch() -> Set[str]:
+    """Names that torch itself accepts, to be left out of an error message."""
+    try:
+        from torch._weights_only_unpickler import _get_allowed_globals
+    except ImportError:  # torch's own affair, which may move
+        return set()
+    return set(_get_allowed_globals())
+
+
+def _globals_in(path: str) -> Set[str]:
     """Lists the names that the pickles of a file mention, by disassembling them: nothing is run."""
-    names = set()
+    names: Set[str] = set()
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -174,11 +185,11 @@ def _globals_in(path) -> set:
     return names
 
 
-def _disassemble(file, names):
-    strings = []
+def _disassemble(file: IO[bytes], names: Set[str]) -> None:
+    strings: List[str] = []
     for opcode, argument, _ in pickletools.genops(file):
         if opcode.name in ('GLOBAL', 'INST'):
-            name = argument.replace(' ', '.')
+            name = str(argument).replace(' ', '.')
             names.add(re.sub(r'^__builtin__\.', 'builtins.', name))  # Python 2's name, which protocol 2 still writes
         elif opcode.name == 'STACK_GLOBAL' and len(strings) > 1:
             names.add('.'.join(strings[-2:]))
@@ -186,7 +197,7 @@ def _disassemble(file, names):
             strings = strings[-1:] + [argument]
 
 
-def _corrupt_message(path, reason) -> str:
+def _corrupt_message(path: str, reason: str) -> str:
     with open(path, 'rb') as file:
         head = file.read(64).lstrip().lower()
     if head.startswith((b'<!doctype', b'<html', b'<?xml')):
@@ -203,7 +214,7 @@ def _corrupt_message(path, reason) -> str:
     )
 
 
-def _other_kind(path) -> str:
+def _other_kind(path: str) -> str:
     """What a file is that is no checkpoint, as far as its beginning tells; empty when it may be a damaged one."""
     with open(path, 'rb') as file:
         head = file.read(4096)

@@ -7,17 +7,20 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from os import PathLike
+from typing import Any, Dict, Iterable, List, Optional, Protocol, Tuple, Union
 
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from timm.layers.patch_embed import resample_patch_embed
+from torch import Tensor
 
-from .naming import SCHEMES, consume, detect_scheme, first_names, from_mmmim, left_out, to_mmmim, unwrap
+from .naming import SCHEMES, StateDict, consume, detect_scheme, first_names, from_mmmim, left_out, to_mmmim, unwrap
 from .naming.beit import fit_tables, is_beit
 from .naming.state import describe
 from .naming.swin import is_swin
-from .position_grid import explain_unknown, find_grid, stated_grid
+from .position_grid import Grid, explain_unknown, find_grid, stated_grid
+from .safe_load import AnyPath
 
 __all__ = [
     'SCHEMES',
@@ -37,6 +40,17 @@ __all__ = [
 ]
 
 
+class Encoder(Protocol):
+    """What :func:`fill_encoder` asks of a backbone: timm's names, and what its position table is for."""
+
+    grid_size: Grid
+    num_prefix_tokens: int
+
+    def state_dict(self) -> StateDict: ...
+
+    def load_state_dict(self, state_dict: StateDict, strict: bool = True) -> Any: ...
+
+
 class EncoderMismatchError(RuntimeError):
     """A checkpoint does not fill an encoder completely."""
 
@@ -46,8 +60,8 @@ class LoadReport:
     """What :func:`fill_encoder` did: number of ``matched`` keys, ``unused`` file keys by first name, and ``notes``."""
 
     matched: int = 0
-    unused: dict = field(default_factory=dict)
-    notes: list = field(default_factory=list)
+    unused: Dict[str, int] = field(default_factory=dict)
+    notes: List[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         unused = ', '.join(f'{name} ({count})' for name, count in sorted(self.unused.items())) or 'none'
@@ -56,15 +70,15 @@ class LoadReport:
         )
 
 
-def encoder_state_dict(checkpoint, prefix: str = 'backbone.') -> dict:
+def encoder_state_dict(checkpoint: Dict[str, Any], prefix: str = 'backbone.') -> StateDict:
     """Takes the encoder out of any checkpoint: any scheme, wrapped or not, a whole model or an exported encoder.
 
     Args:
-        checkpoint (dict): As it was read from the file.
-        prefix (str): Where the encoder is in a model of ours.
+        checkpoint: As it was read from the file.
+        prefix: Where the encoder is in a model of ours.
 
     Returns:
-        dict[str, Tensor]: timm's names without a prefix.
+        timm's names without a prefix.
 
     Raises:
         EncoderMismatchError: There is no encoder under ``prefix`` nor under a known scheme's names.
@@ -72,11 +86,13 @@ def encoder_state_dict(checkpoint, prefix: str = 'backbone.') -> dict:
     return split_encoder(checkpoint, prefix)[0]
 
 
-def split_encoder(checkpoint, prefix: str = 'backbone.', owned: bool = False):
+def split_encoder(
+    checkpoint: Dict[str, Any], prefix: str = 'backbone.', owned: bool = False
+) -> Tuple[StateDict, StateDict, Optional[str]]:
     """As :func:`encoder_state_dict`, with what else there is.
 
     Args:
-        owned (bool): Nobody needs ``checkpoint`` afterwards: it is emptied, so that its memory can be freed early.
+        owned: Nobody needs ``checkpoint`` afterwards: it is emptied, so that its memory can be freed early.
 
     Returns:
         The encoder's tensors; all others in our names (``neck.``, ``head.``, ``fc_norm.``); the scheme that was
@@ -104,14 +120,18 @@ def split_encoder(checkpoint, prefix: str = 'backbone.', owned: bool = False):
     return *_encoder_of(state), scheme
 
 
-def _encoder_of(state):
+def _encoder_of(state: StateDict) -> Tuple[StateDict, StateDict]:
     ours = consume(state)
     encoder = {key[len('backbone.') :]: value for key, value in ours.items() if key.startswith('backbone.')}
     return encoder, {key: value for key, value in ours.items() if not key.startswith('backbone.')}
 
 
 def fill_encoder(
-    module, checkpoint, prefix: str = 'backbone.', resize_patches: bool = False, logger=None
+    module: Encoder,
+    checkpoint: Union[AnyPath, Dict[str, Any]],
+    prefix: str = 'backbone.',
+    resize_patches: bool = False,
+    logger: Any = None,
 ) -> LoadReport:
     """Loads an encoder into a module of ours completely or not at all, and says what it did.
 
@@ -121,24 +141,25 @@ def fill_encoder(
     multiplied into the layers before it, which computes the same.
 
     Args:
-        module (nn.Module): A backbone with timm's names, ``grid_size`` (h, w) and ``num_prefix_tokens``.
-        checkpoint (dict or str): What :func:`mmmim.safe_load.load_file` returned, or a path or address.
-        prefix (str): Where the encoder is in a model of ours.
-        resize_patches (bool): Resample a patch projection of another patch size, by FlexiViT's pseudo-inverse
+        module: A backbone with timm's names, ``grid_size`` (h, w) and ``num_prefix_tokens``.
+        checkpoint: What :func:`mmmim.safe_load.load_file` returned, or a path or address.
+        prefix: Where the encoder is in a model of ours.
+        resize_patches: Resample a patch projection of another patch size, by FlexiViT's pseudo-inverse
             (Beyer et al., 2023, "PI-resize"), instead of refusing it.
         logger: As in MMEngine's ``print_log``.
 
     Raises:
         EncoderMismatchError: With the missing and unexpected names, and both shapes of those that differ.
     """
-    owned = isinstance(checkpoint, (str, PathLike))
-    if owned:
+    if isinstance(checkpoint, (str, PathLike)):
         from mmengine.runner.checkpoint import CheckpointLoader
 
-        checkpoint = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu', logger=logger)
-    stated = stated_grid(checkpoint, prefix)
-    encoder, others, scheme = split_encoder(checkpoint, prefix, owned)
-    report, others = LoadReport(), _file_names(others, scheme)
+        content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu', logger=logger)
+    else:
+        content = checkpoint
+    stated = stated_grid(content, prefix)
+    encoder, others, scheme = split_encoder(content, prefix, owned=content is not checkpoint)
+    report, unused = LoadReport(), _file_names(others, scheme)
     wanted = module.state_dict()
     _fold_layer_scale(encoder, wanted, report)
     if resize_patches:
@@ -151,24 +172,24 @@ def fill_encoder(
     report.notes += fit_tables(encoder, wanted, module.grid_size)
     for key in [key for key in encoder if re.match(r'(fc_)?norm\.|mask_token$', key) and key not in wanted]:
         del encoder[key]
-        others.append(key)
+        unused.append(key)
     report.matched = len(encoder)
     if 'mask_token' in wanted and 'mask_token' not in encoder:  # says nothing about images: not learned elsewhere
         encoder['mask_token'] = wanted['mask_token']
         report.notes.append('The file has no mask token for the encoder: the module keeps its own.')
     _check(encoder, wanted, module.grid_size)
     module.load_state_dict(encoder, strict=True)
-    report.unused = dict(Counter(key.split('.')[0] for key in others))
+    report.unused = dict(Counter(key.split('.')[0] for key in unused))
     print_log(str(report), logger=logger)
     return report
 
 
-def _file_names(others, scheme) -> list:
+def _file_names(others: Iterable[str], scheme: Optional[str]) -> List[str]:
     """First names as the file has them: a decoder of the original MAE is not under ``neck.``"""
     return [key.removeprefix('neck.') if scheme in ('mae', 'hf', 'simmim') else key for key in others]
 
 
-def _fold_layer_scale(encoder, wanted, report):
+def _fold_layer_scale(encoder: StateDict, wanted: StateDict, report: LoadReport) -> None:
     scales = [key for key in encoder if re.fullmatch(r'blocks\.\d+\.ls[12]\.gamma', key) and key not in wanted]
     for key in scales:
         gamma = encoder.pop(key)
@@ -180,7 +201,7 @@ def _fold_layer_scale(encoder, wanted, report):
         report.notes.append(f'{len(scales)} layer scales were multiplied into the layers before them.')
 
 
-def _fit_patch_projection(encoder, wanted, report):
+def _fit_patch_projection(encoder: StateDict, wanted: StateDict, report: LoadReport) -> None:
     key = 'patch_embed.proj.weight'
     kernel, own = encoder.get(key), wanted.get(key)
     if kernel is None or own is None or kernel.shape[2:] == own.shape[2:]:
@@ -191,7 +212,7 @@ def _fit_patch_projection(encoder, wanted, report):
     )
 
 
-def _drop_class_token(encoder, wanted, module, report) -> bool:
+def _drop_class_token(encoder: StateDict, wanted: StateDict, module: Encoder, report: LoadReport) -> bool:
     if 'cls_token' not in encoder or module.num_prefix_tokens > 0 or 'cls_token' in wanted:
         return False
     del encoder['cls_token']
@@ -199,7 +220,9 @@ def _drop_class_token(encoder, wanted, module, report) -> bool:
     return True
 
 
-def _rebuild_position_table(encoder, wanted, module, scheme, report):
+def _rebuild_position_table(
+    encoder: StateDict, wanted: StateDict, module: Encoder, scheme: Optional[str], report: LoadReport
+) -> None:
     own = wanted.get('pos_embed')
     if own is None or any('relative_position' in key for key in encoder):
         return
@@ -207,7 +230,9 @@ def _rebuild_position_table(encoder, wanted, module, scheme, report):
     report.notes.append('The file has no position table: the fixed sine-cosine table was rebuilt.')
 
 
-def _fit_position_table(encoder, wanted, module, dropped, stated, report):
+def _fit_position_table(
+    encoder: StateDict, wanted: StateDict, module: Encoder, dropped: bool, stated: Optional[Grid], report: LoadReport
+) -> None:
     table, own = encoder['pos_embed'], wanted.get('pos_embed')
     if own is None or table.ndim != 3 or table.shape[-1] != own.shape[-1]:
         return
@@ -227,7 +252,7 @@ def _fit_position_table(encoder, wanted, module, dropped, stated, report):
         )
 
 
-def rebuild_positions(embed_dim: int, grid, num_prefix_tokens: int, scheme=None):
+def rebuild_positions(embed_dim: int, grid: Grid, num_prefix_tokens: int, scheme: Optional[str] = None) -> Tensor:
     """The fixed sine-cosine table that a code of this ``scheme`` would have built, ``[1, prefix + h * w, D]``.
 
     mmpretrain's (and so the authors' CMAE's) has its rows in the first half of the channels, all others have their
@@ -239,22 +264,24 @@ def rebuild_positions(embed_dim: int, grid, num_prefix_tokens: int, scheme=None)
     return table.roll(embed_dim // 2, -1) if scheme in ('mmpretrain', 'cmae') else table
 
 
-def add_positions(ours: dict, scheme) -> list:
+def add_positions(ours: StateDict, scheme: Optional[str]) -> List[str]:
     """Adds the fixed tables that a file in our names should have and does not, in place; returns notes.
 
     Args:
-        ours (dict): From :func:`to_mmmim`.
-        scheme (str): Of the file: see :func:`rebuild_positions`.
+        ours: From :func:`to_mmmim`.
+        scheme: Of the file: see :func:`rebuild_positions`.
     """
     layers = {'backbone.pos_embed': 'backbone.patch_embed.proj', 'neck.decoder_pos_embed': 'neck.decoder_embed'}
     widths = {table: len(ours[f'{layer}.weight']) for table, layer in layers.items() if f'{layer}.weight' in ours}
     if is_swin(ours) or any('relative_position' in key for key in ours):
         return []
     absent = [table for table in widths if table not in ours]
+    if not absent:
+        return []
     present = next((ours[table] for table in widths if table in ours), None)
     prefix = int('backbone.cls_token' in ours)
-    found = find_grid(present, (prefix,)) if absent and present is not None else None
-    if absent and found is None:
+    found = None if present is None else find_grid(present, (prefix,))
+    if found is None:
         return [f'{" and ".join(absent)} can not be rebuilt, as nothing in the file tells the grid']
     for table in absent:
         ours[table] = rebuild_positions(widths[table], found.grid, prefix, scheme)
@@ -264,32 +291,32 @@ def add_positions(ours: dict, scheme) -> list:
     ]
 
 
-def resize_pos_embed(table, old_grid, new_grid, prefix: int):
+def resize_pos_embed(table: Tensor, old_grid: Grid, new_grid: Grid, prefix: int) -> Tensor:
     """Resizes a position table, bicubic with antialiasing as in timm's ``resample_abs_pos_embed``.
 
     That function returns the table unchanged when a grid becomes square with as many patches (4 x 16 -> 8 x 8), hence
     this one.
 
     Args:
-        table (Tensor): [1, prefix + h * w, D] of ``old_grid`` = (h, w).
-        new_grid (tuple[int, int]): (h', w').
-        prefix (int): Leading rows (class token) that are kept as they are.
+        table: [1, prefix + h * w, D] of ``old_grid`` = (h, w).
+        new_grid: (h', w').
+        prefix: Leading rows (class token) that are kept as they are.
 
     Returns:
-        Tensor: [1, prefix + h' * w', D].
+        [1, prefix + h' * w', D].
     """
-    old_grid, new_grid = tuple(old_grid), tuple(new_grid)
-    if table.shape[1] != prefix + old_grid[0] * old_grid[1]:
-        raise ValueError(f'A position table of {table.shape[1]} rows is not {prefix} + {old_grid[0]} x {old_grid[1]}.')
-    if old_grid == new_grid:
+    (h, w), (new_h, new_w) = old_grid, new_grid
+    if table.shape[1] != prefix + h * w:
+        raise ValueError(f'A position table of {table.shape[1]} rows is not {prefix} + {h} x {w}.')
+    if (h, w) == (new_h, new_w):
         return table
-    rows = table[:, prefix:].float().reshape(1, *old_grid, -1).permute(0, 3, 1, 2)  # [1, D, h, w]
-    rows = F.interpolate(rows, size=new_grid, mode='bicubic', antialias=True)
+    rows = table[:, prefix:].float().reshape(1, h, w, -1).permute(0, 3, 1, 2)  # [1, D, h, w]
+    rows = F.interpolate(rows, size=(new_h, new_w), mode='bicubic', antialias=True)
     rows = rows.permute(0, 2, 3, 1).flatten(1, 2).to(table.dtype)  # [1, h' * w', D]
     return torch.cat([table[:, :prefix], rows], dim=1)
 
 
-def _check(encoder, wanted, grid):
+def _check(encoder: StateDict, wanted: StateDict, grid: Grid) -> None:
     missing = [key for key in wanted if key not in encoder]
     unexpected = [key for key in encoder if key not in wanted]
     shapes = [
@@ -323,7 +350,7 @@ def _check(encoder, wanted, grid):
     raise EncoderMismatchError('\n'.join(lines))
 
 
-def _architecture(state) -> str:
+def _architecture(state: StateDict) -> str:
     """``a ViT of 12 blocks of width 768, patches of 16 x 16``, as far as names and shapes tell."""
     depth = len({key.split('.')[1] for key in state if key.startswith('blocks.')})
     kernel = state.get('patch_embed.proj.weight')

@@ -11,6 +11,8 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch import distributed as torch_dist
 
+from .targets import BaseTarget
+
 GENERATOR, DISCRIMINATOR = PLAYERS = ('generator', 'discriminator')
 
 
@@ -84,8 +86,8 @@ def with_gradients(value: Tensor, of: Sequence[Tensor], gradients: Sequence[Opti
 
 
 def adaptive_weight(
-    recon_gradients: Sequence[Tensor],
-    adv_gradients: Sequence[Tensor],
+    recon_gradients: Gradients,
+    adv_gradients: Gradients,
     delta: float = 1e-6,
     maximum: Optional[float] = None,
     scale: Scale = 1.0,
@@ -93,15 +95,19 @@ def adaptive_weight(
     """``|grad L_recon| / (|grad L_adv| + delta)`` at one layer (GAN-MAE, Eq. 9): a scalar without gradient.
 
     Args:
-        recon_gradients, adv_gradients: Gradients of the two losses by the layer's parameters, on this rank. They are
-            averaged over all ranks before the norm is taken, so that the weight is that of the whole batch.
+        recon_gradients, adv_gradients: Gradients of the two losses by the layer's parameters, on this rank; None for
+            one that neither depends on. They are averaged over all ranks before the norm is taken, so that the weight
+            is that of the whole batch.
         delta: For numerical stability.
         maximum: Upper bound; None: none.
         scale: What both gradients have been multiplied with.
     """
     flat = (
         torch.stack(
-            [torch.cat([gradient.detach().flatten() for gradient in one]) for one in (recon_gradients, adv_gradients)]
+            [
+                torch.cat([gradient.detach().flatten() for gradient in one if gradient is not None])
+                for one in (recon_gradients, adv_gradients)
+            ]
         )
         / scale
     )
@@ -120,7 +126,7 @@ def layer_parameters(module: nn.Module, name: str) -> List[Tensor]:
     Raises:
         ValueError: There is none; the message names the layers.
     """
-    found = [
+    found: List[Tensor] = [
         p for key, p in module.named_parameters() if (key == name or key.startswith(f'{name}.')) and p.requires_grad
     ]
     if not found:
@@ -158,7 +164,7 @@ def add_to_log(log: Dict[str, Tensor], values: Dict[str, Tensor]) -> None:
     log.update(values, loss=log.get('loss', 0) + values['loss'])
 
 
-def check_painter(target: nn.Module, method: str) -> None:
+def check_painter(target: BaseTarget, method: str) -> None:
     """Raises ValueError for a target whose predictions cannot be painted; says in the log what they are painted with
     when that gives something of the original away."""
     if not target.paints_pixels:

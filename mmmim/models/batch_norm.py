@@ -37,6 +37,7 @@ class _CrossRankBatchNorm(_BatchNorm):
     def _update_running_statistics(self, count: Tensor, mean: Tensor, var: Tensor) -> None:
         if not self.track_running_stats:
             return
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)

@@ -87,13 +87,16 @@ class LeanMlp(Mlp):
 
     @torch.jit.unused
     def _activate_and_project(self, x: Tensor) -> Tensor:
-        return _LinearOfGELU.apply(x, self.fc2.weight.to(x.dtype), self.fc2.bias.to(x.dtype))
+        weight, bias = self.fc2.weight, self.fc2.bias
+        assert bias is not None  # see _keeps_less
+        return _LinearOfGELU.apply(x, weight.to(x.dtype), bias.to(x.dtype))
 
 
 class TailBlock(Block):
     """timm's block, which can leave out the first tokens where nothing needs them any more."""
 
-    def forward(self, x: Tensor, first: int = 0) -> Tensor:
+    # no masks: timm has them in the place of `first`
+    def forward(self, x: Tensor, first: int = 0) -> Tensor:  # type: ignore[override]
         """``[B, T, D] -> [B, T - first, D]``: all tokens are attended to, and the first ones get no MLP."""
         x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x))))
         if first:
@@ -123,7 +126,15 @@ def build_blocks(
         drop_path_rates = [float(drop_path_rates)] * depth
     mlp = LeanMlp if embed_dim >= RECOMPUTED_FROM else Mlp
     blocks = nn.ModuleList(
-        TailBlock(embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm, drop_path=rate, mlp_layer=mlp)
+        TailBlock(
+            embed_dim,
+            num_heads,
+            mlp_ratio,
+            qkv_bias=True,
+            norm_layer=LayerNorm,  # type: ignore[arg-type]  # timm asks for a class and takes any callable
+            drop_path=rate,
+            mlp_layer=mlp,
+        )
         for rate in drop_path_rates
     )
     if compiled:
@@ -192,7 +203,12 @@ def prefers_fused_attention(device_type: str, dtype: torch.dtype) -> bool:
     return device_type != 'cpu' or dtype not in (torch.bfloat16, torch.float16)
 
 
-def run_blocks(blocks: nn.ModuleList, x: Tensor, first: int = 0) -> Tensor:
+def choose_attention(block: nn.Module, fused: bool) -> None:
+    """Let a block's attention be one fused kernel, or plain matrix products."""
+    setattr(block.attn, 'fused_attn', fused)  # which timm declares to be final
+
+
+def run_blocks(blocks: Union[nn.ModuleList, Sequence[nn.Module]], x: Tensor, first: int = 0) -> Tensor:
     """``[B, T, D]`` through the blocks, with the attention backend for the type that is really computed in.
 
     Returns:
@@ -200,6 +216,6 @@ def run_blocks(blocks: nn.ModuleList, x: Tensor, first: int = 0) -> Tensor:
     """
     fused, last = prefers_fused_attention(x.device.type, compute_dtype(x)), len(blocks) - 1
     for i, block in enumerate(blocks):
-        block.attn.fused_attn = fused
+        choose_attention(block, fused)
         x = block(x, first) if first and i == last else block(x)
     return x

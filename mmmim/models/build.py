@@ -2,14 +2,14 @@
 
 import difflib
 import inspect
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from torch import nn
 
 from ..registry import MODELS
 
 
-def build_part(cfg: Optional[dict], name: str, **context: Any) -> Optional[nn.Module]:
+def build_part(cfg: Union[dict, nn.Module, None], name: str, **context: Any) -> Any:
     """Build one part of a model, filling in what the rest of the model already says.
 
     Args:
@@ -17,6 +17,9 @@ def build_part(cfg: Optional[dict], name: str, **context: Any) -> Optional[nn.Mo
         name: What the part is called in the algorithm's config, for messages.
         **context: Values that are filled in where the part's class takes them and the config leaves them open, such
             as ``grid_size``, which follows from the backbone.
+
+    Returns:
+        A module of the class that the config names, which the caller states; None for None.
 
     Raises:
         KeyError: The config has no ``type``, or nothing of this type is registered.
@@ -65,7 +68,7 @@ def _keys_of(cls: type) -> Optional[set]:
     for parent in cls.__mro__:
         if '__init__' not in vars(parent):
             continue
-        parameters = inspect.signature(parent.__init__).parameters.values()
+        parameters = inspect.signature(vars(parent)['__init__']).parameters.values()
         known |= {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return known - {'self'}

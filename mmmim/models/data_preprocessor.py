@@ -4,7 +4,7 @@ from typing import Dict, List, Optional, Sequence
 
 import torch
 from mmengine.model import BaseDataPreprocessor
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..datasets.encoded import EncodedCrop, StandIn, decode_crops
 from ..registry import MODELS
@@ -85,7 +85,7 @@ class MIMDataPreprocessor(BaseDataPreprocessor):
         """Inverse of :meth:`normalize`, for pictures: ``[B, C, H, W]`` in 0..255, float."""
         return images * self._std + self._mean
 
-    def cast_data(self, data: Optional[list]):
+    def cast_data(self, data: Optional[list]) -> Optional[list]:
         """Labels stay on the host: pre-training does not need them on the device."""
         return data
 
@@ -119,7 +119,7 @@ class ViewPreprocessor(MIMDataPreprocessor):
         non_blocking: bool = True,
     ) -> None:
         super().__init__(mean, std, non_blocking)
-        self.target_view = build_part(target_view, 'data_preprocessor.target_view')
+        self.target_view: Optional[nn.Module] = build_part(target_view, 'data_preprocessor.target_view')
 
     def change_views(self, views: List[Tensor], data_samples: Optional[list]) -> List[Tensor]:
         if self.target_view is None:

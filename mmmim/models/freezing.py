@@ -1,6 +1,6 @@
 """Training only the end of an encoder: linear probing and partial fine-tuning."""
 
-from typing import List
+from typing import List, Optional, Protocol
 
 from torch import nn
 
@@ -8,14 +8,24 @@ from torch import nn
 _MLP_HALF = ('norm2', 'mlp', 'ls2', 'drop_path2')
 
 
-def freeze_all_but_last(vit: nn.Module, trainable_blocks: float) -> List[nn.Module]:
+class VisionTransformer(Protocol):
+    """What timm's ViT has, and ours."""
+
+    patch_embed: nn.Module
+    cls_token: Optional[nn.Parameter]
+    pos_embed: Optional[nn.Parameter]
+    blocks: nn.ModuleList
+    norm: nn.Module
+
+
+def freeze_all_but_last(vit: VisionTransformer, trainable_blocks: float) -> List[nn.Module]:
     """Leave gradients to the last blocks of a ViT, and to its final norm with them.
 
     Partial fine-tuning as in MAE, Fig. 9. Half a block is its MLP with the norm in front of it; that the norm counts
     as part of the MLP's half is this project's reading.
 
     Args:
-        vit: Has ``patch_embed``, ``blocks``, ``norm`` and ``cls_token``, as timm's ViT.
+        vit: The encoder.
         trainable_blocks: 0 freezes everything, the final norm too (linear probing); n or n + 0.5 trains as many
             blocks; the number of blocks freezes nothing (fine-tuning).
 

@@ -1,17 +1,17 @@
 """A generator's encoder and decoder from one checkpoint."""
 
-from typing import Dict, Optional
+from typing import Optional
 
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import Tensor, nn
+from torch import nn
 
-from ..naming import to_mmmim, unwrap
+from ..naming import StateDict, to_mmmim, unwrap
 from ..position_grid import Grid, find_grid, stated_grid
-from ..translate import EncoderMismatchError, fill_encoder, resize_pos_embed
+from ..translate import Encoder, EncoderMismatchError, fill_encoder, resize_pos_embed
 
 
-def load_generator(encoder: nn.Module, decoder: nn.Module, path: str, part: str = 'generator.') -> None:
+def load_generator(encoder: Encoder, decoder: nn.Module, path: str, part: str = 'generator.') -> None:
     """Load both completely, or raise.
 
     Args:
@@ -35,11 +35,9 @@ def load_generator(encoder: nn.Module, decoder: nn.Module, path: str, part: str 
     print_log(f'Decoder loaded from {path}: {len(state)} keys matched.{notes}', 'current')
 
 
-def _fit_positions(
-    state: Dict[str, Tensor], wanted: Dict[str, Tensor], encoder: nn.Module, stated: Optional[Grid]
-) -> str:
+def _fit_positions(state: StateDict, wanted: StateDict, encoder: Encoder, stated: Optional[Grid]) -> str:
     """Resize a decoder table of another grid as the encoder's is, in place; returns what to say of it."""
-    name, prefix, grid = 'decoder_pos_embed', encoder.num_prefix_tokens, tuple(encoder.grid_size)
+    name, prefix, grid = 'decoder_pos_embed', encoder.num_prefix_tokens, encoder.grid_size
     if name not in state or name not in wanted:
         return ''
     found = find_grid(state[name], (prefix,), grid, stated)
@@ -49,7 +47,7 @@ def _fit_positions(
     return ' Its position table was resized from {} x {} to {} x {} patches.'.format(*found.grid, *grid)
 
 
-def check_decoder(state: Dict[str, Tensor], wanted: Dict[str, Tensor], path: str) -> None:
+def check_decoder(state: StateDict, wanted: StateDict, path: str) -> None:
     """Raises EncoderMismatchError when the decoder in a file is not of the shape that is wanted."""
     if not state:
         raise EncoderMismatchError(
@@ -72,7 +70,7 @@ def check_decoder(state: Dict[str, Tensor], wanted: Dict[str, Tensor], path: str
         )
 
 
-def complete_generator(state_dict: Dict[str, Tensor], own: Dict[str, Tensor], part: str = 'generator.') -> None:
+def complete_generator(state_dict: StateDict, own: StateDict, part: str = 'generator.') -> None:
     """Let a checkpoint with one encoder, found for the discriminator, start the generator too, in place.
 
     Args:

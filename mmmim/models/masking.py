@@ -87,7 +87,8 @@ def grid_masking(noise: Tensor, num_keep: int, grid: Tuple[int, int]) -> PatchMa
     shift = (noise * side).long()  # [B, 2]
     rows = (torch.arange(h, device=noise.device)[None, :, None] + shift[:, 0, None, None]) % side
     cols = (torch.arange(w, device=noise.device)[None, None, :] + shift[:, 1, None, None]) % side
-    rank = _dither_rank(*torch.broadcast_tensors(rows, cols), bits).flatten(1)
+    rows, cols = torch.broadcast_tensors(rows, cols)
+    rank = _dither_rank(rows, cols, bits).flatten(1)
     return mask_from_order(torch.argsort(rank, dim=1, stable=True), num_keep)
 
 

@@ -1,13 +1,15 @@
 """Modules that follow another one by an exponential moving average (MoCo, BYOL)."""
 
 from copy import deepcopy
-from typing import List, Tuple
+from typing import List, Tuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Module = TypeVar('Module', bound=nn.Module)
 
-def momentum_copy(module: nn.Module) -> nn.Module:
+
+def momentum_copy(module: Module) -> Module:
     """A copy that gets no gradient."""
     return deepcopy(module).requires_grad_(False)
 

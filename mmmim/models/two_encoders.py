@@ -3,14 +3,17 @@
 from copy import deepcopy
 from typing import Any, Dict
 
-from torch import Tensor, nn
+from torch import nn
 
+from ..naming import StateDict
 from .adversarial import DISCRIMINATOR, GENERATOR, PLAYERS, check_choice
+from .algorithms.base import BaseAlgorithm
+from .backbones.base import BaseEncoder
 from .build import build_part
 
 
-class TwoEncoders:
-    """For algorithms with a generator and a discriminator of the same architecture; mixed in before BaseAlgorithm.
+class TwoEncoders(BaseAlgorithm):
+    """An algorithm with a generator and a discriminator of the same architecture.
 
     The encoder that is kept is ``backbone``; where there is another, it is ``generator_backbone`` or
     ``discriminator_backbone``.
@@ -39,7 +42,7 @@ class TwoEncoders:
         name = f'{player}_backbone'
         return name if name in self._modules else 'backbone'
 
-    def encoder_of(self, player: str) -> nn.Module:
+    def encoder_of(self, player: str) -> BaseEncoder:
         return self._modules[self.encoder_name(player)]
 
     def check_state_dict(self, state_dict: Dict[str, Any]) -> None:
@@ -54,7 +57,7 @@ class TwoEncoders:
                     f"dict(type='Pretrained', checkpoint=PATH, prefix='backbone.'), or prefix='{player}_backbone.'"
                 )
 
-    def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
+    def complete_state_dict(self, state_dict: StateDict) -> None:
         """A checkpoint with one encoder (MAE's, or a shared one): both players start with it."""
         super().complete_state_dict(state_dict)
         for name in self.state_dict():

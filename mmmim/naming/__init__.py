@@ -16,11 +16,14 @@ Swin's patch merging are reordered. A ViT with relative positions keeps the name
 Position tables are copied, too: sine-cosine tables of different codes differ in the order of their halves.
 """
 
+from typing import Any, List, Optional
+
 from . import hugging_face, mmpretrain, plain, simmim
-from .state import describe, first_names, list_names, pooled_norm_name, unwrap
+from .state import StateDict, Translated, describe, first_names, list_names, pooled_norm_name, unwrap
 
 __all__ = [
     'SCHEMES',
+    'StateDict',
     'consume',
     'detect_scheme',
     'first_names',
@@ -41,7 +44,7 @@ _FROM_OURS = {
 }
 
 
-def detect_scheme(state_dict):
+def detect_scheme(state_dict: Any) -> Optional[str]:
     """Tells whose names a state dict uses.
 
     Returns:
@@ -53,7 +56,7 @@ def detect_scheme(state_dict):
     return mmpretrain.detect(keys) or hugging_face.detect(keys) or simmim.detect(keys) or plain.detect(keys)
 
 
-def to_mmmim(state_dict) -> dict:
+def to_mmmim(state_dict: Any) -> StateDict:
     """Translates from whichever scheme is detected to ours. Names that belong to no encoder or decoder stay.
 
     Raises:
@@ -62,7 +65,7 @@ def to_mmmim(state_dict) -> dict:
     return consume(unwrap(state_dict))
 
 
-def consume(state: dict) -> dict:
+def consume(state: StateDict) -> StateDict:
     """As :func:`to_mmmim`, for an unwrapped state dict that nobody needs afterwards: may empty it to save memory."""
     scheme = detect_scheme(state)
     if scheme is None:
@@ -79,7 +82,7 @@ def consume(state: dict) -> dict:
     return {'hf': hugging_face, 'simmim': simmim}.get(scheme, plain).to_ours(state)
 
 
-def from_mmmim(state_dict, scheme: str) -> dict:
+def from_mmmim(state_dict: Any, scheme: str) -> StateDict:
     """Translates our names to ``scheme``; the inverse of :func:`to_mmmim`.
 
     What the scheme has no place for is left out; :func:`left_out` names it. ``'hf'`` gives the names of
@@ -89,12 +92,12 @@ def from_mmmim(state_dict, scheme: str) -> dict:
     return _translate(state_dict, scheme)[0]
 
 
-def left_out(state_dict, scheme: str) -> list:
+def left_out(state_dict: Any, scheme: str) -> List[str]:
     """Names (ours) that ``scheme`` cannot represent."""
     return _translate(state_dict, scheme)[1]
 
 
-def _translate(state_dict, scheme):
+def _translate(state_dict: Any, scheme: str) -> Translated:
     if scheme not in SCHEMES:
         raise ValueError(f'Unknown scheme {scheme!r}: use one of {", ".join(SCHEMES)}.')
     state = unwrap(state_dict)

@@ -7,15 +7,19 @@ agree on. Pre-training has one table for all blocks (``rel_pos_bias``), fine-tun
 
 import math
 import re
+from typing import Collection, List, Optional, Tuple
 
 import torch
 from timm.layers import resize_rel_pos_bias_table
+from torch import Tensor
+
+from .state import StateDict
 
 TABLE = 'relative_position_bias_table'
 SHARED = f'rel_pos_bias.{TABLE}'
 
 
-def current_names(state) -> dict:
+def current_names(state: StateDict) -> StateDict:
     """Names of timm's VisionTransformer or ``Beit`` for those of BEiT's and SimMIM's blocks; others pass unchanged.
 
     Index buffers are dropped, which follow from the size of a table, and the zeros that timm has as bias of the keys.
@@ -24,7 +28,7 @@ def current_names(state) -> dict:
     return state if any(key.endswith(TABLE) for key in state) else _merge(state)
 
 
-def _merge(state) -> dict:
+def _merge(state: StateDict) -> StateDict:
     result = {}
     for key, value in state.items():
         match = re.fullmatch(r'(.*\bblocks\.\d+)\.(gamma_([12])|attn\.([qv])_bias)', key)
@@ -42,7 +46,7 @@ def _merge(state) -> dict:
     return result
 
 
-def is_beit(keys) -> bool:
+def is_beit(keys: Collection[str]) -> bool:
     """Whether an encoder's names, with or without a prefix, are those of timm's ``Beit`` with relative positions.
 
     Our dense ViTs have tables, too, but biases of queries, keys and values in one.
@@ -51,25 +55,25 @@ def is_beit(keys) -> bool:
     return any(map(tables.match, keys)) and not any(key.endswith('blocks.0.attn.qkv.bias') for key in keys)
 
 
-def table_grid(table):
+def table_grid(table: Tensor) -> Optional[Tuple[int, int]]:
     """(h, w) of the square map that a table with three rows for the class token was made for; None if it is none."""
     side = math.isqrt(max(len(table) - 3, 0))
     return ((side + 1) // 2,) * 2 if side % 2 and side**2 + 3 == len(table) else None
 
 
-def fit_tables(encoder, wanted, grid) -> list:
+def fit_tables(encoder: StateDict, wanted: StateDict, grid: Tuple[int, int]) -> List[str]:
     """Brings a file's tables to a module, in place.
 
     A table that all blocks share becomes one for each block where the module has those, as BEiT and SimMIM start
     fine-tuning. Tables for another square map are resized as in BEiT: between offsets that grow geometrically.
 
     Args:
-        encoder (dict): Of the file, without prefix.
-        wanted (dict): The module's state dict.
-        grid (tuple[int, int]): (h, w) patches of the module's images.
+        encoder: Of the file, without prefix.
+        wanted: The module's state dict.
+        grid: (h, w) patches of the module's images.
 
     Returns:
-        list[str]: What was done.
+        What was done.
     """
     notes, own = [], [key for key in wanted if key.endswith(f'attn.{TABLE}')]
     if SHARED in encoder and SHARED not in wanted and own and not any(key in encoder for key in own):
@@ -90,6 +94,7 @@ def fit_tables(encoder, wanted, grid) -> list:
         encoder[key] = resize_rel_pos_bias_table(table.float(), grid, wanted[key].shape).to(table.dtype)
     if resized:
         side = table_grid(table)
+        assert side is not None  # no others are resized
         notes.append(
             f'{len(resized)} tables of relative positions were resized from {side[0]} x {side[1]} to '
             f'{grid[0]} x {grid[1]} patches.'

@@ -1,10 +1,11 @@
 """Hugging Face's ViT and ViTMAE, in the names of transformers 4.x."""
 
 import re
+from typing import Dict, Iterable, Optional
 
 import torch
 
-from .state import Renaming, head_name, is_classifier, is_other_head
+from .state import Renaming, StateDict, Translated, head_name, is_classifier, is_other_head
 
 _QKV = ('query', 'key', 'value')
 _BLOCK = (
@@ -33,18 +34,19 @@ _TABLE = Renaming(
 )
 
 
-def detect(keys):
+def detect(keys: Iterable[str]) -> Optional[str]:
     """``'hf'`` or None."""
     return 'hf' if any(re.match(r'(vit\.)?encoder\.layer\.0\.layernorm_before\.', key) for key in keys) else None
 
 
-def to_ours(state) -> dict:
+def to_ours(state: StateDict) -> StateDict:
     """Joins queries, keys and values, in this order. Empties ``state``, so that each is freed once it is joined.
 
     Raises:
         ValueError: One of the three is missing.
     """
-    result, parts = {}, {}
+    result: StateDict = {}
+    parts: Dict[str, StateDict] = {}
     for key in list(state):
         value, key = state.pop(key), key.removeprefix('vit.')
         part = re.fullmatch(r'(.*attention\.attention)\.(query|key|value)\.(weight|bias)', key)
@@ -66,7 +68,7 @@ def to_ours(state) -> dict:
     return result
 
 
-def from_ours(ours):
+def from_ours(ours: StateDict) -> Translated:
     """Splits the joint projection: ``(state, left out)``. The encoder is under ``vit.`` if something is beside it."""
     result, lost = {}, []
     has_mae_decoder = any(key.startswith('neck.decoder_') for key in ours)

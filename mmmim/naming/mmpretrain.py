@@ -5,9 +5,10 @@ told apart in our names. With relative positions it is read, and becomes timm's 
 """
 
 import re
+from typing import Collection, List, Optional, Tuple
 
 from . import beit, swin
-from .state import HEADS, Renaming, is_other_head
+from .state import HEADS, Renaming, StateDict, Translated, is_other_head
 
 _BLOCK = (
     ('norm1', 'ln1'),
@@ -22,7 +23,7 @@ _BLOCK = (
 _BEIT_BLOCK = (('gamma_1', 'gamma_1'), ('gamma_2', 'gamma_2'), ('attn', 'attn'))  # beit.current_names does the rest
 
 
-def _encoder(part):
+def _encoder(part: str) -> List[Tuple[str, str]]:
     return [
         *((f'{part}.blocks.#.{ours}', f'{part}.layers.#.{theirs}') for ours, theirs in _BLOCK),
         (f'{part}.patch_embed.proj', f'{part}.patch_embed.projection'),
@@ -32,7 +33,7 @@ def _encoder(part):
     ]
 
 
-def _decoder(ours, theirs):
+def _decoder(ours: str, theirs: str) -> List[Tuple[str, str]]:
     names = ('mask_token', 'decoder_pos_embed', 'decoder_embed', 'decoder_pred')
     return [
         *((f'{ours}.decoder_blocks.#.{a}', f'{theirs}.decoder_blocks.#.{b}') for a, b in _BLOCK),
@@ -64,14 +65,14 @@ _CMAE = Renaming(
 _BEIT = Renaming([(f'backbone.blocks.#.{ours}', f'backbone.layers.#.{theirs}') for ours, theirs in _BEIT_BLOCK])
 
 
-def detect(keys):
+def detect(keys: Collection[str]) -> Optional[str]:
     """``'mmpretrain'``, ``'cmae'`` or None."""
     if not any(re.match(r'(backbone\.)?layers\.\d+\.ln1\.', key) or swin.is_mmpretrain(key) for key in keys):
         return None
     return 'cmae' if any(key.startswith(('pixel_decoder.', 'feature_decoder.')) for key in keys) else 'mmpretrain'
 
 
-def to_ours(state) -> dict:
+def to_ours(state: StateDict) -> StateDict:
     """Of a whole model, or of a backbone whose names have no prefix."""
     if not any(key.startswith('backbone.') for key in state):
         state = {f'backbone.{key}': value for key, value in state.items()}
@@ -84,19 +85,19 @@ def to_ours(state) -> dict:
     return beit.current_names(renamed)
 
 
-def from_ours(ours):
+def from_ours(ours: StateDict) -> Translated:
     """``(state, left out)``: encoder under ``backbone.``, MAE's decoder under ``neck.``, classifier in ``head.fc``."""
     if swin.is_swin(ours):
         return swin.to_mmpretrain(ours)
     return _write(ours, _TABLE)
 
 
-def to_cmae(ours):
+def to_cmae(ours: StateDict) -> Translated:
     """``(state, left out)`` in the names of the authors' CMAE."""
     return _write(ours, _CMAE)
 
 
-def _write(ours, table):
+def _write(ours: StateDict, table: Renaming) -> Translated:
     result, lost = {}, []
     for key, value in ours.items():
         # a linear classifier is all that a head in mmpretrain's names holds

@@ -1,9 +1,10 @@
 """timm's names, which the original MAE shares: an encoder without a prefix, perhaps a decoder beside it."""
 
 import re
+from typing import Iterable, Optional
 
 from . import beit, swin
-from .state import head_name
+from .state import StateDict, Translated, head_name
 
 _ENCODER = (
     'cls_token',
@@ -25,7 +26,7 @@ _NOT_IN_TIMM = r'mask_token$|absolute_pos_embed$|norm\d+\.'
 _MAE_BLOCK = r'(decoder_)?blocks\.\d+\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.'
 
 
-def detect(keys):
+def detect(keys: Iterable[str]) -> Optional[str]:
     """``'mmmim'``, ``'mae'``, ``'timm'`` or None."""
     keys = set(keys)
     if any(re.match(r'backbone\.(blocks\.\d|layers\.\d+\.blocks\.|patch_embed\.proj\.)', key) for key in keys):
@@ -35,25 +36,25 @@ def detect(keys):
     return None
 
 
-def is_decoder(key) -> bool:
+def is_decoder(key: str) -> bool:
     """Whether a name of the original MAE belongs to its decoder."""
     return key.startswith('decoder_') or key == 'mask_token'
 
 
-def to_ours(state) -> dict:
+def to_ours(state: StateDict) -> StateDict:
     """Adds the prefixes ``backbone.`` and ``neck.``."""
     state = beit.current_names(swin.current_names(state))
     has_decoder = any(key.startswith('decoder_') for key in state)
     return {_add_prefix(key, has_decoder): value for key, value in state.items()}
 
 
-def _add_prefix(key, has_decoder) -> str:
+def _add_prefix(key: str, has_decoder: bool) -> str:
     if has_decoder and is_decoder(key):
         return f'neck.{key}'
     return f'backbone.{key}' if key.split('.')[0] in _ENCODER else key
 
 
-def to_timm(ours):
+def to_timm(ours: StateDict) -> Translated:
     """An encoder with its classifier: ``(state, left out)``."""
     result, lost = {}, []
     is_swin = swin.is_swin(ours)
@@ -73,7 +74,7 @@ def to_timm(ours):
     return result, lost
 
 
-def to_mae(ours):
+def to_mae(ours: StateDict) -> Translated:
     """The original MAE's pre-training model, or its encoder: ``(state, left out)``."""
     result, lost = {}, []
     outside = ('cls_token', 'pos_embed', 'patch_embed.proj.', 'norm.')

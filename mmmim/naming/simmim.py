@@ -1,17 +1,19 @@
 """The SimMIM authors' pre-training files: a ViT or Swin under ``encoder.``, one convolution as the decoder."""
 
 import re
+from typing import Iterable, Optional
 
 from . import plain
+from .state import StateDict
 
 
-def detect(keys):
+def detect(keys: Iterable[str]) -> Optional[str]:
     """``'simmim'`` or None."""
     pattern = r'encoder\.(blocks\.\d+\.|layers\.\d+\.blocks\.\d+\.|patch_embed\.proj\.)'
     return 'simmim' if any(re.match(pattern, key) for key in keys) else None
 
 
-def to_ours(state) -> dict:
+def to_ours(state: StateDict) -> StateDict:
     """The decoder goes to ``neck.decoder``, as in mmpretrain."""
     encoder = {key.removeprefix('encoder.'): value for key, value in state.items() if key.startswith('encoder.')}
     rest = {

@@ -2,14 +2,20 @@
 
 import re
 from collections import Counter
+from typing import Any, Iterable, List, Optional, Sequence, Tuple
 
-import torch
+from torch import Tensor
+
+from ..safe_load import StateDict
+
+# A state dict in the names of another project, and the names of ours that it has no place for.
+Translated = Tuple[StateDict, List[str]]
 
 # A linear classifier in mmpretrain: two names that stay as they are in ours, and timm's
 HEADS = [('head.fc', 'head.fc'), ('head.layers.head', 'head.layers.head'), ('head', 'head.fc')]
 
 
-def unwrap(checkpoint) -> dict:
+def unwrap(checkpoint: Any) -> StateDict:
     """Returns the state dict inside ``checkpoint``: under ``state_dict`` or ``model``, without ``module.`` prefixes.
 
     Raises:
@@ -21,7 +27,7 @@ def unwrap(checkpoint) -> dict:
             state = state[key]
     if not isinstance(state, dict):
         raise ValueError(f'A checkpoint is a dictionary of tensors, but this one is a {type(state).__name__}.')
-    state = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
+    state = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if state and all(key.startswith('module.') for key in state):  # saved from inside a DistributedDataParallel
         state = {key[len('module.') :]: value for key, value in state.items()}
     if not state:
@@ -29,19 +35,19 @@ def unwrap(checkpoint) -> dict:
     return state
 
 
-def first_names(keys) -> str:
+def first_names(keys: Iterable[str]) -> str:
     """Sums up names for a message: ``backbone (150), neck (30)``."""
     names = Counter(key.split('.')[0] for key in keys)
     return ', '.join(f'{name} ({count})' for name, count in sorted(names.items())[:12])
 
 
-def list_names(keys) -> str:
+def list_names(keys: Iterable[str]) -> str:
     """Lists every name, those that differ in a number only once: ``blocks.#.attn.qkv.bias (12), head.weight``."""
     names = Counter(re.sub(r'\.\d+(?=\.|$)', '.#', key) for key in keys)
     return ', '.join(f'{name} ({count})' if count > 1 else name for name, count in names.items())
 
 
-def describe(keys) -> str:
+def describe(keys: Iterable[str]) -> str:
     """What kind of network such names belong to, for a message: a ConvNet, a Swin, ..."""
     keys = set(keys)
     signs = (
@@ -58,27 +64,27 @@ def describe(keys) -> str:
     return ''
 
 
-def head_name(key) -> str:
+def head_name(key: str) -> str:
     """A linear classifier's name in timm; mmpretrain calls its own ``head.fc`` or ``head.layers.head``."""
     return re.sub(r'^head\.(fc|layers\.head)\.(weight|bias)$', r'head.\2', key)
 
 
-def pooled_norm_name(key) -> str:
+def pooled_norm_name(key: str) -> str:
     """timm's and the original MAE's name for the layer norm after pooling, which is in the neck of our classifiers."""
     return re.sub(r'^neck\.norm\.(weight|bias)$', r'fc_norm.\1', key)
 
 
-def classifier_name(key) -> str:
+def classifier_name(key: str) -> str:
     """The name in our classifiers of what timm and the original MAE call ``fc_norm`` and ``head``."""
     return re.sub(r'^head\.(?=weight$|bias$)', 'head.fc.', re.sub(r'^fc_norm\.', 'neck.norm.', key))
 
 
-def is_classifier(key) -> bool:
+def is_classifier(key: str) -> bool:
     """Whether a name is that of a linear classifier."""
     return head_name(key) in ('head.weight', 'head.bias')
 
 
-def is_other_head(key) -> bool:
+def is_other_head(key: str) -> bool:
     """Whether a name is in a head and no linear classifier's: a predictor, a batch norm in front."""
     return key.startswith('head.') and not is_classifier(key)
 
@@ -90,28 +96,28 @@ class Renaming:
     number. The first pair that fits is taken.
     """
 
-    def __init__(self, pairs) -> None:
+    def __init__(self, pairs: Sequence[Tuple[str, str]]) -> None:
         self._forth = [(_pattern(ours), _template(theirs)) for ours, theirs in pairs]
         self._back = [(_pattern(theirs), _template(ours)) for ours, theirs in pairs]
 
-    def to_ours(self, key):
+    def to_ours(self, key: str) -> Optional[str]:
         """Our name, or None when the table has no such name."""
         return _rename(key, self._back)
 
-    def from_ours(self, key):
+    def from_ours(self, key: str) -> Optional[str]:
         """Their name, or None when the table has no such name."""
         return _rename(key, self._forth)
 
 
-def _pattern(name):
+def _pattern(name: str) -> re.Pattern[str]:
     return re.compile(re.escape(name).replace(r'\#', r'(\d+)') + r'(?=\.|$)')
 
 
-def _template(name) -> list:
+def _template(name: str) -> List[str]:
     return name.split('#')
 
 
-def _rename(key, table):
+def _rename(key: str, table: List[Tuple[re.Pattern[str], List[str]]]) -> Optional[str]:
     for pattern, template in table:
         match = pattern.match(key)
         if match:

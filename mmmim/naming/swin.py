@@ -6,10 +6,12 @@ instead of the stage after it; mmpretrain merges the four pixels in the order (C
 """
 
 import re
+from typing import Iterable, List
 
 import torch
+from torch import Tensor
 
-from .state import HEADS, Renaming, is_other_head
+from .state import HEADS, Renaming, StateDict, Translated, is_other_head
 
 _BLOCK = (
     ('norm1', 'norm1'),
@@ -35,24 +37,24 @@ _DOWNSAMPLE = r'(.*)\b{}\.(\d+)\.downsample\.(.+)'
 _BUFFERS = ('relative_position_index', 'attn_mask')
 
 
-def is_swin(ours) -> bool:
+def is_swin(ours: Iterable[str]) -> bool:
     """Whether the encoder of a state dict in our names is a Swin."""
     return any(re.match(r'backbone\.layers\.\d+\.blocks\.', key) for key in ours)
 
 
-def is_mmpretrain(key) -> bool:
+def is_mmpretrain(key: str) -> bool:
     """Whether a name is one of mmpretrain's Swin (the first version; the second has no table)."""
     return bool(re.match(r'(backbone\.)?stages\.\d+\.blocks\.\d+\.attn\.w_msa\.relative_position_bias_table$', key))
 
 
-def current_names(state) -> dict:
+def current_names(state: StateDict) -> StateDict:
     """timm's present names for a Swin without a prefix from the authors or an older timm; others pass unchanged."""
     if 'layers.0.downsample.reduction.weight' not in state:  # timm's first stage has none
         return state
     return {_move(key, 'layers', 'layers', 1): value for key, value in state.items() if not key.endswith(_BUFFERS)}
 
 
-def from_mmpretrain(state) -> dict:
+def from_mmpretrain(state: StateDict) -> StateDict:
     """Our names, from a state dict with the encoder under ``backbone.``."""
     last = max(int(match[1]) for match in (re.match(r'backbone\.stages\.(\d+)\.', key) for key in state) if match)
     result = {}
@@ -67,16 +69,17 @@ def from_mmpretrain(state) -> dict:
     return result
 
 
-def to_mmpretrain(ours):
+def to_mmpretrain(ours: StateDict) -> Translated:
     """``(state, left out)``: mmpretrain's Swin, with the index buffers that it saves."""
     last = max(int(match[1]) for match in (re.match(r'backbone\.layers\.(\d+)\.', key) for key in ours) if match)
-    result, lost = {}, []
+    result: StateDict = {}
+    lost: List[str] = []
     for key, value in ours.items():
         if '.downsample.' in key:
             result[_move(key, 'layers', 'stages', -1)] = _reorder(value, back=True)
             continue
-        name = re.sub(r'^backbone\.norm\.', f'backbone.norm{last}.', key)
-        name = None if is_other_head(key) else _TABLE.from_ours(name)
+        numbered = re.sub(r'^backbone\.norm\.', f'backbone.norm{last}.', key)
+        name = None if is_other_head(key) else _TABLE.from_ours(numbered)
         if name is None:
             lost.append(key)
             continue
@@ -87,7 +90,7 @@ def to_mmpretrain(ours):
     return result, lost
 
 
-def relative_position_index(window: int) -> torch.Tensor:
+def relative_position_index(window: int) -> Tensor:
     """Row of the bias table for each pair of positions in a square window, ``[window**2, window**2]``."""
     steps = torch.arange(window)
     rows, columns = (part.flatten() for part in torch.meshgrid(steps, steps, indexing='ij'))
@@ -96,12 +99,12 @@ def relative_position_index(window: int) -> torch.Tensor:
     return down * (2 * window - 1) + across
 
 
-def _move(key, old, new, step) -> str:
+def _move(key: str, old: str, new: str, step: int) -> str:
     match = re.fullmatch(_DOWNSAMPLE.format(old), key)
     return f'{match[1]}{new}.{int(match[2]) + step}.downsample.{match[3]}' if match else key
 
 
-def _reorder(value, back: bool = False) -> torch.Tensor:
+def _reorder(value: Tensor, back: bool = False) -> Tensor:
     """The last axis (4 * C) of patch merging from (C, row, column) to (column, row, C), or back."""
     shape = (-1, 2, 2) if not back else (2, 2, -1)
     parts = value.unflatten(-1, shape)

@@ -151,6 +151,15 @@ def test_init_weights_loads_its_own_checkpoint_and_keeps_it(checkpoint, fuse):
     assert torch.equal(vit.eval()(images), source(images)) == fuse
 
 
+@pytest.mark.parametrize('fuse', [True, False])
+def test_a_checkpoint_that_was_read_already_is_loaded_and_stays_as_it_is(checkpoint, fuse):
+    source, file = checkpoint
+    content, vit = torch.load(file), ConvViT(**TINY, fuse=fuse).double()
+    vit.load_pretrained(checkpoint=content, logger='silent')  # as `load_from` does
+    assert all(torch.equal(value, source.state_dict()[key]) for key, value in vit.state_dict().items())
+    assert len(content['state_dict']) == len(source.state_dict()) + 1
+
+
 def test_init_weights_without_a_checkpoint_changes_nothing():
     vit = build()
     before = copy.deepcopy(vit.state_dict())

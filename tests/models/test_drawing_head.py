@@ -123,3 +123,9 @@ def test_the_default_width_has_the_published_costs():
 def test_unknown_choices_and_sizes_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_a_head_with_noise_asks_for_it(name, masked):
+    with pytest.raises(ValueError, match='this drawing head takes noise'):
+        HEADS[name]()(*masked)

@@ -254,6 +254,17 @@ def test_a_target_on_another_grid_is_refused():
         build(target=dict(type='CoarseTarget'))
 
 
+def test_a_part_that_is_left_out_is_named():
+    with pytest.raises(ValueError, match='MAE needs model.neck and model.head'):
+        build(neck=None, head=None)
+
+
+def test_a_decoder_without_mask_token_says_what_is_missing():
+    mae = build(neck=dict(fill_in=False))
+    with pytest.raises(ValueError, match='no mask token for the 12 patches'):
+        mae.loss(draw_images())
+
+
 def test_init_weights_keeps_a_loaded_encoder(tmp_path):
     source = build()
     nn.init.normal_(source.backbone.patch_embed.proj.weight)

@@ -1,6 +1,6 @@
 """What every pre-training method has in common."""
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModel
@@ -9,9 +9,13 @@ from torch import Tensor, nn
 
 from ... import randomness
 from ...structures import DataSample
+from ..backbones.base import BaseEncoder
 from ..build import build_part
+from ..data_preprocessor import MIMDataPreprocessor
+from ..heads import PatchLossHead
 from ..masking import Masking, PatchMask
 from ..patches import patchify, unpatchify
+from ..targets import BaseTarget
 
 # How a forward pass is run: the algorithm itself, or the wrapper that synchronises gradients between processes.
 Model = Union[nn.Module, Callable]
@@ -34,8 +38,17 @@ class BaseAlgorithm(BaseModel):
         data_preprocessor: Config of the preprocessor (default: :class:`MIMDataPreprocessor`).
 
     Raises:
-        ValueError: A target whose features are on another grid than the backbone's.
+        ValueError: A target whose features are on another grid than the backbone's, or a part is left out that the
+            method ``needs``.
     """
+
+    needs: Tuple[str, ...] = ()  # of neck, target and head those that a method cannot be without
+
+    backbone: BaseEncoder
+    neck: Optional[nn.Module]
+    target: Optional[BaseTarget]
+    head: Optional[PatchLossHead]
+    data_preprocessor: MIMDataPreprocessor
 
     def __init__(
         self,
@@ -52,7 +65,7 @@ class BaseAlgorithm(BaseModel):
         preprocessor = build_part(data_preprocessor or dict(type='MIMDataPreprocessor'), 'data_preprocessor')
         super().__init__(data_preprocessor=preprocessor, init_cfg=init_cfg)
         self.backbone = build_part(backbone, 'backbone')
-        sizes = dict(
+        sizes: Dict[str, Any] = dict(
             in_dim=self.backbone.embed_dim,
             grid_size=self.backbone.grid_size,
             num_prefix_tokens=self.backbone.num_prefix_tokens,
@@ -62,7 +75,7 @@ class BaseAlgorithm(BaseModel):
         )
         if masking is not None:
             self.masking = Masking(masking, mask_ratio, self.backbone.grid_size, **(mask_options or {}))
-        self.target = self.make_target(target, preprocessor, sizes)
+        self.target = None if target is None else self.make_target(target, preprocessor, sizes)
         grid = getattr(self.target, 'grid_size', None) or self.backbone.grid_size
         if tuple(grid) != tuple(self.backbone.grid_size):
             raise ValueError(
@@ -73,12 +86,13 @@ class BaseAlgorithm(BaseModel):
         self.sizes = sizes  # what further parts of a subclass are filled in with
         self.neck = build_part(neck, 'neck', **sizes)
         self.head = build_part(head, 'head', **sizes)
+        absent = [f'model.{name}' for name in self.needs if getattr(self, name) is None]
+        if absent:
+            raise ValueError(f'{type(self).__name__} needs {" and ".join(absent)}')
 
-    def make_target(self, cfg: Optional[dict], preprocessor: nn.Module, sizes: Dict[str, Any]) -> Optional[nn.Module]:
+    def make_target(self, cfg: dict, preprocessor: MIMDataPreprocessor, sizes: Dict[str, Any]) -> BaseTarget:
         """Build the target, tell it what it has to know, and add its widths to ``sizes``."""
-        target = build_part(cfg, 'target', **sizes)
-        if target is None:
-            return None
+        target: BaseTarget = build_part(cfg, 'target', **sizes)
         if hasattr(target, 'follow'):
             target.follow(self.backbone)
         target.set_image_statistics(preprocessor.mean, preprocessor.std)
@@ -88,7 +102,7 @@ class BaseAlgorithm(BaseModel):
     def init_weights(self) -> None:
         """A target that follows the encoder starts as it, also where that has loaded a checkpoint."""
         super().init_weights()
-        if hasattr(self.target, 'follow'):
+        if self.target is not None and hasattr(self.target, 'follow'):
             self.target.reset()
 
     def draw_mask(
@@ -119,6 +133,7 @@ class BaseAlgorithm(BaseModel):
     def predict_patches(self, tokens: Tensor, mask: PatchMask) -> Tensor:
         """What the neck predicts for the loss, from ``[B, T, D]``: ``[B, L, out_dim]``. Where the loss counts removed
         patches alone, a neck that can leaves out what only visible ones need, and theirs are zeros."""
+        assert self.neck is not None
         if getattr(self.neck, 'can_leave_out_visible', False) and getattr(self.head, 'loss_on', None) == 'masked':
             return self.neck(tokens, mask, True)  # removed_only; by position, as activation checkpointing wants it
         return self.neck(tokens, mask)
@@ -164,13 +179,15 @@ class BaseAlgorithm(BaseModel):
         del data  # the backward pass needs no images
         loss, log_vars = self.parse_losses(losses)
         optim_wrapper.update_params(loss)
-        if hasattr(self.target, 'follow') and optim_wrapper.should_update():  # when the optimizer has moved
-            self.target.update()
+        if self.target is not None and hasattr(self.target, 'follow'):
+            if optim_wrapper.should_update():  # when the optimizer has moved
+                self.target.update()
         return log_vars
 
     def reconstruct(self, images: Tensor, mask: PatchMask) -> Tensor:
         """What is predicted for every patch, ``[B, L, out_dim]``; a method whose generator is another module overrides
         it."""
+        assert self.neck is not None
         return self.neck(self.backbone(images, mask), mask)
 
     @torch.no_grad()
@@ -186,6 +203,7 @@ class BaseAlgorithm(BaseModel):
             ``uses_original_statistics`` says whether the removed ones were painted with the mean and variance of the
             original patch, which shows more than the model knows.
         """
+        assert self.target is not None and self.head is not None
         mask = self.draw_mask(inputs, data_samples, noise)
         prediction = self.reconstruct(inputs, mask)
         losses = self.head.loss_per_image(prediction, self.target(inputs), mask)
@@ -196,7 +214,7 @@ class BaseAlgorithm(BaseModel):
         size, grid = self.backbone.patch_size, self.backbone.grid_size
         patches, removed = patchify(images, size), mask.mask[..., None].bool()
         pictures = dict(masked_image=unpatchify(patches.masked_fill(removed, 0), size, grid))
-        painted = self.target.to_pixels(prediction, images)
+        painted = None if self.target is None else self.target.to_pixels(prediction, images)
         if painted is not None:
             pictures['reconstruction'] = unpatchify(torch.where(removed, painted, patches), size, grid)
         return pictures

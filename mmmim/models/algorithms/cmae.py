@@ -1,6 +1,6 @@
 """CMAE: "Contrastive Masked Autoencoders are Stronger Vision Learners" (Huang et al., 2022)."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Union
 
 import torch
 from mmengine.optim import OptimWrapper
@@ -9,9 +9,13 @@ from torch import Tensor, nn
 from ... import randomness
 from ...registry import MODELS
 from ...structures import DataSample
+from ..backbones.base import BaseEncoder
 from ..build import build_part
-from ..masking import Masking
+from ..heads import ContrastiveHead, PatchLossHead
+from ..masking import Masking, PatchMask
 from ..momentum import momentum_copy, momentum_pairs, momentum_reset, momentum_update
+from ..necks import Projector
+from ..targets import BaseTarget
 from .base import BaseAlgorithm, Model, draw_noise, pool_tokens
 
 
@@ -43,6 +47,15 @@ class CMAE(BaseAlgorithm):
     Raises:
         ValueError: The target encoder's parameters do not have the shapes of the online one's.
     """
+
+    needs = ('neck', 'target', 'head')
+    neck: nn.Module
+    target: BaseTarget
+    head: PatchLossHead
+    feature_decoder: Optional[nn.Module]
+    projector: Projector
+    predictor: Projector
+    contrast_head: ContrastiveHead
 
     def __init__(
         self,
@@ -79,19 +92,19 @@ class CMAE(BaseAlgorithm):
         self.projector = build_part(projector, 'projector', in_dim=dim)
         self.predictor = build_part(predictor, 'predictor', in_dim=self.projector.out_dim)
         self.contrast_head = build_part(contrast_head, 'contrast_head')
-        self.target_masking = None
+        self.target_masking: Optional[Masking] = None
         if target_mask_ratio:
             self.target_masking = Masking('random', target_mask_ratio, self.backbone.grid_size)
         self.target_backbone = self._build_target(kwargs['backbone'], target_backbone or {})
         self.target_projector = momentum_copy(self.projector)
         self._reset_target()
 
-    def _build_target(self, backbone: Any, changes: dict) -> nn.Module:
+    def _build_target(self, backbone: Union[dict, BaseEncoder], changes: dict) -> BaseEncoder:
         if isinstance(backbone, nn.Module):
             return momentum_copy(backbone)
         cfg = {**backbone, **changes}
         cfg.pop('init_cfg', None)  # it starts as the online encoder, whatever that loads
-        target = build_part(cfg, 'target_backbone').requires_grad_(False)
+        target: BaseEncoder = build_part(cfg, 'target_backbone').requires_grad_(False)
         momentum_pairs(target, self.backbone)
         return target
 
@@ -127,7 +140,10 @@ class CMAE(BaseAlgorithm):
             )
 
     def loss(
-        self, inputs: List[Tensor], data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None
+        self,
+        inputs: Union[Tensor, List[Tensor]],
+        data_samples: Optional[List[DataSample]] = None,
+        noise: Optional[Tensor] = None,
     ) -> Dict[str, Tensor]:
         """``inputs``: the online and the target view, each ``[B, C, H, W]``, normalised."""
         if isinstance(inputs, Tensor) or len(inputs) != 2:
@@ -146,7 +162,7 @@ class CMAE(BaseAlgorithm):
         contrast, metrics = self.contrast_head.loss(query, key)  # Eq. 6-7
         return dict(loss_recon=reconstruction, loss_contrast=self.contrast_weight * contrast, **metrics)  # Eq. 8
 
-    def _complete(self, tokens: Tensor, mask: Any) -> Tensor:
+    def _complete(self, tokens: Tensor, mask: PatchMask) -> Tensor:
         """y_s of Eq. 4: the mean over all patches, removed ones filled in by the feature decoder, ``[B, D]``."""
         if self.feature_decoder is None:
             return pool_tokens(tokens, self.backbone.num_prefix_tokens, 'mean')

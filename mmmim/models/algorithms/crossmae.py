@@ -1,6 +1,6 @@
 """CrossMAE: "CrossMAE: Decoupled Masked Image Modeling with Cross Prediction" (mask-then-draw, draw-then-predict)."""
 
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,16 @@ from torch import Tensor, nn
 from ...registry import MODELS
 from ...structures import DataSample
 from ..build import build_part
-from ..grids import cells_per_place, pool_cells, split_cells
-from ..heads import FeatureHead, ReconstructionHead
+from ..grids import Grid, cells_per_place, pool_cells, split_cells
+from ..heads import FeatureHead, PatchLossHead, ReconstructionHead
 from ..latent_noise import draw_normal
 from ..masking import Masking, PatchMask
-from ..patches import patchify, unpatchify
+from ..necks import DrawingHead, UNetDrawingHead
+from ..patches import patchify, to_2tuple, unpatchify
+from ..targets import BaseTarget
 from .base import BaseAlgorithm, fill_samples
 
-Predictor = Optional[Union[dict, Sequence[Optional[dict]]]]
+Predictor = Union[dict, List[Optional[dict]], Tuple[Optional[dict], ...], None]
 
 
 @MODELS.register_module()
@@ -54,6 +56,11 @@ class CrossMAE(BaseAlgorithm):
         ValueError: An unknown choice, a target on a grid that cannot be brought to the backbone's, no predictor where
             widths differ.
     """
+
+    target: BaseTarget
+    head: PatchLossHead
+    drawing_head: Union[DrawingHead, UNetDrawingHead]
+    draw_target: BaseTarget
 
     def __init__(
         self,
@@ -109,7 +116,7 @@ class CrossMAE(BaseAlgorithm):
             ) from None
         pool = swin_match == 'target_pool' and cells != (1, 1)
         self.predicted_cells, self.pooled_cells = ((1, 1), cells) if pool else (cells, (1, 1))
-        self.pred_grid = places if pool else tuple(theirs)
+        self.pred_grid = places if pool else to_2tuple(theirs)
         _between(self.masking.grid, self.pred_grid)  # raises
 
     def _build_predictors(self, predictor: Predictor) -> Optional[nn.ModuleList]:
@@ -127,7 +134,7 @@ class CrossMAE(BaseAlgorithm):
         sizes = {**self.sizes, 'grid_size': self.backbone.grid_size, 'fill_in': False}
         return nn.ModuleList(build_part(cfg, 'predictor', **{**sizes, 'out_dim': dim}) for cfg, dim in zip(each, dims))
 
-    def _build_head(self, pred_loss: str, pred_on: str, target_weights: Optional[Sequence[float]]) -> nn.Module:
+    def _build_head(self, pred_loss: str, pred_on: str, target_weights: Optional[Sequence[float]]) -> PatchLossHead:
         if pred_loss == 'mse':
             if target_weights:
                 raise ValueError("target_weights need pred_loss='cosine' or 'normalized_mse'")
@@ -156,7 +163,9 @@ class CrossMAE(BaseAlgorithm):
         pred = self.head.loss(prediction, self.true_features(inputs), self.mask_of_features(mask))  # Eq. 3
         return dict(loss_draw=draw, loss_pred=self.pred_weight * pred)  # Eq. 4
 
-    def draw_z(self, images: Tensor, data_samples: Optional[List[DataSample]] = None, draws: int = 1) -> Sequence[Any]:
+    def draw_z(
+        self, images: Tensor, data_samples: Optional[List[DataSample]] = None, draws: int = 1
+    ) -> Union[Tensor, List[None]]:
         """Noise vectors ``[draws, B, *noise_shape]`` from the samples' seeds; Nones for a head without noise."""
         shape = self.drawing_head.noise_shape
         return [None] * draws if shape is None else draw_normal(images, data_samples, shape, draws)
@@ -234,7 +243,7 @@ class CrossMAE(BaseAlgorithm):
         )
 
 
-def _between(masked: tuple, features: tuple) -> tuple:
+def _between(masked: Grid, features: Grid) -> Tuple[Grid, Grid]:
     """How many cells of the masked grid lie in a place of the features' grid, and the other way round.
 
     Raises:

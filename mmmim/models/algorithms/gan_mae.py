@@ -32,10 +32,12 @@ from ..adversarial import (
     with_gradients,
 )
 from ..build import build_part
+from ..heads import ImageDiscriminationHead, PatchDiscriminationHead, ReconstructionHead
 from ..masking import PatchMask
 from ..patches import patchify, unpatchify
+from ..targets import BaseTarget
 from ..two_encoders import TwoEncoders
-from .base import BaseAlgorithm, Model, draw_noise
+from .base import Model, draw_noise
 
 
 class Corrupted(NamedTuple):
@@ -47,7 +49,7 @@ class Corrupted(NamedTuple):
 
 
 @MODELS.register_module()
-class GANMAE(TwoEncoders, BaseAlgorithm):
+class GANMAE(TwoEncoders):
     """MAE completes a masked image; a discriminator, by default with the same encoder, tells which patches it made.
 
     Backbone, ``neck``, ``target`` (by default raw pixels) and ``head`` are MAE's. The discriminator is the backbone on
@@ -84,6 +86,13 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
     Raises:
         ValueError: A choice that does not exist or does not go with another, a target that paints no pixels.
     """
+
+    needs = ('neck', 'target', 'head')
+    neck: nn.Module
+    target: BaseTarget
+    head: ReconstructionHead
+    patch_head: PatchDiscriminationHead
+    image_head: Optional[ImageDiscriminationHead]
 
     def __init__(
         self,
@@ -141,7 +150,9 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
 
     def _discriminator_parameters(self) -> Tuple[List[Tensor], List[Tensor]]:
         """theta_disc, the encoder's parameters first, and those of them that L_adv changes, too."""
-        own = [[p for p in part.parameters() if p.requires_grad] for part in self.parts_of(DISCRIMINATOR).values()]
+        own: List[List[Tensor]] = [
+            [p for p in part.parameters() if p.requires_grad] for part in self.parts_of(DISCRIMINATOR).values()
+        ]
         return sum(own, []), own[0] if self.adv_through_shared else []
 
     def reconstruct(self, images: Tensor, mask: PatchMask) -> Tensor:
@@ -157,6 +168,7 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
             changed = draw_noise(images, data_samples, (1,), randomness.UNCHANGED) >= self.unchanged_ratio
             generated = generated * changed
         patches, painted = patchify(images, self.backbone.patch_size), self.target.to_pixels(prediction, images)
+        assert painted is not None  # check_painter
         patches = torch.where(generated[..., None].bool(), painted, patches)
         return Corrupted(unpatchify(patches, self.backbone.patch_size, self.backbone.grid_size), 1 - generated)
 
@@ -234,7 +246,7 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
         l_disc, l_adv, metrics = self.judge(painted)  # Eq. 5-7
         losses, (own, shared) = dict(loss_mae=l_mae), self._discriminator_parameters()
         mirrored = self.adv_loss == 'saturating' and (self.adv_mean == 'all' or self.reduction == 'sum')
-        adv_pulls = []
+        adv_pulls: Gradients = []
         if self.has_adversary and not mirrored:
             adv_pulls = gradients(l_adv, [painted.images, *shared], scale, retain=True)
         pulls = gradients(l_disc, [painted.images, *own], scale)  # the discriminator's backward pass
@@ -260,12 +272,14 @@ class GANMAE(TwoEncoders, BaseAlgorithm):
     ) -> Dict[str, Tensor]:
         """gamma L_adv: ``pulls`` are the gradients of L_adv by the completed image and by what it may change besides,
         which is ``of``, times ``scale``."""
-        gamma = l_adv.new_full((), self.gamma if self.gamma != 'adaptive' else 0)
-        if self.gamma == 'adaptive':
+        if isinstance(self.gamma, str):  # 'adaptive'
+            assert pulls[0] is not None  # the discriminator looks at the image
             layer = layer_parameters(self.neck, self.gamma_layer)
             by_mae = gradients(l_mae, layer, scale, retain=True)
             by_adv = gradients(of[0], layer, pulls[0], retain=True)
             gamma = adaptive_weight(by_mae, by_adv, self.gamma_delta, self.gamma_max, scale)  # Eq. 9
+        else:
+            gamma = l_adv.new_full((), self.gamma)
         pulls = [None if pull is None else gamma * pull / scale for pull in pulls]
         gamma = torch.where(gamma.isfinite(), gamma, 0)  # in the log of a step that float16 skips
         return dict(loss_adv=with_gradients(gamma * l_adv, of, pulls), gamma=gamma)

@@ -2,10 +2,12 @@
 
 from typing import Dict, List, Optional
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...registry import MODELS
 from ...structures import DataSample
+from ..heads import PatchLossHead
+from ..targets import BaseTarget
 from .base import BaseAlgorithm
 
 
@@ -18,6 +20,11 @@ class MAE(BaseAlgorithm):
     without ``norm_pix``, ``PCATarget``, ``DALLETarget`` with ``TokenHead``), the sampling (``masking``,
     ``mask_ratio``) and where the loss counts (``head.loss_on``).
     """
+
+    needs = ('neck', 'target', 'head')
+    neck: nn.Module
+    target: BaseTarget
+    head: PatchLossHead
 
     def loss(
         self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None

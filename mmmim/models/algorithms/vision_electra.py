@@ -4,19 +4,21 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
 from ...structures import DataSample
 from ..adversarial import frozen
+from ..backbones.base import BaseEncoder
 from ..build import build_part
-from ..heads import DiscriminationHead
+from ..heads import DiscriminationHead, ImageDiscriminationHead, PatchDiscriminationHead, PatchLossHead
 from ..heads.discrimination import ORIGINAL
 from ..latent_noise import draw_normal
 from ..load_generator import complete_generator, load_generator
 from ..masking import PatchMask
 from ..patches import patchify, unpatchify
+from ..targets import BaseTarget
 from .base import BaseAlgorithm, fill_samples
 
 
@@ -66,6 +68,13 @@ class VisionELECTRA(BaseAlgorithm):
         ValueError: An option that is not known, levels that are both off, networks for different images, a
             discriminator with a mask token, or patches of it that are only partly removed.
     """
+
+    generator: BaseEncoder
+    neck: nn.Module
+    target: BaseTarget
+    head: PatchLossHead
+    image_head: Optional[ImageDiscriminationHead]
+    patch_head: Optional[PatchDiscriminationHead]
 
     def __init__(
         self,
@@ -146,6 +155,7 @@ class VisionELECTRA(BaseAlgorithm):
         is_original = self._to_own_grid(1 - mask.mask)
         if self.fake_image == 'full':
             painted = self.target.to_pixels(prediction, images)
+            assert painted is not None  # _check_options
             return self._unpatchify(painted), torch.zeros_like(is_original)
         return self._paint(images, prediction, mask)['reconstruction'], is_original
 
@@ -250,9 +260,11 @@ class VisionELECTRA(BaseAlgorithm):
 
     def _paint(self, images: Tensor, prediction: Tensor, mask: PatchMask) -> Dict[str, Tensor]:
         patches, removed = patchify(images, self.generator.patch_size), mask.mask[..., None].bool()
-        painted = torch.where(removed, self.target.to_pixels(prediction, images), patches)
+        painted = self.target.to_pixels(prediction, images)
+        assert painted is not None  # _check_options
         return dict(
-            masked_image=self._unpatchify(patches.masked_fill(removed, 0)), reconstruction=self._unpatchify(painted)
+            masked_image=self._unpatchify(patches.masked_fill(removed, 0)),
+            reconstruction=self._unpatchify(torch.where(removed, painted, patches)),
         )
 
     def _unpatchify(self, patches: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """What the encoders have in common."""
 
-from typing import Tuple
+from typing import Any, Dict, Tuple, Union
 
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
+from ...safe_load import AnyPath
 from ...translate import fill_encoder
 from ..blocks import layer_depth
 
@@ -12,11 +13,18 @@ from ..blocks import layer_depth
 class BaseEncoder(BaseModule):
     """An encoder of images of one size, with transformer ``blocks`` in timm's names.
 
-    Subclasses set ``img_size``, ``in_chans``, ``blocks`` and ``frozen``, the modules that are not trained: a tuple, so
-    that they are not registered a second time.
+    Subclasses set these attributes; ``img_size``, ``patch_size`` and ``grid_size`` are (height, width). ``frozen`` are
+    the modules that are not trained: a tuple, so that they are not registered a second time.
     """
 
-    frozen: tuple = ()
+    img_size: Tuple[int, int]
+    patch_size: Tuple[int, int]
+    grid_size: Tuple[int, int]
+    in_chans: int
+    embed_dim: int
+    num_prefix_tokens: int
+    blocks: nn.ModuleList
+    frozen: Tuple[nn.Module, ...] = ()
 
     def train(self, mode: bool = True) -> 'BaseEncoder':
         """Training mode for what is trained: frozen parts drop nothing."""
@@ -31,7 +39,7 @@ class BaseEncoder(BaseModule):
 
     def init_weights(self) -> None:
         """Load ``init_cfg``'s checkpoint, once; without one, leave the constructor's initialisation as it is."""
-        if not self._is_init and self.init_cfg:
+        if not self.is_init and self.init_cfg:
             cfg = dict(self.init_cfg)
             if cfg.pop('type') != 'Pretrained':
                 raise ValueError(
@@ -41,9 +49,11 @@ class BaseEncoder(BaseModule):
             self.load_pretrained(**cfg)
         self._is_init = True
 
-    def load_pretrained(self, **cfg) -> None:
-        """``checkpoint`` and other keys of :func:`~mmmim.translate.fill_encoder`."""
-        fill_encoder(self, **cfg)
+    def load_pretrained(
+        self, checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str = 'backbone.', **cfg: Any
+    ) -> None:
+        """Arguments: of :func:`~mmmim.translate.fill_encoder`."""
+        fill_encoder(self, checkpoint, prefix, **cfg)
 
     def check_images(self, images: Tensor) -> None:
         """Raises ValueError for ``[B, C, H, W]`` of another size than the encoder was built for."""

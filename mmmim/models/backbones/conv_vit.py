@@ -1,6 +1,6 @@
 """The hybrid convolutional ViT of ConvMAE (Gao et al., 2022), as CMAE's experiments marked * use it."""
 
-from typing import Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.logging import print_log
@@ -8,6 +8,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from ...registry import MODELS
+from ...safe_load import AnyPath
 from ...translate import split_encoder
 from ..blocks import LayerNorm, build_blocks, init_weights, run_blocks
 from ..freezing import freeze_all_but_last
@@ -121,12 +122,15 @@ class ConvViT(BaseEncoder):
             if isinstance(module, nn.Conv2d):
                 if module.groups == 1:  # the strided ones, as the linear layers they are; depth-wise ones: PyTorch's
                     nn.init.xavier_uniform_(module.weight.view(module.out_channels, -1))
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
-    def load_pretrained(self, **cfg) -> None:
+    def load_pretrained(
+        self, checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str = 'backbone.', **cfg: Any
+    ) -> None:
         if self.conv_vit == 'hybrid' and not self.fuse:
-            cfg.update(checkpoint=_without_fusion(**cfg), prefix='backbone.')
-        super().load_pretrained(**cfg)
+            checkpoint, prefix = _without_fusion(checkpoint, prefix), 'backbone.'
+        super().load_pretrained(checkpoint, prefix, **cfg)
 
     def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         """Encode the visible patches (all without a mask). What is removed changes nothing.
@@ -142,9 +146,14 @@ class ConvViT(BaseEncoder):
         ids = None if mask is None else mask.ids_keep
         x, features = self.patch_embed(images, ids, self.grid_size)
         x = run_blocks(self.blocks, x + (self.pos_embed if ids is None else self.pos_embed[0][ids]))
+        return self.norm(self.add_stages(x, features))
+
+    def add_stages(self, x: Tensor, features: Sequence[Tensor]) -> Tensor:
+        """The multi-scale sum: tokens ``[B, T, D]`` and projections of the stages' ``[B, T, S, S, width]``."""
         for projection, feature in zip(self.fuse, features):
+            assert isinstance(projection, nn.Conv2d)
             x = x + project_windows(feature, projection)[:, :, 0, 0]
-        return self.norm(x)
+        return x
 
 
 def resolve_architecture(arch: Union[str, dict]) -> ConvViTArchitecture:
@@ -178,10 +187,13 @@ def resolve_strides(patch_size: Size) -> Tuple[int, int, int]:
     return STRIDES[height]
 
 
-def _without_fusion(checkpoint: str, prefix: str = 'backbone.', **_) -> dict:
+def _without_fusion(checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str) -> Dict[str, Any]:
     """A checkpoint's parameters with the encoder under ``backbone.`` and without the projections for the sum."""
-    file = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
-    encoder, others, _ = split_encoder(file, prefix, owned=True)
+    if isinstance(checkpoint, dict):
+        encoder, others, _ = split_encoder(checkpoint, prefix)
+    else:
+        file = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
+        encoder, others, _ = split_encoder(file, prefix, owned=True)
     kept = {key: value for key, value in encoder.items() if not key.startswith('fuse.')}
     if len(kept) < len(encoder):
         print_log(f'fuse=False: {len(encoder) - len(kept)} keys of the multi-scale sum are not loaded.', 'current')

@@ -1,20 +1,22 @@
 """What the dense backbones have in common: feature maps of images of any size, from a pre-trained encoder's layers."""
 
 import math
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.logging import print_log
+from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as checkpointed
 
+from ...safe_load import AnyPath
 from ...translate import EncoderMismatchError
 from ..patches import Size, to_2tuple
 from .base import BaseEncoder
 from .partial_fill import fill_all_but
 from .position_cache import PositionCache
-from .relative_positions import DecomposedPositions, PositionBias
+from .relative_positions import DecomposedPositions, PositionBias, RelativePositions
 from .window_attention import DenseAttention, Grid, group_sizes
 
 RELATIVE_POSITIONS = (None, 'shared', 'separate', 'decomposed')
@@ -56,31 +58,34 @@ class DenseEncoder(BaseEncoder):
         )
         self._add_relative_positions(relative_positions)
         for index, block in enumerate(self.blocks):
-            window = None if index in everywhere else self.window
-            block.attn = DenseAttention(block.attn, window, self._own_positions(relative_positions, block, window))
-        run = [block.attn for block in self.blocks[: self.out_indices[-1] + 1]]
-        for attn in run:
-            attn.alike = 1 if with_cp else sum(other.window == attn.window for other in run)
+            window, attn = None if index in everywhere else self.window, timm_attention(block)
+            block.attn = DenseAttention(attn, window, self._own_positions(relative_positions, attn, window))
+        run = [dense_attention(block) for block in self.blocks[: self.out_indices[-1] + 1]]
+        for dense in run:
+            dense.alike = 1 if with_cp else sum(other.window == dense.window for other in run)
         for block in self.blocks[self.out_indices[-1] + 1 :]:  # there for the checkpoint, but never run
             block.requires_grad_(False)
 
     def _add_relative_positions(self, kind: Optional[str]) -> None:
         self.rel_pos_bias: Optional[PositionBias] = None
         if kind == 'shared':
-            size = self.grid_size if self.window is None else tuple(map(max, self.grid_size, self.window))
-            self.rel_pos_bias = PositionBias(self.blocks[0].attn.num_heads, size, self.num_prefix_tokens)
-            self.rel_pos_bias.requires_grad_(self.blocks[0].attn.qkv.weight.requires_grad)
+            (h, w), window, attn = self.grid_size, self.window or (0, 0), timm_attention(self.blocks[0])
+            size = (max(h, window[0]), max(w, window[1]))
+            self.rel_pos_bias = PositionBias(attn.num_heads, size, self.num_prefix_tokens)
+            self.rel_pos_bias.requires_grad_(attn.qkv.weight.requires_grad)
 
-    def _own_positions(self, kind: Optional[str], block: nn.Module, window: Optional[Grid]) -> Optional[nn.Module]:
+    def _own_positions(
+        self, kind: Optional[str], attn: Attention, window: Optional[Grid]
+    ) -> Optional[RelativePositions]:
         if kind not in ('separate', 'decomposed'):
             return None
-        size, heads = window or self.grid_size, block.attn.num_heads
+        size, heads = window or self.grid_size, attn.num_heads
         positions = (
             DecomposedPositions(self.embed_dim // heads, size)
             if kind == 'decomposed'
             else PositionBias(heads, size, self.num_prefix_tokens)
         )
-        return positions.requires_grad_(block.attn.qkv.weight.requires_grad)
+        return positions.requires_grad_(attn.qkv.weight.requires_grad)
 
     def pad(self, images: Tensor) -> Tuple[Tensor, Grid]:
         """Zeros at the lower and right edge up to whole patches; the images and their grid (h, w).
@@ -116,7 +121,7 @@ class DenseEncoder(BaseEncoder):
     def _shared_biases(self, grid: Grid) -> Dict[Tuple[Grid, bool], Tensor]:
         if self.rel_pos_bias is None:
             return {}
-        wanted = {(grid, True)} if any(block.attn.window is None for block in self.blocks) else set()
+        wanted = {(grid, True)} if any(dense_attention(block).window is None for block in self.blocks) else set()
         if self.window is not None:
             wanted |= {(size, False) for size in group_sizes(grid, self.window)}
         return {key: self.rel_pos_bias(*key) for key in wanted}
@@ -130,11 +135,13 @@ class DenseEncoder(BaseEncoder):
         layer, count = super().get_layer_depth(param_name, prefix)
         return (0 if param_name.startswith(f'{prefix}rel_pos_bias.') else layer), count
 
-    def load_pretrained(self, checkpoint: Union[str, dict], prefix: str = 'backbone.', **cfg) -> None:
+    def load_pretrained(
+        self, checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str = 'backbone.', **cfg: Any
+    ) -> None:
         """As any encoder; relative positions that the file does not have stay as they are, and a line says so."""
         tables = [name for name, _ in self.named_parameters() if 'rel_pos' in name]
         if not tables:
-            return super().load_pretrained(checkpoint=checkpoint, prefix=prefix, **cfg)
+            return super().load_pretrained(checkpoint, prefix, **cfg)
         found = fill_all_but(self, tables, checkpoint, prefix, self._fit, **cfg)
         print_log(
             f'Tables of relative positions: {len(found)} of {len(tables)} are in the file; the others keep '
@@ -159,11 +166,24 @@ class DenseEncoder(BaseEncoder):
 
 def _run_block(block: nn.Module, x: Tensor, grid: Grid, biases: Dict[Tuple[Grid, bool], Tensor]) -> Tensor:
     # here and not in `run`: a block that is recomputed in the backward pass has to find the same
-    block.attn.grid, block.attn.biases = grid, biases
+    attn = dense_attention(block)
+    attn.grid, attn.biases = grid, biases
     try:
         return block(x)
     finally:
-        block.attn.biases = {}  # would keep the graph of this pass
+        attn.biases = {}  # would keep the graph of this pass
+
+
+def timm_attention(block: nn.Module) -> Attention:
+    """The attention of a block as :func:`~mmmim.models.blocks.build_blocks` makes it."""
+    assert isinstance(block.attn, Attention)
+    return block.attn
+
+
+def dense_attention(block: nn.Module) -> DenseAttention:
+    """The attention of a block of a :class:`DenseEncoder`."""
+    assert isinstance(block.attn, DenseAttention)
+    return block.attn
 
 
 def quarters(depth: int) -> Tuple[int, ...]:

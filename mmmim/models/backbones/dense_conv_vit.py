@@ -7,9 +7,8 @@ from torch.nn import functional as F
 
 from ...registry import MODELS
 from ..patches import Size
-from .conv_vit import ConvViT
+from .conv_vit import ConvViT, resolve_architecture
 from .dense_base import DenseEncoder
-from .masked_conv import project_windows
 
 
 @MODELS.register_module()
@@ -63,16 +62,15 @@ class DenseConvViT(ConvViT, DenseEncoder):
             init_cfg=init_cfg,
         )
         self.make_dense([-1], window_size, global_blocks, relative_positions, with_cp)
-        stages = self.patch_embed.stages
-        self.out_channels = tuple(stage.embed.out_channels for stage in stages) + (self.embed_dim,) * 2
+        first, second, last = resolve_architecture(arch).embed_dims
+        self.out_channels = (first, second, last, last)
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    # it has the parameters of a ConvViT and is not used as one: maps come out
+    def forward(self, images: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:  # type: ignore[override]
         """``[B, C, H, W]`` to maps at a quarter, half, whole and twice the patch size, of ``out_channels``."""
         images, grid = self.pad(images)
         x, features = self.patch_embed(images, None, grid)  # [B, T, D] and, for each stage, [B, T, S, S, width]
         x = self.run(x + self.positions(grid), grid)[-1]
-        for projection, feature in zip(self.fuse, features):
-            x = x + project_windows(feature, projection)[:, :, 0, 0]
-        x = self.to_map(self.norm(x), grid)
+        x = self.to_map(self.norm(self.add_stages(x, features)), grid)
         maps = [feature.unflatten(1, grid).permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3) for feature in features]
         return *maps, x, F.max_pool2d(x, 2, ceil_mode=True)

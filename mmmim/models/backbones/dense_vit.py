@@ -92,7 +92,8 @@ class DenseViT(MaskedViT, DenseEncoder):
                 f'out_indices={list(self.out_indices)}'
             )
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+    # it has the parameters of a MaskedViT and is not used as one: maps come out
+    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:  # type: ignore[override]
         """``[B, C, H, W]`` to a map ``[B, D, ceil(H/P), ceil(W/P)]`` for each of ``out_indices``."""
         images, grid = self.pad(images)
         x = F.linear(

@@ -4,14 +4,13 @@ from typing import Optional, Tuple, Union
 
 import torch
 from timm.layers import trunc_normal_
-from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
 from ...registry import MODELS
 from ..masking import PatchMask
 from ..patches import Size, to_2tuple
 from .base import BaseEncoder
-from .timm_backbone import DenseSwin, resolve_architecture
+from .timm_backbone import DenseSwin, build_swin, resolve_architecture
 
 
 @MODELS.register_module()
@@ -66,15 +65,11 @@ class MaskedSwin(BaseEncoder):
         self.patch_size = (first[0] * self.merged, first[1] * self.merged)
         self.grid_size = check_windows(self.img_size, first, window_size, len(self.depths))
         self.embed_dim = width * self.merged
-        swin = SwinTransformer(
+        swin = build_swin(
+            (width, self.depths, num_heads),
             self.img_size,
             first,
             in_chans,
-            num_classes=0,
-            global_pool='',
-            embed_dim=width,
-            depths=self.depths,
-            num_heads=num_heads,
             window_size=window_size,
             drop_path_rate=drop_path_rate,
         )

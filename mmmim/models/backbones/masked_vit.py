@@ -73,8 +73,9 @@ class MaskedViT(BaseEncoder):
         self.in_chans = in_chans
         self.num_prefix_tokens = int(class_token)
 
-        # timm's module carries the parameters; forward projects gathered patches with the same weight
-        self.patch_embed = PatchEmbed(self.img_size, self.patch_size, in_chans, self.embed_dim)
+        # timm's module carries the parameters; forward projects gathered patches with the same weight. timm's stub
+        # asks for an int, its code takes a pair, too
+        self.patch_embed = PatchEmbed(self.img_size, self.patch_size, in_chans, self.embed_dim)  # type: ignore[arg-type]
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim)) if class_token else None
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim)) if mask_tokens else None
         self.pos_embed = nn.Parameter(
@@ -90,7 +91,8 @@ class MaskedViT(BaseEncoder):
         # In the constructor and nowhere else: `init_weights` runs after a checkpoint may have been loaded.
         self.apply(init_weights)
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.embed_dim, -1))
-        nn.init.zeros_(self.patch_embed.proj.bias)
+        if self.patch_embed.proj.bias is not None:
+            nn.init.zeros_(self.patch_embed.proj.bias)
         for token in (self.cls_token, self.mask_token):
             if token is not None:
                 nn.init.normal_(token, std=0.02)
@@ -121,7 +123,7 @@ class MaskedViT(BaseEncoder):
         x = F.linear(patches, self.patch_embed.proj.weight.flatten(1), self.patch_embed.proj.bias)
         if ids is not None:
             return x + positions[0][ids]
-        if mask is not None:
+        if mask is not None and self.mask_token is not None:
             x = torch.where(mask.mask[..., None].bool(), self.mask_token.to(x.dtype), x)
         return x + positions
 

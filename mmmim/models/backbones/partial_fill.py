@@ -1,23 +1,25 @@
 """Filling an encoder that has parameters which no pre-training knows."""
 
 from os import PathLike
-from typing import Callable, Collection, Dict, List, Union
+from typing import Any, Callable, Collection, Dict, List, Union
 
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...naming import unwrap
+from ...naming import StateDict, unwrap
+from ...safe_load import AnyPath
 from ...translate import fill_encoder
+from .base import BaseEncoder
 
 
 def fill_all_but(
-    encoder: nn.Module,
+    encoder: BaseEncoder,
     new: Collection[str],
-    checkpoint: Union[str, dict],
+    checkpoint: Union[AnyPath, Dict[str, Any]],
     prefix: str = 'backbone.',
     fit: Callable[[str, Tensor], Tensor] = lambda name, value: value,
-    **cfg,
+    **cfg: Any,
 ) -> List[str]:
     """:func:`~mmmim.translate.fill_encoder`, completely or not at all, except for the parameters named in ``new``.
 
@@ -30,13 +32,15 @@ def fill_all_but(
         The names in ``new`` that the file has.
     """
     if isinstance(checkpoint, (str, PathLike)):
-        checkpoint = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
-    state, found = unwrap(checkpoint), {}
+        content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
+    else:
+        content = checkpoint
+    state, found = unwrap(content), {}
     for name in new:
         key = next((key for key in (f'{prefix.rstrip(".")}.{name}', name) if key in state), None)
         if key:
             found[name] = fit(name, state.pop(key))
-    fill_encoder(_Without(encoder, new), dict(state_dict=state, meta=checkpoint.get('meta')), prefix, **cfg)
+    fill_encoder(_Without(encoder, new), dict(state_dict=state, meta=content.get('meta')), prefix, **cfg)
     with torch.no_grad():
         for name, value in found.items():
             encoder.get_parameter(name).copy_(value)
@@ -46,13 +50,13 @@ def fill_all_but(
 class _Without:
     """An encoder that seems not to have some of its parameters."""
 
-    def __init__(self, encoder: nn.Module, names: Collection[str]) -> None:
+    def __init__(self, encoder: BaseEncoder, names: Collection[str]) -> None:
         self.encoder, self.names = encoder, names
         self.grid_size, self.num_prefix_tokens = encoder.grid_size, encoder.num_prefix_tokens
 
-    def state_dict(self) -> Dict[str, Tensor]:
+    def state_dict(self) -> StateDict:
         return {name: value for name, value in self.encoder.state_dict().items() if name not in self.names}
 
-    def load_state_dict(self, state: Dict[str, Tensor], strict: bool = True) -> None:
+    def load_state_dict(self, state_dict: StateDict, strict: bool = True) -> None:
         own = {name: value for name, value in self.encoder.state_dict().items() if name in self.names}
-        self.encoder.load_state_dict({**state, **own}, strict=strict)
+        self.encoder.load_state_dict({**state_dict, **own}, strict=strict)

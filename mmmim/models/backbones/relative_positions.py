@@ -32,7 +32,7 @@ class PositionBias(nn.Module):
 
     def forward(self, size: Grid, stretch: bool = True) -> Tensor:
         """What is added to logits of a map (``stretch``) or window of ``size``: ``[heads, P + h*w, P + h*w]``."""
-        table = self.relative_position_bias_table
+        table: Tensor = self.relative_position_bias_table
         if stretch and size != self.size:
             table = resize_bias_table(table, self.size, size, self.num_prefix_tokens)
         (h, w), (table_h, table_w) = size, size if stretch else self.size

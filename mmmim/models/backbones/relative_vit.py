@@ -7,7 +7,7 @@ from timm.models.beit import Beit
 from torch import Tensor
 
 from ...registry import MODELS
-from ..blocks import compute_dtype, prefers_fused_attention
+from ..blocks import choose_attention, compute_dtype, prefers_fused_attention
 from ..freezing import freeze_all_but_last
 from ..patches import Size, grid_size, to_2tuple
 from .base import BaseEncoder
@@ -110,6 +110,6 @@ class RelativeViT(BaseEncoder):
         bias = None if self.rel_pos_bias is None else self.rel_pos_bias()
         fused = prefers_fused_attention(x.device.type, compute_dtype(x))
         for block in self.blocks:
-            block.attn.fused_attn = fused
+            choose_attention(block, fused)
             x = block(x, shared_rel_pos_bias=bias)
         return self.norm(x)

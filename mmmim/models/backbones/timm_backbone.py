@@ -2,22 +2,24 @@
 
 import math
 from itertools import accumulate
-from typing import Dict, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.logging import print_log
-from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer import SwinTransformer, SwinTransformerStage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
+from ...safe_load import AnyPath
 from ..patches import Size, to_2tuple
 from .base import BaseEncoder
 from .dense_base import resolve_indices
 from .partial_fill import fill_all_but
 
 # name: (embed_dim, depths, num_heads)
-ARCHITECTURES: Dict[str, Tuple[int, Tuple[int, ...], Tuple[int, ...]]] = {
+Architecture = Tuple[int, Tuple[int, ...], Tuple[int, ...]]
+ARCHITECTURES: Dict[str, Architecture] = {
     'tiny': (96, (2, 2, 6, 2), (3, 6, 12, 24)),
     'small': (96, (2, 2, 18, 2), (3, 6, 12, 24)),
     'base': (128, (2, 2, 18, 2), (4, 8, 16, 32)),
@@ -79,15 +81,12 @@ class DenseSwin(BaseEncoder):
         if not self.out_indices:
             raise ValueError('out_indices=[]: a dense backbone needs at least one stage to take a map from')
         # the image size is of no consequence: windows are always whole, masks made for the map at hand
-        swin = SwinTransformer(
-            tuple(8 * window_size * side for side in self.patch_size),
+        size = (8 * window_size * self.patch_size[0], 8 * window_size * self.patch_size[1])
+        swin = build_swin(
+            (embed_dim, self.depths, num_heads),
+            size,
             self.patch_size,
             in_chans,
-            num_classes=0,
-            global_pool='',
-            embed_dim=embed_dim,
-            depths=self.depths,
-            num_heads=num_heads,
             window_size=window_size,
             always_partition=True,
             strict_img_size=False,
@@ -113,6 +112,7 @@ class DenseSwin(BaseEncoder):
         x = self.patch_embed(F.pad(images, (0, missing[1], 0, missing[0])))  # [B, h, w, width]
         maps = []
         for index, stage in enumerate(self.layers[: self.out_indices[-1] + 1]):
+            assert isinstance(stage, SwinTransformerStage)
             stage.grad_checkpointing = self.with_cp and self.training and torch.is_grad_enabled()
             x = stage(x)
             if index in self.out_indices:
@@ -137,7 +137,9 @@ class DenseSwin(BaseEncoder):
         before = [0, *accumulate(self.depths)][int(parts[1])]
         return (before if parts[2] == 'downsample' else before + int(parts[3]) + 1), last + 1
 
-    def load_pretrained(self, checkpoint: Union[str, dict], prefix: str = 'backbone.', **cfg) -> None:
+    def load_pretrained(
+        self, checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str = 'backbone.', **cfg: Any
+    ) -> None:
         """As any encoder; norms on maps, which pre-training does not have, begin anew, and a line says so."""
         norms = [name for name, _ in self.named_parameters() if name.startswith('out_norms.')]
         found = fill_all_but(self, norms, checkpoint, prefix, **cfg)
@@ -146,7 +148,25 @@ class DenseSwin(BaseEncoder):
             print_log(f'The norms on the maps of stages {", ".join(stages)} begin anew.', cfg.get('logger'))
 
 
-def resolve_architecture(arch: Union[str, dict]) -> Tuple[int, Tuple[int, ...], Tuple[int, ...]]:
+def build_swin(
+    architecture: Architecture, img_size: Tuple[int, int], patch_size: Tuple[int, int], in_chans: int, **options: Any
+) -> SwinTransformer:
+    """timm's Swin without a classifier, with further ``options`` of timm's."""
+    embed_dim, depths, num_heads = architecture
+    return SwinTransformer(
+        img_size,
+        patch_size,  # type: ignore[arg-type]  # timm's stub asks for an int, its code takes a pair, too
+        in_chans,
+        num_classes=0,
+        global_pool='',
+        embed_dim=embed_dim,
+        depths=depths,
+        num_heads=num_heads,
+        **options,
+    )
+
+
+def resolve_architecture(arch: Union[str, dict]) -> Architecture:
     if isinstance(arch, str):
         if arch not in ARCHITECTURES:
             raise ValueError(

@@ -5,9 +5,10 @@ It takes the place of ``attn`` in timm's ``Block`` and keeps the layers of the o
 no padded tokens that patches could attend to, and nothing is computed for them.
 """
 
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
+from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,7 +43,7 @@ class DenseAttention(nn.Module):
     """
 
     def __init__(
-        self, attn: nn.Module, window: Optional[Grid] = None, rel_pos: Optional[RelativePositions] = None
+        self, attn: Attention, window: Optional[Grid] = None, rel_pos: Optional[RelativePositions] = None
     ) -> None:
         super().__init__()
         self.num_heads, self.qkv, self.proj = attn.num_heads, attn.qkv, attn.proj
@@ -53,7 +54,7 @@ class DenseAttention(nn.Module):
         self.alike = 1
         self.biases: Dict[Tuple[Grid, bool], Tensor] = {}
 
-    def forward(self, x: Tensor, **_) -> Tensor:
+    def forward(self, x: Tensor, **_: Any) -> Tensor:
         """``[B, P + h*w, D]`` to the same; prefix tokens (P) only without windows. timm's mask is not looked at."""
         qkv = self.qkv(x).unflatten(2, (3, self.num_heads, self.head_dim))  # [B, T, 3, heads, d]
         if self.window is None:

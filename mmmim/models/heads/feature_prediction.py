@@ -1,5 +1,6 @@
 """The loss of predicted features."""
 
+from functools import reduce
 from typing import Optional, Sequence
 
 import torch
@@ -46,7 +47,7 @@ class FeatureHead(PatchLossHead):
         """``[B, L, D]`` twice to ``[B, L]``."""
         dims = self.out_dims or (target.shape[-1],)
         parts = zip(self.part_weights, prediction.split(dims, dim=-1), target.split(dims, dim=-1))
-        return sum(weight * self._distance(ours, theirs) for weight, ours, theirs in parts)
+        return reduce(torch.add, (weight * self._distance(ours, theirs) for weight, ours, theirs in parts))
 
     def _distance(self, prediction: Tensor, target: Tensor) -> Tensor:
         # at least in float32: in bf16 cosines near 1 cannot be told apart

@@ -109,9 +109,9 @@ class DrawingHead(BaseModule):
         """
         x = self._embed(images, mask, z)
         if self.noise == 'concat' and self.concat == 'token':
-            x = run_blocks(self.blocks, torch.cat([z.to(x.dtype)[:, None], x], dim=1))[:, 1:]
+            x = run_blocks(self.blocks, torch.cat([given(z).to(x.dtype)[:, None], x], dim=1))[:, 1:]
         elif self.noise == 'mapped':
-            for block, token in zip(self.blocks, self._tokens(z)):
+            for block, token in zip(self.blocks, self._tokens(given(z))):
                 x = run_blocks((block,), torch.cat([token.to(x.dtype)[:, None], x], dim=1))[:, 1:]
         else:
             x = run_blocks(self.blocks, x)
@@ -119,6 +119,7 @@ class DrawingHead(BaseModule):
 
     def _tokens(self, z: Tensor) -> List[Tensor]:
         """The extra token ``[B, D]`` of each block."""
+        assert self.mapping is not None
         w = self.mapping(z)
         return [z if i == 0 and self.noise_tokens == 'z_then_w' else w for i in range(len(self.blocks))]
 
@@ -129,7 +130,7 @@ class DrawingHead(BaseModule):
         x = torch.cat([x, self.mask_token.to(x.dtype).expand(len(x), missing, -1)], dim=1)
         x = take(x, mask.ids_restore) + self.pos_embed
         if self.noise_embed is not None:  # a channel beside others is a term of its own in a linear layer
-            x = x + self.noise_embed(gather_patches(z, self.patch_size))
+            x = x + self.noise_embed(gather_patches(given(z), self.patch_size))
         return x
 
 
@@ -137,6 +138,15 @@ def check_choice(name: str, value: str, known: Tuple[str, ...]) -> None:
     """Raises ValueError when ``value`` is none of ``known``."""
     if value not in known:
         raise ValueError(f"{name}='{value}' is not known; use one of {', '.join(map(repr, known))}")
+
+
+def given(z: Optional[Tensor]) -> Tensor:
+    """Raises ValueError where the noise is missing that a head was built for."""
+    if z is None:
+        raise ValueError(
+            "z=None: this drawing head takes noise, `[B, *noise_shape]`; without it, build it with noise='none'"
+        )
+    return z
 
 
 def masked_input(images: Tensor, mask: PatchMask, grid: Tuple[int, int], extra: Optional[Tensor] = None) -> Tensor:

@@ -95,9 +95,9 @@ class MAEDecoder(BaseModule):
     def _decode_removed(self, tokens: Tensor, mask: PatchMask) -> Tensor:
         """``[B, L_m, embed_dim]``. The patches stay in the order of ``mask.ids_shuffle``, for which attention does not
         care: the removed ones are the last, and neither tokens nor their gradients have to be put in order."""
-        ids, prefix, positions = mask.ids_shuffle, self.num_prefix_tokens, self.decoder_pos_embed
+        ids, prefix, table = mask.ids_shuffle, self.num_prefix_tokens, self.decoder_pos_embed
         x = self._fill_in(self.decoder_embed(tokens))
-        positions = torch.cat([positions[:, :prefix].expand(len(x), -1, -1), positions[0, prefix:][ids]], dim=1)
+        positions = torch.cat([table[:, :prefix].expand(len(x), -1, -1), table[0, prefix:][ids]], dim=1)
         return run_blocks(self.decoder_blocks, x + positions, first=tokens.shape[1])
 
     def _lacks_patches(self, tokens: Tensor) -> bool:
@@ -108,4 +108,8 @@ class MAEDecoder(BaseModule):
         missing = self.num_prefix_tokens + self.num_patches - x.shape[1]
         if not missing:
             return x
+        if self.mask_token is None:
+            raise ValueError(
+                f'fill_in=False: the decoder has no mask token for the {missing} patches that the encoder leaves out'
+            )
         return torch.cat([x, self.mask_token.to(x.dtype).expand(len(x), missing, -1)], dim=1)

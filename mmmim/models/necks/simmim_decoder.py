@@ -54,5 +54,6 @@ class SimMIMDecoder(BaseModule):
     def forward(self, tokens: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         """``[B, prefix + L, D] -> [B, L, P*P*C]``, values of a patch in the order (P, P, C)."""
         conv = self.decoder[0]
+        assert isinstance(conv, nn.Conv2d)
         x = F.linear(tokens[:, self.num_prefix_tokens :], conv.weight.flatten(1), conv.bias)  # [B, L, C*P*P]
         return x.unflatten(2, (-1, self.patch_size[0] * self.patch_size[1])).transpose(2, 3).flatten(2)

@@ -45,7 +45,7 @@ class SimplePyramid(BaseModule):
         self.scales = nn.ModuleList(
             nn.Sequential(
                 *rescaling(in_dim, [in_dim // 2, in_dim // 4], scale, norm),
-                nn.Conv2d({4: in_dim // 4, 2: in_dim // 2}.get(scale, in_dim), out_channels, 1, bias=norm is None),
+                nn.Conv2d({4.0: in_dim // 4, 2.0: in_dim // 2}.get(scale, in_dim), out_channels, 1, bias=norm is None),
                 build_norm(norm, out_channels),
                 nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=norm is None),
                 build_norm(norm, out_channels),

@@ -1,6 +1,6 @@
 """A U-Net in the place of the drawing head's transformer (CrossMAE, Table 13)."""
 
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from mmengine.model import BaseModule
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ...registry import MODELS
 from ..masking import PatchMask
 from ..patches import Size, grid_size, patchify, to_2tuple
-from .drawing_head import NOISE, NoiseMapping, check_choice, masked_input
+from .drawing_head import NOISE, NoiseMapping, check_choice, given, masked_input
 
 
 class _Convolutions(nn.Sequential):
@@ -86,7 +86,7 @@ class UNetDrawingHead(BaseModule):
 
     def forward(self, images: Tensor, mask: PatchMask, z: Optional[Tensor] = None) -> Tensor:
         """``[B, C, H, W]`` and noise ``[B, *noise_shape]`` to pixels ``[B, L, P*P*C]``, as :class:`DrawingHead`."""
-        x = masked_input(images, mask, self.grid_size, z if self.noise == 'concat' else None)
+        x = masked_input(images, mask, self.grid_size, given(z) if self.noise == 'concat' else None)
         finer = []
         for convolutions in self.down:
             finer.append(convolutions(x))
@@ -97,11 +97,12 @@ class UNetDrawingHead(BaseModule):
         return patchify(self.pred(x), self.patch_size)
 
     def _bottom(self, x: Tensor, z: Optional[Tensor]) -> Tensor:
-        vectors = [None, None]
-        if self.noise == 'mapped':
+        vectors: List[Optional[Tensor]] = [None, None]
+        if self.mapping is not None and self.noise_embed is not None:
+            z = given(z)
             w = self.mapping(z)
-            vectors = [w if self.noise_tokens == 'w_all' else z, w]
-            vectors = [embed(vector)[:, :, None, None] for embed, vector in zip(self.noise_embed, vectors)]
+            noise = [w if self.noise_tokens == 'w_all' else z, w]
+            vectors = [embed(vector)[:, :, None, None] for embed, vector in zip(self.noise_embed, noise)]
         for convolution, vector in zip(self.bottom, vectors):
             x = F.relu(convolution(x if vector is None else x + vector.to(x.dtype)))
         return x

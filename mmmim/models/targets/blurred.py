@@ -44,7 +44,7 @@ class BlurredPixelTarget(PixelTarget):
         height, width = (side * patch for side, patch in zip(grid_size, to_2tuple(patch_size)))
         self.sigma = None if sigma is None else sigma * min(height, width) / reference_size
         for name, size in (('rows', height), ('columns', width)):
-            matrix = None if sigma is None else blur_matrix(size, self.sigma).to(torch.get_default_dtype())
+            matrix = None if self.sigma is None else blur_matrix(size, self.sigma).to(torch.get_default_dtype())
             self.register_buffer(name, matrix, persistent=False)
 
     def blur(self, images: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Features of CLIP's image encoder."""
 
 import os
-from typing import Optional
+from typing import Any, Dict, Optional
 
 import timm
 import torch
@@ -47,8 +47,8 @@ class CLIPTarget(NetworkTarget):
     ) -> None:
         network = create(model)
         super().__init__(
-            [255 * v for v in network.pretrained_cfg['mean']],
-            [255 * v for v in network.pretrained_cfg['std']],
+            [255 * v for v in pretrained_cfg(network)['mean']],
+            [255 * v for v in pretrained_cfg(network)['std']],
             init_cfg,
         )
         depth = len(network.blocks)
@@ -86,6 +86,11 @@ def create(model: str) -> VisionTransformer:
     return network
 
 
+def pretrained_cfg(network: VisionTransformer) -> Dict[str, Any]:
+    """What timm knows of a network's weights; ``create_model`` puts it on the network."""
+    return getattr(network, 'pretrained_cfg')
+
+
 def find_in_cache(network: VisionTransformer, model: str) -> str:
     """The file that timm's hub has left on this machine; nothing is fetched.
 
@@ -94,7 +99,7 @@ def find_in_cache(network: VisionTransformer, model: str) -> str:
     """
     from huggingface_hub import try_to_load_from_cache
 
-    repository = network.pretrained_cfg.get('hf_hub_id') or f'timm/{model}'
+    repository = pretrained_cfg(network).get('hf_hub_id') or f'timm/{model}'
     for name in HUB_FILES:
         path = try_to_load_from_cache(repository, name)
         if isinstance(path, str):

@@ -1,11 +1,12 @@
 """Several targets at once."""
 
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from ...registry import MODELS
+from ..backbones.base import BaseEncoder
 from ..build import build_part
 from ..patches import Size
 from .base import BaseTarget
@@ -40,24 +41,27 @@ class CombinedTarget(BaseTarget):
             build_part(cfg, f'target.targets.{i}', patch_size=patch_size, in_chans=in_chans, grid_size=grid_size)
             for i, cfg in enumerate(targets)
         )
-        if any(target.needs_fit for target in self.targets):
+        if any(target.needs_fit for target in self._targets()):
             raise ValueError('a target that has to see images before training (PCATarget) cannot be combined')
         if not self._followers():
             self._settle()
 
+    def _targets(self) -> List[BaseTarget]:
+        return cast(List[BaseTarget], list(self.targets))  # a ModuleList does not say of what
+
     def _settle(self) -> None:
         """What is known only when all targets are complete."""
-        grids = {tuple(getattr(target, 'grid_size', None) or self.patch_grid) for target in self.targets}
+        grids = {tuple(getattr(target, 'grid_size', None) or self.patch_grid) for target in self._targets()}
         if len(grids) > 1:
             raise ValueError(f'the targets live on different grids, {sorted(grids)}: they cannot be combined')
         self.grid_size = grids.pop()
-        self.out_dims = tuple(target.out_dim for target in self.targets)
+        self.out_dims = tuple(target.out_dim for target in self._targets())
         self.out_dim = sum(self.out_dims)
 
     def _followers(self) -> List[BaseTarget]:
-        return [target for target in self.targets if hasattr(target, 'follow')]
+        return [target for target in self._targets() if hasattr(target, 'follow')]
 
-    def follow(self, encoder: nn.Module) -> None:
+    def follow(self, encoder: BaseEncoder) -> None:
         for target in self._followers():
             target.follow(encoder)
         self._settle()
@@ -71,7 +75,7 @@ class CombinedTarget(BaseTarget):
             target.update()
 
     def set_image_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        for target in self.targets:
+        for target in self._targets():
             target.set_image_statistics(mean, std)
 
     @torch.no_grad()

@@ -65,7 +65,7 @@ class DALLETarget(BaseTarget):
         for name, value in (('mean', mean), ('std', std)):
             self.register_buffer(f'image_{name}', torch.tensor(value).reshape(1, 3, 1, 1) / 255, persistent=False)
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> 'DALLETarget':
         """Always in evaluation mode: it is a fixed function."""
         return super().train(False)
 

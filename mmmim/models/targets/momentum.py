@@ -3,9 +3,11 @@
 from typing import Optional, Tuple
 
 import torch
-from torch import Tensor, nn
+from mmengine.model import BaseModule
+from torch import Tensor
 
 from ...registry import MODELS
+from ..backbones.base import BaseEncoder
 from ..momentum import momentum_copy, momentum_reset, momentum_update
 from .base import BaseTarget
 
@@ -31,14 +33,15 @@ class MomentumTarget(BaseTarget):
         if not 0 <= ema_momentum <= 1:
             raise ValueError(f'ema_momentum={ema_momentum} must lie in [0, 1]')
         self.ema_momentum = ema_momentum
-        self._online: Tuple[nn.Module, ...] = ()
+        self._online: Tuple[BaseEncoder, ...] = ()
 
-    def follow(self, encoder: nn.Module) -> None:
+    def follow(self, encoder: BaseEncoder) -> None:
         """Told once by the algorithm: the encoder of which this is the average. It is not registered here."""
         self._online = (encoder,)
         self.momentum_encoder = momentum_copy(encoder)
         for module in self.momentum_encoder.modules():
-            module.init_cfg = None  # it starts as the encoder, whatever that loads
+            if isinstance(module, BaseModule):
+                module.init_cfg = None  # it starts as the encoder, whatever that loads
         self.out_dim, self.grid_size = encoder.embed_dim, encoder.grid_size
 
     def reset(self) -> None:
@@ -49,7 +52,7 @@ class MomentumTarget(BaseTarget):
         """A step of the average."""
         momentum_update(self.momentum_encoder, self._online[0], self.ema_momentum)
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> 'MomentumTarget':
         """Always in evaluation mode: targets are not dropped out."""
         return super().train(False)
 

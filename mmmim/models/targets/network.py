@@ -1,12 +1,14 @@
 """Features of a fixed network."""
 
-from typing import Optional, Sequence
+from typing import Optional, Sequence, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from .base import BaseTarget
+
+Network = TypeVar('Network', bound=nn.Module)
 
 
 class NetworkTarget(BaseTarget):
@@ -44,7 +46,7 @@ class NetworkTarget(BaseTarget):
         """Nothing: timm's networks have a method of this name, which would draw their weights anew."""
         self._is_init = True
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> 'NetworkTarget':
         """Always in evaluation mode: it is a fixed function."""
         return super().train(False)
 
@@ -53,7 +55,7 @@ class NetworkTarget(BaseTarget):
         return self.compute(images)
 
 
-def as_constant(network: nn.Module) -> nn.Module:
+def as_constant(network: Network) -> Network:
     """Turn a network's parameters and buffers into buffers that no checkpoint holds, in place: they move between
     devices with the model, and no optimizer sees them."""
     for module in network.modules():

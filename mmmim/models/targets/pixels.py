@@ -1,6 +1,6 @@
 """Pixel targets: raw or normalised pixels, and their principal components."""
 
-from typing import Iterable, Optional
+from typing import Any, Iterable, Optional
 
 import torch
 from torch import Tensor
@@ -77,7 +77,7 @@ class PCATarget(BaseTarget):
     def needs_fit(self) -> bool:
         return not self._is_fitted
 
-    def _load_from_state_dict(self, *args, **kwargs) -> None:
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         # not a hook of `load_state_dict`: MMEngine calls this method directly
         super()._load_from_state_dict(*args, **kwargs)
         self._is_fitted = not self.fitted.is_meta and bool(self.fitted)
@@ -89,13 +89,15 @@ class PCATarget(BaseTarget):
         Raises:
             ValueError: Fewer patches than components.
         """
-        total, outer, count = None, None, 0
+        total: Optional[Tensor] = None
+        outer: Optional[Tensor] = None
+        count = 0
         for images in batches:
             patches = patchify(images, self.patch_size).flatten(0, 1).double()
             total = patches.sum(0) if total is None else total + patches.sum(0)
             outer = patches.T @ patches if outer is None else outer + patches.T @ patches
             count += len(patches)
-        if count < self.out_dim:
+        if total is None or outer is None or count < self.out_dim:
             raise ValueError(f'{count} patches are too few to fit {self.out_dim} principal components')
         mean = total / count
         _, vectors = torch.linalg.eigh(outer / count - mean[:, None] * mean)  # ascending

@@ -11,6 +11,7 @@ from ...naming import unwrap
 from ...registry import MODELS
 from ...safe_load import load_file
 from ..grids import cells_per_place, join_cells
+from ..patches import Size, to_2tuple
 from .network import NetworkTarget, as_constant
 
 FILE = 'vgg16-397923af.pth'  # torchvision's ImageNet weights
@@ -38,7 +39,7 @@ class VGGTarget(NetworkTarget):
     def __init__(
         self,
         grid_size: Tuple[int, int],
-        patch_size=16,
+        patch_size: Size = 16,
         layer: str = 'relu3_3',
         reduce: str = 'mean',
         weights: Optional[str] = None,
@@ -50,7 +51,7 @@ class VGGTarget(NetworkTarget):
         layers = name_layers(vgg := make_layers(cfgs['D']))  # the convolutions of VGG-16, without its classifier
         if layer not in layers or reduce not in ('mean', 'flatten'):
             raise ValueError(f"layer='{layer}', reduce='{reduce}': use one of {', '.join(layers)}; 'mean' or 'flatten'")
-        self.grid_size, self.reduce = tuple(grid_size), reduce
+        self.grid_size, self.reduce = to_2tuple(grid_size), reduce
         network = vgg[: layers[layer] + 1]
         self.cells = self._cells(network, patch_size)
         channels = [part.out_channels for part in network if isinstance(part, nn.Conv2d)][-1]
@@ -58,11 +59,10 @@ class VGGTarget(NetworkTarget):
         load_vgg(network, weights)
         self.network = as_constant(network)
 
-    def _cells(self, network: nn.Module, patch_size) -> Tuple[int, int]:
+    def _cells(self, network: nn.Sequential, patch_size: Size) -> Tuple[int, int]:
         halvings = sum(isinstance(part, nn.MaxPool2d) for part in network)
-        stride = 2**halvings
-        sides = (patch_size,) * 2 if isinstance(patch_size, int) else patch_size
-        fine = tuple(grid * patch // stride for grid, patch in zip(self.grid_size, sides))
+        stride, sides = 2**halvings, to_2tuple(patch_size)
+        fine = (self.grid_size[0] * sides[0] // stride, self.grid_size[1] * sides[1] // stride)
         try:
             return cells_per_place(fine, self.grid_size)
         except ValueError as error:
