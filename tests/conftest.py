@@ -10,6 +10,11 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 import mmmim  # noqa: F401  (its registries)
+from mmmim.deferred import leave_out_multimodal
+from mmmim.models.mmcv_ops import provide_ops
+
+leave_out_multimodal()  # as a run does before it imports a toolbox
+provide_ops()
 
 
 def make_images(root: Path, per_class: int = 32, classes: int = 2, size: int = 40) -> Path:

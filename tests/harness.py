@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+import pytest
 import torch
+import warm_start
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -150,27 +153,54 @@ def environment(**variables: str) -> Dict[str, str]:
     return {**os.environ, 'PYTHONPATH': PLUGIN, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **variables}
 
 
-def train(
-    config: Path, *args: str, processes: int = 1, check: bool = True, timeout: int = 300, **variables: str
+def python(
+    *args: Any,
+    cwd: Optional[Path] = None,
+    check: bool = False,
+    processes: int = 1,
+    timeout: int = 300,
+    fresh: bool = False,
+    toolbox: str = '',
+    **variables: str,
 ) -> subprocess.CompletedProcess:
-    """Run tools/train.py, or tools/dist_train.sh with several processes."""
-    command: List[str] = (
-        [sys.executable, str(ROOT / 'tools/train.py'), str(config)]
-        if processes == 1
-        else ['bash', str(ROOT / 'tools/dist_train.sh'), str(config), str(processes)]
-    )
-    done = subprocess.run(
-        [*command, *args],
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        cwd=config.parent,
-        start_new_session=True,
-    )
+    """What ``python ARGS`` prints and ends with: a script, or ``-c`` or ``-m``, and its arguments.
+
+    Args:
+        cwd: Working directory.
+        check: Whether anything but success is an error.
+        processes: Of a distributed run on the CPU, of tools/train.py or tools/test.py.
+        fresh: Start it as a person does: by Python, and by tools/dist_launch.sh with several processes. Otherwise it is
+            forked from a process that has imported what it needs, see :mod:`warm_start`.
+        toolbox: What else to have imported then, such as ``'mmseg'``.
+        **variables: Of the environment.
+    """
+    command, env = list(map(str, args)), environment(**variables)
+    if not fresh:
+        done = warm_start.run(command, env, cwd or Path.cwd(), processes, timeout, toolbox)
+    else:
+        if processes == 1:
+            command = [sys.executable, *command]
+        else:
+            script, config, *rest = command
+            command = ['bash', str(ROOT / 'tools/dist_launch.sh'), Path(script).name, config, str(processes), *rest]
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=timeout, cwd=cwd, start_new_session=True
+        )
     if check and done.returncode:
         raise AssertionError(f'{command} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}')
     return done
+
+
+def run_tool(script: str, config: Path, *args: Any, check: bool = True, **options: Any) -> subprocess.CompletedProcess:
+    """Run a script of tools/ on a config, in its folder, see :func:`python`."""
+    scope = re.search(r"default_scope = '(mm\w+)'", config.read_text())
+    toolbox = scope[1] if scope and scope[1] != 'mmmim' else ''
+    options = {'toolbox': toolbox, 'check': check, **options}
+    return python(ROOT / 'tools' / script, config, *args, cwd=config.parent, **options)
+
+
+def train(config: Path, *args: Any, **options: Any) -> subprocess.CompletedProcess:
+    return run_tool('train.py', config, *args, **options)
 
 
 def train_here(cfg: Config):
@@ -190,6 +220,16 @@ def load_weights(work_dir: Path, name: Optional[str] = None) -> Dict[str, torch.
     """The weights of the newest checkpoint (or of a named one)."""
     path = work_dir / name if name else Path((work_dir / 'last_checkpoint').read_text().strip())
     return torch.load(path, weights_only=True)['state_dict']
+
+
+# how far two computations of the same may lie apart: relative to what is compared, and for small values absolute
+FLOAT32 = dict(rtol=1e-5, atol=1e-5)
+FLOAT64 = dict(rtol=1e-9, atol=1e-9)
+
+
+def near(expected: Any, rtol: float, atol: float) -> Any:
+    """What equals numbers that are within the bounds: ``found == near(expected, **FLOAT32)``."""
+    return pytest.approx(expected, rel=rtol, abs=atol)
 
 
 def largest_difference(a: Dict[str, torch.Tensor], b: Dict[str, torch.Tensor]) -> float:

@@ -41,6 +41,7 @@ def test_every_scheme_of_mmengine_is_ours():
         CheckpointLoader.load_checkpoint('mmcls://no_such_model')
 
 
+@pytest.mark.runs
 def test_import_is_cheap():
     """Our own modules import none of these; MMEngine's optimizers import transformers' top module where it exists."""
     code = (
@@ -201,6 +202,7 @@ def test_stale_temporaries(tmp_path):
     assert remove_stale_temporaries(tmp_path / 'absent') == []
 
 
+@pytest.mark.runs
 def test_killed_writer_leaves_the_old_file_and_a_removable_temporary(tmp_path):
     path = tmp_path / 'a.pth'
     atomic_save(dict(value=1), path)

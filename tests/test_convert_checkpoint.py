@@ -182,6 +182,7 @@ def test_converter_errors_are_one_line(tmp_path, capsys):
     assert converter_main(tmp_path / 'ours.pth', tmp_path / 'unknown.pth', '--force') == 0
 
 
+@pytest.mark.runs
 def test_converter_as_a_process(tmp_path):
     result = subprocess.run(
         [sys.executable, str(CONVERTER), str(tmp_path / 'absent.pth'), str(tmp_path / 'out.pth')],

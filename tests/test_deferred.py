@@ -18,6 +18,7 @@ def in_new_process(code):
     return done.stdout.split()
 
 
+@pytest.mark.runs
 def test_no_process_imports_transformers_for_nothing_and_its_optimizer_is_there():
     said = in_new_process(
         'import sys, torch, mmmim.engine.launch\n'

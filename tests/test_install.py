@@ -159,6 +159,7 @@ def test_a_broken_library_is_named_with_its_own_words(bare, tmp_path):
     ], done.stderr
 
 
+@pytest.mark.runs
 def test_pretrain_and_embed_are_imported_when_they_are_asked_for(tmp_path):
     code = (
         "import sys, mmmim; assert 'mmmim.apis' not in sys.modules; "

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from harness import FLOAT32
 from mmengine.registry import DefaultScope
 from mmpretrain.models import BEiTViT, VisionTransformer
 from mmpretrain.registry import MODELS as MMPRETRAIN
@@ -118,8 +119,8 @@ def test_mmpretrain_mae_computes_the_same_here_and_back():
     latent, _, ids_restore = theirs.backbone(images(), mask=True)
     mask = Masking('random', 0.75, (4, 4))(noise)
     tokens = ours.backbone(images(), mask)
-    torch.testing.assert_close(tokens, latent, rtol=0, atol=1e-5)
-    torch.testing.assert_close(ours.neck(tokens, mask), theirs.neck(latent, ids_restore), rtol=0, atol=1e-5)
+    torch.testing.assert_close(tokens, latent, **FLOAT32)
+    torch.testing.assert_close(ours.neck(tokens, mask), theirs.neck(latent, ids_restore), **FLOAT32)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_encoders_load_directly_into_our_backbone(build, scheme, tmp_path):
     ours.init_weights()
     expected = theirs(images())
     expected = expected[0] if isinstance(expected, tuple) else getattr(expected, 'last_hidden_state', expected)
-    torch.testing.assert_close(ours.eval()(images()), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours.eval()(images()), expected, **FLOAT32)
 
 
 def test_names_in_mmpretrain_of_an_encoder_come_back_bit_for_bit():
@@ -193,7 +194,7 @@ def test_beit_comes_back_as_a_vit_that_computes_the_same():
     vit.load_state_dict({key.removeprefix('backbone.'): value for key, value in back.items()}, strict=True)
     vit.eval()
     with torch.no_grad():
-        torch.testing.assert_close(vit(images())[0], theirs(images())[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(vit(images())[0], theirs(images())[0], **FLOAT32)
 
 
 def test_a_beit_with_relative_positions_is_refused_where_there_are_none(tmp_path):
@@ -234,8 +235,8 @@ def test_the_authors_cmae_encodes_as_in_their_code(tmp_path):
     latent = backbone.eval()(torch.from_numpy(arrays['images']).float(), mask)
     reference = torch.from_numpy(arrays['latent']).float()
     # visible patches stand in the order of blocks there; here by their own order in the mask
-    torch.testing.assert_close(latent.mean(1), reference.mean(1), rtol=0, atol=1e-5)
-    torch.testing.assert_close(latent[:, 0], reference[:, 0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(latent.mean(1), reference.mean(1), **FLOAT32)
+    torch.testing.assert_close(latent[:, 0], reference[:, 0], **FLOAT32)
     # the momentum encoder is there for those who ask for it by its prefix
     target = MaskedViT(
         dict(embed_dim=48, depth=2, num_heads=3),

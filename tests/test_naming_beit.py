@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from harness import FLOAT32
 from mmengine.registry import DefaultScope
 from mmpretrain.models import BEiTViT
 from mmpretrain.registry import MODELS as MMPRETRAIN
@@ -130,7 +131,7 @@ def images(height=SIZE, width=SIZE):
 
 
 def same(left, right):
-    torch.testing.assert_close(left, right, rtol=0, atol=1e-5)
+    torch.testing.assert_close(left, right, **FLOAT32)
 
 
 @pytest.fixture(params=FILES)

@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 import transformers
+from harness import FLOAT32
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import nn
 
@@ -292,15 +293,13 @@ def test_an_absent_table_is_rebuilt_in_the_layout_of_its_code(mae, scheme):
     module = Encoder()
     report = fill_encoder(module, theirs)
     assert any('was rebuilt' in note for note in report.notes)
-    torch.testing.assert_close(module.pos_embed.detach(), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(module.pos_embed.detach(), expected, **FLOAT32)
 
 
 def test_absent_tables_are_rebuilt_where_the_grid_is_known(mae):
     ours = {key: value for key, value in to_mmmim(mae).items() if key != 'neck.decoder_pos_embed'}
     assert 'neck.decoder_pos_embed was absent' in add_positions(ours, 'mae')[0]
-    torch.testing.assert_close(
-        ours['neck.decoder_pos_embed'].double(), mae['decoder_pos_embed'].double(), rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(ours['neck.decoder_pos_embed'].double(), mae['decoder_pos_embed'].double(), **FLOAT32)
     assert add_positions(ours, 'mae') == []
     bare = {key: value for key, value in to_mmmim(mae).items() if 'pos_embed' not in key}
     assert 'can not be rebuilt' in add_positions(bare, 'mae')[0] and 'backbone.pos_embed' not in bare
@@ -330,4 +329,4 @@ def test_a_layer_scale_is_multiplied_into_the_layers_before_it(mae):
     report = fill_encoder(module, {**encoder, **scaled})
     assert any('6 layer scales' in note for note in report.notes)
     tokens = torch.randn(2, 17, 48)
-    torch.testing.assert_close(module.blocks(tokens), timm_vit.eval().blocks(tokens), rtol=0, atol=1e-5)
+    torch.testing.assert_close(module.blocks(tokens), timm_vit.eval().blocks(tokens), **FLOAT32)

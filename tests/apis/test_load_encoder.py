@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 import transformers
+from harness import FLOAT32
 from PIL import Image
 from torch import nn
 
@@ -51,11 +52,11 @@ def test_features_are_those_of_our_backbone(exported):
     expected = vit(random_images())
     model = mmmim.load_encoder(path)
     assert type(model) is timm.models.VisionTransformer and not model.training
-    torch.testing.assert_close(model.forward_features(random_images()), expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(model(random_images()), expected[:, 1:].mean(1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(model.forward_features(random_images()), expected, **FLOAT32)
+    torch.testing.assert_close(model(random_images()), expected[:, 1:].mean(1), **FLOAT32)
     token = mmmim.load_encoder(path, pool='token')(random_images())
-    torch.testing.assert_close(token, expected[:, 0], rtol=0, atol=1e-5)
-    torch.testing.assert_close(mmmim.load_encoder(path, pool='')(random_images()), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(token, expected[:, 0], **FLOAT32)
+    torch.testing.assert_close(mmmim.load_encoder(path, pool='')(random_images()), expected, **FLOAT32)
 
 
 @torch.no_grad()
@@ -75,7 +76,7 @@ def test_the_readme_example_normalises_as_in_pre_training(exported, tmp_path):
     assert image.shape == (3, 32, 48)
     torch.testing.assert_close(image[:, 0, 0], torch.tensor([0.5, -1.5, 1.0]))
     with torch.no_grad():
-        torch.testing.assert_close(model(image[None]), vit(image[None])[:, 1:].mean(1), rtol=0, atol=1e-5)
+        torch.testing.assert_close(model(image[None]), vit(image[None])[:, 1:].mean(1), **FLOAT32)
 
 
 def test_hugging_face_files_bring_their_config(tmp_path):
@@ -93,7 +94,7 @@ def test_hugging_face_files_bring_their_config(tmp_path):
     ours = mmmim.load_encoder(str(tmp_path / 'model.safetensors'), pool='')
     images = random_images(32, 32)
     with torch.no_grad():
-        torch.testing.assert_close(ours(images), theirs(images).last_hidden_state, rtol=0, atol=1e-5)
+        torch.testing.assert_close(ours(images), theirs(images).last_hidden_state, **FLOAT32)
 
 
 @torch.no_grad()
@@ -106,13 +107,13 @@ def test_fine_tuned_files_keep_the_norm_after_pooling(tmp_path):
     ours = mmmim.load_encoder(str(tmp_path / 'fine_tuned.pth'), num_heads=4)
     images = random_images(32, 32)
     expected = theirs.forward_head(theirs.forward_features(images), pre_logits=True)
-    torch.testing.assert_close(ours(images), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours(images), expected, **FLOAT32)
     # our own classifiers have that norm in their neck
     state = {f'backbone.{key}': value for key, value in theirs.state_dict().items() if 'head' not in key}
     state = {key.replace('backbone.fc_norm', 'neck.norm'): value for key, value in state.items()}
     torch.save(dict(state_dict=state), tmp_path / 'classifier.pth')
     ours = mmmim.load_encoder(str(tmp_path / 'classifier.pth'), num_heads=4)
-    torch.testing.assert_close(ours(images), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours(images), expected, **FLOAT32)
     assert {'fc_norm.weight', 'fc_norm.bias'} <= set(from_mmmim(state, 'timm'))
 
 
@@ -141,7 +142,7 @@ def test_variants_of_timm_are_rebuilt(options, tmp_path):
     torch.save(theirs.eval().state_dict(), tmp_path / 'timm.pth')
     images = random_images(32, 32)[:, : options.get('in_chans', 3)]
     ours = mmmim.load_encoder(str(tmp_path / 'timm.pth'), num_heads=4)
-    torch.testing.assert_close(ours(images), theirs(images), rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours(images), theirs(images), **FLOAT32)
 
 
 @torch.no_grad()
@@ -193,6 +194,7 @@ def test_another_architecture_is_named(tmp_path):
         mmmim.load_encoder(str(tmp_path / 'resnet.pth'))
 
 
+@pytest.mark.runs
 def test_the_same_checkpoint_in_a_plain_timm_script(tmp_path):
     """No line of this project in the script: a converted file is timm's."""
     vit = build(arch='tiny', img_size=32, patch_size=16)
@@ -210,7 +212,7 @@ def test_the_same_checkpoint_in_a_plain_timm_script(tmp_path):
     subprocess.run([sys.executable, '-c', script], check=True, cwd=tmp_path)
     with torch.no_grad():
         expected = vit(random_images(32, 32))
-    torch.testing.assert_close(torch.from_numpy(np.load(tmp_path / 'tokens.npy')), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(np.load(tmp_path / 'tokens.npy')), expected, **FLOAT32)
 
 
 def test_sides_of_a_bare_file_are_told_by_its_sine_cosine_table(tmp_path):

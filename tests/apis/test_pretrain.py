@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from harness import environment, largest_difference, load_weights, train
+from harness import environment, largest_difference, load_weights, python, train
 from mmengine.config import Config
 from PIL import Image
 
@@ -39,12 +39,7 @@ print('RESULT', json.dumps(result._asdict()))
 
 
 def _pretrain(check=True, **call):
-    done = subprocess.run(
-        [sys.executable, '-c', CALL, json.dumps(call)], env=environment(), capture_output=True, text=True, timeout=200
-    )
-    if check:
-        assert done.returncode == 0, done.stderr[-3000:]
-    return done
+    return python('-c', CALL, json.dumps(call), check=check)
 
 
 @pytest.fixture(scope='module')
@@ -54,6 +49,7 @@ def trained(tmp_path_factory, image_root):
     return out, done
 
 
+@pytest.mark.runs
 def test_everything_is_there_and_said(trained, image_root):
     out, done = trained
     result = json.loads(done.stdout.split('RESULT ')[1])
@@ -71,6 +67,7 @@ def test_everything_is_there_and_said(trained, image_root):
     assert '<html' in page and 'data:image/' in page
 
 
+@pytest.mark.runs
 def test_the_config_gives_the_same_weights_by_train_py(trained, tmp_path):
     out, _ = trained
     train(out / 'pretrain.py', '--work-dir', str(tmp_path / 'again'))
@@ -78,6 +75,7 @@ def test_the_config_gives_the_same_weights_by_train_py(trained, tmp_path):
     assert (out / 'as_run_pretrain.py').exists()  # what ran, with all values, does not replace what a person edits
 
 
+@pytest.mark.runs
 def test_a_finished_run_is_not_done_again(trained, image_root):
     out, _ = trained
     weights = {path.name: path.stat().st_mtime_ns for path in out.glob('*.pth')}
@@ -91,6 +89,7 @@ def test_other_settings_in_the_same_folder_are_an_error(trained, image_root):
     assert done.returncode and 'says something else than this call would write' in done.stderr
 
 
+@pytest.mark.runs
 def test_ctrl_c_saves_and_the_same_call_continues_to_the_same_weights(trained, image_root, tmp_path):
     call = dict(
         data=str(image_root),
@@ -190,6 +189,7 @@ def test_every_method_and_model_gives_a_config_that_loads(image_root, tmp_path, 
     assert cfg.feature_eval.bank.pipeline == cfg.test_pipeline == cfg.custom_hooks[0].bank.pipeline
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize('method', [name for name in methods() if name != 'mae'])
 def test_every_other_method_trains_too(image_root, tmp_path, method):
     tiny = dict(TINY)

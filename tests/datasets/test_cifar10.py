@@ -13,6 +13,8 @@ from PIL import Image
 
 from mmmim.datasets import CIFAR10, LoadImage, PackImage, SampleIndex, cifar10
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.fixture(autouse=True)
 def user_cache(tmp_path_factory, monkeypatch):

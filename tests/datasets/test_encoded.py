@@ -133,6 +133,7 @@ def test_what_the_device_does_not_decode_is_decoded_on_the_cpu(tmp_path):
         decode_crops([good, torch.zeros(3, 32, 32, dtype=torch.uint8)], 'cpu')
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
 @pytest.mark.parametrize(
     'box, size',

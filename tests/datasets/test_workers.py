@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmmim.datasets.workers import start_worker
 
+pytestmark = pytest.mark.runs
+
 linux = pytest.mark.skipif(not hasattr(signal, 'sigwaitinfo'), reason='the system does not tell who sent a signal')
 
 

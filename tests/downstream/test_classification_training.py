@@ -2,19 +2,18 @@
 
 import json
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 from cls_harness import make_classifier_config, mixing
 from harness import (
-    ROOT,
-    environment,
+    FLOAT64,
     largest_difference,
     load_weights,
     make_config,
+    near,
     read_curve,
+    run_tool,
     save_config,
     train,
     train_here,
@@ -23,6 +22,8 @@ from mmengine.hooks import Hook
 
 from mmmim.naming import from_mmmim, left_out
 from mmmim.registry import HOOKS
+
+pytestmark = pytest.mark.runs
 
 SAVE_OFTEN = {'default_hooks.checkpoint.interval_iters': 3, 'custom_hooks': [dict(type='mmmim.DieHook')]}
 STRONG = [
@@ -47,18 +48,8 @@ def accuracies(work_dir):
     return [line['accuracy/top1'] for line in read_curve(work_dir) if 'accuracy/top1' in line]
 
 
-def run_test(config, *args, check=True):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / 'tools/test.py'), str(config), *map(str, args)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=config.parent,
-    )
-    if check and done.returncode:
-        raise AssertionError(done.stderr[-3000:])
-    return done
+def run_test(config, *args, **options):
+    return run_tool('test.py', config, *args, **options)
 
 
 def convert(source, target, scheme):
@@ -208,7 +199,7 @@ def test_two_processes_equal_one(protocol, limit, tmp_path, image_root):
         curves.append(read_curve(tmp_path / f'run{processes}'))
     assert largest_difference(*weights) < 1e-9
     ours, theirs = ([line['loss'] for line in curve if 'loss' in line] for curve in curves)
-    assert len(ours) == 8 and ours == pytest.approx(theirs, abs=1e-9)
+    assert len(ours) == 8 and ours == near(theirs, **FLOAT64)
     assert accuracies(tmp_path / 'run1') == accuracies(tmp_path / 'run2')
 
 

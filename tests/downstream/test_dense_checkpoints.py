@@ -286,6 +286,7 @@ def drawings(tmp_path_factory) -> Path:
     return make_masks(tmp_path_factory.mktemp('drawings') / 'data', 8, 4)
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize('kind, relative', [*((kind, None) for kind in KINDS), ('mmmim', 'separate')])
 def test_load_from_does_what_pretrained_does(kind, relative, files, drawings, tmp_path):
     runner = train_here(
@@ -298,6 +299,7 @@ def test_load_from_does_what_pretrained_does(kind, relative, files, drawings, tm
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items() if 'rel_pos' not in name)
 
 
+@pytest.mark.runs
 def test_load_from_of_a_segmentor_brings_heads_and_tables_along(drawings, tmp_path):
     settings = {'model.backbone.relative_positions': 'separate', 'optim_wrapper.optimizer.lr': 1e-2}
     first = train_here(run_of_nothing(tmp_path / 'first', drawings, **settings)).model

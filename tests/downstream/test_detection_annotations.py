@@ -202,6 +202,7 @@ def test_other_models_are_left_alone():
         assert cfg._cfg_dict == before
 
 
+@pytest.mark.runs
 def test_without_mmdet_the_first_line_says_how_to_install_it(drawings):
     """In a process that cannot import mmdet, whether it is there or not."""
     code = (

@@ -1,13 +1,22 @@
 """Detectors learn, run in two processes and are tested, through the tools that people use."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from harness import ROOT, environment, make_config, read_curve, save_config, train, train_here
+from harness import (
+    FLOAT32,
+    ROOT,
+    make_config,
+    near,
+    python,
+    read_curve,
+    run_tool,
+    save_config,
+    train,
+    train_here,
+)
 from mmengine.runner.checkpoint import CheckpointLoader
 from PIL import Image
 
@@ -17,26 +26,14 @@ from det_harness import ARCH, FOLDER, WIDTH, make_coco, make_det_config, read, w
 from mmmim.datasets.coco_file import AnnotationError  # noqa: E402
 from mmmim.engine.launch import build_runner, load_config  # noqa: E402
 
+pytestmark = pytest.mark.runs
+
 FIXED = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs'),
 ]
 ALL = 100000  # of so many anchors or proposals the sampler takes all: nothing is drawn
-
-
-def run_tool(name, *args, check=True):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / name), *map(str, args)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=args[0].parent,
-    )
-    if check and done.returncode:
-        raise AssertionError(done.stderr[-3000:])
-    return done
 
 
 def measured(work_dir):
@@ -190,7 +187,7 @@ def test_two_processes_equal_one_where_both_have_as_many_objects(tmp_path):
     train(save_config(_comparable(tmp_path / 'two', data), tmp_path / 'two.py'), processes=2)
     one, two = losses(tmp_path / 'one'), losses(tmp_path / 'two')
     assert len(one) == len(two) == 8
-    assert two == pytest.approx(one, abs=2e-5)
+    assert two == near(one, **FLOAT32)
     saved = torch.load(tmp_path / 'two/epoch_2.pth', weights_only=True)['state_dict']
     for key, value in runner.model.state_dict().items():
         torch.testing.assert_close(saved[key], value, rtol=1e-3, atol=2e-5)
@@ -283,12 +280,7 @@ def test_the_tool_says_it_in_one_line(drawings, tmp_path):
 def test_the_drawn_scenes_are_read(tmp_path):
     """What tools/datasets/make_scenes.py writes, through the config that is made for it."""
     tool = str(ROOT / 'tools/datasets/make_scenes.py')
-    subprocess.run(
-        [sys.executable, tool, str(tmp_path / 'scenes'), '--train', '6', '--val', '2', '--workers', '1'],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
+    python(tool, tmp_path / 'scenes', '--train', 6, '--val', 2, '--workers', 1, check=True)
     cfg = load_config(
         str(FOLDER / 'vit-tiny_scenes_mask-rcnn.py'),
         dict(data_root=str(tmp_path / 'scenes/coco'), max_epochs=1, warmup_epochs=0, total_batch_size=3),

@@ -1,13 +1,11 @@
 """Segmentors learn, resume, run in two processes and are tested, through the tools that people use."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from harness import ROOT, environment, make_config, read_curve, save_config, train, train_here
+from harness import FLOAT32, make_config, near, read_curve, run_tool, save_config, train, train_here
 from mmengine.hooks import Hook
 from PIL import Image
 from seg_harness import ARCH, make_masks, make_seg_config
@@ -17,21 +15,13 @@ from mmmim.datasets.image_io import ImageReadError  # noqa: E402
 from mmmim.engine.hooks import masks  # noqa: E402
 from mmmim.engine.launch import build_runner  # noqa: E402
 
+pytestmark = pytest.mark.runs
+
 FIXED = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
 
 
-def run_test(config, *args, check=True):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / 'tools/test.py'), str(config), *map(str, args)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=config.parent,
-    )
-    if check and done.returncode:
-        raise AssertionError(done.stderr[-3000:])
-    return done
+def run_test(config, *args, **options):
+    return run_tool('test.py', config, *args, **options)
 
 
 def measured(work_dir):
@@ -169,7 +159,7 @@ def test_two_processes_equal_one(drawings, tmp_path):
     train(save_config(_comparable(tmp_path / 'two', drawings), tmp_path / 'two.py'), processes=2)
     one, two = losses(tmp_path / 'one'), losses(tmp_path / 'two')
     assert len(one) == len(two) == 4
-    assert two == pytest.approx(one, abs=5e-6)
+    assert two == near(one, **FLOAT32)
     saved = torch.load(tmp_path / 'two/iter_4.pth', weights_only=True)['state_dict']
     for key, value in runner.model.state_dict().items():
         if 'running' in key:

@@ -2,23 +2,21 @@
 
 import json
 import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 from cls_harness import make_classifier_config
-from harness import ROOT, environment, read_curve, save_config
+from harness import ROOT, python, read_curve, save_config
 
 from tools.analysis import sweep_partial
+
+pytestmark = pytest.mark.runs
 
 TOOL = str(ROOT / 'tools/analysis/sweep_partial.py')
 
 
 def sweep(*args):
-    return subprocess.run(
-        [sys.executable, TOOL, *map(str, args)], env=environment(), capture_output=True, text=True, timeout=240
-    )
+    return python(TOOL, *args)
 
 
 def test_sweep_trains_each_and_draws(tmp_path, image_root):

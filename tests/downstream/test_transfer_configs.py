@@ -173,6 +173,7 @@ def test_schedules_of_few_labels_are_whole(name):
     assert cfg.max_epochs % cfg.train_cfg.val_interval == 0
 
 
+@pytest.mark.runs
 def test_a_share_of_a_folder_trains_and_learns(tmp_path):
     """Half of the labels of stripes that stand or lie; validated on other images."""
     rng = np.random.default_rng(0)

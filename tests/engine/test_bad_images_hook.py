@@ -7,6 +7,8 @@ from harness import largest_difference, load_weights, make_config, read_curve, s
 
 from mmmim.engine.hooks.bad_images import TooManyBadImagesError
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.fixture
 def damaged(tmp_path, image_root):

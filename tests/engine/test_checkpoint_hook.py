@@ -15,6 +15,8 @@ from mmmim.checkpoint import CheckpointWriteError
 from mmmim.engine.curve import CurveFile
 from mmmim.registry import HOOKS
 
+pytestmark = pytest.mark.runs
+
 
 def _config(work_dir, images, **hook):
     options = {f'default_hooks.checkpoint.{key}': value for key, value in hook.items()}

@@ -7,6 +7,8 @@ from harness import ROOT, make_config, train_here
 
 from mmmim.engine.launch import build_runner
 
+pytestmark = pytest.mark.runs
+
 
 def _official(cfg):
     """The authors' preset at the size of their fixture."""

@@ -1,7 +1,20 @@
 """Several processes compute what one does."""
 
 import pytest
-from harness import METHODS, largest_difference, load_weights, make_config, read_curve, save_config, train
+from harness import (
+    FLOAT32,
+    FLOAT64,
+    METHODS,
+    largest_difference,
+    load_weights,
+    make_config,
+    near,
+    read_curve,
+    save_config,
+    train,
+)
+
+pytestmark = pytest.mark.runs
 
 # batch statistics, negatives and GAN-MAE's gamma do not cross accumulated batches
 WHOLE_BATCH = {'toy', 'cmae', 'gan_mae'}
@@ -70,7 +83,7 @@ def test_two_processes_equal_one(alone, tmp_path, image_root, dtype, processes, 
     assert len(curve) == 20
     for ours, theirs in zip(read_curve(tmp_path / 'run'), curve):
         for key in theirs:
-            assert ours[key] == pytest.approx(theirs[key], abs=1e-5), (key, theirs['iter'])
+            assert ours[key] == near(theirs[key], **FLOAT32), (key, theirs['iter'])
     if dtype == 'float64':
         assert largest_difference(weights, load_weights(tmp_path / 'run')) < 1e-9
 
@@ -81,9 +94,8 @@ def test_accumulation_equals_the_whole_batch(alone, tmp_path, image_root):
         pytest.skip('batch statistics do not cross accumulated batches')
     train(_config(tmp_path, image_root, method, limit=4), TEST_DTYPE='float64')
     assert largest_difference(expected['float64'][0], load_weights(tmp_path / 'run')) < 1e-9
-    assert [line['loss'] for line in read_curve(tmp_path / 'run')] == pytest.approx(
-        [line['loss'] for line in expected['float64'][1]], abs=1e-9
-    )
+    found, whole = read_curve(tmp_path / 'run'), expected['float64'][1]
+    assert [line['loss'] for line in found] == near([line['loss'] for line in whole], **FLOAT64)
 
 
 def test_both_phases_learn(alone):

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.runs
+
 # a thread that is inside torch when the interpreter is taken down, as those of the collective operations may be
 SCRIPT = """
 import atexit, sys, threading

@@ -8,6 +8,8 @@ from harness import METHODS, make_config, read_curve, train_here
 from mmmim.analysis.flops import each_wrapper
 from mmmim.models import blocks
 
+pytestmark = pytest.mark.runs
+
 STEPS = 200
 PLAIN = {
     'optim_wrapper.dtype': 'float32',
@@ -38,7 +40,10 @@ def losses(folder, images, method, **options):
 @pytest.mark.parametrize(
     'method, fast',
     [
-        *[pytest.param(method, FAST, id=method) for method in METHODS],
+        *[
+            pytest.param(method, FAST, id=method, marks=pytest.mark.slow if method == 'cmae' else ())  # of 8 seeds
+            for method in METHODS
+        ],
         pytest.param('mae', COMPILED, id='mae-compiled'),
         pytest.param('mae', LEAN, id='mae-lean'),
     ],

@@ -4,10 +4,22 @@ import signal
 
 import pytest
 import torch
-from harness import largest_difference, load_weights, make_config, read_curve, save_config, train, train_here
+from harness import (
+    FLOAT32,
+    largest_difference,
+    load_weights,
+    make_config,
+    near,
+    read_curve,
+    save_config,
+    train,
+    train_here,
+)
 from mmengine.registry import DefaultScope
 
 from mmmim.engine.launch import build_runner
+
+pytestmark = pytest.mark.runs
 
 # the adversarial scheme with two optimizers is among the methods that all runs are tested with
 SCHEMES = {
@@ -59,7 +71,7 @@ def test_two_processes_equal_one_and_so_does_a_resumed_run(name, tmp_path, image
         for key in theirs:
             if not key.endswith('accuracy') or name != 'adversarial-one-optimizer':
                 # where images stay unchanged, ranks have different numbers of originals: means of shares differ
-                assert ours[key] == pytest.approx(theirs[key], abs=1e-5), (key, theirs['iter'])
+                assert ours[key] == near(theirs[key], **FLOAT32), (key, theirs['iter'])
 
 
 def test_curve_and_checkpoint(tmp_path, image_root):

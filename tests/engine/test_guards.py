@@ -15,6 +15,8 @@ from mmmim.models.positions import sincos_positions
 from mmmim.registry import HOOKS
 from mmmim.translate import EncoderMismatchError, resize_pos_embed
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory, image_root):

@@ -15,6 +15,8 @@ from torch.utils.data import Dataset
 from mmmim.engine.hooks import AtomicCheckpointHook, DeferredRuntimeInfoHook, MissedValidationHook, RunRecordHook
 from mmmim.engine.loops import LateBatchSampler
 
+pytestmark = pytest.mark.runs
+
 IMAGES, BATCH, EPOCHS = 10, 3, 3  # four batches an epoch, the last of one image
 
 

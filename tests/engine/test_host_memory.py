@@ -24,7 +24,10 @@ faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 torch.ones(50_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
 """
-pytestmark = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='malloc of glibc')
+pytestmark = [
+    pytest.mark.runs,
+    pytest.mark.skipif(not sys.platform.startswith('linux'), reason='malloc of glibc'),
+]
 
 
 def run(**variables):

@@ -3,6 +3,8 @@
 import pytest
 from harness import largest_difference, load_weights, make_config, read_curve, train_here
 
+pytestmark = pytest.mark.runs
+
 PIPELINE = [dict(type='LoadImage'), dict(type='Resize', size=16), dict(type='PackImage')]
 
 

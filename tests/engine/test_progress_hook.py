@@ -9,6 +9,8 @@ from harness import largest_difference, load_weights, make_config, train_here
 
 from mmmim import progress
 
+pytestmark = pytest.mark.runs
+
 
 def _config(work_dir, images, **overrides):
     return make_config(

@@ -12,6 +12,8 @@ from PIL import Image
 from mmmim.engine.hooks.reconstruction import own_generators
 from mmmim.visualization.panel import Panel
 
+pytestmark = pytest.mark.runs
+
 PIPELINE = [dict(type='LoadImage'), dict(type='Resize', size=16), dict(type='PackImage')]
 
 

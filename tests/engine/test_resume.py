@@ -5,7 +5,19 @@ import random
 import signal
 
 import pytest
-from harness import METHODS, largest_difference, load_weights, make_config, read_curve, save_config, train
+from harness import (
+    FLOAT32,
+    METHODS,
+    largest_difference,
+    load_weights,
+    make_config,
+    near,
+    read_curve,
+    save_config,
+    train,
+)
+
+pytestmark = pytest.mark.runs
 
 EPOCHS, STEPS = 5, 4  # 64 images in batches of 16
 SAVE_OFTEN = {'default_hooks.checkpoint.interval_iters': 3, 'custom_hooks': [dict(type='DieHook')]}
@@ -21,7 +33,9 @@ def undisturbed(request, tmp_path_factory, image_root):
     return request.param, config, load_weights(folder / 'run'), read_curve(folder / 'run')
 
 
-@pytest.mark.parametrize('workers', [0, 1, 3])
+@pytest.mark.parametrize(
+    'workers', [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_killed_five_times_and_resumed_is_bit_identical(undisturbed, tmp_path, workers):
     method, config, weights, curve = undisturbed
     moments = sorted(random.Random(workers).sample([i for i in range(2, EPOCHS * STEPS) if i % STEPS], 4))
@@ -130,4 +144,4 @@ def test_repeated_crops_go_on_in_mid_epoch_and_in_two_processes(tmp_path, image_
     assert read_curve(tmp_path / 'parts') == curve
     train(config, '--work-dir', str(tmp_path / 'two'), processes=2)
     two = read_curve(tmp_path / 'two')
-    assert [line['loss'] for line in two] == pytest.approx([line['loss'] for line in curve], abs=1e-5)
+    assert [line['loss'] for line in two] == near([line['loss'] for line in curve], **FLOAT32)

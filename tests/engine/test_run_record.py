@@ -10,6 +10,8 @@ from mmengine.hooks import Hook
 
 from mmmim.registry import HOOKS
 
+pytestmark = pytest.mark.runs
+
 
 def _run(work_dir, images, **overrides):
     cfg = make_config(

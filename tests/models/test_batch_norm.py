@@ -77,6 +77,7 @@ def two_processes(tmp_path_factory):
     return [torch.load(folder / f'{rank}.pt') for rank in range(2)]
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize('case', CASES)
 def test_two_processes_equal_one(two_processes, case):
     one, two = run(*make_torchs(**CASES[case])), [results[case] for results in two_processes]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from harness import FLOAT32
 from scipy.ndimage import gaussian_filter
 from torchvision.transforms.v2 import functional as tv
 
@@ -64,7 +65,7 @@ def test_order_and_strength_are_drawn_for_each_image(images):
         for step in order:
             change = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)[step]
             image = change(image, float(factors[step]))
-        torch.testing.assert_close(ours, image, atol=1e-5, rtol=0)
+        torch.testing.assert_close(ours, image, **FLOAT32)
     assert len(orders) > 1
 
 

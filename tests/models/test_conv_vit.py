@@ -254,6 +254,7 @@ def test_every_trained_parameter_gets_a_gradient(variant):
     assert not without
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize('conv_vit', ['hybrid', 'stem'])
 def test_it_learns_to_fill_in_what_is_removed(conv_vit):
     mae, images = build_mae(conv_vit=conv_vit), waves()

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from harness import METHODS, make_config, train_here
+from harness import FLOAT32, METHODS, make_config, train_here
 from torch.nn import functional as F
 
 import mmmim
@@ -17,6 +17,8 @@ from mmmim.safe_load import load_file
 from mmmim.structures import DataSample
 from mmmim.visualization.pixels import GREY
 from mmmim.visualization.reconstruction import reconstruction_panel
+
+pytestmark = pytest.mark.runs
 
 SWIN = dict(
     type='MaskedSwin', arch=dict(embed_dim=8, depths=(1, 1), num_heads=(1, 2)), img_size=16, patch_size=2, window_size=4
@@ -53,9 +55,7 @@ def test_the_backbone_goes_where_others_go(trained):
     images, model = torch.randn(2, 3, 16, 16), model.eval()
     encoder = mmmim.load_encoder(f'{cfg.work_dir}/encoder.safetensors')
     tokens = encoder.forward_features(images)
-    torch.testing.assert_close(
-        tokens if tokens.ndim == 3 else tokens.flatten(1, 2), model.backbone(images), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(tokens if tokens.ndim == 3 else tokens.flatten(1, 2), model.backbone(images), **FLOAT32)
     init = dict(type='Pretrained', checkpoint=f'{cfg.work_dir}/iter_2.pth', prefix='backbone.')
     if isinstance(model.backbone.patch_embed.proj, torch.nn.Conv2d) and hasattr(model.backbone, 'layers'):
         dense = DenseSwin(SWIN['arch'], patch_size=2, window_size=4, out_indices=(0, 1), out_norms=False, init_cfg=init)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from harness import FLOAT32
 from torch.nn import functional as F
 
 from mmmim.models.backbones import ConvViT, DenseConvViT, MaskedViT
@@ -54,7 +55,7 @@ def test_maps_of_the_stages_lie_as_the_image_does():
     inner = block.depthwise(block.conv1(block.norm1(x)).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     x = x + block.conv2(inner)
     x = x + block.mlp(block.norm2(x))
-    torch.testing.assert_close(vit(draw())[0], x.permute(0, 3, 1, 2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(vit(draw())[0], x.permute(0, 3, 1, 2), **FLOAT32)
 
 
 @pytest.mark.parametrize('kwargs', [{}, dict(window_size=3, relative_positions='decomposed'), dict(with_cp=True)])
@@ -76,7 +77,7 @@ def test_relative_positions_begin_with_nothing_changed(tmp_path):
         DenseConvViT(**SMALL, relative_positions=kind, init_cfg=init_cfg).eval() for kind in (None, 'separate')
     )
     plain.init_weights(), relative.init_weights()
-    torch.testing.assert_close(relative(draw(70, 100))[2], plain(draw(70, 100))[2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(relative(draw(70, 100))[2], plain(draw(70, 100))[2], **FLOAT32)
 
 
 def test_a_plain_vit_is_refused(tmp_path):

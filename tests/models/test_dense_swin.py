@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from harness import FLOAT32
 from timm.models.swin_transformer import SwinTransformer
 
 from mmmim.models.backbones import DenseSwin, MaskedViT
@@ -48,8 +49,8 @@ def test_maps_are_timms(timms, tmp_path):
     assert swin.out_channels == (8, 16, 32, 64)
     for found, x, width in zip(maps[:3], expected[1:4], swin.out_channels):
         normalised = torch.nn.functional.layer_norm(x, (width,))  # as the norms begin
-        torch.testing.assert_close(found, normalised.permute(0, 3, 1, 2), atol=1e-5, rtol=0)
-    torch.testing.assert_close(maps[3], timms.forward_features(images).permute(0, 3, 1, 2), atol=1e-5, rtol=0)
+        torch.testing.assert_close(found, normalised.permute(0, 3, 1, 2), **FLOAT32)
+    torch.testing.assert_close(maps[3], timms.forward_features(images).permute(0, 3, 1, 2), **FLOAT32)
 
 
 @pytest.mark.parametrize('scheme', ['mmmim', 'mmpretrain', 'timm'])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from dense_harness import RELATIVE, SMALL, as_map, build, draw, pretrained, save
+from harness import FLOAT32
 from timm.models.vision_transformer import VisionTransformer
 
 from mmmim.models.backbones import DenseViT, MaskedViT
@@ -73,7 +74,7 @@ def test_relative_positions_change_nothing_at_first_and_everything_later(relativ
     relatives = pretrained(path, window_size=window, relative_positions=relative)
     for size in ((32, 32), (40, 56)):
         for expected, found in zip(plain(draw(*size)), relatives(draw(*size))):
-            torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+            torch.testing.assert_close(found, expected, **FLOAT32)
     for name, param in relatives.named_parameters():
         if 'rel_pos' in name:
             param.data.normal_()

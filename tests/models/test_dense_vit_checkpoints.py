@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 from dense_harness import RELATIVE, SMALL, build, draw, pretrained, save
+from harness import FLOAT32
 
 from mmmim.models.backbones import MaskedViT, position_cache
 from mmmim.translate import EncoderMismatchError, fill_encoder
@@ -38,7 +39,7 @@ def test_a_dense_checkpoint_brings_its_tables_along(relative, checkpoint, capsys
     other = pretrained(path, relative_positions=relative, img_size=48)  # tables for another map
     assert 'are in the file' in capsys.readouterr().out
     # what tables of 4 x 4 patches become on a map of 6 x 6 is what they become when they are loaded for it
-    torch.testing.assert_close(other(draw(48, 48))[-1], same(draw(48, 48))[-1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(other(draw(48, 48))[-1], same(draw(48, 48))[-1], **FLOAT32)
 
 
 def test_the_log_says_which_tables_were_loaded(checkpoint, capsys):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from harness import FLOAT32
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage.color import rgb2gray
@@ -101,7 +102,7 @@ def test_hog_of_any_patch(patch, cell, dim):
     height, width = target.patch_size
     assert features.shape == (2, 32 // height * (48 // width), dim) and target.out_dim == dim
     lengths = features.unflatten(2, (3, 9, -1)).norm(dim=3)
-    torch.testing.assert_close(lengths, torch.ones_like(lengths), atol=1e-5, rtol=0)
+    torch.testing.assert_close(lengths, torch.ones_like(lengths), **FLOAT32)
 
 
 def test_hog_does_not_see_contrast_and_flat_images_have_none():
@@ -169,7 +170,7 @@ def test_several_targets_stand_one_after_another():
     hog_part, pixels = combined(images).split(combined.out_dims, dim=-1)
     assert combined.out_dims == (108, 192) and combined.out_dim == 300
     assert torch.equal(hog_part, HOGTarget(8)(images))
-    torch.testing.assert_close(pixels.mean(-1), torch.zeros(2, 24), atol=1e-5, rtol=0)
+    torch.testing.assert_close(pixels.mean(-1), torch.zeros(2, 24), **FLOAT32)
 
 
 @pytest.mark.parametrize(

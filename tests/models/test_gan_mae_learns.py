@@ -14,6 +14,8 @@ from mmmim.structures import DataSample
 sys.path.insert(0, str(ROOT / 'tools/datasets'))
 from scenes.scene import draw_scene  # noqa: E402
 
+pytestmark = pytest.mark.runs
+
 SIZE, BATCH = 32, 32
 MAJORITY = 0.75  # of the patches are generated
 

@@ -220,6 +220,7 @@ def test_noise_from_outside_wins_over_seeds():
 # learning
 
 
+@pytest.mark.runs
 def test_it_overfits_smooth_images_below_a_constant_predictor():
     ramp = torch.linspace(-1, 1, 32)
     angles = torch.arange(8) * 0.7

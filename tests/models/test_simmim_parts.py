@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from harness import FLOAT32
 from timm.models.swin_transformer import SwinTransformer
 
 from mmmim.models.backbones import DenseSwin, MaskedRelativeViT, MaskedSwin, MaskedViT
@@ -63,13 +64,13 @@ def test_swin_prediction_and_loss_are_mmpretrains():
     expected = theirs['neck'](theirs['backbone'](images, fine)[0])
     prediction = neck(backbone(images, mask), mask)
     assert expected.std() > 0.1
-    torch.testing.assert_close(prediction, patchify(expected, 16), atol=1e-5, rtol=0)
+    torch.testing.assert_close(prediction, patchify(expected, 16), **FLOAT32)
     with torch.no_grad():
         loss = SimMIMHead(4, dict(type='mmpretrain.PixelReconstructionLoss', criterion='L1', channel=3)).loss(
             expected, images, fine
         )
     target = PixelTarget(16, 3, norm_pix=False)(images)
-    torch.testing.assert_close(ReconstructionHead(norm='l1').loss(prediction, target, mask), loss, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ReconstructionHead(norm='l1').loss(prediction, target, mask), loss, **FLOAT32)
 
 
 @pytest.mark.parametrize('kind', ['relative', 'absolute'])
@@ -95,8 +96,8 @@ def test_vit_prediction_is_mmpretrains(kind):
     images, mask = draw(size=16), masked((4, 4))
     tokens = theirs['backbone'](images, mask.mask.reshape(2, 4, 4))[0]
     expected = theirs['neck'](tokens[:, 1:].transpose(1, 2).unflatten(2, (4, 4)))
-    torch.testing.assert_close(backbone(images, mask), tokens, atol=1e-5, rtol=0)
-    torch.testing.assert_close(neck(backbone(images, mask), mask), patchify(expected, 4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(backbone(images, mask), tokens, **FLOAT32)
+    torch.testing.assert_close(neck(backbone(images, mask), mask), patchify(expected, 4), **FLOAT32)
 
 
 @torch.no_grad()
@@ -104,7 +105,7 @@ def test_swin_without_a_mask_is_timms():
     timms = scatter(SwinTransformer(64, num_classes=0, window_size=4, drop_path_rate=0.0, **ARCH))
     swin = MaskedSwin(ARCH, 64, window_size=4).eval()
     fill_encoder(swin, dict(model=timms.state_dict()))
-    torch.testing.assert_close(swin(draw()), timms.forward_features(draw()).flatten(1, 2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(swin(draw()), timms.forward_features(draw()).flatten(1, 2), **FLOAT32)
     assert (swin.embed_dim, swin.grid_size, swin.patch_size) == (32, (4, 4), (16, 16))
 
 

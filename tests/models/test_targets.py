@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from harness import FLOAT32
 from sklearn.decomposition import PCA
 
 from mmmim.models.patches import patchify
@@ -31,7 +32,7 @@ def test_normalised_pixels_have_zero_mean_and_unit_variance():
 @pytest.mark.parametrize('norm_pix', [True, False])
 def test_the_target_painted_is_the_image(norm_pix):
     images, target = draw_images(), PixelTarget(4, norm_pix=norm_pix)
-    torch.testing.assert_close(target.to_pixels(target(images), images), patchify(images, 4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(target.to_pixels(target(images), images), patchify(images, 4), **FLOAT32)
 
 
 def test_only_normalised_pixels_are_painted_with_the_originals_statistics():
@@ -64,7 +65,7 @@ def fitted(num_components=10, batches=None):
 
 def test_the_basis_is_orthonormal():
     basis = fitted().basis
-    torch.testing.assert_close(basis.T @ basis, torch.eye(10), atol=1e-5, rtol=0)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(10), **FLOAT32)
 
 
 def test_components_equal_sklearns_up_to_sign():
@@ -75,7 +76,7 @@ def test_components_equal_sklearns_up_to_sign():
     expected = torch.from_numpy(reference.transform(patchify(batches[0], 4).flatten(0, 1).double().numpy())).float()
     actual = target(batches[0]).flatten(0, 1)
     torch.testing.assert_close(actual.abs(), expected.abs(), atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(target.mean, torch.from_numpy(reference.mean_).float(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(target.mean, torch.from_numpy(reference.mean_).float(), **FLOAT32)
 
 
 def test_the_sign_of_a_component_is_fixed():
@@ -85,12 +86,12 @@ def test_the_sign_of_a_component_is_fixed():
 
 def test_the_basis_does_not_depend_on_the_batches():
     images = draw_images(12)
-    torch.testing.assert_close(fitted(5, [images]).basis, fitted(5, images.split(5)).basis, atol=1e-5, rtol=0)
+    torch.testing.assert_close(fitted(5, [images]).basis, fitted(5, images.split(5)).basis, **FLOAT32)
 
 
 def test_all_components_reconstruct_the_pixels():
     images, target = draw_images(), fitted(48)
-    torch.testing.assert_close(target.to_pixels(target(images), images), patchify(images, 4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(target.to_pixels(target(images), images), patchify(images, 4), **FLOAT32)
 
 
 def test_few_components_reconstruct_better_than_the_mean_alone():

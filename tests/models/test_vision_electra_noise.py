@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from harness import METHODS
+from harness import FLOAT32, METHODS
 
 from mmmim import randomness
 from mmmim.models.latent_noise import draw_normal
@@ -61,7 +61,7 @@ def test_noise_in_the_latent_space(noise_per, tokens):
     mask = model.draw_mask(images(), samples())
     added = (seen[0] - model.generator(images(), mask)) / 2
     drawn = draw_normal(images(), samples(), (tokens, 32))[0]
-    torch.testing.assert_close(added, drawn.expand(-1, 5, -1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(added, drawn.expand(-1, 5, -1), **FLOAT32)
 
 
 @pytest.mark.parametrize('scale', [0.0, 0.5])

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from harness import METHODS, ROOT, load_weights, make_config, read_curve, train_here
+from harness import FLOAT32, METHODS, ROOT, load_weights, make_config, read_curve, train_here
 from safetensors.torch import load_file
 
 import mmmim
@@ -15,6 +15,8 @@ from mmmim.models.load_generator import load_generator
 from mmmim.naming import from_mmmim
 from mmmim.registry import MODELS
 from mmmim.translate import EncoderMismatchError, fill_encoder, resize_pos_embed
+
+pytestmark = pytest.mark.runs
 
 VIT = METHODS['vision_electra']['generator']
 
@@ -166,7 +168,7 @@ def test_the_kept_encoder_is_the_discriminator(run):
     encoder = mmmim.load_encoder(str(folder / 'encoder.safetensors'))
     images = torch.randn(2, 3, 16, 16)
     model.eval()
-    torch.testing.assert_close(encoder(images), model.extract_features(images), atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoder(images), model.extract_features(images), **FLOAT32)
 
 
 def test_its_checkpoint_starts_another_run(run, tmp_path, image_root):
@@ -204,7 +206,7 @@ def test_a_kept_swin_loads_elsewhere(tmp_path, image_root):
     images = torch.randn(2, 3, 16, 16)
     encoder = mmmim.load_encoder(str(tmp_path / 'run/encoder.safetensors'))
     found = encoder.forward_features(images).flatten(1, 2)
-    torch.testing.assert_close(found, model.backbone(images), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found, model.backbone(images), **FLOAT32)
     dense = DenseSwin(swin['arch'], patch_size=2, window_size=4, out_norms=False, out_indices=(0, 1))
     fill_encoder(dense, torch.load((tmp_path / 'run/last_checkpoint').read_text(), weights_only=True))
 

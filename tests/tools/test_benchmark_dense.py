@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from harness import ROOT
+from harness import FLOAT32, ROOT
 from mmengine.registry import DefaultScope
 
 pytest.importorskip('mmseg')
@@ -15,6 +15,8 @@ from mmseg.registry import MODELS  # noqa: E402
 
 from mmmim.models.backbones import DenseViT  # noqa: E402
 from mmmim.naming import from_mmmim  # noqa: E402
+
+pytestmark = pytest.mark.runs
 
 TOOL = str(ROOT / 'tools/analysis/benchmark_dense.py')
 SIZES = dict(
@@ -80,7 +82,7 @@ def test_both_backbones_compute_the_same():
         parameter.normal_(std=0.2)
     theirs, images = theirs_with_our_weights(ours), torch.randn(2, 3, 32, 32)
     for found, expected in zip(ours(images), theirs(images), strict=True):
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(found, expected, **FLOAT32)
 
 
 def test_it_prints_the_ratio_for_each_precision(run_tool, capsys, tmp_path):

@@ -19,6 +19,8 @@ from mmmim.analysis.timing import PhaseTimer, run_steps, summarize
 from mmmim.analysis.turns import OwnProcess
 from mmmim.analysis.workload import build, default_batch, real_batches, settle, synthetic_batch
 
+pytestmark = pytest.mark.runs
+
 CPU = torch.device('cpu')
 PARTS = ('data', 'forward', 'backward', 'optimizer')
 PLAIN = {'model.backbone.drop_path_rate': 0.0}

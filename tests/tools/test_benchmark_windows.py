@@ -12,6 +12,8 @@ from harness import ROOT
 
 from mmmim.analysis.timing import PhaseTimer
 
+pytestmark = pytest.mark.runs
+
 TOOL = str(ROOT / 'tools/analysis/benchmark_windows.py')
 SMALL = ['--arch', 'tiny', '--size', '64', '--patch-size', '8', '--window', '3', '--steps', '2', '--device', 'cpu']
 

@@ -9,7 +9,9 @@ import sys
 
 import pytest
 import torch
-from harness import ROOT, environment, largest_difference, load_weights, make_config, save_config, train
+from harness import ROOT, environment, largest_difference, load_weights, make_config, python, save_config, train
+
+pytestmark = pytest.mark.runs
 
 TEST_PIPELINE = [dict(type='LoadImage'), dict(type='Resize', size=16), dict(type='PackImage')]
 
@@ -43,7 +45,7 @@ def _run(*command, **variables):
 def _test(config, *args, processes=None):
     if processes:
         return _run('bash', ROOT / 'tools/dist_test.sh', config, args[0], processes, *args[1:])
-    return _run(sys.executable, ROOT / 'tools/test.py', config, *args)
+    return python(ROOT / 'tools/test.py', config, *args)
 
 
 @pytest.fixture(scope='module')
@@ -166,7 +168,7 @@ def test_a_hostile_checkpoint_does_not_run(how, trained, tmp_path):
         test=['test.py', trained, path, *work_dir],
         convert=['convert_checkpoint.py', path, tmp_path / 'out.pth'],
     )[how]
-    done = _run(sys.executable, ROOT / 'tools' / command[0], *command[1:])
+    done = python(ROOT / 'tools' / command[0], *command[1:])
     assert done.returncode == 1
     assert 'system' in done.stderr and str(path) in done.stderr
     assert not mark.exists()
@@ -178,7 +180,7 @@ def test_config_text_in_a_checkpoint_does_not_run(trained, tmp_path):
     code = f"import os\nos.system('touch {mark}')\n"
     checkpoint['meta'].update(cfg=code, config=code)
     torch.save(checkpoint, path)
-    done = _run(sys.executable, ROOT / 'tools/train.py', trained, '--work-dir', tmp_path / 'run', '--resume', path)
+    done = python(ROOT / 'tools/train.py', trained, '--work-dir', tmp_path / 'run', '--resume', path)
     assert done.returncode == 0, done.stderr
     assert not mark.exists()
     assert (tmp_path / 'run/last_checkpoint').read_text().endswith('epoch_2.pth')

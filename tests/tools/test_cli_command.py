@@ -13,6 +13,8 @@ from harness import ROOT
 import mmmim.apis
 from mmmim.engine.launch import load_config
 
+pytestmark = pytest.mark.runs
+
 CLI = ROOT / 'tools/cli.py'
 spec = importlib.util.spec_from_file_location('mmmim_tools_cli', CLI)
 cli = importlib.util.module_from_spec(spec)

@@ -2,16 +2,16 @@
 
 import json
 import runpy
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 from cls_harness import make_classifier_config
-from harness import ROOT, environment, make_config, save_config
+from harness import ROOT, make_config, python, save_config
 from mmengine.config import Config
 
 from mmmim.engine import hardware
+
+pytestmark = pytest.mark.runs
 
 TOOL = ROOT / 'tools/analysis/compare_methods.py'
 
@@ -38,14 +38,7 @@ def config(folder, images, method, **overrides):
 
 
 def compare(*words, folder):
-    return subprocess.run(
-        [sys.executable, str(TOOL), *map(str, words), '--minutes', '0.02', '--out', 'out'],
-        env=environment(),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    return python(TOOL, *words, '--minutes', '0.02', '--out', 'out', cwd=folder, timeout=600)
 
 
 @pytest.fixture(scope='module')
@@ -72,6 +65,7 @@ def compared(tmp_path_factory, image_root):
     return folder, words, done.stdout
 
 
+@pytest.mark.slow
 def test_every_contender_has_its_minutes_and_its_numbers(compared):
     folder, _, printed = compared
     found = json.loads((folder / 'out/comparison.json').read_text())['rows']
@@ -100,6 +94,7 @@ def test_a_short_run_has_a_warm_up_of_two_steps(images, epochs, samples, tmp_pat
     assert int(written.warmup_epochs * (samples // 16)) == max(2, int(0.1 / 3 * epochs * (samples // 16)))
 
 
+@pytest.mark.slow
 def test_seeds_differ_and_a_start_is_the_same_seeds_checkpoint(compared):
     folder = compared[0]
     curves = [(folder / f'out/a/seed{seed}/curve.jsonl').read_text() for seed in (0, 1)]
@@ -111,6 +106,7 @@ def test_seeds_differ_and_a_start_is_the_same_seeds_checkpoint(compared):
         assert f'Load checkpoint from {start}' in (folder / f'out/more/seed{seed}.log').read_text()
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_repeated(compared):
     folder, words, printed = compared
     before = {path: path.stat().st_mtime_ns for path in (folder / 'out').rglob('*.pth')}
@@ -119,6 +115,7 @@ def test_what_is_done_is_not_repeated(compared):
     assert {path: path.stat().st_mtime_ns for path in (folder / 'out').rglob('*.pth')} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'before, after',
     [

@@ -11,8 +11,8 @@ sys.path.append(str(ROOT / 'tools'))
 from doctor_parts.findings import NOT_TRIED, Findings, Gpu, Remedies  # noqa: E402
 from doctor_parts.installed import PARTS, Row, pinned_versions  # noqa: E402
 
-TORCH = dict(ok=True, version='2.11.0+cpu', cuda=None)
 WHOLE = {part.distributions[0]: pinned_versions().get(part.distributions[0], '0.1.0') for part in PARTS}
+TORCH = dict(ok=True, version=WHOLE['torch'] + '+cpu', cuda=None)
 
 
 def findings(installed=None, gpu=Gpu()):
@@ -103,7 +103,7 @@ def test_an_upstream_family_is_not_mixed_with_the_other():
 
 
 def test_another_version_is_a_note_and_another_build_is_none():
-    assert judged('torch', dict(ok=True), installed=dict(WHOLE, torch='2.11.0+cu126')).status == 'ok'
+    assert judged('torch', dict(ok=True), installed=dict(WHOLE, torch=WHOLE['torch'] + '+cu126')).status == 'ok'
     row = judged('torch', dict(ok=True), installed=dict(WHOLE, torch='2.9.0'))
     assert row.status == 'note' and (row.installed, row.tested) == ('2.9.0', WHOLE['torch']) and not row.mend
 

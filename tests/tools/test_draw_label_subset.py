@@ -11,6 +11,8 @@ from PIL import Image
 
 from mmmim.datasets import ImageFolder, ImageSubset
 
+pytestmark = pytest.mark.runs
+
 TOOL = Path(__file__).resolve().parents[2] / 'tools/datasets/draw_label_subset.py'
 spec = importlib.util.spec_from_file_location('draw_label_subset', TOOL)
 draw_label_subset = importlib.util.module_from_spec(spec)

@@ -26,6 +26,8 @@ from scenes.outlines import bounding_box, polygons  # noqa: E402
 from scenes.scene import LABELS  # noqa: E402
 from scenes.things import CLASSES  # noqa: E402
 
+pytestmark = pytest.mark.runs
+
 SIZE, COUNT = 48, 500
 TINY = dict(train=12, val=10, size=32, workers=1)
 
@@ -84,6 +86,7 @@ def test_workers_and_counts_change_no_image_and_the_seed_changes_all(tmp_path):
     }
 
 
+@pytest.mark.runs
 def test_class_folders_are_balanced_and_read_by_image_folder(scenes):
     for split in ('train', 'val'):
         data = ImageFolder(str(scenes / split), pipeline=[dict(type='mmmim.LoadImage')])

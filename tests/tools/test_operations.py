@@ -20,6 +20,8 @@ from mmmim.analysis.operations import (
     share_by_kind,
 )
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.mark.parametrize(
     'name, kind',

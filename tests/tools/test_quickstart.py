@@ -11,6 +11,8 @@ import time
 import pytest
 from harness import ROOT, environment
 
+pytestmark = pytest.mark.runs
+
 TINY = [
     'model.backbone.arch.embed_dim=32',
     'model.backbone.arch.depth=2',
@@ -103,6 +105,7 @@ def _interrupt(checkout, folder, stage, ready):
     return output + rest
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_each_stage_and_the_same_command_continues(checkout, image_root):
     work_dir = checkout / 'work_dirs/quickstart_photos'
     _interrupt(checkout, image_root, '3/6', (work_dir / 'quickstart.log').exists)

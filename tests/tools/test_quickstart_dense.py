@@ -23,6 +23,8 @@ from mmmim.registry import MODELS  # noqa: E402
 from mmmim.visualization.panel import Panel  # noqa: E402
 from mmmim.visualization.report_tasks import SAME  # noqa: E402
 
+pytestmark = pytest.mark.runs
+
 DEEPER = ['model.backbone.arch.depth=4']  # UperNet takes maps from four blocks
 ENCODER = dict(type='mmmim.MaskedViT', arch=dict(embed_dim=32, depth=4, num_heads=2), img_size=32, patch_size=8)
 MEASURED = {'held_out/recon_loss': 1.0, 'knn/top1_k20': 20.0, 'linear/top1': 30.0}

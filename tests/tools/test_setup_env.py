@@ -16,6 +16,8 @@ sys.path.append(str(ROOT / 'tools'))
 
 from doctor_parts.installed import normalised, pinned_versions  # noqa: E402
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.fixture
 def machine(tmp_path):

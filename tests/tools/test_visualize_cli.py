@@ -13,6 +13,8 @@ from mmmim.registry import MODELS
 from mmmim.visualization.panel import Panel
 from mmmim.visualization.reconstruction import FROM_ORIGINAL, FROM_VISIBLE
 
+pytestmark = pytest.mark.runs
+
 # an encoder and a decoder whose sizes tell their heads, as those of published checkpoints do
 KNOWN = dict(
     type='MAE',

@@ -17,6 +17,8 @@ from mmmim.engine.segmentor import settle_segmentor  # noqa: E402
 from mmmim.visualization.comparison import comparison_panel  # noqa: E402
 from mmmim.visualization.overlay import color_of  # noqa: E402
 
+pytestmark = pytest.mark.runs
+
 FOLDER = ROOT / 'configs/quickstart/downstream'
 COLOURS = np.array([color_of(i) for i in range(14)])
 

@@ -1,13 +1,10 @@
 """Predictions of models of other toolboxes, drawn over images."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 from cls_harness import make_classifier_config
-from harness import ROOT, environment, save_config
+from harness import ROOT, python, save_config
 from mmengine.config import Config
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import nn
@@ -109,16 +106,15 @@ def classifier(tmp_path, image_root):
     return path, checkpoint
 
 
+@pytest.mark.runs
 def test_tool_draws_and_refuses_another_models_weights(classifier, image_root, tmp_path):
     config, checkpoint = classifier
-    command = [sys.executable, str(ROOT / 'tools/visualize/predict.py'), str(config)]
-    rest = [str(image_root), '--limit', '3', '--out', str(tmp_path / 'a.png')]
-    subprocess.run([*command, str(checkpoint), *rest], check=True, env=environment(), timeout=120)
+    command = [ROOT / 'tools/visualize/predict.py', config]
+    rest = [image_root, '--limit', 3, '--out', tmp_path / 'a.png']
+    python(*command, checkpoint, *rest, check=True)
     assert len(Panel.load(str(tmp_path / 'a.png')).tiles) == 3
     torch.save(dict(state_dict=nn.Linear(2, 2).state_dict()), tmp_path / 'other.pth')
-    done = subprocess.run(
-        [*command, str(tmp_path / 'other.pth'), *rest], env=environment(), capture_output=True, text=True, timeout=120
-    )
+    done = python(*command, tmp_path / 'other.pth', *rest)
     assert done.returncode and 'Traceback' not in done.stderr
     assert 'is no checkpoint of the config' in done.stderr and len(done.stderr.splitlines()[-2]) < 400
 

@@ -104,6 +104,7 @@ def panel(size=32, rows=8, names=None, noise=False, **notes):
     return Panel(tiles, ['original', 'masked', 'reconstruction'], names or [f'image {i}' for i in range(rows)], notes)
 
 
+@pytest.mark.runs
 def test_a_real_run_is_shown_whole(trained):
     path = write_report([str(trained)])
     assert path == str(trained / 'report.html')

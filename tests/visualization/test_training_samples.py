@@ -1,13 +1,11 @@
 """The pictures of training data are what a run is fed."""
 
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from harness import ROOT, environment, make_config, save_config, train_here
+from harness import ROOT, make_config, python, save_config, train_here
 from mmengine.hooks import Hook
 from mmengine.structures import InstanceData, PixelData
 
@@ -101,28 +99,14 @@ def test_neighbouring_classes_have_colours_that_differ():
     assert np.abs(np.diff(colors, axis=0)).max(axis=1).min() > 60
 
 
+@pytest.mark.runs
 def test_tool_writes_a_panel_and_says_what_it_cannot(tmp_path, image_root):
     config = save_config(make_config(tmp_path / 'run', image_root, 'mae'), tmp_path / 'config.py')
-    command = [
-        sys.executable,
-        str(ROOT / 'tools/analysis/browse_dataset.py'),
-        str(config),
-        '--images',
-        '2',
-        '--epochs',
-        '1',
-        '--out',
-        str(tmp_path / 'a.png'),
-    ]
-    subprocess.run(command, check=True, env=environment(), timeout=120)
+    options = ['--images', 2, '--epochs', 1, '--out', tmp_path / 'a.png']
+    command = [ROOT / 'tools/analysis/browse_dataset.py', config, *options]
+    python(*command, check=True)
     assert Panel.load(str(tmp_path / 'a.png')).columns == ['epoch 1: view', 'epoch 1: masked']
-    done = subprocess.run(
-        [*command, '--cfg-options', 'train_dataloader.dataset.data_root=/nowhere'],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = python(*command, '--cfg-options', 'train_dataloader.dataset.data_root=/nowhere')
     assert done.returncode and '/nowhere' in done.stderr and 'Traceback' not in done.stderr
 
 
