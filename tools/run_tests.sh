@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Set up what is missing, then run the tests:
 #     bash tools/run_tests.sh [--fast | --slow] [arguments of pytest]
-# Without an option all but those marked `slow`; --fast leaves out those that train, prepare data or start programs (two minutes on two
-# cores), --slow runs those marked `slow` alone.
+# Without an option all but those marked `slow`; --fast leaves out those that train, prepare data or start programs (two
+# minutes on two cores); --slow runs those marked `slow` alone.
 set -euo pipefail
 unset PYTHONHOME PYTHONPATH
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)

@@ -157,7 +157,7 @@ class Findings:
             detail = f"its compiled ops do not load, torchvision's are used; they break mmseg: {answer['ops']}"
             return 'note', detail, [self.remedies.mmcv() + '    # without them']
         if part.name == 'transformers' and major(self.installed.get('transformers')) >= 5:
-            return 'note', 'mmpretrain cannot be imported with it', [self.remedies.pip('transformers')]
+            return 'note', "too new for mmpretrain's multimodal models", [self.remedies.pip('transformers')]
         if part.name == 'mmmim' and CHECKOUT and Path(CHECKOUT).resolve() not in Path(answer['file']).resolve().parents:
             where = os.path.dirname(answer['file'])
             return 'note', f'this Python imports {where}, not this checkout', [self.remedies.mmmim()]
@@ -187,7 +187,7 @@ class Findings:
                 return 'broken', f'needs {other.name}', []
         too_new = major(self.installed.get('transformers')) >= 5 and re.search('transformers|multimodal', trace)
         if part and part.name == 'mmpretrain' and too_new:
-            return 'broken', 'transformers 5 is too new for it', [self.remedies.pip('transformers')]
+            return 'note', 'transformers 5 is too new for its multimodal models', [self.remedies.pip('transformers')]
         found = self.remedies.diagnose(answer, part)
         return ('broken', *found) if found else None
 
