@@ -2,7 +2,8 @@
 
 Most tests of whole runs would spend their time importing. What a test starts here is a process of its own, in a session
 of its own, with its own environment, working directory and output, that can be killed like any other. What it does not
-test is a fresh interpreter's imports: each of the tools is also started as a person starts it by some test.
+test is a fresh interpreter's imports: tools/train.py, tools/test.py and the launcher of several processes are also
+started as a person starts them, by tests with ``fresh=True`` and those of the quickstart.
 """
 
 import atexit
@@ -31,7 +32,8 @@ class Server:
     _running: Dict[str, 'Server'] = {}
 
     def __init__(self, toolboxes: Sequence[str]) -> None:
-        env = dict(os.environ, OMP_NUM_THREADS='1', GOMP_SPINCOUNT='20000')
+        # asking CUDA itself whether there is a GPU would leave it unusable in forked processes
+        env = dict(os.environ, OMP_NUM_THREADS='1', GOMP_SPINCOUNT='20000', PYTORCH_NVML_BASED_CUDA_CHECK='1')
         self.process = subprocess.Popen(
             [sys.executable, __file__, *toolboxes], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
         )

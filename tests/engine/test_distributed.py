@@ -78,7 +78,8 @@ def test_two_processes_equal_one(alone, tmp_path, image_root, dtype, processes, 
     method, expected = alone
     if method in WHOLE_BATCH and limit:
         pytest.skip('batch statistics do not cross accumulated batches')
-    train(_config(tmp_path, image_root, method, limit), processes=processes, TEST_DTYPE=dtype)
+    config = _config(tmp_path, image_root, method, limit)
+    train(config, processes=processes, TEST_DTYPE=dtype, fresh=method == 'mae')  # by tools/dist_train.sh's launcher
     weights, curve = expected[dtype]
     assert len(curve) == 20
     for ours, theirs in zip(read_curve(tmp_path / 'run'), curve):
@@ -126,7 +127,7 @@ def test_bf16_with_accumulation_in_two_processes(method, tmp_path, image_root):
 def test_sigterm_saves_once_and_resumes(tmp_path, image_root):
     """Whether the signal reaches one rank or the whole group with the loading workers, all save and stop together."""
     config = _config(tmp_path, image_root, 'mae')
-    train(config, '--work-dir', str(tmp_path / 'whole'), processes=2)
+    train(config, '--work-dir', str(tmp_path / 'whole'), processes=2, fresh=True)
     for name in ('one', 'group'):
         args = ['--work-dir', str(tmp_path / name), '--resume']
         done = train(
@@ -134,6 +135,7 @@ def test_sigterm_saves_once_and_resumes(tmp_path, image_root):
             *args,
             processes=2,
             check=False,
+            fresh=True,
             TEST_KILL_AT='6',
             TEST_SIGNAL='SIGTERM',
             TEST_KILL_RANK='1',
@@ -142,6 +144,6 @@ def test_sigterm_saves_once_and_resumes(tmp_path, image_root):
         assert done.returncode != 0
         pointer = (tmp_path / name / 'last_checkpoint').read_text()
         assert pointer.endswith(('iter_7.pth', 'iter_8.pth') if name == 'group' else 'iter_7.pth'), done.stderr[-2000:]
-        train(config, *args, processes=2)
+        train(config, *args, processes=2, fresh=True)
         assert largest_difference(load_weights(tmp_path / 'whole'), load_weights(tmp_path / name)) == 0
         assert read_curve(tmp_path / name) == read_curve(tmp_path / 'whole')

@@ -29,7 +29,7 @@ def undisturbed(request, tmp_path_factory, image_root):
     folder = tmp_path_factory.mktemp(f'undisturbed_{request.param}')
     cfg = make_config(folder / 'run', image_root, request.param, epochs=EPOCHS, **SAVE_OFTEN)
     config = save_config(cfg, folder / 'config.py')
-    train(config)
+    train(config, fresh=request.param == 'mae')  # by a new interpreter, which the forked processes have to equal
     return request.param, config, load_weights(folder / 'run'), read_curve(folder / 'run')
 
 
