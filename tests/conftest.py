@@ -33,6 +33,8 @@ def make_images(root: Path, per_class: int = 32, classes: int = 2, size: int = 4
 
 
 def pytest_collection_modifyitems(items):
+    """Files that train come first, so that the processes that share the files end together."""
+    items.sort(key=lambda item: item.getparent(pytest.Module).get_closest_marker('runs') is None)
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker('gpu'):

@@ -16,5 +16,5 @@ cd "$root"
 cores=$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2) # nproc heeds that variable
 # tiny models gain nothing from threads, so several tests run at once; threads that spin would starve each other
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
-exec .venv/bin/python -m pytest -q -m "$which" -n "$((cores < 4 ? cores : 4))" --dist loadfile --timeout 900 \
-    --durations 10 "$@"
+exec .venv/bin/python -m pytest -q -m "$which" -n "$((cores < 4 ? cores : 4))" --dist loadfile \
+    --no-loadscope-reorder --timeout 900 --durations 10 "$@"

@@ -71,7 +71,19 @@ def run(name: str) -> str:
             [python, '-m', 'pip', 'install', '-q', '--no-deps', '--no-build-isolation', '-e', str(ROOT)],
         ):
             subprocess.run(command, check=True)
-        tests = [python, '-m', 'pytest', '-q', '-n', '2', '--dist', 'loadfile', '--timeout', '900', '-m', row.tests]
+        tests = [
+            python,
+            '-m',
+            'pytest',
+            '-q',
+            '-n',
+            '2',
+            '--dist',
+            'loadfile',
+            '--no-loadscope-reorder',
+            '-m',
+            row.tests,
+        ]
         done = subprocess.run(tests, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     print(done.stdout)
     said = done.stdout.strip().splitlines()[-1].strip('= ')
