@@ -23,16 +23,14 @@ def tell_old_python(as_json):
     setup = os.path.join(HERE, 'setup_env.sh')
     cure = 'PYTHON=/path/to/python3.11 bash %s' % setup if os.path.exists(setup) else 'python3.11 -m venv mmmim_env'
     row = dict(group='machine', name='Python', status='broken', detail=need, mend=[cure])
-    answer = json.dumps(dict(pretraining_works=False, rows=[row]))
-    print(answer if as_json else '%s\nWhat to do:\n  %s' % (need, cure))
+    print(json.dumps(dict(pretraining_works=False, rows=[row])) if as_json else '%s\nWhat to do:\n  %s' % (need, cure))
 
 
 def main():
     if sys.version_info[:2] < (3, 10):
         tell_old_python('--json' in sys.argv)
         return 1
-    if HERE not in sys.path:  # with PYTHONSAFEPATH
-        sys.path.insert(0, HERE)
+    sys.path.insert(0, HERE)  # it is not there with PYTHONSAFEPATH
     from doctor_parts.examination import examine
 
     return examine(sys.argv[1:], __doc__)

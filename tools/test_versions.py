@@ -87,8 +87,9 @@ def run(name: str) -> str:
         done = subprocess.run(tests, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     print(done.stdout)
     said = done.stdout.strip().splitlines()[-1].strip('= ')
-    failed = re.findall(r'^(?:FAILED|ERROR) (\S+)', done.stdout, re.MULTILINE)
-    return said + (f': {", ".join(failed[:5])}' if failed else '')
+    said = re.sub(r', \d+ warnings?| in [\d.]+s.*', '', said)
+    files = dict.fromkeys(re.findall(r'^(?:FAILED|ERROR) (\S+?\.py)', done.stdout, re.MULTILINE))
+    return said + (f', in {", ".join(files)}' if files else '')
 
 
 def resolve(python: str) -> str:

@@ -10,7 +10,7 @@ import sys
 import warnings
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import torch
 import torchvision
@@ -141,17 +141,15 @@ def provide_ops() -> None:
         ImportError: mmdet was imported before, without operators.
     """
     try:
-        ops = importlib.import_module('mmcv._ext')
+        misfit = _misfit(importlib.import_module('mmcv._ext'))
+        if misfit is None:
+            return
+        _warn(misfit)
     except ModuleNotFoundError as error:
         if error.name != 'mmcv._ext':
             raise
     except (ImportError, OSError) as error:
         _warn(f'do not load with torch {torch.__version__} ({error})')
-    else:
-        own = isinstance(ops, TorchvisionOps)
-        if own or not torch.cuda.is_available() or ops.get_compiling_cuda_version() != 'not available':
-            return
-        _warn('were compiled without CUDA')
     if sys.modules.keys() & {'mmdet.models', 'mmdet.structures'}:
         raise ImportError(
             'mmdet was imported before its operators were there: in a new process, import mmmim.models.detection first'
@@ -159,6 +157,22 @@ def provide_ops() -> None:
     module = TorchvisionOps('mmcv._ext', __doc__)
     module.__spec__ = ModuleSpec('mmcv._ext', None)  # pkgutil.find_loader('mmcv._ext') asks for it
     sys.modules['mmcv._ext'] = module
+
+
+def _misfit(ops: Any) -> Optional[str]:
+    """Why operators that load cannot be used here, or None. Those of another torch fail when they are called."""
+    if isinstance(ops, TorchvisionOps):
+        return None
+    try:
+        twice = torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2)
+        kept = ops.nms(twice, torch.tensor([0.5, 1.0]), iou_threshold=0.5, offset=0).tolist()
+    except Exception as error:
+        return f'fail with torch {torch.__version__} ({str(error).splitlines()[0]})'
+    if kept != [1]:
+        return f'are wrong with torch {torch.__version__} (of two boxes in one place NMS keeps {kept})'
+    if torch.cuda.is_available() and ops.get_compiling_cuda_version() == 'not available':
+        return 'were compiled without CUDA'
+    return None
 
 
 def _warn(reason: str) -> None:

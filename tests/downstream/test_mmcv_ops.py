@@ -88,8 +88,13 @@ def test_other_operators_are_errors_that_say_how_to_compile_them(monkeypatch):
         roi_align(torch.ones(1, 1, 4, 4), torch.zeros(1, 5), (2, 2), 1.0, 0, 'max', True)
 
 
-def compiled(cuda):
-    return types.SimpleNamespace(get_compiling_cuda_version=lambda: cuda)
+def compiled(cuda, kept=(1,), error=None):
+    def nms(boxes, scores, iou_threshold, offset):
+        if error:
+            raise error
+        return torch.tensor(kept)
+
+    return types.SimpleNamespace(nms=nms, get_compiling_cuda_version=lambda: cuda)
 
 
 def missing(name='mmcv._ext'):
@@ -103,6 +108,8 @@ def missing(name='mmcv._ext'):
         (compiled('13.0'), True, None, False),
         (compiled('not available'), True, 'compiled without CUDA', True),
         (missing(), True, None, True),
+        (compiled('13.0', kept=(0, 1)), False, r'are wrong with torch .*keeps \[0, 1\]', True),
+        (compiled('13.0', error=RuntimeError('no device\nframe #0')), True, r'fail with torch .*\(no device\)', True),
         (ImportError('_ext.so: undefined symbol: _ZN2at'), False, 'do not load with torch .*undefined symbol', True),
         (OSError('libc10_cuda.so: cannot open'), False, 'do not load with torch', True),
     ],

@@ -154,7 +154,7 @@ class Findings:
 
     def _works(self, part: Part, answer: Answer, names: list[str]) -> Verdict:
         if answer.get('ops'):
-            detail = f"its compiled ops do not load, torchvision's are used; they break mmseg: {answer['ops']}"
+            detail = f"its compiled ops do not fit this torch, torchvision's are used: {answer['ops']}"
             return 'note', detail, [self.remedies.mmcv() + '    # without them']
         if part.name == 'transformers' and major(self.installed.get('transformers')) >= 5:
             return 'note', "too new for mmpretrain's multimodal models", [self.remedies.pip('transformers')]

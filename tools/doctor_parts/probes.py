@@ -39,10 +39,13 @@ def use_torchvision(torchvision: Any) -> None:
 
 
 def use_mmcv(mmcv: Any) -> Found | None:
+    import torch
+
     try:
-        importlib.import_module('mmcv._ext')
-    except (ImportError, OSError) as error:  # none are needed, but those that are there should load
-        return None if isinstance(error, ModuleNotFoundError) else dict(ops=str(error))
+        ops = importlib.import_module('mmcv._ext')
+        ops.nms(torch.ones(1, 4), torch.ones(1), iou_threshold=0.5, offset=0)
+    except Exception as error:  # none are needed, but those that are there should load, and run
+        return None if isinstance(error, ModuleNotFoundError) else dict(ops=str(error).splitlines()[0])
 
 
 def pre_training(context: Found) -> Found:
