@@ -3,6 +3,7 @@
 import importlib
 import sys
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import ModuleType
@@ -27,6 +28,7 @@ def transformers_deferred() -> Iterator[None]:
         yield
         return
     module = ModuleType('transformers')
+    module.__spec__ = ModuleSpec('transformers', None)
     module.Adafactor = Adafactor  # type: ignore[attr-defined]  # a module has what is put there
     sys.modules['transformers'] = module
     try:

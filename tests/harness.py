@@ -169,7 +169,7 @@ def python(
         cwd: Working directory.
         check: Whether anything but success is an error.
         processes: Of a distributed run on the CPU, of tools/train.py or tools/test.py.
-        fresh: Start it as a person does: by Python, and by tools/dist_launch.sh with several processes. Otherwise it is
+        fresh: Start it as a person does: by Python, and by tools/dist_train.sh with several processes. Otherwise it is
             forked from a process that has imported what it needs, see :mod:`warm_start`.
         toolbox: What else to have imported then, such as ``'mmseg'``.
         **variables: Of the environment.
@@ -182,7 +182,7 @@ def python(
             command = [sys.executable, *command]
         else:
             script, config, *rest = command
-            command = ['bash', str(ROOT / 'tools/dist_launch.sh'), Path(script).name, config, str(processes), *rest]
+            command = ['bash', str(ROOT / f'tools/dist_{Path(script).stem}.sh'), config, str(processes), *rest]
         done = subprocess.run(
             command, env=env, capture_output=True, text=True, timeout=timeout, cwd=cwd, start_new_session=True
         )
@@ -222,14 +222,13 @@ def load_weights(work_dir: Path, name: Optional[str] = None) -> Dict[str, torch.
     return torch.load(path, weights_only=True)['state_dict']
 
 
-# how far two computations of the same may lie apart: relative to what is compared, and for small values absolute
-FLOAT32 = dict(rtol=1e-5, atol=1e-5)
-FLOAT64 = dict(rtol=1e-9, atol=1e-9)
+# for torch.testing.assert_close, which adds the two: 1e-5 for values of size 1, relative to the size of larger ones
+FLOAT32 = dict(rtol=5e-6, atol=5e-6)
 
 
-def near(expected: Any, rtol: float, atol: float) -> Any:
-    """What equals numbers that are within the bounds: ``found == near(expected, **FLOAT32)``."""
-    return pytest.approx(expected, rel=rtol, abs=atol)
+def near(expected: Any, bound: float = 1e-5) -> Any:
+    """Equals numbers that are within the bound, relative to their size above 1: ``found == near(expected)``."""
+    return pytest.approx(expected, rel=bound, abs=bound)
 
 
 def largest_difference(a: Dict[str, torch.Tensor], b: Dict[str, torch.Tensor]) -> float:

@@ -7,10 +7,12 @@ started as a person starts them, by tests with ``fresh=True`` and those of the q
 """
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
 import os
+import random
 import runpy
 import signal
 import socket
@@ -20,8 +22,12 @@ import tempfile
 import threading
 import time
 import traceback
+import types
 from pathlib import Path
 from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple
+
+import numpy
+import torch
 
 Ended = Tuple[int, str, str]  # exit code, stdout, stderr
 
@@ -48,14 +54,24 @@ class Server:
     def run(self, argv: List[str], env: Dict[str, str], cwd: Path, processes: int, timeout: float) -> Ended:
         with tempfile.TemporaryDirectory() as folder:
             request = dict(argv=argv, env=env, cwd=str(cwd), processes=processes, timeout=timeout, folder=folder)
-            assert self.process.stdin and self.process.stdout
-            self.process.stdin.write(json.dumps(request) + '\n')
-            self.process.stdin.flush()
-            code = json.loads(self.process.stdout.readline())
+            code = self._ask(request)
             out, err = ((Path(folder) / name).read_text(errors='replace') for name in ('out', 'err'))
         if code is None:
             raise subprocess.TimeoutExpired(argv, timeout, out, err)
         return code, out, err
+
+    def _ask(self, request: dict) -> Optional[int]:
+        assert self.process.stdin and self.process.stdout
+        try:
+            self.process.stdin.write(json.dumps(request) + '\n')
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
+        except BaseException:  # of a test that was stopped: the answer would be taken for that to the next one
+            self.process.terminate()  # with its program
+            raise
+        if not answer:
+            raise RuntimeError(f'the process that programs are forked from ended with {self.process.wait()}')
+        return json.loads(answer)
 
 
 def run(
@@ -81,6 +97,7 @@ def run(
 
 def serve(toolboxes: Sequence[str]) -> bool:
     """Fork a program for each line of stdin and write what it ended with; True in a process that is to be a program."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # on the way out the program that runs is killed
     answers = os.dup(1)
     os.dup2(2, 1)  # libraries that print while they are imported
     import matplotlib.figure  # noqa: F401  (MMEngine's visualizer)
@@ -116,16 +133,23 @@ def serve(toolboxes: Sequence[str]) -> bool:
 
 
 def wait(program: int, timeout: float) -> Optional[int]:
-    """Its exit code, negative for a signal; None where it had to be killed after so many seconds."""
+    """Its exit code, negative for a signal; None where it had to be killed after so many seconds.
+
+    What it has left running is killed.
+    """
     end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        pid, status = os.waitpid(program, os.WNOHANG)
-        if pid:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.killpg(program, signal.SIGKILL)
-    os.waitpid(program, 0)
-    return None
+    try:
+        while time.monotonic() < end:
+            pid, status = os.waitpid(program, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.01)
+        return None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(program, 0)
 
 
 def become(request: dict) -> None:
@@ -133,6 +157,10 @@ def become(request: dict) -> None:
     for number, name in enumerate(('out', 'err'), 1):
         os.dup2(os.open(os.path.join(request['folder'], name), os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    random.seed()  # what nobody seeds differs between programs
+    numpy.random.seed()
+    torch.seed()
     os.chdir(request['cwd'])
     os.environ.clear()
     os.environ.update(request['env'])
@@ -179,7 +207,8 @@ def run_to_the_end() -> NoReturn:
     try:
         if sys.argv[0] == '-c':
             source = sys.argv.pop(1)
-            exec(compile(source, '<string>', 'exec'), vars(sys.modules['__main__']))
+            main = sys.modules['__main__'] = types.ModuleType('__main__')
+            exec(compile(source, '<string>', 'exec'), vars(main))
         elif sys.argv[0] == '-m':
             runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)
         else:

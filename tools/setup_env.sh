@@ -5,13 +5,16 @@
 # only installed with MMMIM_APT=1, or as root where CI=true. PYTHON=/path/to/python chooses the interpreter. pip's own
 # configuration (mirrors, proxies, certificates) is respected. A second call has nothing to do and takes no time.
 set -euo pipefail
-unset PYTHONHOME PYTHONPATH && export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
+unset PYTHONHOME PYTHONPATH CDPATH PIP_TARGET PIP_PREFIX PIP_ROOT
+export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=1 PIP_DISABLE_PIP_VERSION_CHECK=1 MMCV_WITH_OPS=0
 SELF=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)/setup_env.sh
 ROOT=${SELF%/tools/*} MODE=${1:-run} TEMPORARY=${TMPDIR:-/tmp} FILES='-r runtime.txt -r openmmlab.txt'
+OPS_RUN='import torch, mmcv._ext as ops; ops.nms(torch.ones(1, 4), torch.ones(1), iou_threshold=0.5, offset=0)'
 VENV=$ROOT/.venv STAMP=$ROOT/.venv/.mmmim-installed
 case $MODE in run) ;; detection) FILES="$FILES -r detection.txt";; tests) FILES="$FILES -r detection.txt -r tests.txt";;
     *) sed -n 2,6p "$SELF" >&2; exit 2;;
 esac
+[[ ${PYTHON:-} != */* ]] || PYTHON=$(cd "$(dirname "$PYTHON")" && pwd)/$(basename "$PYTHON")
 cd "$ROOT/requirements"
 
 say() { echo "[setup] $*"; }
@@ -23,11 +26,11 @@ can_make_venv() { "$1" -c 'import venv, ensurepip' 2>/dev/null; }
 digest() { cat ./*.txt ../setup.py ../pyproject.toml "$VENV/pyvenv.cfg" 2>/dev/null | cksum; } # of all that decides
 is_installed() { [[ $(cat "$STAMP" 2>/dev/null) == "$(digest) $FILES"* ]] && [ -z "$(problem_of_venv)" ]; }
 problem_of_venv() { # `activate` is the last file that making an environment writes; it names the folder
-    local folder='' pattern="s/^.*VIRTUAL_ENV=[\"']\{0,1\}\(\/[^\"']*\).*/\1/p"
-    [ ! -e "$VENV/bin/activate" ] || folder=$(sed -n "$pattern" "$VENV/bin/activate" | tail -n 1)
-    if [ -z "$folder" ]; then echo 'is incomplete'
-    elif ! [ "$folder" -ef "$VENV" ]; then echo 'was made in another place (was the checkout moved or copied?)'
-    elif ! "$VENV/bin/python" -c '' 2>/dev/null; then echo 'does not run any more (was its Python removed?)'; fi
+    local made='' works='import pip, sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))'
+    [ ! -e "$VENV/bin/activate" ] || made=$(sed -n 's/^.*VIRTUAL_ENV=\(.*\/.*\)/\1/p' "$VENV/bin/activate" | tail -n 1)
+    if [ -z "$made" ]; then echo 'is incomplete'
+    elif [ "${made//[\"\']/}" != "${VENV//[\"\']/}" ]; then echo 'was made in another place (was the checkout moved?)'
+    elif ! "$VENV/bin/python" -c "$works" &>/dev/null; then echo 'does not run any more, or has no pip'; fi
 }
 
 find_python() { # sets BASE, its VERSION, and REJECTED; prefers one that can make environments
@@ -68,8 +71,7 @@ check_machine() { # fills LACKS, and what mends them: PACKAGES (for apt-get) and
 }
 
 mend_machine() { # installs the packages where that is allowed; says what is lacking then, and ends
-    local sudo='sudo ' apt
-    [ "$(id -u)" != 0 ] || sudo=''
+    local apt sudo=$([ "$(id -u)" = 0 ] || echo 'sudo ')
     apt="${sudo}apt-get update && ${sudo}apt-get install -y$PACKAGES"
     if [ -n "$PACKAGES" ] && { [ "${MMMIM_APT:-}" = 1 ] || [ "${CI:-}$sudo" = true ]; }; then
         DEBIAN_FRONTEND=noninteractive bash -c "$apt" || true
@@ -82,8 +84,7 @@ mend_machine() { # installs the packages where that is allowed; says what is lac
 
 pip_install() { # WHAT_IT_IS ARGUMENTS...
     local errors=$VENV/.pip-errors quiet='' mirror='or point pip to a mirror (pip config set global.index-url ...)' why
-    say "$1"
-    [ -t 1 ] || quiet=-q # else pip's stdout stays a terminal, with its progress bars
+    say "$1"; [ -t 1 ] || quiet=-q # else pip's stdout stays a terminal, with its progress bars
     { "$VENV/bin/python" -m pip install --no-input $quiet "${@:2}" 2>&1 1>&3 | tee "$errors" >&2; } 3>&1 && return
     if grep -qiE 'no space left|errno 28|quota' "$errors" || ! has_room "$ROOT" 50 || ! has_room "$TEMPORARY" 50; then
         why="The disk is full: $(free_mb "$ROOT") MB free in $ROOT, $(free_mb "$TEMPORARY") MB in $TEMPORARY. Make room"
@@ -98,20 +99,18 @@ pip_install() { # WHAT_IT_IS ARGUMENTS...
 command -v flock >/dev/null && exec 9>>"$SELF" && # two at once would write into each other's files
     { flock -n 9 || { say 'another set-up is at work here: waiting for it'; flock 9; }; }
 ! is_installed || exit 0
-check_machine
-mend_machine
+check_machine; mend_machine
 if problem=$(problem_of_venv) && [ -n "$problem" ]; then
     [ ! -e "$VENV" ] || say "$VENV $problem: it is made anew"
     say "making $VENV with $BASE (Python $VERSION)"
     "$BASE" -m venv --clear "$VENV"
 fi
-rm -f "$STAMP"
-# pip would take for whole what it was killed in
+rm -f "$STAMP" # and what pip would take for whole, as it was killed in it
 for folder in "$VENV"/lib/python*/site-packages/*.dist-info; do [ -e "$folder/RECORD" ] || rm -rf "$folder"; done
 pip_install '1/4 torch and torchvision: about 900 MB; 3 GB with CUDA' -c constraints.txt torch torchvision
-# from source, without compiled ops: a wheel in pip's cache may have them, compiled for another torch
+# from source, without compiled ops: a wheel in pip's cache may have them, compiled for another torch, as what is there
+"$VENV/bin/python" -c "$OPS_RUN" &>/dev/null || rm -f "$VENV"/lib/python*/site-packages/mmcv/_ext.*
 pip_install '2/4 mmcv: some MB' -c constraints.txt --no-cache-dir --no-deps onedl-mmcv
 pip_install "3/4 the OpenMMLab toolboxes, timm, scikit-learn ...: about 400 MB" -c constraints.txt $FILES
 pip_install "4/4 mmmim itself, from $ROOT" --no-deps --no-build-isolation -e "$ROOT"
-echo "$(digest) $FILES" > "$STAMP"
-say "$VENV is ready"
+echo "$(digest) $FILES" > "$STAMP"; say "$VENV is ready"

@@ -110,11 +110,11 @@ def write(name: str, python: str, pins: List[str], said: str) -> None:
     """Put a row into the page's table, in the place of the one with its name and Python."""
     start = f'| {name} | {python} |'
     line = f'{start} {", ".join(pins)} | {said} |'
-    lines = PAGE.read_text().splitlines()
-    known = [i for i, old in enumerate(lines) if old.startswith(start)]
-    last = max(i for i, old in enumerate(lines) if old.startswith('|'))
-    lines[known[0] if known else last + 1 : known[0] + 1 if known else last + 1] = [line]
-    PAGE.write_text('\n'.join(lines) + '\n')
+    before, head, rows, after = re.split(r'(\| set .*\n\| ---.*\n)((?:\|.*\n)*)', PAGE.read_text())
+    kept = [old for old in rows.splitlines() if not old.startswith(start)]
+    names = [f'| {other} ' for other in ROWS]
+    table = sorted([*kept, line], key=lambda row: ([*map(row.startswith, names)].index(True), 'resolved' in row, row))
+    PAGE.write_text(before + head + '\n'.join(table) + '\n' + after)
     print(line)
 
 

@@ -124,14 +124,13 @@ def set_up_scope(cfg: Config) -> None:
     if scope in HOST_TOOLBOXES:
         try:
             leave_out_multimodal()
-            provide_ops()  # first, since models of all three import mmdet where it is installed
+            provide_ops(required=scope == 'mmdet')  # first: models of all three import mmdet where it is installed
             module = importlib.import_module(f'{scope}.utils')
         except ImportError as error:
-            mode = 'detection' if scope == 'mmdet' else 'run'
-            raise ImportError(
-                f"the config's default_scope is '{scope}', which cannot be imported: {error}. Install it with: "
-                f'bash tools/setup_env.sh {mode}; `mmmim doctor` says more'
-            ) from error
+            message = f"the config's default_scope is '{scope}', which cannot be imported: {error}"
+            if isinstance(error, ModuleNotFoundError):
+                message += f'. Install it: bash tools/setup_env.sh {"detection" if scope == "mmdet" else "run"}'
+            raise ImportError(message) from error
         module.register_all_modules(init_default_scope=False)
         if scope == 'mmdet':
             importlib.import_module('mmmim.models.detection')

@@ -2,7 +2,7 @@
 
 bf16 has 8 binary digits. mmdet casts boxes to the type of the maps before it reads inside them, so that at 1000 pixels
 a coordinate would be off by up to 2; and mmcv's operators (RoIAlign everywhere, NMS on the CPU) do not take bf16.
-Importing it makes mmdet work without mmcv's compiled operators, also under mmdet's own tools:
+Importing it makes mmdet work without mmcv's compiled operators, also under mmdet's own tools/train.py:
 ``custom_imports = dict(imports=['mmmim', 'mmmim.models.detection'])``.
 """
 

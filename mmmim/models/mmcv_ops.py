@@ -70,7 +70,9 @@ def roi_align_forward(
         raise NotImplementedError(f"torchvision's RoIAlign has no maximum (pool_mode='max'); {COMPILE}")
     maps, boxes = _at_least_float32(input), rois.to(torch.promote_types(input.dtype, torch.float32))
     size = (aligned_height, aligned_width)
-    output.copy_(torchvision.ops.roi_align(maps, boxes, size, spatial_scale, sampling_ratio, aligned))
+    # the operator itself: torchvision's function takes a slow way round it where algorithms are to be deterministic
+    operator = torch.ops.torchvision.roi_align
+    output.copy_(operator(maps, boxes, spatial_scale, *size, sampling_ratio, aligned))
 
 
 def roi_align_backward(
@@ -130,12 +132,15 @@ class TorchvisionOps(ModuleType):
         return _missing(name)
 
 
-def provide_ops() -> None:
+def provide_ops(required: bool = True) -> None:
     """Let ``mmcv.ops`` import: with mmcv's compiled operators where they fit, else with torchvision's.
 
     To be called before anything imports mmdet (mmpretrain's and mmseg's models do): what mmdet does not find then it
     replaces by functions that fail. Warns of compiled operators that are installed and do not fit: those of another
     torch, or without CUDA beside a GPU.
+
+    Args:
+        required: Whether it is an error that mmdet was imported before, as it is for what calls its operators.
 
     Raises:
         ImportError: mmdet was imported before, without operators.
@@ -151,9 +156,12 @@ def provide_ops() -> None:
     except (ImportError, OSError) as error:
         _warn(f'do not load with torch {torch.__version__} ({error})')
     if sys.modules.keys() & {'mmdet.models', 'mmdet.structures'}:
-        raise ImportError(
-            'mmdet was imported before its operators were there: in a new process, import mmmim.models.detection first'
-        )
+        if required:
+            raise ImportError(
+                'mmdet was imported before its operators were there, by itself or by mmpretrain or mmseg: in a new '
+                'process, import mmmim.models.detection first'
+            )
+        return
     module = TorchvisionOps('mmcv._ext', __doc__)
     module.__spec__ = ModuleSpec('mmcv._ext', None)  # pkgutil.find_loader('mmcv._ext') asks for it
     sys.modules['mmcv._ext'] = module
@@ -167,7 +175,7 @@ def _misfit(ops: Any) -> Optional[str]:
         twice = torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2)
         kept = ops.nms(twice, torch.tensor([0.5, 1.0]), iou_threshold=0.5, offset=0).tolist()
     except Exception as error:
-        return f'fail with torch {torch.__version__} ({str(error).splitlines()[0]})'
+        return f'fail with torch {torch.__version__} ({str(error).partition(chr(10))[0]})'
     if kept != [1]:
         return f'are wrong with torch {torch.__version__} (of two boxes in one place NMS keeps {kept})'
     if torch.cuda.is_available() and ops.get_compiling_cuda_version() == 'not available':

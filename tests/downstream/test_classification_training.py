@@ -7,7 +7,6 @@ import pytest
 import torch
 from cls_harness import make_classifier_config, mixing
 from harness import (
-    FLOAT64,
     largest_difference,
     load_weights,
     make_config,
@@ -199,7 +198,7 @@ def test_two_processes_equal_one(protocol, limit, tmp_path, image_root):
         curves.append(read_curve(tmp_path / f'run{processes}'))
     assert largest_difference(*weights) < 1e-9
     ours, theirs = ([line['loss'] for line in curve if 'loss' in line] for curve in curves)
-    assert len(ours) == 8 and ours == near(theirs, **FLOAT64)
+    assert len(ours) == 8 and ours == near(theirs, 1e-9)
     assert accuracies(tmp_path / 'run1') == accuracies(tmp_path / 'run2')
 
 

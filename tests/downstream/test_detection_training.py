@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from harness import (
-    FLOAT32,
     ROOT,
     make_config,
     near,
@@ -187,7 +186,7 @@ def test_two_processes_equal_one_where_both_have_as_many_objects(tmp_path):
     train(save_config(_comparable(tmp_path / 'two', data), tmp_path / 'two.py'), processes=2)
     one, two = losses(tmp_path / 'one'), losses(tmp_path / 'two')
     assert len(one) == len(two) == 8
-    assert two == near(one, **FLOAT32)
+    assert two == near(one)
     saved = torch.load(tmp_path / 'two/epoch_2.pth', weights_only=True)['state_dict']
     for key, value in runner.model.state_dict().items():
         torch.testing.assert_close(saved[key], value, rtol=1e-3, atol=2e-5)

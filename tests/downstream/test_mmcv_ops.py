@@ -1,6 +1,8 @@
 """torchvision's operators in the place of mmcv's: equal to what mmcv's compiled ones gave, and errors for the rest."""
 
 import importlib
+import subprocess
+import sys
 import types
 import warnings
 
@@ -143,6 +145,22 @@ def test_mmdet_that_was_imported_without_operators_is_an_error(monkeypatch):
     monkeypatch.setattr(mmcv_ops, 'sys', types.SimpleNamespace(modules={'mmdet.structures': None}))
     with pytest.raises(ImportError, match='in a new process, import mmmim.models.detection first'):
         mmcv_ops.provide_ops()
+    mmcv_ops.provide_ops(required=False)
+
+
+@pytest.mark.runs
+def test_after_another_toolbox_segmentation_works_and_detection_says_what_to_do():
+    """Its models have imported mmdet, which has put functions that fail in the place of operators."""
+    code = (
+        "import sys; sys.modules['mmcv._ext'] = None\n"
+        'import mmengine, mmseg.models, mmmim.engine.launch as launch\n'
+        "del sys.modules['mmcv._ext']\n"
+        "launch.set_up_scope(mmengine.Config(dict(default_scope='mmseg')))\n"
+        "launch.set_up_scope(mmengine.Config(dict(default_scope='mmdet')))"
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+    last = done.stderr.strip().splitlines()[-1]
+    assert 'import mmmim.models.detection first' in last and 'setup_env' not in last
 
 
 def test_without_mmcv_the_error_names_mmcv(monkeypatch):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from harness import FLOAT32, make_config, near, read_curve, run_tool, save_config, train, train_here
+from harness import make_config, near, read_curve, run_tool, save_config, train, train_here
 from mmengine.hooks import Hook
 from PIL import Image
 from seg_harness import ARCH, make_masks, make_seg_config
@@ -159,7 +159,7 @@ def test_two_processes_equal_one(drawings, tmp_path):
     train(save_config(_comparable(tmp_path / 'two', drawings), tmp_path / 'two.py'), processes=2)
     one, two = losses(tmp_path / 'one'), losses(tmp_path / 'two')
     assert len(one) == len(two) == 4
-    assert two == near(one, **FLOAT32)
+    assert two == near(one)
     saved = torch.load(tmp_path / 'two/iter_4.pth', weights_only=True)['state_dict']
     for key, value in runner.model.state_dict().items():
         if 'running' in key:

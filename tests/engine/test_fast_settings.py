@@ -1,5 +1,7 @@
 """What makes training fast keeps its numbers: the losses of 200 steps against plain float32."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ PLAIN = {
 }
 FAST = {'optim_wrapper.dtype': 'bfloat16'}  # fused updates; on a CPU attention by plain products, too
 COMPILED = {**FAST, 'model.backbone.compiled': 'aot_eager', 'model.neck.compiled': 'aot_eager'}
+INDUCTOR = {**FAST, 'model.backbone.compiled': True, 'model.neck.compiled': True}
 LEAN = {**FAST}  # the same with the MLP of wide blocks
 
 
@@ -45,6 +48,15 @@ def losses(folder, images, method, **options):
             for method in METHODS
         ],
         pytest.param('mae', COMPILED, id='mae-compiled'),
+        pytest.param(
+            'mae',
+            INDUCTOR,
+            id='mae-inductor',
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(shutil.which('g++') is None, reason='Inductor needs a C++ compiler: no g++'),
+            ],
+        ),
         pytest.param('mae', LEAN, id='mae-lean'),
     ],
 )
@@ -63,7 +75,7 @@ def test_200_steps_of_bf16_follow_plain_float32(method, fast, tmp_path, image_ro
             monkeypatch.setattr(blocks, 'RECOMPUTED_FROM', 1)
         quick = losses(tmp_path / f'fast{seed}', image_root, method, **fast, **same)
         differences.append((quick - plain) / np.ptp(plain))
-    if fast is COMPILED:
+    if fast is COMPILED or fast is INDUCTOR:
         assert torch._dynamo.utils.counters['frames']['ok'] > 0
     difference = np.array(differences)  # [seeds, steps]
     assert 0 < np.abs(difference).mean() < (0.05 if method == 'cmae' else 0.01)

@@ -110,13 +110,13 @@ def test_stages_stamp_and_what_makes_it_void(machine):
     assert not any('index' in call or 'find-links' in call for call in calls), "pip's own configuration is the user's"
 
     machine.forget()
-    assert machine.run().stdout == '' and not machine.calls('pip')  # the second call has nothing to do
+    assert machine.run().stdout == '' and not machine.calls('-m pip')  # the second call has nothing to do
 
     assert machine.run('tests').returncode == 0
     assert any('-r tests.txt' in call for call in machine.calls())
     machine.forget()
     assert machine.run('tests').returncode == machine.run('run').returncode == 0
-    assert not machine.calls('pip')
+    assert not machine.calls('-m pip')
 
     with open(machine.checkout / 'requirements/runtime.txt', 'a') as file:
         file.write('another\n')
@@ -194,6 +194,32 @@ def test_a_removed_python_is_noticed(machine):
     assert machine.calls('-m venv --clear')
 
 
+def test_an_environment_without_pip_is_made_anew(machine):
+    machine.python()
+    machine.run()
+    python = machine.checkout / '.venv/bin/python'
+    python.write_text(python.read_text().replace('case "$*" in', 'case "$*" in *"import pip"*) exit 1;;', 1))
+    machine.forget()
+    result = machine.run()
+    assert result.returncode == 0 and 'has no pip' in result.stdout and machine.calls('-m venv --clear')
+
+
+def test_python_may_be_named_relative_to_the_users_folder(machine):
+    machine.python('other', '3.12')
+    (machine.folder / 'mine').mkdir()
+    (machine.folder / 'mine/python').symlink_to(machine.bin / 'other')
+    result = machine.run(PYTHON='mine/python')
+    assert result.returncode == 0 and f'{machine.folder}/mine/python (Python 3.12)' in result.stdout
+
+
+def test_a_checkout_may_have_an_apostrophe_in_its_path(machine):
+    machine.python()
+    machine.checkout = machine.checkout.rename(machine.folder / "o'brien's checkout")
+    machine.run()
+    machine.forget()
+    assert machine.run().stdout == '' and not machine.calls('-m venv')
+
+
 def test_a_half_made_environment_is_made_anew(machine):
     machine.python()
     (machine.checkout / '.venv/lib').mkdir(parents=True)
@@ -265,11 +291,11 @@ def test_only_detection_and_tests_bring_mmdet(machine):
     machine.forget()
     for mode in ('detection', 'run'):
         assert machine.run(mode).stdout == ''
-    assert not machine.calls('pip')  # nothing to do
+    assert not machine.calls('-m pip')  # nothing to do
     assert machine.run('tests').returncode == 0
     assert machine.calls('-r detection.txt') and machine.calls('-r tests.txt')
     machine.forget()
-    assert machine.run('detection').stdout == machine.run('tests').stdout == '' and not machine.calls('pip')
+    assert machine.run('detection').stdout == machine.run('tests').stdout == '' and not machine.calls('-m pip')
 
 
 def test_tests_run_only_where_all_was_installed(machine):

@@ -135,7 +135,7 @@ def lines_of(rows: list[Row], width: int) -> list[str]:
 
 
 def wrapped(head: str, text: str, width: int) -> list[str]:
-    lines = textwrap.wrap(text, width - len(head)) or ['']
+    lines = textwrap.wrap(text, max(20, width - len(head))) or ['']
     return [f'{head}{lines[0]}'.rstrip(), *(' ' * len(head) + line for line in lines[1:])]
 
 

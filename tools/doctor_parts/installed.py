@@ -96,7 +96,7 @@ def installed_versions() -> dict[str, str]:
     versions: dict[str, str] = {}
     for found in importlib.metadata.distributions():
         try:
-            versions.setdefault(normalised(found.metadata['Name']), found.version)
+            versions.setdefault(normalised(found.metadata['Name']), found.version or '')
         except Exception:  # a torn metadata folder must not end the examination
             continue
     return versions

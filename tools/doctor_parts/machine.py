@@ -36,7 +36,7 @@ def packages_row(remedies: Remedies) -> Row:
     found = Path(sysconfig.get_path('purelib')).glob('*.dist-info')
     torn = sorted(folder for folder in found if not (folder / 'RECORD').exists())
     names = [folder.name.partition('-')[0] for folder in torn]
-    if not torn:
+    if not torn or sys.prefix == sys.base_prefix:  # a system's own packages may come without it
         return row('packages', 'ok', f'{len(remedies.installed)} installed')
     remove = f'rm -r {" ".join(short(str(folder)) for folder in torn)}'
     again = remedies.pip(*names, options='--force-reinstall --no-deps')

@@ -45,7 +45,7 @@ def use_mmcv(mmcv: Any) -> Found | None:
         ops = importlib.import_module('mmcv._ext')
         ops.nms(torch.ones(1, 4), torch.ones(1), iou_threshold=0.5, offset=0)
     except Exception as error:  # none are needed, but those that are there should load, and run
-        return None if isinstance(error, ModuleNotFoundError) else dict(ops=str(error).splitlines()[0])
+        return None if isinstance(error, ModuleNotFoundError) else dict(ops=str(error).partition('\n')[0])
 
 
 def pre_training(context: Found) -> Found:

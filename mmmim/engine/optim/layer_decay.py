@@ -5,6 +5,8 @@ from typing import Callable, List, Optional, Tuple
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
+from ...deferred import leave_out_multimodal
+from ...models.mmcv_ops import provide_ops
 from ...registry import OPTIM_WRAPPER_CONSTRUCTORS
 from .constructor import log_groups, merge_groups
 
@@ -40,6 +42,9 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         get_layer_depth: Optional[LayerDepth] = None,
         **kwargs,
     ) -> None:
+        if not prefix:  # before mmpretrain is imported for the first time
+            leave_out_multimodal()
+            provide_ops(required=False)
         # imported where it is used: pre-training does not need mmpretrain
         from mmpretrain.engine.optimizers import LearningRateDecayOptimWrapperConstructor as Theirs
 

@@ -11,6 +11,7 @@ from ...deferred import leave_out_multimodal
 from ...naming import unwrap
 from ...registry import MODELS
 from ...safe_load import load_file
+from ..mmcv_ops import provide_ops
 from .base import BaseTarget
 
 
@@ -41,6 +42,7 @@ class DALLETarget(BaseTarget):
                 "dalle_encoder.pth, which mmpretrain's BEiT configs name, and set model.target.weights to its path"
             )
         leave_out_multimodal()
+        provide_ops(required=False)
         from mmpretrain.models.selfsup import DALLEEncoder  # slow to import, and rarely wanted
 
         self.grid_size = tuple(grid_size)
