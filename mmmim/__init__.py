@@ -4,6 +4,7 @@ import importlib.util
 import os
 import sys
 
+from . import moved
 from .version import __version__
 
 # What pre-training imports, looked for before anything is imported: one message names all that is missing, and
@@ -42,6 +43,7 @@ except Exception as error:  # a library that is there and fails to load raises w
     raise ImportError(f'mmmim cannot be imported: {type(error).__name__}: {error}. {_ask_the_doctor()}.') from error
 
 install_safe_loader()
+moved.install()
 
 
 def __getattr__(name: str):

@@ -6,9 +6,11 @@ calls whatever a ``type`` names, also ``'os.system'``. :func:`check_types` lets 
 """
 
 import ast
-from typing import Any, Dict, Tuple, Union
+from typing import Any, Dict, Optional, Tuple, Union
 
 from mmengine.registry import Registry
+
+from .positions import Grid, grid_size
 
 MOST_CHARACTERS = 1_000_000  # Python's parser is not made for hostile texts of any length
 
@@ -113,3 +115,36 @@ def _check_type(name: Any, registries: tuple) -> None:
         registry.import_from_location()
     if not isinstance(name, str) or not any(name.removeprefix('mmmim.') in r.module_dict for r in registries):
         raise ConfigTextError(f'the config inside the checkpoint names the type {name!r}, which is no part of mmmim')
+
+
+def stated_grid(checkpoint: Any, prefix: str = 'backbone.') -> Optional[Grid]:
+    """The grid by the image and patch size in a checkpoint's own config; None where it says nothing usable.
+
+    Args:
+        checkpoint: As :func:`mmmim.safe_load.load_file` returned it. The config is a text (a training checkpoint) that
+            is parsed and never executed, or a dict (an exported encoder).
+        prefix: Of the encoder's names, which is the key of its config in the model's. ``backbone`` stands for others.
+    """
+    model = _stated_model(checkpoint)
+    cfg = model.get((prefix or '').split('.')[0])
+    cfg = cfg if isinstance(cfg, dict) else model.get('backbone')
+    if not isinstance(cfg, dict) or 'img_size' not in cfg:
+        return None
+    try:
+        return grid_size(cfg['img_size'], cfg.get('patch_size', 16))  # the default of our ViTs and of mmpretrain's
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _stated_model(checkpoint: Any) -> Dict[str, Any]:
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    if not isinstance(meta, dict):
+        return {}
+    exported, text = meta.get('config'), meta.get('cfg_text', meta.get('cfg'))
+    if isinstance(exported, dict):
+        return dict(backbone=exported.get('backbone', exported))
+    try:
+        model = parse_config_text(text).get('model') if isinstance(text, str) else None
+    except ConfigTextError:  # more than plain values: counts as absent
+        model = None
+    return model if isinstance(model, dict) else {}

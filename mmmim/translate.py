@@ -9,17 +9,15 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Dict, Iterable, List, Optional, Protocol, Tuple, Union
 
-import torch
-import torch.nn.functional as F
 from mmengine.logging import print_log
 from timm.layers.patch_embed import resample_patch_embed
-from torch import Tensor
 
+from .config_text import stated_grid
 from .naming import SCHEMES, StateDict, consume, detect_scheme, first_names, from_mmmim, left_out, to_mmmim, unwrap
 from .naming.beit import fit_tables, is_beit
 from .naming.state import describe
 from .naming.swin import is_swin
-from .position_grid import Grid, explain_unknown, find_grid, stated_grid
+from .positions import Grid, explain_unknown, find_grid, rebuild_positions, resize_pos_embed
 from .safe_load import AnyPath
 
 __all__ = [
@@ -135,7 +133,7 @@ def fill_encoder(
 ) -> LoadReport:
     """Loads an encoder into a module of ours completely or not at all, and says what it did.
 
-    Position tables of another grid (:func:`mmmim.position_grid.find_grid` tells which), relative ones too, are resized;
+    Position tables of another grid (:func:`mmmim.positions.find_grid` tells which), relative ones too, are resized;
     an absent one is rebuilt. A class token that the module does not have is dropped. A final norm (mean-pooled or dense
     models) or a mask token that the module does not have stays unused. A layer scale that it does not have is
     multiplied into the layers before it, which computes the same.
@@ -252,18 +250,6 @@ def _fit_position_table(
         )
 
 
-def rebuild_positions(embed_dim: int, grid: Grid, num_prefix_tokens: int, scheme: Optional[str] = None) -> Tensor:
-    """The fixed sine-cosine table that a code of this ``scheme`` would have built, ``[1, prefix + h * w, D]``.
-
-    mmpretrain's (and so the authors' CMAE's) has its rows in the first half of the channels, all others have their
-    columns there.
-    """
-    from .models.positions import sincos_positions  # the models import this module
-
-    table = sincos_positions(embed_dim, grid, num_prefix_tokens)
-    return table.roll(embed_dim // 2, -1) if scheme in ('mmpretrain', 'cmae') else table
-
-
 def add_positions(ours: StateDict, scheme: Optional[str]) -> List[str]:
     """Adds the fixed tables that a file in our names should have and does not, in place; returns notes.
 
@@ -289,31 +275,6 @@ def add_positions(ours: StateDict, scheme: Optional[str]) -> List[str]:
         f'{table} was absent: the fixed sine-cosine table of {found.grid[0]} x {found.grid[1]} patches was rebuilt'
         for table in absent
     ]
-
-
-def resize_pos_embed(table: Tensor, old_grid: Grid, new_grid: Grid, prefix: int) -> Tensor:
-    """Resizes a position table, bicubic with antialiasing as in timm's ``resample_abs_pos_embed``.
-
-    That function returns the table unchanged when a grid becomes square with as many patches (4 x 16 -> 8 x 8), hence
-    this one.
-
-    Args:
-        table: [1, prefix + h * w, D] of ``old_grid`` = (h, w).
-        new_grid: (h', w').
-        prefix: Leading rows (class token) that are kept as they are.
-
-    Returns:
-        [1, prefix + h' * w', D].
-    """
-    (h, w), (new_h, new_w) = old_grid, new_grid
-    if table.shape[1] != prefix + h * w:
-        raise ValueError(f'A position table of {table.shape[1]} rows is not {prefix} + {h} x {w}.')
-    if (h, w) == (new_h, new_w):
-        return table
-    rows = table[:, prefix:].float().reshape(1, h, w, -1).permute(0, 3, 1, 2)  # [1, D, h, w]
-    rows = F.interpolate(rows, size=(new_h, new_w), mode='bicubic', antialias=True)
-    rows = rows.permute(0, 2, 3, 1).flatten(1, 2).to(table.dtype)  # [1, h' * w', D]
-    return torch.cat([table[:, :prefix], rows], dim=1)
 
 
 def _check(encoder: StateDict, wanted: StateDict, grid: Grid) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from harness import ROOT
 from mmengine.config import Config
 
-from mmmim.engine.launch import load_config
+from mmmim.config.load import load_config
 
 FOLDER = ROOT / 'configs/downstream/classification'
 ARCH = dict(embed_dim=32, depth=2, num_heads=2)

@@ -11,7 +11,8 @@ import torch
 
 import mmmim.datasets
 import mmmim.models  # noqa: F401
-from mmmim.engine.launch import load_config, set_batch_and_lr, set_schedule
+from mmmim.config.load import load_config
+from mmmim.config.schedule import set_batch_and_lr, set_schedule
 from mmmim.registry import MODELS, TRANSFORMS
 
 ROOT = Path(__file__).resolve().parent.parent

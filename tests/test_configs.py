@@ -27,7 +27,7 @@ from config_harness import (
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from mmmim.engine.launch import load_config
+from mmmim.config.load import load_config
 from mmmim.models.build import check_model
 from mmmim.registry import DATASETS, MODELS
 

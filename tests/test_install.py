@@ -10,7 +10,7 @@ import pytest
 from harness import ROOT
 
 import mmmim
-from mmmim.apis import paths
+from mmmim.config import paths
 
 NEEDED = ('torch', 'torchvision', 'numpy', 'PIL', 'cv2', 'mmengine', 'mmcv', 'timm', 'safetensors')
 
@@ -109,7 +109,7 @@ def test_folders_of_this_checkout():
 
 
 def test_folders_of_an_installed_copy(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, '__file__', str(tmp_path / 'mmmim/apis/paths.py'))
+    monkeypatch.setattr(paths, '__file__', str(tmp_path / 'mmmim/config/paths.py'))
     (tmp_path / 'configs').mkdir()  # some other project's
     with pytest.raises(FileNotFoundError, match='mmmim_configs.*install it again'):
         paths.configs_folder()

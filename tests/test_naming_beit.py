@@ -15,7 +15,8 @@ from timm.models.beit import Beit
 
 import mmmim
 from mmmim.checkpoint import export_encoder
-from mmmim.engine.launch import load_config, settle_classifier
+from mmmim.config.classification import settle_classifier
+from mmmim.config.load import load_config
 from mmmim.models.backbones import DenseViT, MaskedViT, RelativeViT
 from mmmim.naming import detect_scheme, from_mmmim, left_out, to_mmmim
 from mmmim.naming.beit import TABLE

@@ -12,6 +12,7 @@ from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import nn
 
 from mmmim.checkpoint import export_encoder, load_file
+from mmmim.positions import resize_pos_embed
 from mmmim.translate import (
     EncoderMismatchError,
     add_positions,
@@ -19,7 +20,6 @@ from mmmim.translate import (
     encoder_state_dict,
     fill_encoder,
     from_mmmim,
-    resize_pos_embed,
     to_mmmim,
     unwrap,
 )

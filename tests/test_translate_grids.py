@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from mmmim.checkpoint import export_encoder, load_file
+from mmmim.config_text import stated_grid
+from mmmim.models.algorithms.load_generator import load_generator
 from mmmim.models.backbones import DenseViT, MaskedViT
-from mmmim.models.load_generator import load_generator
 from mmmim.models.necks import MAEDecoder
-from mmmim.models.positions import sincos_positions
 from mmmim.naming import from_mmmim
-from mmmim.position_grid import find_grid, sincos_grid, stated_grid
-from mmmim.translate import EncoderMismatchError, add_positions, fill_encoder, resize_pos_embed
+from mmmim.positions import find_grid, resize_pos_embed, sincos_grid, sincos_positions
+from mmmim.translate import EncoderMismatchError, add_positions, fill_encoder
 
 PATCH = 4
 

@@ -91,7 +91,7 @@ def test_the_supplements_recipe():
 
 @pytest.mark.parametrize('base, rate', [(256, 2e-5 * 320 / 256), (512, 2e-5 * 320 / 512), (None, 2e-5)])
 def test_what_the_learning_rate_is_for(base, rate):
-    from mmmim.engine.launch import set_batch_and_lr
+    from mmmim.config.schedule import set_batch_and_lr
 
     cfg = config(VIT)
     assert cfg.lr_base_batch == 256

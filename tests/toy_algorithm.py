@@ -8,7 +8,7 @@ from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import Tensor, nn
 
 from mmmim.models.algorithms.base import BaseAlgorithm
-from mmmim.models.batch_norm import CrossRankBatchNorm1d
+from mmmim.models.layers.norm import CrossRankBatchNorm1d
 from mmmim.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 

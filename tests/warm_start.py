@@ -106,8 +106,8 @@ def serve(toolboxes: Sequence[str]) -> bool:
 
     # the text of a config is laid out several times a run, for half a second; without that it is Python just as well
     mmengine.config.config.FormatCode = lambda text, **kwargs: (text, True)
-    import mmmim.engine.ending  # noqa: F401
     import mmmim.engine.launch  # noqa: F401
+    import mmmim.engine.processes  # noqa: F401
     import mmmim.evaluation  # noqa: F401
     from mmmim.deferred import leave_out_multimodal
     from mmmim.models.mmcv_ops import provide_ops
@@ -117,7 +117,7 @@ def serve(toolboxes: Sequence[str]) -> bool:
     for toolbox in toolboxes:
         importlib.import_module(f'{toolbox}.utils').register_all_modules(init_default_scope=False)
         if toolbox == 'mmdet':
-            import mmmim.models.detection  # noqa: F401
+            import mmmim.models.mmdet_parts  # noqa: F401
     gc.collect()
     gc.freeze()  # what the collector does not visit is not copied
     with open(os.dup(0), 'rb', buffering=0) as requests:

@@ -139,8 +139,8 @@ def imported(module: str, name: str) -> Any:
 def call(name: str, options: Dict[str, Any]) -> None:
     """Call a function of ``mmmim.apis``; what a user can mend ends in one line."""
     function = imported('mmmim.apis', name)
-    from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import USER_ERRORS, end_with
+    from mmmim.engine.malloc import keep_freed_memory
 
     keep_freed_memory()
     try:

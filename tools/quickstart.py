@@ -19,10 +19,11 @@ from quickstart_parts.dense_config import LeftOut, write_task_config
 from quickstart_parts.dense_stage import DETECTION, SEGMENTATION, Task, fine_tune, written
 from quickstart_parts.processes import ROOT, Tools, say
 
-from mmmim.apis.pretrain import is_finished, newest_checkpoint, write_config
+from mmmim.apis.pretrain import write_config
 from mmmim.engine.launch import USER_ERRORS
-from mmmim.visualization.report_page import write_report
-from mmmim.visualization.run_metrics import describe
+from mmmim.engine.resume import is_finished, newest_checkpoint
+from mmmim.report.page import write_report
+from mmmim.report.run_metrics import describe
 
 SCENES = ROOT / 'data/scenes'
 MEASURES = (

@@ -40,8 +40,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> dict:
+    from mmmim.config.load import load_config
     from mmmim.engine.hooks import RunStateHook
-    from mmmim.engine.launch import build_runner, load_config
+    from mmmim.engine.launch import build_runner
     from mmmim.evaluation import FeatureEvaluator
 
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
@@ -89,8 +90,8 @@ def keep(result: dict, loaded: dict, args: argparse.Namespace, work_dir: str) ->
 
 def main() -> None:
     args = parse_args()
-    from mmmim.engine.ending import ending_at_once
     from mmmim.engine.launch import USER_ERRORS, end_with
+    from mmmim.engine.processes import ending_at_once
 
     with ending_at_once():
         try:

@@ -49,7 +49,8 @@ def parse_args() -> argparse.Namespace:
 def train(args: argparse.Namespace) -> None:
     from mmengine.runner import find_latest_checkpoint
 
-    from mmmim.engine.launch import USER_ERRORS, build_runner, end_with, load_config
+    from mmmim.config.load import load_config
+    from mmmim.engine.launch import USER_ERRORS, build_runner, end_with
 
     runner = None
     try:
@@ -70,7 +71,7 @@ def train(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    from mmmim.engine.ending import ending_at_once
+    from mmmim.engine.processes import ending_at_once
 
     with ending_at_once():
         train(args)

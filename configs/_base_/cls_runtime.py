@@ -1,7 +1,7 @@
 """What all classification configs share: mmpretrain's scope, our loop and hooks, and keys that are carried further.
 
 `pretrained`, `num_classes` and `ema_decay` go to where they belong when a run starts
-(mmmim/engine/classifier.py); on the command line: `--cfg-options pretrained=PATH num_classes=20`.
+(mmmim/config/classification.py); on the command line: `--cfg-options pretrained=PATH num_classes=20`.
 """
 
 default_scope = 'mmpretrain'

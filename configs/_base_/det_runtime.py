@@ -1,7 +1,7 @@
 """What all detection configs share: mmdet's scope, loops and samplers, our hooks, and keys that are carried further.
 
 `pretrained`, `num_classes`, `classes`, `image_size`, `scale` and `milestones` go to where they belong when a run starts
-(mmmim/engine/detector.py), and so do the files of annotations and the folders of images; on the command line:
+(mmmim/config/detection.py), and so do the files of annotations and the folders of images; on the command line:
 `--cfg-options pretrained=PATH`.
 """
 

@@ -1,7 +1,7 @@
 """What all segmentation configs share: mmseg's scope, loops and samplers, our hooks, and keys that are carried further.
 
 `pretrained`, `num_classes`, `classes`, `crop_size`, `scale`, `max_iters`, `warmup_iters` and `tta` go to where they
-belong when a run starts (mmmim/engine/segmentor.py); on the command line: `--cfg-options pretrained=PATH tta=True`.
+belong when a run starts (mmmim/config/segmentation.py); on the command line: `--cfg-options pretrained=PATH tta=True`.
 """
 
 default_scope = 'mmseg'

@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from ..deferred import leave_out_multimodal
-from ..models.blocks import LayerNorm
+from ..models.layers.blocks import LayerNorm
 from ..registry import MODELS
 
 

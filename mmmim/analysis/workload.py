@@ -17,8 +17,9 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from .. import randomness
-from ..engine.classifier import settle_classifier
-from ..engine.launch import set_batch_and_lr, set_up_scope
+from ..config.classification import settle_classifier
+from ..config.prepare import set_up_scope
+from ..config.schedule import set_batch_and_lr
 from ..models.build import check_model
 from ..models.patches import to_2tuple
 from ..registry import FUNCTIONS, MODELS

@@ -9,11 +9,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..checkpoint import atomic_write_text
-from ..datasets.collate import mim_collate
-from ..datasets.file_list import list_images
-from ..datasets.image_io import ImageReadError
+from ..datasets.io.file_list import list_images
+from ..datasets.io.image_io import ImageReadError
+from ..datasets.loading import mim_collate
 from ..engine.hardware import usable_cores
-from ..models.algorithms.base import pool_tokens
+from ..models.necks.pool_tokens import pool_tokens
 from ..progress import Progress
 from .from_checkpoint import build_pipeline, load_backbone, read_source
 

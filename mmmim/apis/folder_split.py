@@ -6,7 +6,7 @@ from typing import List, Optional
 import numpy as np
 
 from ..checkpoint import atomic_write_text
-from ..datasets.file_list import list_images
+from ..datasets.io.file_list import list_images
 
 HELD_OUT_NAMES = ('val', 'valid', 'validation', 'test')
 

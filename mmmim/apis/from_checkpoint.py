@@ -7,9 +7,9 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from ..config_text import ConfigTextError, check_types, parse_config_text
-from ..models.backbones.masked_vit import ARCHITECTURES
-from ..models.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from ..models.backbones.vit import ARCHITECTURES
 from ..models.patches import Size, to_2tuple
+from ..models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from ..naming import detect_scheme, to_mmmim, unwrap
 from ..registry import MODELS, TRANSFORMS
 from ..safe_load import load_file
@@ -41,7 +41,8 @@ def read_source(path: str, config: Optional[str] = None) -> Source:
     """
     checkpoint = load_file(path)
     if config is not None:
-        from ..engine.launch import load_config, set_up_scope
+        from ..config.load import load_config
+        from ..config.prepare import set_up_scope
 
         cfg = load_config(config)
         set_up_scope(cfg)

@@ -1,16 +1,17 @@
 """From a folder of images to a config file that a person can read, edit and run again."""
 
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from PIL import Image
 
+from ..config.paths import configs_folder
+from ..config.write import Choice
 from ..engine.hardware import usable_cores
 from .folder_split import FolderSplit
-from .paths import configs_folder
 
 # backbone.arch, then width, depth and heads of the decoder
 MODELS: Dict[str, Tuple[Any, dict]] = {
@@ -24,13 +25,6 @@ VIEWS_CPU, VIEWS_GPU = 60_000, 3_000_000
 MOST_EPOCHS = 800
 LARGEST_BANK = 2000
 MEASUREMENTS, PICTURES = 5, 5
-
-
-class Choice(NamedTuple):
-    """A value in the config, and why it is that."""
-
-    value: Any
-    reason: str
 
 
 class Name(str):

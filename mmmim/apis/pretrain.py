@@ -1,21 +1,21 @@
 """Pre-training by one call, for people who have never seen a config."""
 
-import json
 import logging
 import os
 import os.path as osp
 import shlex
-import shutil
 import sys
 from contextlib import contextmanager, redirect_stdout
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
 
-from ..engine.launch import build_runner, load_config
+from ..config.load import load_config
+from ..config.paths import _python, relative_to_here, tools_folder
+from ..config.write import Choice, config_text, merge_overrides
+from ..engine.launch import build_runner
+from ..engine.resume import is_finished, newest_checkpoint
 from ..progress import mode
-from .config_file import config_text, merge_overrides, relative_to_here
 from .folder_split import FolderSplit, write_if_changed
-from .paths import tools_folder
-from .plan import Choice, plan
+from .plan import plan
 
 CONFIG_NAME = 'pretrain.py'
 _NOWHERE = open(os.devnull, 'w')  # open for good: a logger keeps it
@@ -131,17 +131,6 @@ def _from_checkout(path: str) -> str:
     return osp.abspath(path) if relative.startswith(osp.pardir) else relative
 
 
-def tool_here(name: str) -> List[str]:
-    """How a script of tools/ is started from here, wherever that folder is."""
-    return [_python(), relative_to_here(str(tools_folder() / name))]
-
-
-def _python() -> str:
-    """How this Python is started from here."""
-    found = shutil.which('python')
-    return 'python' if found and osp.abspath(found) == sys.executable else relative_to_here(sys.executable)
-
-
 def describe(choices: Dict[str, Choice]) -> list:
     """The choices that have a reason, one a line; architecture and decoder in one."""
     left_out = ('model.neck.', 'test_dataloader.', 'default_hooks.', 'data_root')
@@ -152,26 +141,6 @@ def describe(choices: Dict[str, Choice]) -> list:
             shown = reason if name == 'arch' else f'{value} ({reason})' if not isinstance(value, dict) else reason
             lines.append(f'  {name:18s}{shown}')
     return lines
-
-
-def is_finished(work_dir: str) -> bool:
-    """Whether the run in a work dir reached its end."""
-    try:
-        with open(osp.join(work_dir, 'run.json')) as file:
-            return bool(json.load(file)['finished'])
-    except (OSError, ValueError, KeyError):
-        return False
-
-
-def newest_checkpoint(work_dir: str) -> Optional[str]:
-    """What ``last_checkpoint`` points to, wherever the work dir was moved; None when there is none."""
-    pointer = osp.join(work_dir, 'last_checkpoint')
-    if not osp.exists(pointer):
-        return None
-    with open(pointer) as file:
-        path = file.read().strip()
-    beside = osp.join(work_dir, osp.basename(path))
-    return path if osp.exists(path) else beside if osp.exists(beside) else None
 
 
 def _train(config: str, out: str) -> None:
@@ -204,7 +173,7 @@ def _visible_progress() -> Iterator[None]:
 
 
 def _result(config: str, out: str) -> Pretrained:
-    from ..visualization.report_page import write_report
+    from ..report.page import write_report
 
     encoder = osp.join(out, 'encoder.safetensors')
     report = write_report([out], osp.join(out, 'report.html'))

@@ -9,9 +9,9 @@ from typing import Any, Optional, Sequence
 from mmengine.config import Config, DictAction
 
 from ..checkpoint import atomic_write_text
-from ..engine.launch import load_config
-from ..visualization.run_curve import read_curve
-from .pretrain import is_finished
+from ..config.load import load_config
+from ..engine.resume import is_finished
+from ..report.run_curve import read_curve
 
 STARTED = 'started_with.txt'  # in the work dir of each
 MOST_LINES = 20  # of two configs that differ
@@ -22,7 +22,7 @@ def read_config(path: str, options: Sequence[str]) -> Config:
 
     Raises:
         ValueError: An option without a ``=``.
-        FileNotFoundError, KeyError: See :func:`~mmmim.engine.launch.load_config`.
+        FileNotFoundError, KeyError: See :func:`~mmmim.config.load.load_config`.
     """
     pairs = [option.partition('=') for option in options]
     wrong = [key for key, equals, _ in pairs if not equals]

@@ -1,15 +1,13 @@
 """Data sets, samplers and transforms; importing this registers them."""
 
-from .bgr import AsBGR
 from .cifar10 import CIFAR10
-from .collate import mim_collate
-from .color_jitter import ColorJitter
-from .file_list import IMAGE_EXTENSIONS, list_images
 from .image_folder import ImageFolder
-from .image_io import ImageReadError, ImageSource
 from .imagenet_variants import ImageNetC, ImageNetVariant
 from .inaturalist import INaturalist
+from .io.file_list import IMAGE_EXTENSIONS, list_images
+from .io.image_io import ImageReadError, ImageSource
 from .label_subset import ImageSubset, draw_per_class, label_share
+from .loading import mim_collate, start_worker
 from .mask_folder import MaskFolder
 from .places import Places
 from .retrying import RetryingDataset
@@ -17,7 +15,9 @@ from .samplers import EpochSampler
 from .seeded import SampleIndex, SeededDataset
 from .sharded_images import ShardedImages
 from .transforms import (
+    AsBGR,
     CenterCrop,
+    ColorJitter,
     FixedSizeCrop,
     LoadImage,
     PackImage,
@@ -26,7 +26,6 @@ from .transforms import (
     Resize,
 )
 from .two_views import PixelShift, TwoCrops
-from .workers import start_worker
 
 __all__ = [
     'AsBGR',

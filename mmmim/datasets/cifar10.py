@@ -20,10 +20,10 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from ..registry import DATASETS
-from .file_list import IMAGE_EXTENSIONS, cache_places, list_images, write_to_first
 from .image_folder import check_data_root
-from .image_io import FORMATS
-from .planes import to_planes
+from .io.file_list import IMAGE_EXTENSIONS, cache_places, list_images, write_to_first
+from .io.image_io import FORMATS
+from .io.pixel_formats import to_planes
 from .retrying import RetryingDataset
 
 SPLITS = ('train', 'val')

@@ -7,8 +7,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from ..registry import DATASETS
-from .file_list import IMAGE_EXTENSIONS, image_paths, list_images, walk
-from .file_table import FileTable, PathArray
+from .io.file_list import IMAGE_EXTENSIONS, FileTable, PathArray, image_paths, list_images, walk
 from .retrying import RetryingDataset
 
 
@@ -36,7 +35,7 @@ class ImageFolder(RetryingDataset):
             file the label is the place of that folder in alphabetical order, or in ``metainfo['classes']`` if given.
         extensions: File name extensions of images, without a dot, in any case.
         cache_from: The number of images from which the file list is cached, see
-            :func:`~mmmim.datasets.file_list.image_paths`.
+            :func:`~mmmim.datasets.io.file_list.image_paths`.
         **kwargs: ``pipeline``, ``indices``, ``metainfo`` and the other options of MMEngine's ``BaseDataset``.
             ``data_prefix=dict(img_path=...)`` names a sub-folder that holds the images.
 

@@ -6,9 +6,8 @@ from typing import Dict, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from ..registry import DATASETS
-from .file_list import list_images
-from .file_table import FileTable
 from .image_folder import ImageFolder, check_data_root
+from .io.file_list import FileTable, list_images
 
 # the groups that the published archives of ImageNet-C unpack into
 CORRUPTION_GROUPS: Dict[str, Tuple[str, ...]] = dict(

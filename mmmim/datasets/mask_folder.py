@@ -9,9 +9,9 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from ..registry import DATASETS
-from .file_list import IMAGE_EXTENSIONS, list_images
 from .image_folder import check_data_root
-from .image_io import ImageReadError
+from .io.file_list import IMAGE_EXTENSIONS, list_images
+from .io.image_io import ImageReadError
 
 READABLE = tuple(extension for extension in IMAGE_EXTENSIONS if extension != 'npy')  # by OpenCV
 MASK_EXTENSIONS = ('png', 'tif', 'tiff', 'bmp', 'gif')

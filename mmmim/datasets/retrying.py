@@ -6,7 +6,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from ..randomness import REPLACE, derive
-from .image_io import ImageReadError
+from .io.image_io import ImageReadError
 
 
 class RetryingDataset(BaseDataset):

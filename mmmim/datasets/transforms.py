@@ -18,11 +18,12 @@ from typing import Dict, Optional, Sequence, Tuple, Union
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
+from mmengine.dataset import Compose
 
 from ..registry import TRANSFORMS
 from ..structures import DataSample
-from .encoded import EncodedCrop, SampleWithoutPixels
-from .image_io import INTERPOLATIONS, Box, ImageSource
+from .io.encoded import EncodedCrop, SampleWithoutPixels
+from .io.image_io import INTERPOLATIONS, Box, ImageSource
 
 Size = Union[int, Sequence[int]]
 
@@ -65,7 +66,7 @@ class LoadImage(BaseTransform):
     :class:`.EpochSampler`) read and decode it once.
 
     Args:
-        channels: What the image becomes; the table in :mod:`mmmim.datasets.image_io` says how.
+        channels: What the image becomes; the table in :mod:`mmmim.datasets.io.image_io` says how.
         decode: ``'worker'``, or ``'device'``: for training on a GPU whose images come as JPEGs faster than the
             workers decode them. A worker then draws crop and flip, and :class:`.MIMDataPreprocessor` decodes the batch
             on its device. What is no plain upright RGB or grey JPEG is decoded in the worker as ever, and so is what
@@ -278,7 +279,7 @@ class PackImage(BaseTransform):
     """The end of a pipeline: ``dict(inputs=uint8 tensor [C, H, W], data_samples=DataSample)``.
 
     Where a transform made two views of the image, ``inputs`` is a list of two such tensors; where it is to be decoded
-    on the device, an :class:`~mmmim.datasets.encoded.EncodedCrop`.
+    on the device, an :class:`~mmmim.datasets.io.encoded.EncodedCrop`.
     """
 
     def transform(self, results: Dict) -> Dict:
@@ -300,3 +301,80 @@ class PackImage(BaseTransform):
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+@TRANSFORMS.register_module()
+class ColorJitter(BaseTransform):
+    """Random brightness, contrast, saturation and hue in random order, as torchvision draws them; for RGB.
+
+    Args:
+        brightness, contrast, saturation: A factor is drawn from [max(0, 1 - x), 1 + x], or from the range (low, high).
+        hue: A shift is drawn from [-x, x], x at most 0.5, or from the range (low, high).
+
+    Raises:
+        ValueError: for a range that makes no sense; when used, for images that don't have 3 channels.
+    """
+
+    def __init__(
+        self,
+        brightness: Union[float, Sequence[float]] = 0,
+        contrast: Union[float, Sequence[float]] = 0,
+        saturation: Union[float, Sequence[float]] = 0,
+        hue: Union[float, Sequence[float]] = 0,
+    ):
+        import torchvision.transforms.v2  # noqa: F401  (here, because it takes a second; before workers are forked)
+
+        self.ranges = {}  # of those that change anything
+        for name, value in dict(brightness=brightness, contrast=contrast, saturation=saturation).items():
+            self._add(name, value, center=1, low=0, high=math.inf)
+        self._add('hue', hue, center=0, low=-0.5, high=0.5)
+
+    def _add(self, name: str, value: Union[float, Sequence[float]], center: float, low: float, high: float) -> None:
+        if isinstance(value, (int, float)):
+            if value < 0:
+                raise ValueError(f'{name} is {value}; it must not be negative')
+            value = (max(center - value, 0) if center else -value, center + value)
+        if not low <= value[0] <= value[1] <= high:
+            raise ValueError(f'{name} gives the range {tuple(value)}; it must be ordered and lie in [{low}, {high}]')
+        if tuple(value) != (center, center):
+            self.ranges[name] = tuple(value)
+
+    def transform(self, results: Dict) -> Dict:
+        """Change ``img``."""
+        from torchvision.transforms.v2 import functional
+
+        image = current_image(results)
+        if image.shape[2] != 3:
+            raise ValueError(
+                f'ColorJitter is for images of 3 channels, but this one has {image.shape[2]}: take it out '
+                'of the pipeline'
+            )
+        image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        names = list(self.ranges)
+        for place in np.random.permutation(len(names)):
+            adjust = getattr(functional, f'adjust_{names[place]}')
+            image = adjust(image, np.random.uniform(*self.ranges[names[place]]))
+        results['img'] = image.numpy().transpose(1, 2, 0)
+        return results
+
+
+@TRANSFORMS.register_module()
+class AsBGR(BaseTransform):
+    """Runs transforms of mmcv and mmpretrain on ``img`` in BGR, and gives RGB back.
+
+    Theirs take OpenCV's order for granted: RandAugment's colour and contrast would weigh red as blue in the grey image
+    that they blend with.
+
+    Args:
+        transforms: Configs of the transforms.
+    """
+
+    def __init__(self, transforms: Sequence[dict]) -> None:
+        self.transforms = Compose(transforms)
+
+    def transform(self, results: Dict) -> Dict:
+        """``img`` is ``[h, w, 3]`` before and after."""
+        results['img'] = np.ascontiguousarray(results['img'][..., ::-1])
+        results = self.transforms(results)
+        results['img'] = np.ascontiguousarray(results['img'][..., ::-1])
+        return results

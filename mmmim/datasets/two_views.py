@@ -1,6 +1,6 @@
 """Transforms that make two views of an image: ``views``, a list of the online and the target one.
 
-Colours of the target view are changed later, in a batch (:class:`~mmmim.models.data_preprocessor.ViewPreprocessor`).
+Colours of the target view are changed later, in a batch (:class:`~mmmim.models.preprocess.ViewPreprocessor`).
 """
 
 from typing import Dict, Sequence

@@ -1,8 +1,7 @@
 from .evaluator import FeatureEvaluator
 from .knn import knn_accuracy, knn_predict
 from .linear_probe import linear_probe
-from .metrics import ReconstructionMetric
-from .plain_metric import PlainMetric
+from .metrics import PlainMetric, ReconstructionMetric
 from .robustness import MeanCorruptionError, SubsetAccuracy
 
 __all__ = [

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..progress import track
-from .mode import evaluating
+from .evaluating import evaluating
 
 
 def extract_features(

@@ -1,13 +1,11 @@
 from .algorithms import *  # noqa: F401,F403
 from .backbones import *  # noqa: F401,F403
-from .batch_norm import CrossRankBatchNorm1d, CrossRankBatchNorm2d
-from .color import ColorAugment
-from .data_preprocessor import MIMDataPreprocessor, ViewPreprocessor
 from .heads import *  # noqa: F401,F403
-from .layer_norm import LayerNorm2d
+from .layers.conv import XavierConv2d
+from .layers.norm import CrossRankBatchNorm1d, CrossRankBatchNorm2d, LayerNorm2d
 from .necks import *  # noqa: F401,F403
+from .preprocess import ColorAugment, MIMDataPreprocessor, ViewPreprocessor
 from .targets import *  # noqa: F401,F403
-from .xavier_conv import XavierConv2d
 
 __all__ = [
     'ColorAugment',

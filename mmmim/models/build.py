@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from typing import Any, Optional, Union
+from typing import Any, Optional, Sequence, Union
 
 from torch import nn
 
@@ -86,3 +86,9 @@ def _check_keys(cfg: dict, known: set, name: str, cls_name: str) -> None:
             f'model{"." if name else ""}{name}: {cls_name} has no key `{unknown[0]}`{hint}. Its keys: '
             f'{", ".join(sorted(known))}'
         )
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Raises ValueError when the value of a config's key is none of the choices."""
+    if value not in choices:
+        raise ValueError(f'{name}={value!r} is not known; use {" or ".join(map(repr, choices))}')

@@ -159,7 +159,7 @@ def provide_ops(required: bool = True) -> None:
         if required:
             raise ImportError(
                 'mmdet was imported before its operators were there, by itself or by mmpretrain or mmseg: in a new '
-                'process, import mmmim.models.detection first'
+                'process, import mmmim.models.mmdet_parts first'
             )
         return
     module = TorchvisionOps('mmcv._ext', __doc__)

@@ -2,39 +2,16 @@
 
 Two orders of the values inside a patch exist and must not be mixed: a convolution's weight flattens to ``(C, P, P)``
 (:func:`gather_patches`, for the encoder's projection), the MAE target is ``(P, P, C)`` (:func:`patchify`).
-Patches run row by row; H, W and the channel count are free; a patch may be a rectangle.
+Patches run row by row; H, W and the channel count are free; a patch may be a rectangle. Grids of different fineness,
+one a whole multiple of the other, have cells: see :func:`split_cells`.
 """
 
-from typing import Optional, Tuple, Union
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
 
-Size = Union[int, Tuple[int, int]]
-
-
-def to_2tuple(size: Size) -> Tuple[int, int]:
-    """``16 -> (16, 16)``; pairs (height, width) stay."""
-    if isinstance(size, int):
-        return size, size
-    height, width = size
-    return int(height), int(width)
-
-
-def grid_size(img_size: Size, patch_size: Size) -> Tuple[int, int]:
-    """Patches down and across.
-
-    Raises:
-        ValueError: The patch does not divide the image.
-    """
-    (h, w), (ph, pw) = to_2tuple(img_size), to_2tuple(patch_size)
-    if min(h, w, ph, pw) < 1 or h % ph or w % pw:
-        raise ValueError(
-            f'an image of {h}x{w} pixels cannot be cut into patches of {ph}x{pw}: the patch size must '
-            f'divide the image size. Nearest image size that fits: '
-            f'{max(1, round(h / max(ph, 1))) * ph}x{max(1, round(w / max(pw, 1))) * pw}'
-        )
-    return h // ph, w // pw
+from ..positions import Grid, Size, grid_size, to_2tuple
 
 
 def _windows(images: Tensor, patch_size: Size) -> Tensor:
@@ -110,3 +87,34 @@ def denormalize_patches(prediction: Tensor, original: Tensor, eps: float = 1e-6)
     """
     mean, var = patch_statistics(original)
     return prediction * (var + eps).sqrt() + mean
+
+
+def cells_per_place(fine: Grid, coarse: Grid) -> Grid:
+    """How many cells of the fine grid lie in a place of the coarse one, down and across.
+
+    Raises:
+        ValueError: Not a whole number of them.
+    """
+    if min(coarse) < 1 or fine[0] % coarse[0] or fine[1] % coarse[1]:
+        raise ValueError(f'a grid of {fine[0]}x{fine[1]} is no whole multiple of one of {coarse[0]}x{coarse[1]}')
+    return fine[0] // coarse[0], fine[1] // coarse[1]
+
+
+def split_cells(x: Tensor, coarse: Grid, cells: Grid) -> Tensor:
+    """``[B, h*w, ch*cw*D]``, for each place its cells row by row, to ``[B, (h*ch)*(w*cw), D]`` row by row."""
+    (h, w), (down, across) = coarse, cells
+    x = x.reshape(len(x), h, w, down, across, -1)
+    return x.transpose(2, 3).reshape(len(x), h * down * w * across, -1)
+
+
+def join_cells(x: Tensor, coarse: Grid, cells: Grid) -> Tensor:
+    """Inverse of :func:`split_cells`."""
+    (h, w), (down, across) = coarse, cells
+    x = x.reshape(len(x), h, down, w, across, -1)
+    return x.transpose(2, 3).reshape(len(x), h * w, -1)
+
+
+def pool_cells(x: Tensor, coarse: Grid, cells: Grid) -> Tensor:
+    """Mean over the cells of each place: ``[B, (h*ch)*(w*cw), D] -> [B, h*w, D]``."""
+    (h, w), (down, across) = coarse, cells
+    return x.reshape(len(x), h, down, w, across, -1).mean(dim=(2, 4)).flatten(1, 2)

@@ -10,9 +10,9 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from mmengine.structures import InstanceData
 from torch import nn
 
-from ..datasets.image_io import ImageSource
-from ..engine.launch import set_up_scope
-from ..evaluation.mode import evaluating
+from ..config.prepare import set_up_scope
+from ..datasets.io.image_io import ImageSource
+from ..evaluation.evaluating import evaluating
 from .overlay import enlarged, paint_instances, paint_mask
 from .panel import Panel
 from .reconstruction import short_name

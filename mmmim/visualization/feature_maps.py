@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..evaluation.mode import evaluating
+from ..evaluation.evaluating import evaluating
+from .images import to_tile
 from .panel import Panel
-from .pixels import to_tile
 from .reconstruction import short_name
 
 BATCH = 8  # images that go through the encoder at once

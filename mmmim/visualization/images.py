@@ -1,14 +1,18 @@
-"""The images that a command line names."""
+"""The images that a command line names, and tensors as pictures."""
 
 import glob
 import os
 import sys
 from typing import Any, List, NamedTuple, Sequence, Tuple
 
+import numpy as np
+import torch
+from torch import Tensor, nn
+
 from .. import randomness
-from ..datasets.collate import mim_collate
-from ..datasets.file_list import list_images
-from ..datasets.image_io import ImageReadError
+from ..datasets.io.file_list import list_images
+from ..datasets.io.image_io import ImageReadError
+from ..datasets.loading import mim_collate
 
 
 class Images(NamedTuple):
@@ -82,3 +86,17 @@ def read_images(paths: Sequence[str], pipeline: Sequence[Any], seed: int = 0) ->
             f'none of the {len(skipped)} files is a readable image; the first: {skipped[0][0]}: {skipped[0][1]}'
         )
     return Images(mim_collate(samples), read, skipped)
+
+
+GREY = 127  # what a removed patch is shown as
+
+
+def to_tile(image: Tensor, preprocessor: nn.Module) -> np.ndarray:
+    """A normalised image ``[C, H, W]`` as ``[H, W, 3]`` uint8.
+
+    Of more than three channels the first three are shown; of one or two, the first, as grey.
+    """
+    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessor.mean, preprocessor.std))
+    pixels = (image.float().cpu() * std + mean).round().clamp(0, 255).byte()
+    pixels = pixels[:3] if len(pixels) >= 3 else pixels[:1].expand(3, -1, -1)
+    return pixels.permute(1, 2, 0).contiguous().numpy()

@@ -10,8 +10,8 @@ from mmengine.device import get_device
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from ..engine.launch import set_up_scope, settle
-from ..evaluation.mode import evaluating
+from ..config.prepare import set_up_scope, settle
+from ..evaluation.evaluating import evaluating
 from ..registry import DATASETS, MODELS
 from .overlay import enlarged, name_of_class, paint_instances, paint_mask
 from .panel import Panel
@@ -104,7 +104,7 @@ def prediction_panel(
 
 def _read(path: str) -> np.ndarray:
     """``[H, W, 3]`` uint8 at the file's own size, upright."""
-    from ..datasets.image_io import ImageSource
+    from ..datasets.io.image_io import ImageSource
 
     return np.ascontiguousarray(ImageSource(path, 3).read())
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..evaluation.mode import evaluating
+from ..evaluation.evaluating import evaluating
 from ..models.patches import patch_statistics, patchify, unpatchify
 from ..structures import DataSample
+from .images import GREY, to_tile
 from .panel import Panel
-from .pixels import GREY, to_tile
 
 # a picture that was painted with statistics of the very pixels that were removed has to say so
 RECONSTRUCTION = 'reconstruction'

@@ -8,14 +8,14 @@ from mmengine.config import Config
 from torch import Tensor
 
 from .. import randomness
+from ..config.prepare import set_up_scope, settle
 from ..datasets import SampleIndex, SeededDataset, mim_collate
-from ..engine.launch import set_up_scope, settle
 from ..models.build import build_part, check_model
 from ..models.patches import patchify, unpatchify
 from ..registry import DATASETS, MODELS
+from .images import to_tile
 from .overlay import enlarged, paint_instances, paint_mask
 from .panel import Panel
-from .pixels import to_tile
 from .reconstruction import short_name
 
 Column = Tuple[str, np.ndarray]  # title, tile

@@ -16,7 +16,7 @@ from torch import nn
 import mmmim
 from mmmim.checkpoint import export_encoder
 from mmmim.models.backbones import MaskedViT
-from mmmim.models.positions import sincos_positions
+from mmmim.positions import sincos_positions
 from mmmim.translate import EncoderMismatchError, from_mmmim
 
 ROOT = Path(__file__).parents[2]

@@ -13,11 +13,11 @@ from harness import environment, largest_difference, load_weights, python, train
 from mmengine.config import Config
 from PIL import Image
 
-from mmmim.apis.config_file import merge_overrides, source
 from mmmim.apis.folder_split import FolderSplit
-from mmmim.apis.plan import MODELS, Choice, _resized, methods, patch_for, plan
+from mmmim.apis.plan import MODELS, _resized, methods, patch_for, plan
 from mmmim.apis.pretrain import write_config
-from mmmim.engine.launch import load_config
+from mmmim.config.load import load_config
+from mmmim.config.write import Choice, merge_overrides, source
 
 TINY = dict(
     model__backbone__arch=dict(embed_dim=32, depth=2, num_heads=2, _delete_=True),

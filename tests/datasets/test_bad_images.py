@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmmim.datasets import image_io
-from mmmim.datasets.image_io import ImageReadError, ImageSource
+from mmmim.datasets.io import image_io
+from mmmim.datasets.io.image_io import ImageReadError, ImageSource
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
 

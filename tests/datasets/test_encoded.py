@@ -12,8 +12,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from mmmim.datasets import ImageFolder, ImageReadError, LoadImage, SampleIndex, SeededDataset, mim_collate
-from mmmim.datasets.encoded import EncodedCrop, decode_crops
-from mmmim.models.data_preprocessor import MIMDataPreprocessor
+from mmmim.datasets.io.encoded import EncodedCrop, decode_crops
+from mmmim.models.preprocess import MIMDataPreprocessor
 
 
 def pictures(folder):

@@ -11,9 +11,9 @@ from harness import largest_difference, load_weights, make_config, read_curve, t
 from image_files import save, smooth
 
 from mmmim.datasets import ImageFolder, ImageReadError, SampleIndex, SeededDataset, mim_collate
-from mmmim.datasets.encoded import EncodedCrop, decode_crops
+from mmmim.datasets.io.encoded import EncodedCrop, decode_crops
 from mmmim.engine.hooks.bad_images import TooManyBadImagesError
-from mmmim.models.data_preprocessor import MIMDataPreprocessor
+from mmmim.models.preprocess import MIMDataPreprocessor
 
 DECODE_LATER = {'train_dataloader.dataset.pipeline.0.decode': 'device', 'custom_imports.imports': ['mmmim']}
 pytestmark = pytest.mark.filterwarnings('ignore:cpu does not decode some JPEGs')

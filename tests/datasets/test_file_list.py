@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mmmim.datasets import file_list, list_images
+from mmmim.datasets import list_images
+from mmmim.datasets.io import file_list
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from mmmim.datasets.file_table import FileTable, PathArray
+from mmmim.datasets.io.file_list import FileTable, PathArray
 
 PATHS = ['a b/1.png', 'a/2.png', 'a/deep/3.png', 'Über/4\n.png', 'no\udcfftext.png', 'z.png']
 

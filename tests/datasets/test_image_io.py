@@ -9,7 +9,7 @@ import pytest
 from image_files import UPRIGHT, exif_with, save, smooth
 from PIL import Image
 
-from mmmim.datasets.image_io import ImageReadError, ImageSource
+from mmmim.datasets.io.image_io import ImageReadError, ImageSource
 
 
 @pytest.mark.parametrize('orientation', UPRIGHT)

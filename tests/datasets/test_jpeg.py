@@ -8,9 +8,9 @@ from harness import DATA
 from image_files import UPRIGHT, exif_with, save, smooth
 from PIL import Image
 
-from mmmim.datasets import image_io
-from mmmim.datasets.image_io import ImageSource
-from mmmim.datasets.jpeg import decode_jpeg, resize_box
+from mmmim.datasets.io import image_io
+from mmmim.datasets.io.image_io import ImageSource
+from mmmim.datasets.io.jpeg import decode_jpeg, resize_box
 from mmmim.datasets.transforms import RandomResizedCrop
 
 

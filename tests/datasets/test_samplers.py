@@ -166,7 +166,8 @@ def test_repeated_crops_that_fill_no_batch_are_refused(options, message, monkeyp
 def test_repeated_crops_of_a_file_are_those_of_single_reading_and_decoded_once(tmp_path, monkeypatch):
     from PIL import Image
 
-    from mmmim.datasets import ImageFolder, image_io
+    from mmmim.datasets import ImageFolder
+    from mmmim.datasets.io import image_io
 
     for name in 'ab':
         pixels = np.random.RandomState(ord(name)).randint(0, 256, (120, 160, 3)).astype(np.uint8)

@@ -13,7 +13,7 @@ from harness import ROOT, make_config, read_curve, train_here
 from torch.utils.data import DataLoader
 
 from mmmim.datasets import ImageFolder, SampleIndex, SeededDataset, ShardedImages
-from mmmim.datasets.shard_index import INDEX, ShardIndex
+from mmmim.datasets.sharded_images import INDEX, ShardIndex
 
 TOOL = str(ROOT / 'tools/datasets/make_shards.py')
 PIPELINE = [

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mmmim.datasets import LoadImage, PackImage, PixelShift, TwoCrops, mim_collate
-from mmmim.datasets.image_io import ImageSource
+from mmmim.datasets.io.image_io import ImageSource
 
 
 def image(height=60, width=80):

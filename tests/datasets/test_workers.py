@@ -14,7 +14,7 @@ import torch
 from mmengine.dataset import worker_init_fn
 from torch.utils.data import DataLoader, Dataset
 
-from mmmim.datasets.workers import start_worker
+from mmmim.datasets.loading import start_worker
 
 pytestmark = pytest.mark.runs
 

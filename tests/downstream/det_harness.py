@@ -9,7 +9,7 @@ from harness import ROOT
 from mmengine.config import Config
 from PIL import Image
 
-from mmmim.engine.launch import load_config
+from mmmim.config.load import load_config
 
 FOLDER = ROOT / 'configs/downstream/detection'
 SIZE = 48

@@ -5,8 +5,9 @@ import functools
 
 from harness import ROOT
 
-from mmmim.engine.launch import load_config, set_batch_and_lr
-from mmmim.engine.segmentor import settle_segmentor
+from mmmim.config.load import load_config
+from mmmim.config.schedule import set_batch_and_lr
+from mmmim.config.segmentation import settle_segmentor
 
 FOLDER = ROOT / 'configs/downstream/segmentation'
 

@@ -8,7 +8,7 @@ from harness import ROOT
 from mmengine.config import Config
 from PIL import Image
 
-from mmmim.engine.launch import load_config
+from mmmim.config.load import load_config
 
 FOLDER = ROOT / 'configs/downstream/segmentation'
 ARCH = dict(embed_dim=32, depth=4, num_heads=2)

@@ -13,9 +13,12 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from PIL import Image
 
+from mmmim.config.classification import settle_classifier
+from mmmim.config.load import load_config
+from mmmim.config.prepare import set_up_scope
+from mmmim.config.schedule import set_batch_and_lr, set_schedule
 from mmmim.datasets import mim_collate
-from mmmim.datasets.bgr import AsBGR
-from mmmim.engine.launch import load_config, set_batch_and_lr, set_schedule, set_up_scope, settle_classifier
+from mmmim.datasets.transforms import AsBGR
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'configs/downstream/classification'

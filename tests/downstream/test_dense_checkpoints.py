@@ -15,9 +15,10 @@ pytest.importorskip('mmseg')
 from mmseg.registry import MODELS  # noqa: E402
 
 from mmmim.checkpoint import export_encoder  # noqa: E402
-from mmmim.engine.detector import settle_detector  # noqa: E402
-from mmmim.engine.launch import load_config, set_up_scope  # noqa: E402
-from mmmim.engine.segmentor import settle_segmentor  # noqa: E402
+from mmmim.config.detection import settle_detector  # noqa: E402
+from mmmim.config.load import load_config  # noqa: E402
+from mmmim.config.prepare import set_up_scope  # noqa: E402
+from mmmim.config.segmentation import settle_segmentor  # noqa: E402
 from mmmim.models.algorithms import MAE  # noqa: E402
 from mmmim.models.backbones import DenseSwin, MaskedViT  # noqa: E402
 from mmmim.naming import detect_scheme, from_mmmim  # noqa: E402

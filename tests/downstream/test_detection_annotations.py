@@ -10,9 +10,9 @@ from det_harness import CLASSES, FOLDER, make_coco, make_det_config, read, write
 from harness import ROOT, environment
 from PIL import Image
 
+from mmmim.config.detection import settle_detector
+from mmmim.config.load import load_config
 from mmmim.datasets.coco_file import AnnotationError, check_classes, examine
-from mmmim.engine.detector import settle_detector
-from mmmim.engine.launch import load_config
 
 
 @pytest.fixture(scope='module')

@@ -16,9 +16,11 @@ pytest.importorskip('mmdet')
 from det_harness import FOLDER, read, write  # noqa: E402
 from mmdet.registry import DATASETS, MODELS  # noqa: E402
 
-from mmmim.engine.config_parts import pipeline_steps  # noqa: E402
-from mmmim.engine.detector import settle_detector  # noqa: E402
-from mmmim.engine.launch import load_config, set_batch_and_lr, set_schedule, set_up_scope  # noqa: E402
+from mmmim.config.detection import settle_detector  # noqa: E402
+from mmmim.config.load import load_config  # noqa: E402
+from mmmim.config.parts import pipeline_steps  # noqa: E402
+from mmmim.config.prepare import set_up_scope  # noqa: E402
+from mmmim.config.schedule import set_batch_and_lr, set_schedule  # noqa: E402
 
 CONFIGS = sorted(path.stem for path in FOLDER.glob('*.py'))
 BASE, LARGE = ('base', 0.1, 0.7), ('large', 0.4, 0.8)

@@ -22,8 +22,9 @@ from PIL import Image
 pytest.importorskip('mmdet')
 from det_harness import ARCH, FOLDER, WIDTH, make_coco, make_det_config, read, write  # noqa: E402
 
+from mmmim.config.load import load_config  # noqa: E402
 from mmmim.datasets.coco_file import AnnotationError  # noqa: E402
-from mmmim.engine.launch import build_runner, load_config  # noqa: E402
+from mmmim.engine.launch import build_runner  # noqa: E402
 
 pytestmark = pytest.mark.runs
 

@@ -13,7 +13,8 @@ import torch
 pytest.importorskip('mmdet')
 import mmcv_ops_cases as cases  # noqa: E402
 
-from mmmim.models import detection, mmcv_ops  # noqa: E402, F401  (the first lets mmcv.ops be imported)
+from mmmim.models import mmcv_ops
+from mmmim.models import mmdet_parts as detection  # noqa: E402, F401  (the first lets mmcv.ops be imported)
 
 
 @pytest.fixture(scope='module')
@@ -143,7 +144,7 @@ def test_mmdet_that_was_imported_without_operators_is_an_error(monkeypatch):
 
     monkeypatch.setattr(mmcv_ops, 'importlib', types.SimpleNamespace(import_module=import_module))
     monkeypatch.setattr(mmcv_ops, 'sys', types.SimpleNamespace(modules={'mmdet.structures': None}))
-    with pytest.raises(ImportError, match='in a new process, import mmmim.models.detection first'):
+    with pytest.raises(ImportError, match='in a new process, import mmmim.models.mmdet_parts first'):
         mmcv_ops.provide_ops()
     mmcv_ops.provide_ops(required=False)
 
@@ -160,7 +161,7 @@ def test_after_another_toolbox_segmentation_works_and_detection_says_what_to_do(
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
     last = done.stderr.strip().splitlines()[-1]
-    assert 'import mmmim.models.detection first' in last and 'setup_env' not in last
+    assert 'import mmmim.models.mmdet_parts first' in last and 'setup_env' not in last
 
 
 def test_without_mmcv_the_error_names_mmcv(monkeypatch):

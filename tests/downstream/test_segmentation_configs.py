@@ -15,9 +15,11 @@ from seg_configs import FOLDER, config, resolved, shrunk
 pytest.importorskip('mmseg')
 from mmseg.registry import DATASETS, MODELS  # noqa: E402
 
-from mmmim.engine.hooks.masks import MaskError, check_masks  # noqa: E402
-from mmmim.engine.launch import load_config, set_batch_and_lr, set_up_scope  # noqa: E402
-from mmmim.engine.segmentor import settle_segmentor  # noqa: E402
+from mmmim.config.load import load_config  # noqa: E402
+from mmmim.config.prepare import set_up_scope  # noqa: E402
+from mmmim.config.schedule import set_batch_and_lr  # noqa: E402
+from mmmim.config.segmentation import settle_segmentor  # noqa: E402
+from mmmim.engine.hooks.check_data import MaskError, check_masks  # noqa: E402
 
 CONFIGS = sorted(path.stem for path in FOLDER.glob('*.py'))
 PUBLISHED = {  # arch, drop path, lr, layer decay, steps, batch

@@ -11,7 +11,7 @@ from seg_configs import config, shrunk
 pytest.importorskip('mmseg')
 from mmseg.registry import MODELS  # noqa: E402
 
-from mmmim.engine.launch import set_up_scope  # noqa: E402
+from mmmim.config.prepare import set_up_scope  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

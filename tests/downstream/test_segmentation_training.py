@@ -11,8 +11,8 @@ from PIL import Image
 from seg_harness import ARCH, make_masks, make_seg_config
 
 pytest.importorskip('mmseg')
-from mmmim.datasets.image_io import ImageReadError  # noqa: E402
-from mmmim.engine.hooks import masks  # noqa: E402
+from mmmim.datasets.io.image_io import ImageReadError  # noqa: E402
+from mmmim.engine.hooks import check_data as masks  # noqa: E402
 from mmmim.engine.launch import build_runner  # noqa: E402
 
 pytestmark = pytest.mark.runs

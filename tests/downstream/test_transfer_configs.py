@@ -10,8 +10,10 @@ import torch
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from mmmim.config.load import load_config
+from mmmim.config.schedule import set_schedule
 from mmmim.datasets.imagenet_variants import CORRUPTIONS
-from mmmim.engine.launch import build_runner, load_config, set_schedule
+from mmmim.engine.launch import build_runner
 from mmmim.registry import DATASETS
 
 ROOT = Path(__file__).resolve().parents[2]

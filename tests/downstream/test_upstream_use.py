@@ -80,7 +80,7 @@ DETECTOR = (
     """
 _base_ = [{base!r}]
 """
-    + OURS.replace("['mmmim']", "['mmmim', 'mmmim.models.detection']")
+    + OURS.replace("['mmmim']", "['mmmim', 'mmmim.models.mmdet_parts']")
     + """
 head = dict(in_channels=16, roi_feat_size=7, num_classes=10)
 extractor = dict(type='SingleRoIExtractor', out_channels=16, featmap_strides=[8] * 4,
@@ -138,7 +138,7 @@ def brought_along(toolbox: str, path: str) -> str:
 
 # mmdet's own test.py imports operators before it reads the config, and what that would import
 WITH_OPERATORS = (
-    'import mmmim.models.detection, runpy, sys; sys.argv = sys.argv[1:]; '
+    'import mmmim.models.mmdet_parts, runpy, sys; sys.argv = sys.argv[1:]; '
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 

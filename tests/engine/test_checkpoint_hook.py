@@ -12,7 +12,7 @@ from harness import make_config, train_here
 from mmengine.hooks import Hook
 
 from mmmim.checkpoint import CheckpointWriteError
-from mmmim.engine.curve import CurveFile
+from mmmim.engine.hooks.runtime_info import CurveFile
 from mmmim.registry import HOOKS
 
 pytestmark = pytest.mark.runs

@@ -11,9 +11,9 @@ from mmengine.hooks import Hook
 from mmmim.engine.hooks import StepSeedHook
 from mmmim.engine.hooks.run_state import ResumeError
 from mmmim.engine.hooks.runtime_info import NonFiniteLossError
-from mmmim.models.positions import sincos_positions
+from mmmim.positions import resize_pos_embed, sincos_positions
 from mmmim.registry import HOOKS
-from mmmim.translate import EncoderMismatchError, resize_pos_embed
+from mmmim.translate import EncoderMismatchError
 
 pytestmark = pytest.mark.runs
 

@@ -5,8 +5,9 @@ import torch
 from harness import ROOT
 from mmengine.config import Config
 
-from mmmim.engine.launch import load_config, set_batch_and_lr, set_schedule, split_batch
-from mmmim.engine.loaders import settle_loaders
+from mmmim.config.load import load_config
+from mmmim.config.prepare import settle_loaders
+from mmmim.config.schedule import set_batch_and_lr, set_schedule, split_batch
 from mmmim.engine.optim.autocast import AutocastOptimWrapper
 
 

@@ -6,7 +6,7 @@ import torch
 from harness import METHODS
 from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 
-from mmmim.models.adversarial import DISCRIMINATOR, GENERATOR
+from mmmim.models.algorithms.adversarial import DISCRIMINATOR, GENERATOR
 from mmmim.registry import MODELS
 from mmmim.structures import DataSample
 

@@ -8,8 +8,8 @@ from timm.layers import Mlp
 from torch import nn
 from torch.nn.utils import prune
 
-from mmmim.models import blocks
-from mmmim.models.blocks import RECOMPUTED_FROM, LeanMlp, build_blocks
+from mmmim.models.layers import blocks
+from mmmim.models.layers.blocks import RECOMPUTED_FROM, LeanMlp, build_blocks
 
 
 def both(dtype=torch.float32, width=24):

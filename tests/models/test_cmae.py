@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from mmmim.engine.hooks import CosineMomentumHook
 from mmmim.engine.optim import AutocastOptimWrapper
 from mmmim.models.algorithms import MAE
-from mmmim.models.momentum import momentum_update
+from mmmim.models.layers.ema import momentum_update
 from mmmim.naming import from_mmmim, to_mmmim
 from mmmim.registry import MODELS
 

@@ -9,8 +9,8 @@ from torchvision.transforms.v2 import functional as tv
 
 from mmmim import randomness
 from mmmim.models import ColorAugment, ViewPreprocessor
-from mmmim.models.blur import gaussian_blur
-from mmmim.models.color import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
+from mmmim.models.layers.blur import gaussian_blur
+from mmmim.models.preprocess import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
 from mmmim.structures import DataSample
 
 

@@ -15,7 +15,7 @@ from mmmim.models.targets import MomentumTarget
 from mmmim.registry import MODELS
 from mmmim.safe_load import load_file
 from mmmim.structures import DataSample
-from mmmim.visualization.pixels import GREY
+from mmmim.visualization.images import GREY
 from mmmim.visualization.reconstruction import reconstruction_panel
 
 pytestmark = pytest.mark.runs

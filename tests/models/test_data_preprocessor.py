@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmmim.models.data_preprocessor import MIMDataPreprocessor
+from mmmim.models.preprocess import MIMDataPreprocessor
 
 
 def draw_images(channels=3, batch=2):

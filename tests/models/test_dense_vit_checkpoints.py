@@ -8,7 +8,8 @@ import torch
 from dense_harness import RELATIVE, SMALL, build, draw, pretrained, save
 from harness import FLOAT32
 
-from mmmim.models.backbones import MaskedViT, position_cache
+from mmmim import positions as position_cache
+from mmmim.models.backbones import MaskedViT
 from mmmim.translate import EncoderMismatchError, fill_encoder
 
 

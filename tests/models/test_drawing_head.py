@@ -112,7 +112,7 @@ def test_the_default_width_has_the_published_costs():
 @pytest.mark.parametrize(
     'build, message',
     [
-        (lambda: transformer(noise='x'), "noise='x' is not known; use one of 'mapped'"),
+        (lambda: transformer(noise='x'), "noise='x' is not known; use 'mapped'"),
         (lambda: transformer(noise_tokens='x'), "noise_tokens='x' is not known"),
         (lambda: transformer(concat='x'), "concat='x' is not known"),
         (lambda: unet(noise='x'), "noise='x' is not known"),

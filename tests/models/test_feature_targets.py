@@ -11,8 +11,8 @@ from skimage.feature import canny, hog
 from torch.nn import functional as F
 
 from mmmim.models.algorithms import MAE
-from mmmim.models.blur import blur_matrix, gaussian_blur
-from mmmim.models.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from mmmim.models.layers.blur import blur_matrix, gaussian_blur
+from mmmim.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from mmmim.models.targets import BlurredPixelTarget, CannyTarget, CombinedTarget, HOGTarget
 
 

@@ -8,7 +8,7 @@ from gan_harness import IMAGE_LEVEL, images, noise, tiny
 from harness import METHODS
 from torch.func import functional_call
 
-from mmmim.models.adversarial import DISCRIMINATOR, GENERATOR, adaptive_weight, frozen, with_gradients
+from mmmim.models.algorithms.adversarial import DISCRIMINATOR, GENERATOR, adaptive_weight, frozen, with_gradients
 from mmmim.models.patches import patchify, unpatchify
 from mmmim.registry import MODELS
 from mmmim.structures import DataSample
@@ -284,7 +284,7 @@ def test_reconstruction_is_the_generators_whichever_encoder_is_kept():
 
 def test_normalised_pixels_are_painted_with_the_originals_statistics(monkeypatch):
     lines = []
-    monkeypatch.setattr('mmmim.models.adversarial.print_log', lambda text, *_, **__: lines.append(text))
+    monkeypatch.setattr('mmmim.models.algorithms.adversarial.print_log', lambda text, *_, **__: lines.append(text))
     tiny()
     assert not lines
     model, x, u = tiny(target=dict(type='PixelTarget', norm_pix=True)), images(), noise()

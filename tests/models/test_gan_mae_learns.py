@@ -8,7 +8,7 @@ from gan_harness import optimizers, tiny
 from harness import ROOT
 from mmengine.logging import MessageHub
 
-from mmmim.models.adversarial import DISCRIMINATOR, GENERATOR
+from mmmim.models.algorithms.adversarial import DISCRIMINATOR, GENERATOR
 from mmmim.structures import DataSample
 
 sys.path.insert(0, str(ROOT / 'tools/datasets'))

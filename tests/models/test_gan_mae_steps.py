@@ -8,7 +8,7 @@ from gan_harness import IMAGE_LEVEL, batch_of, optimizers, tiny, train, wrappers
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 
-from mmmim.models.adversarial import DISCRIMINATOR, GENERATOR
+from mmmim.models.algorithms.adversarial import DISCRIMINATOR, GENERATOR
 
 ADAMW = dict(type='AdamW', lr=1e-2, betas=(0.9, 0.95), weight_decay=0.05)
 MOMENTUM = dict(type='SGD', lr=0.1, momentum=0.9)  # does not divide round-off, as AdamW does

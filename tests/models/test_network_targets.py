@@ -9,7 +9,7 @@ from timm.models import VisionTransformer, register_model
 from torch import nn
 from torch.nn import functional as F
 
-from mmmim.models.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from mmmim.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from mmmim.models.targets import CLIPTarget, VGGTarget
 from mmmim.models.targets import clip as clip_module
 from mmmim.registry import MODELS

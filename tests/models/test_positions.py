@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmmim.models.positions import sincos_positions
+from mmmim.positions import sincos_positions
 
 FIXTURE = Path(__file__).parents[1] / 'data' / 'mae_official.npz'
 

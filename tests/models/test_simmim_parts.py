@@ -6,7 +6,7 @@ from harness import FLOAT32
 from timm.models.swin_transformer import SwinTransformer
 
 from mmmim.models.backbones import DenseSwin, MaskedRelativeViT, MaskedSwin, MaskedViT
-from mmmim.models.backbones.masked_swin import check_windows
+from mmmim.models.backbones.swin import check_windows
 from mmmim.models.heads import ReconstructionHead
 from mmmim.models.masking import Masking
 from mmmim.models.necks import SimMIMDecoder

@@ -7,11 +7,11 @@ import torch
 from harness import FLOAT32, METHODS
 
 from mmmim import randomness
-from mmmim.models.latent_noise import draw_normal
+from mmmim.models.noise import draw_normal
 from mmmim.models.patches import unpatchify
 from mmmim.registry import MODELS
 from mmmim.structures import DataSample
-from mmmim.visualization.pixels import GREY
+from mmmim.visualization.images import GREY
 from mmmim.visualization.reconstruction import reconstruction_panel
 
 OTHER_VIT = dict(METHODS['vision_electra']['generator'], patch_size=2)

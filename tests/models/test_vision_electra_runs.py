@@ -10,11 +10,12 @@ from harness import FLOAT32, METHODS, ROOT, load_weights, make_config, read_curv
 from safetensors.torch import load_file
 
 import mmmim
+from mmmim.models.algorithms.load_generator import load_generator
 from mmmim.models.backbones import DenseSwin, MaskedSwin, MaskedViT
-from mmmim.models.load_generator import load_generator
 from mmmim.naming import from_mmmim
+from mmmim.positions import resize_pos_embed
 from mmmim.registry import MODELS
-from mmmim.translate import EncoderMismatchError, fill_encoder, resize_pos_embed
+from mmmim.translate import EncoderMismatchError, fill_encoder
 
 pytestmark = pytest.mark.runs
 

@@ -6,14 +6,9 @@ from harness import FLOAT32
 from timm.models.vision_transformer import Attention
 from torch.nn import functional as F
 
-from mmmim.models.backbones import window_attention
-from mmmim.models.backbones.relative_positions import (
-    DecomposedPositions,
-    PositionBias,
-    resize_bias_table,
-    resize_offsets,
-)
-from mmmim.models.backbones.window_attention import LONG, DenseAttention, group_sizes, join_windows, split_windows
+from mmmim.models.layers import window_attention
+from mmmim.models.layers.relative_positions import DecomposedPositions, PositionBias, resize_bias_table, resize_offsets
+from mmmim.models.layers.window_attention import LONG, DenseAttention, group_sizes, join_windows, split_windows
 
 DIM, HEADS = 16, 2
 GRIDS = [((6, 6), (3, 3)), ((7, 5), (3, 2)), ((2, 9), (4, 4)), ((4, 4), (4, 4)), ((1, 1), (3, 3))]
@@ -210,8 +205,8 @@ def test_fused_attention_of_long_maps_equals_plain_products(rel_pos, monkeypatch
     ours = attention(grid, None, positions)[1].bfloat16()
     x, calls = draw(grid).bfloat16() / 4, []
     plain = ours(x)
-    monkeypatch.setattr('mmmim.models.backbones.window_attention.LONG', 19)
-    monkeypatch.setattr('mmmim.models.backbones.window_attention.KEPT', 3 * x.shape[0] * HEADS * 20 * 20 * 2)
+    monkeypatch.setattr('mmmim.models.layers.window_attention.LONG', 19)
+    monkeypatch.setattr('mmmim.models.layers.window_attention.KEPT', 3 * x.shape[0] * HEADS * 20 * 20 * 2)
     ours.alike = 4
     fused = F.scaled_dot_product_attention
     monkeypatch.setattr(F, 'scaled_dot_product_attention', lambda *args, **kw: calls.append(1) or fused(*args, **kw))

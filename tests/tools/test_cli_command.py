@@ -11,7 +11,7 @@ import pytest
 from harness import ROOT
 
 import mmmim.apis
-from mmmim.engine.launch import load_config
+from mmmim.config.load import load_config
 
 pytestmark = pytest.mark.runs
 

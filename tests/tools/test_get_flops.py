@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmmim.analysis.flops import FlopCounter, count_step
 from mmmim.analysis.workload import build, set_image_size, settle, synthetic_batch
-from mmmim.models import blocks
+from mmmim.models.layers import blocks
 from mmmim.registry import TRANSFORMS
 
 CPU = torch.device('cpu')

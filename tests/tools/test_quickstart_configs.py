@@ -13,8 +13,9 @@ sys.path.insert(0, str(ROOT / 'tools'))
 from quickstart_parts.dense_config import LeftOut, write_task_config  # noqa: E402
 
 from mmmim.checkpoint import export_encoder  # noqa: E402
-from mmmim.engine.launch import load_config, set_up_scope  # noqa: E402
-from mmmim.engine.segmentor import settle_segmentor  # noqa: E402
+from mmmim.config.load import load_config  # noqa: E402
+from mmmim.config.prepare import set_up_scope  # noqa: E402
+from mmmim.config.segmentation import settle_segmentor  # noqa: E402
 from mmmim.registry import MODELS  # noqa: E402
 
 SMALL = dict(embed_dim=48, depth=4, num_heads=3)
@@ -107,7 +108,7 @@ def test_encoders_that_do_not_fit_are_left_out_with_a_reason(tmp_path, task, bac
 @pytest.mark.parametrize('size, patch', [(96, 8), (64, 16)])
 def test_a_detector_takes_the_encoder(tmp_path, size, patch):
     pytest.importorskip('mmdet')
-    from mmmim.engine.detector import settle_detector
+    from mmmim.config.detection import settle_detector
 
     cfg = load_config(written(tmp_path, 'detection', arch=SMALL, img_size=size, patch_size=patch))
     cfg.pretrained, cfg.classes = None, ['ball', 'basket']

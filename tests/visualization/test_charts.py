@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from mmmim.visualization.charts import INNER_WIDTH, Line, line_chart, linear_ticks, log_ticks, tick_labels
+from mmmim.report.charts import INNER_WIDTH, Line, line_chart, linear_ticks, log_ticks, tick_labels
 
 
 def chart(*lines, **options):

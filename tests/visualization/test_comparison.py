@@ -12,8 +12,9 @@ from PIL import Image
 from torch import nn
 
 pytest.importorskip('mmseg')
-from mmmim.engine.launch import load_config, set_up_scope  # noqa: E402
-from mmmim.engine.segmentor import settle_segmentor  # noqa: E402
+from mmmim.config.load import load_config  # noqa: E402
+from mmmim.config.prepare import set_up_scope  # noqa: E402
+from mmmim.config.segmentation import settle_segmentor  # noqa: E402
 from mmmim.visualization.comparison import comparison_panel  # noqa: E402
 from mmmim.visualization.overlay import color_of  # noqa: E402
 
@@ -70,7 +71,7 @@ def test_masks_of_several_models_beside_the_truth(scenes):
 
 def test_things_of_several_models_beside_the_truth(scenes):
     pytest.importorskip('mmdet')
-    from mmmim.engine.detector import settle_detector
+    from mmmim.config.detection import settle_detector
 
     cfg = load_config(str(FOLDER / 'detection.py'), {'data_root': str(scenes / 'coco')})
     set_up_scope(cfg)

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import nn
 
-from mmmim.datasets.image_io import ImageSource
+from mmmim.datasets.io.image_io import ImageSource
 from mmmim.registry import MODELS
 from mmmim.visualization.overlay import color_of
 from mmmim.visualization.panel import Panel
@@ -95,8 +95,9 @@ def classifier(tmp_path, image_root):
     """(config path, checkpoint) of a classifier as it is initialised."""
     cfg = make_classifier_config(tmp_path / 'run', image_root)
     path = save_config(cfg, tmp_path / 'config.py')
-    from mmmim.engine.classifier import settle_classifier
-    from mmmim.engine.launch import load_config, set_up_scope
+    from mmmim.config.classification import settle_classifier
+    from mmmim.config.load import load_config
+    from mmmim.config.prepare import set_up_scope
 
     cfg = load_config(str(path))
     set_up_scope(cfg)
@@ -120,7 +121,7 @@ def test_tool_draws_and_refuses_another_models_weights(classifier, image_root, t
 
 
 def test_all_weights_are_the_checkpoints(classifier):
-    from mmmim.engine.launch import load_config
+    from mmmim.config.load import load_config
 
     config, checkpoint = classifier
     model = build_trained(load_config(str(config)), str(checkpoint))

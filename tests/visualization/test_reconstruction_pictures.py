@@ -9,12 +9,12 @@ from harness import METHODS
 from mmengine.optim import OptimWrapperDict
 
 from mmmim.engine.optim.autocast import AutocastOptimWrapper
-from mmmim.evaluation.mode import evaluating
+from mmmim.evaluation.evaluating import evaluating
 from mmmim.models.masking import Masking
 from mmmim.models.patches import patchify, unpatchify
 from mmmim.registry import MODELS
 from mmmim.structures import DataSample
-from mmmim.visualization.pixels import GREY, to_tile
+from mmmim.visualization.images import GREY, to_tile
 from mmmim.visualization.reconstruction import FROM_ORIGINAL, FROM_VISIBLE, paint_from_visible, reconstruction_panel
 
 

@@ -12,10 +12,10 @@ from harness import ROOT
 from mmengine.config import Config
 
 from mmmim.checkpoint import export_encoder
-from mmmim.models.backbones.masked_vit import MaskedViT
+from mmmim.models.backbones.vit import MaskedViT
 from mmmim.registry import MODELS
-from mmmim.visualization.report_commands import newest_checkpoint, next_steps, timm_snippet, training_command
-from mmmim.visualization.run_data import RunData
+from mmmim.report.commands import newest_checkpoint, next_steps, timm_snippet, training_command
+from mmmim.report.run_data import RunData
 
 SMALL = dict(arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=4)
 COMMANDS = {

@@ -15,13 +15,13 @@ from harness import ROOT, make_config, save_config, train_here
 from mmengine.config import Config
 from PIL import Image
 
+from mmmim.report.markup import VOID
+from mmmim.report.page import write_report
+from mmmim.report.pictures import LEAK
+from mmmim.report.run_data import load_runs
+from mmmim.report.run_metrics import describe
+from mmmim.report.tables import differences
 from mmmim.visualization.panel import Panel
-from mmmim.visualization.report_markup import VOID
-from mmmim.visualization.report_page import write_report
-from mmmim.visualization.report_pictures import LEAK
-from mmmim.visualization.report_tables import differences
-from mmmim.visualization.run_data import load_runs
-from mmmim.visualization.run_metrics import describe
 
 SECTIONS = ['Pictures', 'Measurements', 'Curves', 'Settings', 'Speed and hardware', 'How to go on', 'Files']
 EVIL = '<script>alert("größe")</script>'

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from test_report_page import Page
 
+from mmmim.report.commands import next_steps
+from mmmim.report.page import write_report
+from mmmim.report.run_data import load_run
+from mmmim.report.tasks import load_tasks, result
 from mmmim.visualization.overlay import color_of
 from mmmim.visualization.panel import Panel
-from mmmim.visualization.report_commands import next_steps
-from mmmim.visualization.report_page import write_report
-from mmmim.visualization.report_tasks import load_tasks, result
-from mmmim.visualization.run_data import load_run
 
 COLUMNS = ['image', 'truth', 'from random initialisation', 'from the pre-trained encoder']
 COCO = dict(bbox_mAP=0.25, bbox_mAP_50=0.5, bbox_mAP_l=-1.0, segm_mAP=0.125)

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from mmmim.visualization.run_curve import find_curve, make_series, read_curve, running_mean
-from mmmim.visualization.run_data import RANDOM, load_run, load_runs
-from mmmim.visualization.run_metrics import duration, first_and_last, images_per_second, result
+from mmmim.report.run_curve import find_curve, make_series, read_curve, running_mean
+from mmmim.report.run_data import RANDOM, load_run, load_runs
+from mmmim.report.run_metrics import duration, first_and_last, images_per_second, result
 
 
 def write_lines(path, *records):

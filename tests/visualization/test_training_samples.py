@@ -9,9 +9,9 @@ from harness import ROOT, make_config, python, save_config, train_here
 from mmengine.hooks import Hook
 from mmengine.structures import InstanceData, PixelData
 
+from mmmim.visualization.images import to_tile
 from mmmim.visualization.overlay import color_of
 from mmmim.visualization.panel import Panel
-from mmmim.visualization.pixels import to_tile
 from mmmim.visualization.training_samples import _labelled, training_panel
 
 

@@ -50,7 +50,7 @@ def our_pipeline(size: int) -> List[dict]:
 def ours(root: str, size: int) -> Any:
     """The data set, with the draws of training."""
     from mmmim.datasets import SeededDataset
-    from mmmim.datasets.shard_index import INDEX
+    from mmmim.datasets.sharded_images import INDEX
 
     kind = 'ShardedImages' if os.path.exists(os.path.join(root, INDEX)) else 'ImageFolder'
     return SeededDataset(dict(type=f'mmmim.{kind}', data_root=root, pipeline=our_pipeline(size)))
@@ -160,8 +160,8 @@ def show(result: Dict[str, Any]) -> None:
 def main() -> None:
     args = parse_args()
     from mmmim.checkpoint import atomic_write_text
-    from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import USER_ERRORS, end_with
+    from mmmim.engine.malloc import keep_freed_memory
 
     keep_freed_memory()
     try:

@@ -51,8 +51,8 @@ def mmseg_backbone(ours: Dict[str, Any]) -> Dict[str, Any]:
     Raises:
         ValueError: The config has what mmseg's does not have, or lacks what it always has.
     """
-    from mmmim.models.backbones.dense_base import default_outputs
-    from mmmim.models.backbones.masked_vit import resolve_architecture
+    from mmmim.models.backbones.dense.base import default_outputs
+    from mmmim.models.backbones.vit import resolve_architecture
     from mmmim.models.patches import to_2tuple
 
     if ours['type'] != 'mmmim.DenseViT' or ours.get('relative_positions') != 'separate' or ours.get('window_size'):
@@ -156,9 +156,10 @@ def show(result: Dict[str, Any]) -> None:
 
 def measure(args: argparse.Namespace) -> Dict[str, Any]:
     """Everything, as the JSON file has it."""
+    from mmmim.config.load import load_config
+    from mmmim.config.prepare import set_up_scope
+    from mmmim.config.segmentation import settle_segmentor
     from mmmim.engine.hardware import hardware, versions
-    from mmmim.engine.launch import load_config, set_up_scope
-    from mmmim.engine.segmentor import settle_segmentor
 
     cfg = load_config(args.config, args.cfg_options)
     if cfg.model.get('type') != 'EncoderDecoder':
@@ -183,8 +184,8 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
 
 def main() -> None:
     args = parse_args()
-    from mmmim.engine.host_memory import keep_freed_memory
     from mmmim.engine.launch import USER_ERRORS, end_with
+    from mmmim.engine.malloc import keep_freed_memory
 
     keep_freed_memory()
     try:

@@ -244,8 +244,8 @@ def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     """Measure and print; a process for one contender's memory prints only that."""
     from mmmim.analysis.contenders import OURS, check_peers, is_peer
     from mmmim.analysis.workload import default_batch, settle, synthetic_batch
-    from mmmim.engine.host_memory import keep_freed_memory
-    from mmmim.engine.launch import load_config
+    from mmmim.config.load import load_config
+    from mmmim.engine.malloc import keep_freed_memory
 
     if not is_peer(args.memory_of) if args.memory_of else not args.own_processes:
         keep_freed_memory()

@@ -25,7 +25,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from mmmim.engine.launch import USER_ERRORS, end_with, load_config
+    from mmmim.config.load import load_config
+    from mmmim.engine.launch import USER_ERRORS, end_with
     from mmmim.visualization.training_samples import training_panel
 
     try:

@@ -149,8 +149,8 @@ class Comparison:
 
     def time(self, contender: Contender) -> None:
         """Train for some steps, once, to see how many images a second it takes."""
-        from mmmim.apis.pretrain import is_finished
         from mmmim.apis.repeat import claim, read_config, start_text
+        from mmmim.engine.resume import is_finished
 
         place, options = self.folder(contender.name, 'timing'), self.options(contender)
         if claim(place, start_text(contender.config, options), '--out'):
@@ -171,7 +171,7 @@ class Comparison:
 
     def run(self, contender: Contender, seed: int, needed: Dict[str, 'Future[Any]']) -> Dict[str, Any]:
         """Train, measure and fine-tune; the row of this seed."""
-        from mmmim.apis.pretrain import is_finished
+        from mmmim.engine.resume import is_finished
 
         paths = {name: future.result()['checkpoint'] for name, future in needed.items()}
         place = self.folder(contender.name, f'seed{seed}')
@@ -211,8 +211,8 @@ class Comparison:
 
     def finetuned(self, place: str, checkpoint: str, seed: int) -> float:
         """Top-1 accuracy in %, measured after the last iteration."""
-        from mmmim.apis.pretrain import is_finished
         from mmmim.apis.repeat import claim, last_measured, not_measured, start_text
+        from mmmim.engine.resume import is_finished
 
         work_dir = osp.join(place, 'finetune')
         options = [f'pretrained={checkpoint}', f'randomness.seed={seed}', *self.args.finetune_options]
@@ -258,7 +258,7 @@ def lengths(cfg: Any, images: int, epochs: int) -> Tuple[int, int]:
     Raises:
         ValueError, FileNotFoundError: The config's images are not there.
     """
-    from mmmim.engine.launch import set_up_scope
+    from mmmim.config.prepare import set_up_scope
     from mmmim.registry import DATASETS
 
     set_up_scope(cfg)

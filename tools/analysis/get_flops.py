@@ -41,7 +41,7 @@ def count(args: argparse.Namespace) -> Dict[str, Any]:
     """The counts, as the JSON file has them."""
     from mmmim.analysis.flops import KINDS, PHASES, count_step
     from mmmim.analysis.workload import build, fit_target, set_image_size, settle, synthetic_batch, uncompiled
-    from mmmim.engine.launch import load_config
+    from mmmim.config.load import load_config
     from mmmim.models.patches import to_2tuple
 
     cfg = uncompiled(load_config(args.config, args.cfg_options))

@@ -15,9 +15,9 @@ from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
-from mmmim.visualization.run_curve import find_curve, is_learning_rate, is_loss, read_curve, running_mean
-from mmmim.visualization.run_data import RunData, distinct_names, load_run
-from mmmim.visualization.run_metrics import describe, in_order
+from mmmim.report.run_curve import find_curve, is_learning_rate, is_loss, read_curve, running_mean
+from mmmim.report.run_data import RunData, distinct_names, load_run
+from mmmim.report.run_metrics import describe, in_order
 
 WIDTH, HEIGHT, COLUMNS = 5.0, 3.4, 3  # inches of a panel; panels beside each other
 COLOURS = ('#1f5fb4', '#c2410c', '#0f7a5a', '#8b2fa8', '#8a6500', '#0e7490', '#b91c5c', '#4b5563')

@@ -79,7 +79,7 @@ def train(args: argparse.Namespace, blocks: float, work_dir: str) -> None:
 
 def is_finished(work_dir: str) -> bool:
     """Whether the run in a work dir trained to its end and was validated there."""
-    from mmmim.apis.pretrain import is_finished as is_trained
+    from mmmim.engine.resume import is_finished as is_trained
 
     return is_trained(work_dir) and last_accuracy(work_dir) is not None
 
@@ -122,8 +122,8 @@ def sweep(args: argparse.Namespace) -> Tuple[str, Dict[float, float]]:
     """Run everything; the picture's path and the accuracies in percent."""
     from mmmim.apis.repeat import claim, not_measured, start_text
     from mmmim.checkpoint import atomic_write_text
-    from mmmim.engine.launch import load_config
-    from mmmim.models.backbones.masked_vit import resolve_architecture
+    from mmmim.config.load import load_config
+    from mmmim.models.backbones.vit import resolve_architecture
 
     cfg = load_config(args.config)
     folder = args.work_dir or f'{cfg.work_dir}_sweep'

@@ -107,7 +107,7 @@ def make_shards(root: str, out: str, limit: float) -> Tuple[int, int]:
     """
     from mmmim.checkpoint import atomic_write_bytes, atomic_write_text
     from mmmim.datasets.image_folder import ImageFolder
-    from mmmim.datasets.shard_index import INDEX, merge
+    from mmmim.datasets.sharded_images import INDEX, merge
     from mmmim.progress import Progress
 
     dataset = ImageFolder(root, pipeline=[], lazy_init=True)

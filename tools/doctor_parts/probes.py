@@ -54,7 +54,8 @@ def pre_training(context: Found) -> Found:
     import torch
     from PIL import Image
 
-    from mmmim.engine.launch import build_runner, load_config
+    from mmmim.config.load import load_config
+    from mmmim.engine.launch import build_runner
 
     images, run = Path(context['folder'], 'images'), Path(context['folder'], 'run')
     images.mkdir()

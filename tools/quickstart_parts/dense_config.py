@@ -7,11 +7,11 @@ from typing import Any, Dict, Tuple
 from mmengine.config import Config
 from quickstart_parts.processes import ROOT
 
-from mmmim.apis.config_file import config_text
 from mmmim.apis.folder_split import write_if_changed
-from mmmim.apis.plan import Choice, Name
-from mmmim.models.backbones.dense_base import default_outputs
-from mmmim.models.backbones.masked_vit import resolve_architecture
+from mmmim.apis.plan import Name
+from mmmim.config.write import Choice, config_text
+from mmmim.models.backbones.dense.base import default_outputs
+from mmmim.models.backbones.vit import resolve_architecture
 from mmmim.models.patches import to_2tuple
 
 # of the config that is inherited: what differs is written

@@ -7,10 +7,10 @@ from typing import Dict, NamedTuple, Tuple
 
 from quickstart_parts.processes import Tools, say
 
-from mmmim.apis.pretrain import is_finished, newest_checkpoint
-from mmmim.visualization.report_tasks import STARTS
-from mmmim.visualization.run_data import load_run
-from mmmim.visualization.run_metrics import describe
+from mmmim.engine.resume import is_finished, newest_checkpoint
+from mmmim.report.run_data import load_run
+from mmmim.report.run_metrics import describe
+from mmmim.report.tasks import STARTS
 
 IMAGES = 6  # that are drawn
 

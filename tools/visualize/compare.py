@@ -34,9 +34,10 @@ def by_title(words: List[str]) -> Dict[str, str]:
 
 def show(args: argparse.Namespace) -> str:
     """Writes the picture; returns a sentence that says what is in it."""
-    from mmmim.engine.detector import settle_detector
-    from mmmim.engine.launch import load_config, set_up_scope
-    from mmmim.engine.segmentor import settle_segmentor
+    from mmmim.config.detection import settle_detector
+    from mmmim.config.load import load_config
+    from mmmim.config.prepare import set_up_scope
+    from mmmim.config.segmentation import settle_segmentor
     from mmmim.visualization.comparison import comparison_panel
     from mmmim.visualization.predictions import build_trained
 

@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
 
 def show(args: argparse.Namespace) -> str:
     """Writes the picture; returns a sentence that says what is in it."""
-    from mmmim.engine.launch import load_config
+    from mmmim.config.load import load_config
     from mmmim.visualization.images import find_images
     from mmmim.visualization.predictions import build_trained, prediction_panel
 

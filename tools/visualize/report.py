@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from mmmim.engine.launch import USER_ERRORS, end_with
-    from mmmim.visualization.report_page import write_report
+    from mmmim.report.page import write_report
 
     try:
         print(write_report(args.dirs, args.out, args.title))

@@ -1,12 +1,10 @@
-from .annotations import CheckAnnotationsHook
 from .bad_images import BadImagesHook
+from .check_data import CheckAnnotationsHook, CheckClassesHook, CheckMasksHook
 from .checkpoint import AtomicCheckpointHook
-from .classes import CheckClassesHook
 from .discriminator import DiscriminatorHook
 from .export_encoder import ExportEncoderHook
 from .fit_target import FitTargetHook
 from .knn import KNNHook
-from .masks import CheckMasksHook
 from .missed_validation import MissedValidationHook
 from .momentum import CosineMomentumHook
 from .progress import ProgressHook

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 
 from ...checkpoint import atomic_write_text
 from ...registry import HOOKS
-from ..host_channel import HostChannel
+from ..processes import HostChannel
 
 
 class TooManyBadImagesError(RuntimeError):

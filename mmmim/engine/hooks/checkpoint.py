@@ -16,7 +16,7 @@ from torch import nn
 
 from ...checkpoint import atomic_write_bytes, atomic_write_text, remove_stale_temporaries
 from ...registry import HOOKS
-from ..host_channel import HostChannel
+from ..processes import HostChannel
 from .runtime_info import DeferredRuntimeInfoHook, NonFiniteLossError
 
 # the process was asked to stop, and can be started again with --resume (EX_TEMPFAIL of sysexits.h)

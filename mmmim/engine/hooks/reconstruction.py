@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from ... import randomness
-from ...datasets.collate import mim_collate
+from ...datasets.loading import mim_collate
 from ...datasets.seeded import SampleIndex, SeededDataset
 from ...registry import DATASETS, HOOKS
 from ...visualization.reconstruction import reconstruction_panel

@@ -12,9 +12,9 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import BaseLoop
 
 from ...naming.state import classifier_name
-from ...position_grid import sincos_grid
+from ...positions import resize_pos_embed, sincos_grid
 from ...registry import HOOKS
-from ...translate import resize_pos_embed, to_mmmim
+from ...translate import to_mmmim
 
 # values of the smoothing window; the whole curve is in curve.jsonl
 HISTORY = 1000

@@ -1,5 +1,4 @@
 from .epoch_loop import ResumableEpochLoop
-from .host_epoch_loop import HostEpochLoop, LateBatchSampler
-from .tta_loop import AugmentedTestLoop
+from .toolbox_loops import AugmentedTestLoop, HostEpochLoop, LateBatchSampler
 
 __all__ = ['AugmentedTestLoop', 'HostEpochLoop', 'LateBatchSampler', 'ResumableEpochLoop']

@@ -7,7 +7,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 
-from ...models.adversarial import DISCRIMINATOR, GENERATOR, PLAYERS
+from ...models.algorithms.adversarial import DISCRIMINATOR, GENERATOR, PLAYERS
 from ...registry import OPTIM_WRAPPER_CONSTRUCTORS
 from .constructor import GroupedOptimWrapperConstructor
 

@@ -1,6 +1,6 @@
 """What every pre-training method has in common."""
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import torch
 from mmengine.model import BaseModel
@@ -8,13 +8,15 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from ... import randomness
-from ...structures import DataSample
+from ...structures import DataSample, fill_samples
 from ..backbones.base import BaseEncoder
 from ..build import build_part
-from ..data_preprocessor import MIMDataPreprocessor
 from ..heads import PatchLossHead
 from ..masking import Masking, PatchMask
+from ..necks.pool_tokens import pool_tokens
+from ..noise import draw_noise
 from ..patches import patchify, unpatchify
+from ..preprocess import MIMDataPreprocessor
 from ..targets import BaseTarget
 
 # How a forward pass is run: the algorithm itself, or the wrapper that synchronises gradients between processes.
@@ -227,41 +229,3 @@ class BaseAlgorithm(BaseModel):
             pool: ``'mean'`` of the patch tokens, or the class token ``'cls'``.
         """
         return pool_tokens(self.backbone(inputs), self.backbone.num_prefix_tokens, pool)
-
-
-def pool_tokens(tokens: Tensor, num_prefix_tokens: int, pool: str) -> Tensor:
-    """``[B, T, D] -> [B, D]`` by the mean of the patch tokens or by the class token."""
-    if pool == 'mean':
-        return tokens[:, num_prefix_tokens:].mean(dim=1)
-    if pool == 'cls' and num_prefix_tokens:
-        return tokens[:, 0]
-    raise ValueError(f"pool='{pool}': use 'mean', or 'cls' when the backbone has a class token")
-
-
-def draw_noise(images: Tensor, data_samples: Optional[List[DataSample]], shape: Sequence[int], stream: int) -> Tensor:
-    """``[B, *shape]`` in [0, 1) on the images' device: from the samples' own seeds, or, where there are none (a call
-    outside the training loop), from torch's global generator."""
-    seeds = sample_seeds(data_samples, images.device)
-    if seeds is None:
-        return torch.rand(len(images), *shape, device=images.device)
-    return randomness.uniform(seeds, shape, stream)
-
-
-def sample_seeds(data_samples: Optional[List[DataSample]], device: torch.device) -> Optional[Tensor]:
-    """The seeds that travel with the samples, ``[B]`` int64 on the device, or None when there are none."""
-    if not data_samples or any('seed' not in sample for sample in data_samples):
-        return None
-    return torch.tensor([sample.seed for sample in data_samples], dtype=torch.int64).to(device, non_blocking=True)
-
-
-def fill_samples(
-    data_samples: Optional[List[DataSample]], fields: Dict[str, Tensor], **metainfo: Any
-) -> List[DataSample]:
-    """A batch's ``fields [B, ...]`` and what holds for each image, on the CPU, in its samples; new ones without any."""
-    fields = {name: value.cpu() for name, value in fields.items()}  # one transfer each, not one an image
-    samples = data_samples or [DataSample() for _ in next(iter(fields.values()))]
-    for i, sample in enumerate(samples):
-        for name, value in fields.items():
-            sample.set_field(value[i], name)
-        sample.set_metainfo(metainfo)
-    return samples

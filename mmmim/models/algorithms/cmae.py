@@ -12,11 +12,13 @@ from ...structures import DataSample
 from ..backbones.base import BaseEncoder
 from ..build import build_part
 from ..heads import ContrastiveHead, PatchLossHead
+from ..layers.ema import momentum_copy, momentum_pairs, momentum_reset, momentum_update
 from ..masking import Masking, PatchMask
-from ..momentum import momentum_copy, momentum_pairs, momentum_reset, momentum_update
 from ..necks import Projector
+from ..necks.pool_tokens import pool_tokens
+from ..noise import draw_noise
 from ..targets import BaseTarget
-from .base import BaseAlgorithm, Model, draw_noise, pool_tokens
+from .base import BaseAlgorithm, Model
 
 
 @MODELS.register_module()

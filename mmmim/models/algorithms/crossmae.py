@@ -6,16 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ...structures import DataSample
+from ...structures import DataSample, fill_samples
 from ..build import build_part
-from ..grids import Grid, cells_per_place, pool_cells, split_cells
 from ..heads import FeatureHead, PatchLossHead, ReconstructionHead
-from ..latent_noise import draw_normal
 from ..masking import Masking, PatchMask
 from ..necks import DrawingHead, UNetDrawingHead
-from ..patches import patchify, to_2tuple, unpatchify
+from ..noise import draw_normal
+from ..patches import Grid, cells_per_place, patchify, pool_cells, split_cells, to_2tuple, unpatchify
 from ..targets import BaseTarget
-from .base import BaseAlgorithm, fill_samples
+from .base import BaseAlgorithm
 
 Predictor = Union[dict, List[Optional[dict]], Tuple[Optional[dict], ...], None]
 

@@ -9,17 +9,23 @@ from torch import Tensor, nn
 from ... import randomness
 from ...registry import MODELS
 from ...structures import DataSample
-from ..adversarial import (
+from ..build import build_part, check_choice
+from ..heads import ImageDiscriminationHead, PatchDiscriminationHead, ReconstructionHead
+from ..masking import PatchMask
+from ..noise import draw_noise
+from ..patches import patchify, unpatchify
+from ..targets import BaseTarget
+from .adversarial import (
     DISCRIMINATOR,
     GENERATOR,
     PLAYERS,
     Gradients,
     Scale,
+    TwoEncoders,
     accumulation,
     adaptive_weight,
     add_to_log,
     both_players,
-    check_choice,
     check_painter,
     check_wrapper,
     count_again,
@@ -31,13 +37,7 @@ from ..adversarial import (
     minimise,
     with_gradients,
 )
-from ..build import build_part
-from ..heads import ImageDiscriminationHead, PatchDiscriminationHead, ReconstructionHead
-from ..masking import PatchMask
-from ..patches import patchify, unpatchify
-from ..targets import BaseTarget
-from ..two_encoders import TwoEncoders
-from .base import Model, draw_noise
+from .base import Model
 
 
 class Corrupted(NamedTuple):

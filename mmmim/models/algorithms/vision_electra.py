@@ -8,18 +8,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
-from ...structures import DataSample
-from ..adversarial import frozen
+from ...structures import DataSample, fill_samples
 from ..backbones.base import BaseEncoder
 from ..build import build_part
 from ..heads import DiscriminationHead, ImageDiscriminationHead, PatchDiscriminationHead, PatchLossHead
 from ..heads.discrimination import ORIGINAL
-from ..latent_noise import draw_normal
-from ..load_generator import complete_generator, load_generator
 from ..masking import PatchMask
+from ..noise import draw_normal
 from ..patches import patchify, unpatchify
 from ..targets import BaseTarget
-from .base import BaseAlgorithm, fill_samples
+from .adversarial import frozen
+from .base import BaseAlgorithm
+from .load_generator import complete_generator, load_generator
 
 
 @MODELS.register_module()

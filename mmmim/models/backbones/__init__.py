@@ -1,11 +1,10 @@
 from .conv_vit import ConvViT
-from .dense_conv_vit import DenseConvViT
-from .dense_vit import DenseViT
-from .masked_relative_vit import MaskedRelativeViT
-from .masked_swin import MaskedSwin
-from .masked_vit import MaskedViT
-from .relative_vit import RelativeViT
-from .timm_backbone import DenseSwin
+from .dense.conv_vit import DenseConvViT
+from .dense.swin import DenseSwin
+from .dense.vit import DenseViT
+from .relative_vit import MaskedRelativeViT, RelativeViT
+from .swin import MaskedSwin
+from .vit import MaskedViT
 
 __all__ = [
     'ConvViT',

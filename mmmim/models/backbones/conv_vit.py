@@ -7,16 +7,16 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from ...positions import sincos_positions
 from ...registry import MODELS
 from ...safe_load import AnyPath
 from ...translate import split_encoder
-from ..blocks import LayerNorm, build_blocks, init_weights, run_blocks
 from ..freezing import freeze_all_but_last
+from ..layers.blocks import LayerNorm, build_blocks, init_weights, run_blocks
+from ..layers.conv import ConvTokenizer, project_windows
 from ..masking import PatchMask
 from ..patches import Size, grid_size, to_2tuple
-from ..positions import sincos_positions
 from .base import BaseEncoder
-from .masked_conv import ConvTokenizer, project_windows
 
 
 class ConvViTArchitecture(NamedTuple):

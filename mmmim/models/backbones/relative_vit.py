@@ -1,17 +1,19 @@
-"""The Vision Transformer that knows where patches are from relative positions alone: BEiT's, and SimMIM's."""
+"""ViTs with relative positions (BEiT, CAE): whole images, and with masked patches."""
 
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import torch
+from timm.layers import trunc_normal_
 from timm.models.beit import Beit
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..blocks import choose_attention, compute_dtype, prefers_fused_attention
 from ..freezing import freeze_all_but_last
+from ..layers.blocks import choose_attention, compute_dtype, prefers_fused_attention
+from ..masking import PatchMask
 from ..patches import Size, grid_size, to_2tuple
 from .base import BaseEncoder
-from .masked_vit import resolve_architecture
+from .vit import resolve_architecture
 
 
 @MODELS.register_module()
@@ -113,3 +115,26 @@ class RelativeViT(BaseEncoder):
             choose_attention(block, fused)
             x = block(x, shared_rel_pos_bias=bias)
         return self.norm(x)
+
+
+@MODELS.register_module()
+class MaskedRelativeViT(RelativeViT):
+    """:class:`RelativeViT` with a mask token: all tokens come out, in image order.
+
+    Args:
+        relative_positions: As in :class:`RelativeViT`; ``'shared'`` is how SimMIM and BEiT pre-train.
+        **kwargs: Of :class:`RelativeViT`.
+    """
+
+    def __init__(self, relative_positions: str = 'shared', **kwargs: Any) -> None:
+        super().__init__(relative_positions=relative_positions, **kwargs)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
+        trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
+        """``[B, C, H, W]`` to tokens ``[B, 1 + L, D]``, the class token first."""
+        self.check_images(images)
+        x = self.patch_embed(images)
+        if mask is not None:
+            x = torch.where(mask.mask[..., None].bool(), self.mask_token.to(x.dtype), x)
+        return self.run(x)

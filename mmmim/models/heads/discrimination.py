@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
-from ..blocks import init_weights
+from ..layers.blocks import init_weights
 
 GENERATED, ORIGINAL = 0, 1  # labels, and places of the two logits
 

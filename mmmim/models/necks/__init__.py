@@ -1,13 +1,10 @@
-from .drawing_head import DrawingHead
-from .feature_pyramid import MultiScalePyramid
+from .drawing_head import DrawingHead, UNetDrawingHead
 from .mae_decoder import MAEDecoder
 from .pool_tokens import PoolTokens
-from .predictors import LinearPredictor, MLPPredictor
-from .projector import Projector
+from .predictors import LinearPredictor, MLPPredictor, Projector
+from .pyramids import MultiScalePyramid, SimplePyramid
 from .shared_decoder import SharedDecoder
 from .simmim_decoder import SimMIMDecoder
-from .simple_pyramid import SimplePyramid
-from .unet_drawing_head import UNetDrawingHead
 
 __all__ = [
     'DrawingHead',

@@ -6,10 +6,10 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ...positions import sincos_positions
 from ...registry import MODELS
-from ..blocks import LayerNorm, build_blocks, init_weights, run_blocks
+from ..layers.blocks import LayerNorm, build_blocks, init_weights, run_blocks
 from ..masking import PatchMask, take
-from ..positions import sincos_positions
 
 
 @MODELS.register_module()

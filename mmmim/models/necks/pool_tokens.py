@@ -6,8 +6,17 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..batch_norm import CrossRankBatchNorm1d
-from ..blocks import LayerNorm
+from ..layers.blocks import LayerNorm
+from ..layers.norm import CrossRankBatchNorm1d
+
+
+def pool_tokens(tokens: Tensor, num_prefix_tokens: int, pool: str) -> Tensor:
+    """``[B, T, D] -> [B, D]`` by the mean of the patch tokens or by the class token."""
+    if pool == 'mean':
+        return tokens[:, num_prefix_tokens:].mean(dim=1)
+    if pool == 'cls' and num_prefix_tokens:
+        return tokens[:, 0]
+    raise ValueError(f"pool='{pool}': use 'mean', or 'cls' when the backbone has a class token")
 
 
 @MODELS.register_module()

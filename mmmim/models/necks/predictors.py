@@ -1,4 +1,4 @@
-"""From the tokens of a completed image to features that are predicted (CrossMAE, section 3.2 and Table 14)."""
+"""Projector and predictors of contrastive and feature prediction."""
 
 from typing import Optional
 
@@ -6,9 +6,9 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..blocks import init_weights
+from ..layers.blocks import init_weights
+from ..layers.norm import CrossRankBatchNorm1d
 from ..masking import PatchMask
-from .projector import Projector
 
 
 @MODELS.register_module()
@@ -56,3 +56,36 @@ class MLPPredictor(BaseModule):
     def forward(self, tokens: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         x = tokens[:, self.num_prefix_tokens :]
         return self.mlp(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+@MODELS.register_module()
+class Projector(BaseModule):
+    """Linear, batch norm, ReLU, linear without a bias: ``[B, in_dim] -> [B, out_dim]``.
+
+    CMAE's paper names the structure ("projection-prediction") and no size; the sizes are those of the authors' code.
+    Parameters carry mmpretrain's names.
+
+    Args:
+        in_dim: Width of what comes in (filled in by the algorithm).
+        hidden_dim: Width in between.
+        out_dim: Width of what goes out.
+        eps: Of the batch norm, whose statistics cross ranks.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        hidden_dim: int = 1536,
+        out_dim: int = 256,
+        eps: float = 1e-6,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.out_dim = out_dim
+        self.fc0 = nn.Linear(in_dim, hidden_dim)
+        self.bn0 = CrossRankBatchNorm1d(hidden_dim, eps=eps)
+        self.relu = nn.ReLU()
+        self.fc1 = nn.Linear(hidden_dim, out_dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc1(self.relu(self.bn0(self.fc0(x))))

@@ -6,7 +6,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..blocks import LayerNorm
+from ..layers.blocks import LayerNorm
 from ..masking import PatchMask
 from .mae_decoder import MAEDecoder
 

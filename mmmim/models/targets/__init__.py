@@ -1,5 +1,4 @@
 from .base import BaseTarget
-from .blurred import BlurredPixelTarget
 from .canny import CannyTarget
 from .clip import CLIPTarget
 from .combined import CombinedTarget
@@ -7,7 +6,7 @@ from .dvae import DALLETarget
 from .hog import HOGTarget
 from .momentum import MomentumTarget
 from .network import NetworkTarget
-from .pixels import PCATarget, PixelTarget
+from .pixels import BlurredPixelTarget, PCATarget, PixelTarget
 from .vgg import VGGTarget
 
 __all__ = [

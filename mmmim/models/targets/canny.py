@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...registry import MODELS
-from ..blur import blur_matrix
+from ..layers.blur import blur_matrix
 from ..patches import Size, patchify, to_2tuple
 from .base import BaseTarget
 

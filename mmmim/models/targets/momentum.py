@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...registry import MODELS
 from ..backbones.base import BaseEncoder
-from ..momentum import momentum_copy, momentum_reset, momentum_update
+from ..layers.ema import momentum_copy, momentum_reset, momentum_update
 from .base import BaseTarget
 
 

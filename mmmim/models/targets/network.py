@@ -5,7 +5,7 @@ from typing import Optional, Sequence, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from ..preprocess import IMAGENET_MEAN, IMAGENET_STD
 from .base import BaseTarget
 
 Network = TypeVar('Network', bound=nn.Module)

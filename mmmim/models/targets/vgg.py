@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from ...naming import unwrap
 from ...registry import MODELS
 from ...safe_load import load_file
-from ..grids import cells_per_place, join_cells
-from ..patches import Size, to_2tuple
+from ..patches import Size, cells_per_place, join_cells, to_2tuple
 from .network import NetworkTarget, as_constant
 
 FILE = 'vgg16-397923af.pth'  # torchvision's ImageNet weights

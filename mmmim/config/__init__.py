@@ -1,0 +1,1 @@
+"""Configs: read, completed before a run is built, written for a person."""

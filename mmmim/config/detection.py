@@ -1,0 +1,176 @@
+"""What a detection config leaves open, filled in from what it says elsewhere."""
+
+import os.path as osp
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, get_rank
+
+from ..datasets.coco_file import AnnotationError, check_classes, examine
+from .classification import name_of, set_pretrained
+from .parts import DENSE_BACKBONES, datasets_below, map_widths, pipeline_steps
+
+DETECTORS = ('MaskRCNN', 'CascadeRCNN')
+
+
+def settle_detector(cfg: Config, with_data: bool = True) -> None:
+    """Carry the keys at the top of a detection config to where they belong.
+
+    Does nothing unless the model is mmdet's ``MaskRCNN`` or ``CascadeRCNN`` with our backbone. Keys, all optional:
+
+    - ``pretrained``: file from which the backbone starts, of any naming scheme; None: random initialisation, unless
+      ``model.backbone.init_cfg.checkpoint`` names one.
+    - ``train_ann``, ``val_ann``, ``train_images``, ``val_images``: files of annotations and folders of images,
+      relative to ``data_root``, of data sets that do not state their own. Validation's are those of testing, too, and
+      the metric reads what its data set reads.
+    - ``classes`` (names, in the order of the file of annotations; None: all in it) and ``num_classes`` (None: as many):
+      for data sets and heads.
+    - ``image_size`` (pixels): the side of the square in which an image is fitted, cropped and padded, and so of the
+      backbone's position table.
+    - ``scale`` (long, short side): into which an image is fitted in testing, where there is no such square.
+    - ``milestones``: epochs after which the rate falls to a tenth.
+
+    The widths of neck and heads follow from the backbone where they are not given.
+
+    Args:
+        cfg: The config, which is changed.
+        with_data: Whether the annotations are read (by rank 0): they have to fit the classes. Otherwise only where the
+            config does not say how many classes there are; the one in a run's work dir does.
+
+    Raises:
+        ValueError: Keys that contradict each other.
+        AnnotationError: Annotations that cannot be used.
+    """
+    model = cfg.get('model') or {}
+    backbone = model.get('backbone') or {}
+    if name_of(model) not in DETECTORS or name_of(backbone) not in DENSE_BACKBONES:
+        return
+    set_pretrained(cfg, backbone)
+    _set_widths(model, map_widths(backbone))
+    _set_files(cfg)
+    if 'classes' in cfg:
+        _set_classes(cfg, with_data)
+    if cfg.get('image_size') is not None:
+        _set_size(cfg, cfg.image_size)
+    if cfg.get('scale') is not None:
+        _set_steps(cfg, ('Resize',), scale=tuple(cfg.scale))
+    if cfg.get('milestones') is not None and 'max_epochs' in cfg:  # without a length there is no training
+        _set_milestones(cfg, list(cfg.milestones), cfg.max_epochs)
+
+
+def _set_widths(model: Any, widths: Tuple[int, ...]) -> None:
+    neck = model.get('neck') or []
+    for part in neck if isinstance(neck, (list, tuple)) else [neck]:
+        if name_of(part) in ('SimplePyramid', 'MultiScalePyramid'):
+            part.setdefault('in_dim', widths[-1])
+        elif name_of(part) == 'FPN':
+            part.setdefault('in_channels', list(widths))
+
+
+def _sets(cfg: Config, *loaders: str) -> List[Any]:
+    """The data sets of loaders that have annotations in COCO's format, those inside of others too."""
+    return [
+        dataset
+        for loader in loaders
+        for dataset in datasets_below((cfg.get(loader) or {}).get('dataset'))
+        if name_of(dataset) == 'CocoDataset'
+    ]
+
+
+def _path(dataset: Any) -> str:
+    return osp.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+
+
+def _set_files(cfg: Config) -> None:
+    """What a data set states itself stays; the keys are taken away: in the config that was run they would lie."""
+    for split, loaders in (('train', ['train_dataloader']), ('val', ['val_dataloader', 'test_dataloader'])):
+        annotations, images = cfg.pop(f'{split}_ann', None), cfg.pop(f'{split}_images', None)
+        for dataset in _sets(cfg, *loaders):
+            if annotations is not None:
+                dataset.setdefault('ann_file', annotations)
+            if images is not None:
+                dataset.setdefault('data_prefix', dict(img=images))
+    for kind in ('val', 'test'):
+        evaluators = cfg.get(f'{kind}_evaluator') or []
+        for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
+            found = _sets(cfg, f'{kind}_dataloader')
+            if name_of(evaluator) == 'PlainMetric' and name_of(evaluator.metric) == 'CocoMetric' and found:
+                evaluator.metric.ann_file = _path(found[0])
+
+
+def _heads(model: Any) -> List[Any]:
+    parts = [model.roi_head.bbox_head, model.roi_head.get('mask_head') or []]
+    return [head for part in parts for head in (part if isinstance(part, (list, tuple)) else [part])]
+
+
+def _set_classes(cfg: Config, with_data: bool) -> None:
+    names: Optional[Sequence[str]] = cfg.get('classes')
+    count = cfg.get('num_classes')
+    if names and count is not None and len(names) != count:
+        raise ValueError(f'num_classes={count}, but `classes` names {len(names)}: set one of them to None, or both')
+    names = list(names) if names else None
+    if with_data or (names is None and count is None):
+        names = _on_rank_0(lambda: _fitting_classes(cfg, names, count))
+    if names:
+        cfg.classes, count = names, len(names)
+        for dataset in _sets(cfg, 'train_dataloader', 'val_dataloader', 'test_dataloader'):
+            dataset.metainfo = dict(dataset.get('metainfo') or {}, classes=names)
+    cfg.num_classes = count
+    for head in _heads(cfg.model):
+        head.num_classes = count
+
+
+def _fitting_classes(cfg: Config, names: Optional[List[str]], count: Optional[int]) -> Optional[List[str]]:
+    """The names of the classes, when all files of annotations that the run reads have them and objects of them."""
+    # without a length there is no training: tools/test.py takes it away
+    loaders = ['train_dataloader'] if 'max_epochs' in cfg else []
+    loaders += [loader for loader in ('val_dataloader', 'test_dataloader') if cfg.get(loader)]
+    for path in dict.fromkeys(map(_path, _sets(cfg, *loaders))):
+        summary = examine(path)
+        if names is None and count is not None and len(summary.classes) != count:
+            raise AnnotationError(
+                f'num_classes={count}, but {path} has {len(summary.classes)} classes: '
+                f'{", ".join(summary.classes)}. Set num_classes=None for all, or name some: classes'
+            )
+        names = names or list(summary.classes)
+        check_classes(summary, names)
+    return names
+
+
+def _on_rank_0(function: Callable[[], Any]) -> Any:
+    """What a function gives on rank 0, or its error, on every rank."""
+    found: List[Any] = [None, None]
+    if get_rank() == 0:
+        try:
+            found[0] = function()
+        except AnnotationError as error:
+            found[1] = str(error)
+    broadcast_object_list(found)
+    if found[1]:
+        raise AnnotationError(found[1])
+    return found[0]
+
+
+def _set_size(cfg: Config, size: int) -> None:
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f'image_size={size} must be one number of pixels: the side of a square')
+    cfg.model.data_preprocessor.pad_size_divisor = size  # of images that fit into the square: the square
+    if name_of(cfg.model.backbone) != 'DenseSwin':  # which has no position table
+        cfg.model.backbone.img_size = size
+    _set_steps(cfg, ('Resize', 'RandomResize'), scale=(size, size))
+    _set_steps(cfg, ('RandomCrop',), crop_size=(size, size))
+
+
+def _set_steps(cfg: Config, kinds: Sequence[str], **values: Any) -> None:
+    for step in pipeline_steps(cfg):
+        if name_of(step) in kinds and all(key in step for key in values):
+            step.update(values)
+
+
+def _set_milestones(cfg: Config, milestones: List[int], length: int) -> None:
+    """Epochs, which MMEngine counts from where the scheduler begins: after the warm-up, in ours."""
+    if sorted(set(milestones)) != milestones or not all(0 < epoch < length for epoch in milestones):
+        raise ValueError(f'milestones={milestones} must be growing, and below max_epochs={length}: set both')
+    schedulers: List[Dict[str, Any]] = [s for s in cfg.param_scheduler if name_of(s) == 'MultiStepLR']
+    for scheduler in schedulers:
+        scheduler.update(milestones=milestones, begin=0)

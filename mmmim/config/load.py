@@ -1,0 +1,94 @@
+"""Reading a config file with what the command line changes in it."""
+
+import os.path as osp
+from typing import Any, Optional
+
+from mmengine.config import Config
+
+
+def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[str] = None) -> Config:
+    """Read a config and apply the command line's ``--cfg-options``.
+
+    ``data_root`` at the top of a config stands for all paths below it: overriding it on the command line moves them
+    all. (A config that inherits sets the paths of its data sets.)
+
+    Raises:
+        FileNotFoundError: No such config.
+        KeyError: An override whose first name the config does not have (a typing error would pass in silence).
+    """
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'there is no config {path!r}')
+    cfg = Config.fromfile(path)
+    overrides = overrides or {}
+    for key in overrides:
+        first = key.split('.')[0]
+        if first not in cfg and first not in _RUNNER_KEYS:
+            raise KeyError(f'--cfg-options {key}: the config has no `{first}`. Its keys: {", ".join(sorted(cfg))}')
+    old_root = cfg.get('data_root')
+    cfg.merge_from_dict(overrides)
+    if old_root and cfg.data_root != old_root:
+        _move_paths(cfg._cfg_dict, old_root, cfg.data_root, given=set(overrides))
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', _name_below_configs(path))
+    cfg.source = path
+    if osp.dirname(osp.abspath(path)) == osp.abspath(cfg.work_dir):
+        # the runner writes the config it runs, all values filled in, to the work dir: not over the one that was read
+        # (plain assignment would make it a key of the config)
+        object.__setattr__(cfg, '_filename', osp.join(cfg.work_dir, f'as_run_{osp.basename(path)}'))
+    return cfg
+
+
+def _name_below_configs(path: str) -> str:
+    """``mae/ablations/loss-all-pixels`` for a file in a folder ``configs``, else its name with its folder's: configs of
+    several methods are called alike."""
+    parts = osp.splitext(osp.abspath(path))[0].split(osp.sep)
+    folders = [i for i, part in enumerate(parts[:-1]) if part == 'configs']
+    return osp.join(*(parts[folders[-1] + 1 :] if folders else parts[-2:]))
+
+
+# keys of MMEngine's Runner that a config may leave out
+_RUNNER_KEYS = {
+    'work_dir',
+    'resume',
+    'load_from',
+    'randomness',
+    'launcher',
+    'env_cfg',
+    'custom_hooks',
+    'val_cfg',
+    'val_dataloader',
+    'val_evaluator',
+    'test_cfg',
+    'test_dataloader',
+    'test_evaluator',
+    'visualizer',
+    'log_level',
+    'experiment_name',
+    'feature_eval',
+    'max_batch_per_device',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'auto_scale_lr',
+    'sync_bn',
+    'activation_checkpointing',
+    'compile',
+    'log_processor',
+    'runner_type',
+    'default_hooks',
+    'default_scope',
+    'custom_imports',
+}
+
+
+def _move_paths(node: Any, old: str, new: str, given: set, name: str = '') -> None:
+    """Replace a leading ``old`` in every string below ``node`` that the command line did not set itself."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    old, new = old.rstrip('/'), new.rstrip('/')
+    for key, value in list(items):
+        path = f'{name}.{key}' if name else str(key)
+        if isinstance(value, (dict, list)):
+            _move_paths(value, old, new, given, path)
+        elif isinstance(value, str) and path not in given and f'{value}/'.startswith(f'{old}/'):
+            node[key] = new + value[len(old) :]

@@ -1,0 +1,67 @@
+"""From a config that was read to one that can be built: its scope, and what it leaves open."""
+
+import importlib
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from ..config.classification import settle_classifier
+from ..config.detection import settle_detector
+from ..config.segmentation import settle_segmentor
+from ..deferred import leave_out_multimodal
+from ..models.mmcv_ops import provide_ops
+
+HOST_TOOLBOXES = ('mmpretrain', 'mmseg', 'mmdet')
+
+
+def set_up_scope(cfg: Config) -> None:
+    """Make the scope that the config names work: import its toolbox and let it be the default."""
+    scope = cfg.get('default_scope', 'mmmim')
+    if scope in HOST_TOOLBOXES:
+        try:
+            leave_out_multimodal()
+            provide_ops(required=scope == 'mmdet')  # first: models of all three import mmdet where it is installed
+            module = importlib.import_module(f'{scope}.utils')
+        except ImportError as error:
+            message = f"the config's default_scope is '{scope}', which cannot be imported: {error}"
+            if isinstance(error, ModuleNotFoundError):
+                message += f'. Install it: bash tools/setup_env.sh {"detection" if scope == "mmdet" else "run"}'
+            raise ImportError(message) from error
+        module.register_all_modules(init_default_scope=False)
+        if scope == 'mmdet':
+            importlib.import_module('mmmim.models.mmdet_parts')
+    init_default_scope(scope)
+
+
+def drop_disabled_hooks(cfg: Config) -> None:
+    """Let ``default_hooks.NAME=None`` turn off our hooks as it does MMEngine's own (the runner asserts otherwise)."""
+    own = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
+    for name in [name for name, hook in (cfg.get('default_hooks') or {}).items() if hook is None and name not in own]:
+        cfg.default_hooks.pop(name)
+
+
+def settle(cfg: Config, with_data: bool = True) -> None:
+    """Fill in what a classification, segmentation or detection config leaves open; others stay as they are.
+
+    Args:
+        cfg: The config, which is changed.
+        with_data: Whether annotations are read, see :func:`~mmmim.config.detection.settle_detector`.
+    """
+    settle_classifier(cfg)
+    settle_segmentor(cfg)
+    settle_detector(cfg, with_data)
+
+
+def settle_loaders(cfg: Config) -> None:
+    """What every loader needs: workers that outlive a signal to the process group, and memory that a GPU copies from
+    while it computes."""
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if not loader:
+            continue
+        start = loader.get('worker_init_fn') or dict(type='mmmim.start_worker')
+        if isinstance(start, dict) and start['type'] == 'mmmim.start_worker':  # its seed may be that of another run
+            loader.worker_init_fn = dict(start, seed=cfg.randomness['seed'])
+        if torch.cuda.is_available():
+            loader.setdefault('pin_memory', True)

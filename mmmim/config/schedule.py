@@ -1,0 +1,76 @@
+"""What follows from total_batch_size, base_lr, max_epochs and warmup_epochs."""
+
+from typing import List, Optional
+
+from mmengine.config import Config
+
+
+def split_batch(total: int, world_size: int, limit: Optional[int] = None) -> List[int]:
+    """Share a total batch: ``[batch per process, batches to accumulate]``, with as few accumulations as possible.
+
+    Raises:
+        ValueError: The total cannot be shared evenly.
+    """
+    if total % world_size:
+        raise ValueError(f'total_batch_size={total} cannot be shared by {world_size} processes: it must be a multiple')
+    share = total // world_size
+    for accumulation in range(1, share + 1):
+        if share % accumulation == 0 and (not limit or share // accumulation <= limit):
+            return [share // accumulation, accumulation]
+    raise ValueError(f'max_batch_per_device={limit} must be at least 1')
+
+
+def set_batch_and_lr(cfg: Config, world_size: int) -> None:
+    """Derive batches, accumulation and the learning rate from ``total_batch_size`` (does nothing without that key).
+
+    ``lr = base_lr * total_batch_size / 256`` where the config has a ``base_lr``; ``lr_base_batch`` is another number of
+    images than 256, or None: the rate is ``base_lr``.
+    """
+    total = cfg.get('total_batch_size')
+    if total is None:
+        return
+    batch, accumulation = split_batch(total, world_size, cfg.get('max_batch_per_device'))
+    cfg.train_dataloader.batch_size = batch
+    sampler = cfg.train_dataloader.sampler
+    if 'round_to' not in sampler and sampler.type in ('EpochSampler', 'mmmim.EpochSampler'):
+        sampler.round_to = total
+    wrappers = cfg.optim_wrapper
+    for wrapper in (
+        [wrappers]
+        if 'optimizer' in wrappers
+        else [w for w in wrappers.values() if isinstance(w, dict) and 'optimizer' in w]
+    ):
+        wrapper.accumulative_counts = accumulation
+        base_lr = wrapper.pop('base_lr', cfg.get('base_lr'))
+        if base_lr is not None:
+            base_batch = cfg.get('lr_base_batch', 256)
+            wrapper.optimizer.lr = base_lr * total / base_batch if base_batch else base_lr
+
+
+def set_schedule(cfg: Config) -> None:
+    """Let ``max_epochs`` and ``warmup_epochs`` at the top of a config govern the loop and the schedulers.
+
+    The scheduler that begins at epoch 0 and precedes others is the warm-up; it may last a fraction of an epoch.
+
+    Raises:
+        ValueError: A warm-up as long as training, which would leave the learning rate near zero in silence.
+    """
+    if 'max_epochs' not in cfg:
+        return
+    cfg.train_cfg.max_epochs = cfg.max_epochs
+    warmup = cfg.get('warmup_epochs')
+    if warmup is None:
+        return
+    if warmup >= cfg.max_epochs:
+        raise ValueError(f'warmup_epochs={warmup} must be below max_epochs={cfg.max_epochs}: set both')
+    *first, last = cfg.param_scheduler
+    if warmup and not first:
+        raise ValueError(f'warmup_epochs={warmup}, but param_scheduler has one entry and no warm-up before it')
+    rest = [*first[1:], last]
+    if first:
+        first[0].end = warmup
+    for scheduler in rest:
+        scheduler.update(begin=warmup, end=cfg.max_epochs)
+        if 'T_max' in scheduler:
+            scheduler.T_max = cfg.max_epochs - warmup
+    cfg.param_scheduler = cfg.param_scheduler if warmup else rest

@@ -1,0 +1,156 @@
+"""What a segmentation config leaves open, filled in from what it says elsewhere."""
+
+from typing import Any, List, Optional, Sequence, Tuple
+
+from mmengine.config import Config
+
+from ..models.patches import to_2tuple
+from .classification import name_of, set_pretrained
+from .parts import DENSE_BACKBONES, datasets, map_widths, pipeline_steps
+
+
+def settle_segmentor(cfg: Config) -> None:
+    """Carry the keys at the top of a segmentation config to where they belong.
+
+    Does nothing unless the model is mmseg's ``EncoderDecoder`` with our backbone. Keys, all optional:
+
+    - ``pretrained``: file from which the backbone starts, of any naming scheme; None: random initialisation, unless
+      ``model.backbone.init_cfg.checkpoint`` names one.
+    - ``num_classes``, ``classes`` (their names, in order; None: their numbers) and ``reduce_zero_label`` (0 means
+      unlabelled and class k is stored as k + 1): for the heads and every :class:`~mmmim.datasets.MaskFolder`.
+    - ``crop_size`` (pixels, an int or (height, width)): of the random crop, and so of the backbone's position table and
+      the padding of a batch; of the windows in testing, which move by two thirds of it.
+    - ``scale`` (long, short side): into which an image is fitted, in testing and before training's random scale.
+    - ``max_iters``, ``warmup_iters``: optimizer steps, for loop and schedules. Where batches are accumulated (see
+      ``max_batch_per_device``) an iteration in the log is one batch, and all lengths are multiplied.
+    - ``tta``: test with the scales ``tta_ratios`` (times ``scale``) of each image and their mirror images.
+
+    The widths of neck and heads follow from the backbone where they are not given.
+
+    Raises:
+        ValueError: Keys that contradict each other.
+    """
+    model = cfg.get('model') or {}
+    backbone = model.get('backbone') or {}
+    if name_of(model) != 'EncoderDecoder' or name_of(backbone) not in DENSE_BACKBONES:
+        return
+    set_pretrained(cfg, backbone)
+    _set_widths(model, map_widths(backbone))
+    _set_classes(cfg)
+    if cfg.get('crop_size') is not None:
+        _set_crop(cfg, to_2tuple(cfg.crop_size))
+    if cfg.get('scale') is not None:
+        for step in pipeline_steps(cfg):
+            if name_of(step) in ('RandomResize', 'Resize') and 'scale' in step:
+                step.scale = tuple(cfg.scale)
+    _set_iterations(cfg)
+    _plain_test(cfg)
+    if cfg.get('tta'):
+        _augment_test(cfg)
+
+
+def _set_widths(model: Any, widths: Tuple[int, ...]) -> None:
+    if model.get('neck') is not None:
+        model.neck.setdefault('in_dim', widths[-1])
+    for head in _heads(model):
+        index = head.get('in_index', -1)
+        head.setdefault('in_channels', widths[index] if isinstance(index, int) else [widths[i] for i in index])
+        if head.get('num_convs') == 0:
+            head.setdefault('channels', head.in_channels)
+
+
+def _heads(model: Any) -> List[Any]:
+    auxiliary = model.get('auxiliary_head') or []
+    return [model.decode_head, *(auxiliary if isinstance(auxiliary, (list, tuple)) else [auxiliary])]
+
+
+def _set_classes(cfg: Config) -> None:
+    names: Optional[Sequence[str]] = cfg.get('classes')
+    count = cfg.get('num_classes')
+    if names and count is not None and len(names) != count:
+        raise ValueError(f'num_classes={count}, but `classes` names {len(names)}: set one of them to None, or both')
+    count = len(names) if names else count if count is not None else cfg.model.decode_head.num_classes
+    if count < 2:
+        raise ValueError(f'num_classes={count}: what is not of the one class is a class, too: num_classes=2')
+    for head in _heads(cfg.model):
+        head.num_classes = count
+    for dataset in datasets(cfg):
+        if name_of(dataset) == 'MaskFolder':
+            dataset.classes = list(names or map(str, range(count)))
+            if cfg.get('reduce_zero_label') is not None:
+                dataset.reduce_zero_label = cfg.reduce_zero_label
+
+
+def _set_crop(cfg: Config, size: Tuple[int, int]) -> None:
+    cfg.model.data_preprocessor.size = size
+    if name_of(cfg.model.backbone) != 'DenseSwin':  # which has no position table
+        cfg.model.backbone.img_size = size
+    if cfg.model.test_cfg.get('mode') == 'slide':
+        # 341 of 512, as in BEiT's code
+        cfg.model.test_cfg.update(crop_size=size, stride=tuple(max(2 * side // 3, 1) for side in size))
+    for step in pipeline_steps(cfg):
+        if name_of(step) == 'RandomCrop':
+            step.crop_size = size
+
+
+def _set_iterations(cfg: Config) -> None:
+    """Lengths in optimizer steps become lengths in batches, which are what MMEngine's loop counts."""
+    accumulation = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    if cfg.get('max_iters') is None:
+        if accumulation > 1:
+            raise ValueError(
+                f'{accumulation} batches are accumulated for one step, for which the config has to state '
+                'its length as max_iters (and warmup_iters), in steps'
+            )
+        return
+    steps, warmup = cfg.max_iters, cfg.get('warmup_iters') or 0
+    if warmup >= steps:
+        raise ValueError(f'warmup_iters={warmup} must be below max_iters={steps}: set both')
+    if warmup * accumulation == 1:
+        raise ValueError(
+            'warmup_iters=1: MMEngine would keep the whole run at the start of such a warm-up; set it to '
+            '0 or to 2 and more'
+        )
+    cfg.train_cfg.max_iters = steps * accumulation
+    *first, last = cfg.param_scheduler
+    if warmup and not first:
+        raise ValueError(f'warmup_iters={warmup}, but param_scheduler has one entry and no warm-up before it')
+    if first:
+        first[0].end = warmup * accumulation
+    last.update(begin=warmup * accumulation, end=steps * accumulation)
+    cfg.param_scheduler = [*first, last] if warmup else [last]
+    # in a work dir's copy of the config the intervals are batches already, as many for a step as are settled there
+    before = (cfg.get('settled') or {}).get('batches_per_step', 1)
+    checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
+    for part, key in ((cfg.train_cfg, 'val_interval'), (checkpoint, 'interval')):
+        if part and part.get(key, -1) > 0:
+            part[key] = part[key] // before * accumulation
+    if accumulation > 1 or before > 1:
+        cfg.settled = dict(cfg.get('settled') or {}, batches_per_step=accumulation)
+
+
+def _plain_test(cfg: Config) -> None:
+    """Take back the test at several scales of a work dir's copy of a config."""
+    if name_of(cfg.get('test_cfg') or {}) != 'AugmentedTestLoop' or cfg.get('scale') is None:
+        return
+    dataset = cfg.test_dataloader.dataset
+    *before, augmented = dataset.pipeline
+    sizes, _, *after = augmented.transforms
+    dataset.pipeline = [*before, dict(sizes[0], scale=tuple(cfg.scale)), *(step for branch in after for step in branch)]
+    cfg.test_cfg = dict()
+
+
+def _augment_test(cfg: Config) -> None:
+    """Replace the resize in testing by one for each ratio, plain and mirrored, and average the predictions."""
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    places = [i for i, step in enumerate(pipeline) if name_of(step) == 'Resize']
+    if len(places) != 1:
+        raise ValueError(f'tta=True replaces the one Resize of the test pipeline, which has {len(places)}')
+    before, resize, after = pipeline[: places[0]], pipeline[places[0]], pipeline[places[0] + 1 :]
+    sizes = [dict(resize, scale=tuple(int(side * ratio) for side in resize.scale)) for ratio in cfg.tta_ratios]
+    flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
+    cfg.test_dataloader.dataset.pipeline = [
+        *before,
+        dict(type='TestTimeAug', transforms=[sizes, flips, *([step] for step in after)]),
+    ]
+    cfg.test_cfg = dict(type='mmmim.AugmentedTestLoop', model=dict(type='SegTTAModel'))

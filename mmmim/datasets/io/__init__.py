@@ -1,0 +1,1 @@
+"""From files to pixels: which files there are, how they are opened and decoded."""

@@ -1,0 +1,248 @@
+"""The images under a folder: listed, with a cache for large folders; paths and labels of millions in a few arrays.
+
+A million strings or dictionaries take seconds to make, and again to serialise so that loading workers can share them.
+Arrays are read at once, and are shared as they are.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+import uuid
+import zlib
+from bisect import bisect_right
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from mmengine.logging import print_log
+
+
+class PathArray(Sequence):
+    """Reads as a list of paths.
+
+    Args:
+        paths: No NUL in them, as in no file name; or the bytes that another array's ``to_bytes`` gave.
+
+    Raises:
+        ValueError: A path holds a NUL.
+    """
+
+    def __init__(self, paths: Union[Sequence[str], bytes] = ()) -> None:
+        # names that are no text come from the system as lone surrogates
+        content = paths if isinstance(paths, bytes) else '\0'.join([*paths, '']).encode(errors='surrogatepass')
+        self._content = np.frombuffer(content, dtype=np.uint8)
+        self._ends = np.flatnonzero(self._content == 0)
+        if not isinstance(paths, bytes) and len(self) != len(paths):
+            raise ValueError('a path holds a NUL, which no file name does')
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        return self._encoded(range(len(self))[index]).decode(errors='surrogatepass')  # IndexError; counts from the end
+
+    def tolist(self) -> List[str]:
+        return self.to_bytes().decode(errors='surrogatepass').split('\0')[:-1]
+
+    def to_bytes(self) -> bytes:
+        """Every path in UTF-8, and a NUL behind it."""
+        return self._content.tobytes()
+
+    def top_folders(self) -> List[Tuple[str, int]]:
+        """For sorted paths: the folder that each lies in, at the top, and how many do so in a row; '' for none."""
+        if not (self._content == ord('/')).any():
+            return [('', len(self))] if len(self) else []
+        runs, start = [], 0
+        while start < len(self):
+            folder, slash, _ = self._encoded(start).partition(b'/')
+            if slash:
+                prefix = folder + slash
+                after = bisect_right(range(start, len(self)), prefix, key=lambda i: self._encoded(i)[: len(prefix)])
+                runs.append((folder.decode(errors='surrogatepass'), after))
+            else:
+                runs.append(('', 1))
+            start += runs[-1][1]
+        return runs
+
+    def _encoded(self, place: int) -> bytes:
+        start = int(self._ends[place - 1]) + 1 if place else 0
+        return self._content[start : int(self._ends[place])].tobytes()
+
+
+class FileTable(Sequence):
+    """Reads as a list of ``dict(img_path=str[, gt_label=int])``.
+
+    Args:
+        paths: No NUL in them.
+        labels: One for each path; None: there are none.
+
+    Attributes:
+        paths: A :class:`PathArray`.
+        labels: ``[N]`` int64, or None.
+
+    Raises:
+        ValueError: There is another number of labels.
+    """
+
+    def __init__(self, paths: Sequence[str], labels: Optional[Sequence[int]] = None) -> None:
+        self.paths = paths if isinstance(paths, PathArray) else PathArray(paths)
+        self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
+        if labels is not None and len(labels) != len(paths):
+            raise ValueError(f'{len(paths)} paths cannot have {len(labels)} labels')
+
+    @classmethod
+    def of(cls, infos: Sequence[dict]) -> 'FileTable':
+        """The table of a list of such dictionaries, of which all have a label or none has."""
+        labelled = len(infos) > 0 and 'gt_label' in infos[0]
+        return cls([info['img_path'] for info in infos], [info['gt_label'] for info in infos] if labelled else None)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        info = dict(img_path=self.paths[index])
+        if self.labels is not None:
+            info['gt_label'] = int(self.labels[index])
+        return info
+
+
+IMAGE_EXTENSIONS = ('jpg', 'jpeg', 'png', 'webp', 'bmp', 'gif', 'tif', 'tiff', 'ppm', 'pgm', 'npy')
+
+# A folder that changed less than this before it was listed may change again within one tick of a coarse file clock.
+_SETTLED_NS = 2 * 10**9
+_FORMAT = 2
+
+
+def list_images(root: str, extensions: Iterable[str] = IMAGE_EXTENSIONS, cache_from: int = 10_000) -> List[str]:
+    """:func:`image_paths` as a list of strings."""
+    return image_paths(root, extensions, cache_from).tolist()
+
+
+def image_paths(root: str, extensions: Iterable[str] = IMAGE_EXTENSIONS, cache_from: int = 10_000) -> PathArray:
+    """List the images under a folder.
+
+    Symbolic links to files and to folders are followed, loops are cut; hidden files and folders are skipped. The list
+    of a folder with at least ``cache_from`` images is kept in ``<parent>/.<name>.mmmim-files``, or in the user's cache
+    folder when that can't be written, and used as long as no folder under ``root`` changes.
+
+    Args:
+        root: The folder.
+        extensions: What the names may end in, without a dot, in any case.
+        cache_from: The number of images from which the list is cached.
+
+    Returns:
+        Paths relative to ``root``, with ``/``, sorted.
+    """
+    extensions = sorted({extension.lower().lstrip('.') for extension in extensions})
+    places = cache_places(root, 'files')
+    for place in places:
+        paths = _read_cache(place, root, extensions)
+        if paths is not None:
+            return paths
+    started = time.time_ns()
+    folders: Dict[str, int] = {}
+    wanted = tuple(f'.{extension}' for extension in extensions)
+    paths = PathArray(sorted(file for file in walk(root, folders) if file.lower().endswith(wanted)))
+    if len(paths) >= cache_from:
+        names = paths.to_bytes()
+        facts = dict(format=_FORMAT, extensions=extensions, listed_at=started, folders=folders, crc=zlib.crc32(names))
+        write_to_first(places, lambda stream: stream.write(json.dumps(facts).encode() + b'\n' + names))
+    return paths
+
+
+def walk(root: str, folders: Optional[Dict[str, int]] = None) -> Iterator[str]:
+    """Yield every file under ``root`` that is not hidden, relative to it, in no particular order.
+
+    Args:
+        root: The folder.
+        folders: Filled with each folder (relative, ``''`` for ``root``) and its modification time in nanoseconds.
+    """
+    pending: List[Tuple[str, frozenset]] = [('', frozenset())]
+    while pending:
+        folder, ancestors = pending.pop()
+        path = os.path.join(root, folder)
+        status = os.stat(path)
+        identity = (status.st_dev, status.st_ino)
+        if identity in ancestors:  # a link that leads back up
+            continue
+        if folders is not None:
+            folders[folder] = status.st_mtime_ns  # taken before listing: a change in between is seen as one later
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.name.startswith('.'):
+                    continue
+                relative = f'{folder}/{entry.name}' if folder else entry.name
+                with suppress(OSError):  # a link to itself
+                    if entry.is_dir():
+                        pending.append((relative, ancestors | {identity}))
+                    elif entry.is_file():
+                        yield relative
+
+
+def _read_cache(place: Path, root: str, extensions: List[str]) -> Optional[PathArray]:
+    """The list, if there is one that still holds. The file has a line of facts about it (JSON), then the names."""
+    try:
+        with open(place, 'rb') as stream:
+            facts, names = json.loads(stream.readline()), stream.read()
+        if facts['format'] != _FORMAT or facts['extensions'] != extensions or facts['crc'] != zlib.crc32(names):
+            return None
+        settled_before = facts['listed_at'] - _SETTLED_NS
+        for folder, modified in facts['folders'].items():
+            if modified > settled_before or os.stat(os.path.join(root, folder)).st_mtime_ns != modified:
+                return None
+        return PathArray(names)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None  # missing or damaged: it is made anew
+
+
+def cache_places(source: str, suffix: str) -> List[Path]:
+    """Where what is derived from a file or folder may be kept: beside it, or else in the user's cache folder."""
+    source = Path(os.path.abspath(source))
+    user_cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    # two folders may have the same name
+    digest = hashlib.sha256(os.fsencode(source)).hexdigest()[:16]
+    return [source.parent / f'.{source.name}.mmmim-{suffix}', user_cache / 'mmmim' / f'{source.name}-{digest}.{suffix}']
+
+
+def write_to_first(places: Iterable[Path], write: Callable[[BinaryIO], object]) -> Optional[Path]:
+    """Write a cache file to the first place that can be written.
+
+    It appears at once and whole (written under another name, then renamed), also when several processes write it.
+
+    Returns:
+        The place, or None if there is none; a message says so.
+    """
+    for place in places:
+        temporary = place.with_name(f'{place.name}.{uuid.uuid4().hex}.tmp')
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not _may_write(place.parent):
+                continue
+            with open(temporary, 'xb') as stream:
+                write(stream)
+            os.replace(temporary, place)
+            return place
+        except OSError:
+            continue  # full, or read-only in a way that its mode does not tell
+        finally:
+            with suppress(OSError):
+                temporary.unlink()  # gone already when all went well
+    print_log(
+        f'No cache was written: none of {[str(place.parent) for place in places]} can be written. The next start '
+        'takes as long as this one.',
+        logger='current',
+        level=logging.WARNING,
+    )
+    return None
+
+
+def _may_write(folder: Path) -> bool:
+    # A folder that is marked as read-only for everybody is left alone by root as well.
+    return bool(os.stat(folder).st_mode & 0o222) and os.access(folder, os.W_OK)

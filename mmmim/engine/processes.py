@@ -1,0 +1,104 @@
+"""Processes of a run: how they start, agree and end."""
+
+import atexit
+import os
+import sys
+from contextlib import contextmanager
+from typing import Iterator, List, Sequence
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.dist import init_dist
+
+
+def set_up_processes(launcher: str, cfg: Config) -> None:
+    """Start communication between processes; on machines without an accelerator through gloo, which MMEngine cannot.
+
+    Also shares the cores of a machine without accelerator among its processes (torchrun would leave one to each).
+    """
+    if launcher == 'none':
+        return
+    dist_cfg = dict(cfg.get('env_cfg', {}).get('dist_cfg', {}))
+    if launcher == 'slurm':  # jobs that share a node need ports of their own
+        os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ.get('SLURM_JOB_ID', 0)) % 20000))
+    if torch.cuda.is_available():
+        dist_cfg.setdefault('backend', 'nccl')
+        init_dist(launcher, **dist_cfg)
+        return
+    if launcher == 'slurm':
+        _slurm_environment()
+    elif launcher != 'pytorch':
+        raise ValueError(f"launcher='{launcher}' needs an accelerator; on the CPU use 'pytorch' or 'slurm'")
+    dist.init_process_group('gloo')
+    local = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))
+
+
+def _slurm_environment() -> None:
+    """Translate slurm's variables into those of torch.distributed."""
+    nodes = os.environ['SLURM_NODELIST']
+    os.environ.setdefault('MASTER_ADDR', os.popen(f"scontrol show hostname '{nodes}' | head -n1").read().strip())
+    os.environ.update(
+        RANK=os.environ['SLURM_PROCID'],
+        WORLD_SIZE=os.environ['SLURM_NTASKS'],
+        LOCAL_RANK=os.environ.get('SLURM_LOCALID', '0'),
+        LOCAL_WORLD_SIZE=os.environ.get('SLURM_NTASKS_PER_NODE', '1'),
+    )
+
+
+class HostChannel:
+    """Sums small integers over all ranks through gloo, so that no device has to be waited for.
+
+    Build it on all ranks at the same point of the program: it may open a process group.
+    """
+
+    def __init__(self) -> None:
+        self.active = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        self.group = None
+        if self.active and dist.get_backend() != 'gloo':
+            self.group = dist.new_group(backend='gloo')
+
+    def sum(self, values: Sequence[int]) -> List[int]:
+        """The sum of each value over the ranks; on all ranks alike."""
+        if not self.active:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.int64)
+        dist.all_reduce(tensor, group=self.group)
+        return tensor.tolist()
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Around a tool's main function: where several processes ran together, each ends without taking Python down.
+
+    A thread of the collective operations may still hold a tensor when its result is long there. If it lets go of the
+    tensor while the interpreter is being taken down, the process aborts ("terminate called without an active
+    exception"), and a launcher reports a failure although all was saved. ``destroy_process_group`` does not end these
+    threads as long as a wrapped model refers to the group. So what the interpreter's end would do for the work is done
+    here, and the rest is left out. The exit code is the same; a single process ends as usual, and so does one with an
+    error that nobody expected.
+    """
+    status = 0
+    try:
+        yield
+    except SystemExit as end:
+        if not dist.is_initialized():
+            raise
+        status = end.code
+    if not dist.is_initialized():
+        return
+    if status is None:
+        status = 0
+    elif not isinstance(status, int):  # a message, as sys.exit takes it
+        print(status, file=sys.stderr)
+        status = 1
+    if status == 0:  # after an error another process may be waiting for this one
+        dist.destroy_process_group()
+    atexit._run_exitfuncs()  # also ends the loading workers
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # a closed pipe
+            pass
+    os._exit(status)

@@ -1,0 +1,64 @@
+"""Which checkpoint a run continues from, and with which seed."""
+
+import json
+import os
+import os.path as osp
+from typing import Optional
+
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list
+from mmengine.runner import find_latest_checkpoint
+
+from ..safe_load import load_file
+
+
+def newest_checkpoint(work_dir: str) -> Optional[str]:
+    """What ``last_checkpoint`` points to, wherever the work dir was moved; None when there is none."""
+    pointer = osp.join(work_dir, 'last_checkpoint')
+    if not osp.exists(pointer):
+        return None
+    with open(pointer) as file:
+        path = file.read().strip()
+    beside = osp.join(work_dir, osp.basename(path))
+    return path if osp.exists(path) else beside if osp.exists(beside) else None
+
+
+def is_finished(work_dir: str) -> bool:
+    """Whether the run in a work dir reached its end."""
+    try:
+        with open(osp.join(work_dir, 'run.json')) as file:
+            return bool(json.load(file)['finished'])
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def find_resume(cfg: Config) -> Optional[str]:
+    """The checkpoint that ``--resume`` means: the one that is named, or the newest of the work dir, wherever that is.
+
+    The pointer holds the path of the time of writing; a work dir that has moved since is looked into by name.
+    """
+    if not cfg.get('resume'):
+        return None
+    path = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
+    beside = osp.join(cfg.work_dir, osp.basename(path)) if path else ''
+    if path and not osp.exists(path) and osp.isfile(beside):
+        cfg.load_from = path = beside
+    return path
+
+
+def fix_seed(cfg: Config) -> int:
+    """Make sure that the run has a seed before anything is built.
+
+    ``randomness.seed=None`` draws one for all ranks; a resumed run takes the one in its checkpoint.
+    """
+    path = find_resume(cfg)
+    randomness = dict(cfg.get('randomness') or {})
+    if randomness.get('seed') is None:
+        if path:
+            randomness['seed'] = load_file(path).get('meta', {}).get('seed', 0)  # weights alone are refused later
+        else:
+            drawn = [int.from_bytes(os.urandom(4), 'little')]
+            broadcast_object_list(drawn)
+            randomness['seed'] = drawn[0]
+    cfg.randomness = randomness
+    return randomness['seed']

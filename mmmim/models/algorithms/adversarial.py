@@ -1,0 +1,276 @@
+"""What methods with two players share: one encoder or two, losses whose gradients are known, the weight of Eq. 9."""
+
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+import torch
+from mmengine.dist import get_world_size
+from mmengine.logging import MessageHub, print_log
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import Tensor, nn
+from torch import distributed as torch_dist
+
+from ...naming import StateDict
+from ..backbones.base import BaseEncoder
+from ..build import build_part, check_choice
+from ..targets import BaseTarget
+from .base import BaseAlgorithm
+
+GENERATOR, DISCRIMINATOR = PLAYERS = ('generator', 'discriminator')
+
+
+Scale = Union[float, Tensor]
+Gradients = List[Optional[Tensor]]
+
+
+@contextmanager
+def frozen(*parts: Union[nn.Module, Tensor]) -> Iterator[None]:
+    """Parameters, given as such or by their modules, are constants of what is computed inside: nothing is kept for
+    their gradients.
+
+    A graph that was recorded before keeps them as variables, so that an encoder can be trained in one place of a loss
+    and be constant in another.
+    """
+    given = [p for part in parts for p in (part.parameters() if isinstance(part, nn.Module) else [part])]
+    parameters = list({id(p): p for p in given if p.requires_grad}.values())
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)
+
+
+def gradients(output: Tensor, of: Sequence[Tensor], scale: Scale = 1.0, retain: bool = False) -> Gradients:
+    """Gradients by the tensors ``of``, apart from the backward pass of a step: nothing is accumulated anywhere.
+
+    Args:
+        output: A scalar; or any tensor, and then ``scale`` is the gradient by it.
+        of: None comes back for those that ``output`` does not depend on.
+        scale: A factor.
+        retain: Keep the graph for another pass.
+    """
+    outer = torch.as_tensor(scale, dtype=output.dtype, device=output.device).expand_as(output)
+    # in the precisions of the forward pass, which autocast would change here
+    with torch.autocast(output.device.type, enabled=False):
+        return list(torch.autograd.grad(output, of, outer, retain_graph=retain, allow_unused=True))
+
+
+class _WithGradients(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, count: int, *tensors: Tensor) -> Tensor:
+        ctx.count = count
+        ctx.save_for_backward(*tensors[count:])
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> Tuple[Optional[Tensor], ...]:
+        return (None, None, *(outer * gradient for gradient in ctx.saved_tensors), *[None] * ctx.count)
+
+
+def with_gradients(value: Tensor, of: Sequence[Tensor], gradients: Sequence[Optional[Tensor]]) -> Tensor:
+    """A scalar with this value whose gradients are already known.
+
+    A backward pass through it adds ``gradients`` to what flows into the tensors ``of``; those whose gradient is None
+    are left out. So one pass through a network serves losses that weigh its gradients differently, and hooks that
+    watch parameters (DistributedDataParallel's) see it in the one backward pass that they expect.
+    """
+    known = [(tensor, gradient) for tensor, gradient in zip(of, gradients) if gradient is not None]
+    return _WithGradients.apply(
+        value.detach(), len(known), *(tensor for tensor, _ in known), *(gradient.detach() for _, gradient in known)
+    )
+
+
+def adaptive_weight(
+    recon_gradients: Gradients,
+    adv_gradients: Gradients,
+    delta: float = 1e-6,
+    maximum: Optional[float] = None,
+    scale: Scale = 1.0,
+) -> Tensor:
+    """``|grad L_recon| / (|grad L_adv| + delta)`` at one layer (GAN-MAE, Eq. 9): a scalar without gradient.
+
+    Args:
+        recon_gradients, adv_gradients: Gradients of the two losses by the layer's parameters, on this rank; None for
+            one that neither depends on. They are averaged over all ranks before the norm is taken, so that the weight
+            is that of the whole batch.
+        delta: For numerical stability.
+        maximum: Upper bound; None: none.
+        scale: What both gradients have been multiplied with.
+    """
+    flat = (
+        torch.stack(
+            [
+                torch.cat([gradient.detach().flatten() for gradient in one if gradient is not None])
+                for one in (recon_gradients, adv_gradients)
+            ]
+        )
+        / scale
+    )
+    if get_world_size() > 1:
+        torch_dist.all_reduce(flat)
+        flat = flat / get_world_size()
+    recon, adversarial = flat.norm(dim=1).unbind()
+    # an overflow of float16 must not pass for a weight of 0: the gradient scaler has to see it
+    weight = torch.where(adversarial.isfinite(), recon / (adversarial + delta), torch.nan)
+    return weight if maximum is None else weight.clamp(max=maximum)
+
+
+def layer_parameters(module: nn.Module, name: str) -> List[Tensor]:
+    """Trained parameters of the layer ``name`` of a module, or the one parameter of that name.
+
+    Raises:
+        ValueError: There is none; the message names the layers.
+    """
+    found: List[Tensor] = [
+        p for key, p in module.named_parameters() if (key == name or key.startswith(f'{name}.')) and p.requires_grad
+    ]
+    if not found:
+        layers = dict.fromkeys(key.rpartition('.')[0] or key for key, p in module.named_parameters() if p.requires_grad)
+        raise ValueError(f"gamma_layer='{name}': the decoder has no such layer. It has {', '.join(layers)}")
+    return found
+
+
+def both_players(optim_wrapper: OptimWrapper) -> Tuple[OptimWrapper, OptimWrapper]:
+    """The generator's and the discriminator's wrapper; the same one twice where there is one optimizer.
+
+    Raises:
+        KeyError: Several optimizers, but none for one of the players.
+    """
+    if not isinstance(optim_wrapper, OptimWrapperDict):
+        return optim_wrapper, optim_wrapper
+    missing = [player for player in PLAYERS if player not in optim_wrapper.keys()]
+    if missing:
+        raise KeyError(
+            f'optim_wrapper has no optimizer for the {" and the ".join(missing)}, only for '
+            f'{", ".join(optim_wrapper.keys())}'
+        )
+    return optim_wrapper[GENERATOR], optim_wrapper[DISCRIMINATOR]
+
+
+def minimise(algorithm: BaseModel, losses: Dict[str, Tensor], optim_wrapper: OptimWrapper) -> Dict[str, Tensor]:
+    """One backward pass of the sum of ``loss*``, and a step where one is due; returns values for the log."""
+    loss, values = algorithm.parse_losses(losses)
+    optim_wrapper.update_params(loss)
+    return {name: value.detach() for name, value in values.items()}
+
+
+def add_to_log(log: Dict[str, Tensor], values: Dict[str, Tensor]) -> None:
+    """What a second player measured joins the values of the first, in place; ``loss`` is the sum of both."""
+    log.update(values, loss=log.get('loss', 0) + values['loss'])
+
+
+def check_painter(target: BaseTarget, method: str) -> None:
+    """Raises ValueError for a target whose predictions cannot be painted; says in the log what they are painted with
+    when that gives something of the original away."""
+    if not target.paints_pixels:
+        raise ValueError(f'{method} paints what it predicts, which {type(target).__name__} cannot: use a PixelTarget')
+    if target.uses_original_statistics:
+        print_log(
+            f'{method}: target.norm_pix=True, so generated patches are painted with the mean and variance of the '
+            'original ones, and the discriminator judges their texture alone; norm_pix=False paints raw pixels',
+            'current',
+        )
+
+
+def current_epoch() -> int:
+    """The epoch that the runner is in, from 0; also after a resume."""
+    return MessageHub.get_current_instance().get_info('epoch', 0)
+
+
+def check_wrapper(model: Any) -> None:
+    """Raises ValueError when gradients would be synchronised for all parameters in phases that use some of them."""
+    if not getattr(model, 'find_unused_parameters', True):
+        raise ValueError(
+            "each player leaves the other one's parameters out of its step: set "
+            'model_wrapper_cfg.find_unused_parameters=True'
+        )
+
+
+def loss_scale(optim_wrapper: OptimWrapper, device: torch.device) -> Tensor:
+    """What float16 training multiplies losses with: a scalar on the device, 1 without a gradient scaler.
+
+    Gradients that are taken apart from the backward pass need it as much as that pass does.
+    """
+    one = torch.ones((), device=device)
+    scaler = getattr(optim_wrapper, 'scaler', None)
+    return one if scaler is None else scaler.scale(one)
+
+
+def accumulation(optim_wrapper: OptimWrapper) -> int:
+    """Batches that make one step of an optimizer."""
+    return getattr(optim_wrapper, '_accumulative_counts', 1)
+
+
+def count_again(optim_wrapper: OptimWrapper) -> None:
+    """Let a wrapper that has made its step count the same batches once more, for the second player's step.
+
+    Its counter says in which backward passes gradients are synchronised and how many remain of the whole run.
+    """
+    optim_wrapper._inner_count -= accumulation(optim_wrapper)
+
+
+class TwoEncoders(BaseAlgorithm):
+    """An algorithm with a generator and a discriminator of the same architecture.
+
+    The encoder that is kept is ``backbone``; where there is another, it is ``generator_backbone`` or
+    ``discriminator_backbone``.
+    """
+
+    def share_encoder(self, backbone: Any, sharing: str, export: str) -> None:
+        """Add the second encoder where there is one.
+
+        Args:
+            backbone: What ``self.backbone`` was built from.
+            sharing: ``'shared'`` or ``'separate'``.
+            export: Of separate ones, which is ``backbone``: ``'generator'`` or ``'discriminator'``.
+
+        Raises:
+            ValueError: Another value.
+        """
+        check_choice('sharing', sharing, ('shared', 'separate'))
+        check_choice('export', export, PLAYERS)
+        self.sharing, self.export = sharing, export
+        if sharing == 'separate':
+            other = deepcopy(backbone) if isinstance(backbone, nn.Module) else build_part(backbone, 'backbone')
+            self.add_module(f'{_other(export)}_backbone', other)
+
+    def encoder_name(self, player: str) -> str:
+        """``'backbone'``, or the name of the one that is not kept."""
+        name = f'{player}_backbone'
+        return name if name in self._modules else 'backbone'
+
+    def encoder_of(self, player: str) -> BaseEncoder:
+        return self._modules[self.encoder_name(player)]
+
+    def check_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        """Raises ValueError for the checkpoint of two encoders where this model has one, or keeps the other one."""
+        parts = {name.partition('.')[0] for name in state_dict}
+        for player in PLAYERS:
+            if f'{player}_backbone' in parts - set(self._modules):
+                raise ValueError(
+                    "the checkpoint has an encoder for each player (model.sharing='separate', "
+                    f"model.export='{_other(player)}'), this model has sharing='{self.sharing}', "
+                    f"export='{self.export}': build it alike. To start from one of the two encoders: backbone.init_cfg="
+                    f"dict(type='Pretrained', checkpoint=PATH, prefix='backbone.'), or prefix='{player}_backbone.'"
+                )
+
+    def complete_state_dict(self, state_dict: StateDict) -> None:
+        """A checkpoint with one encoder (MAE's, or a shared one): both players start with it."""
+        super().complete_state_dict(state_dict)
+        for name in self.state_dict():
+            part, _, rest = name.partition('.')
+            if part.endswith('_backbone') and name not in state_dict and f'backbone.{rest}' in state_dict:
+                state_dict[name] = state_dict[f'backbone.{rest}'].clone()
+
+    def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        # not a hook of `load_state_dict`: MMEngine calls this method directly
+        self.check_state_dict({name[len(prefix) :]: None for name in state_dict if name.startswith(prefix)})
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _other(player: str) -> str:
+    return DISCRIMINATOR if player == GENERATOR else GENERATOR

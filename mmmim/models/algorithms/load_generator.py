@@ -1,0 +1,97 @@
+"""A generator's encoder and decoder from one checkpoint."""
+
+from typing import Optional
+
+from mmengine.logging import print_log
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
+
+from ...config_text import stated_grid
+from ...naming import StateDict, to_mmmim, unwrap
+from ...positions import Grid, find_grid, resize_pos_embed
+from ...translate import Encoder, EncoderMismatchError, fill_encoder
+
+
+def load_generator(encoder: Encoder, decoder: nn.Module, path: str, part: str = 'generator.') -> None:
+    """Load both completely, or raise.
+
+    Args:
+        encoder: A backbone of ours.
+        decoder: What completes its tokens to pixels.
+        path: A file or an address: a pre-training checkpoint of MAE or SimMIM, of this project or another one whose
+            names are known, with its decoder; or one of an adversarial method, whose generator is taken.
+        part: Where an adversarial method's generator is in its checkpoints.
+
+    Raises:
+        EncoderMismatchError: The encoder or the decoder of the file is absent or of another shape.
+    """
+    checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+    prefix = part if any(key.startswith(part) for key in unwrap(checkpoint)) else 'backbone.'
+    state = {key.removeprefix('neck.'): value for key, value in to_mmmim(checkpoint).items() if key.startswith('neck.')}
+    wanted = decoder.state_dict()
+    notes = _fit_positions(state, wanted, encoder, stated_grid(checkpoint, prefix))
+    check_decoder(state, wanted, str(path))
+    fill_encoder(encoder, checkpoint, prefix)
+    decoder.load_state_dict(state)
+    print_log(f'Decoder loaded from {path}: {len(state)} keys matched.{notes}', 'current')
+
+
+def _fit_positions(state: StateDict, wanted: StateDict, encoder: Encoder, stated: Optional[Grid]) -> str:
+    """Resize a decoder table of another grid as the encoder's is, in place; returns what to say of it."""
+    name, prefix, grid = 'decoder_pos_embed', encoder.num_prefix_tokens, encoder.grid_size
+    if name not in state or name not in wanted:
+        return ''
+    found = find_grid(state[name], (prefix,), grid, stated)
+    if found is None or found.grid == grid:  # check_decoder reports what can not be read
+        return ''
+    state[name] = resize_pos_embed(state[name], found.grid, grid, prefix)
+    return ' Its position table was resized from {} x {} to {} x {} patches.'.format(*found.grid, *grid)
+
+
+def check_decoder(state: StateDict, wanted: StateDict, path: str) -> None:
+    """Raises EncoderMismatchError when the decoder in a file is not of the shape that is wanted."""
+    if not state:
+        raise EncoderMismatchError(
+            f'{path} holds an encoder without a decoder, and a generator needs both: take the '
+            'full pre-training checkpoint ("full" in the names of the original MAE\'s files)'
+        )
+    problems = [f'{key} missing' for key in wanted if key not in state]
+    problems += [f'{key} not in the model' for key in state if key not in wanted]
+    problems += [
+        f'{key} {list(state[key].shape)} against {list(wanted[key].shape)}'
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]
+    if problems:
+        more = f' and {len(problems) - 6} more' if len(problems) > 6 else ''
+        raise EncoderMismatchError(
+            f'the decoder in {path} is not that of model.neck (file against model): '
+            f'{"; ".join(problems[:6])}{more}. Let model.neck, model.target and the image size '
+            'of the generator be those of the file'
+        )
+
+
+def complete_generator(state_dict: StateDict, own: StateDict, part: str = 'generator.') -> None:
+    """Let a checkpoint with one encoder, found for the discriminator, start the generator too, in place.
+
+    Args:
+        state_dict: What was found for a model; the discriminator is ``backbone.``, the generator's decoder ``neck.``.
+        own: The model's own state dict.
+        part: The generator's encoder in it.
+
+    Raises:
+        EncoderMismatchError: Encoder or decoder of the generator are not complete.
+    """
+    if not any(name.startswith(part) for name in state_dict):
+        for name in [name for name in own if name.startswith(part)]:
+            source = state_dict.get(f'backbone.{name.removeprefix(part)}')
+            if source is not None and source.shape == own[name].shape:
+                state_dict[name] = source.clone()
+    missing = [name for name in own if name.startswith((part, 'neck.')) and name not in state_dict]
+    if missing:
+        raise EncoderMismatchError(
+            f'load_from: the checkpoint does not fill the generator, of which {len(missing)} parameters are missing or '
+            f'of another shape: {", ".join(missing[:5])}{" ..." if len(missing) > 5 else ""}. It has to be a full '
+            'pre-training checkpoint, with decoder, for the same architecture. The two networks can also be loaded '
+            'from files of their own: model.backbone.init_cfg and model.pretrained_generator'
+        )

@@ -1,0 +1,214 @@
+"""What the dense backbones have in common: feature maps of images of any size, from a pre-trained encoder's layers."""
+
+import math
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+from mmengine.logging import print_log
+from timm.models.vision_transformer import Attention
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint as checkpointed
+
+from ....positions import PositionCache
+from ....safe_load import AnyPath
+from ....translate import EncoderMismatchError
+from ...layers.relative_positions import DecomposedPositions, PositionBias, RelativePositions
+from ...layers.window_attention import DenseAttention, Grid, group_sizes
+from ...patches import Size, to_2tuple
+from ..base import BaseEncoder, fill_all_but
+
+RELATIVE_POSITIONS = (None, 'shared', 'separate', 'decomposed')
+
+
+class DenseEncoder(BaseEncoder):
+    """Turns an encoder into a dense backbone; to be inherited from after the encoder, whose constructor runs first."""
+
+    def make_dense(
+        self,
+        out_indices: Optional[Sequence[int]],
+        window_size: Optional[Size],
+        global_blocks: Optional[Sequence[int]],
+        relative_positions: Optional[str],
+        with_cp: bool,
+    ) -> None:
+        """Give the blocks attention for maps of any size; arguments as in :class:`.DenseViT`."""
+        depth = len(self.blocks)
+        if relative_positions not in RELATIVE_POSITIONS:
+            raise ValueError(
+                f"relative_positions='{relative_positions}' is not known; use None, 'shared', 'separate' "
+                "or 'decomposed'"
+            )
+        if window_size is not None and min(to_2tuple(window_size)) < 1:
+            raise ValueError(f'window_size={window_size} must be at least 1 patch; None for no windows')
+        if global_blocks is not None and window_size is None:
+            raise ValueError(f'global_blocks={list(global_blocks)} are exceptions from windows: set window_size, too')
+        self.out_indices = resolve_indices(
+            default_outputs(depth) if out_indices is None else out_indices, depth, 'out_indices'
+        )
+        if not self.out_indices:
+            raise ValueError('out_indices=[]: a dense backbone needs at least one block to take a map from')
+        self.with_cp, self.position_cache = with_cp, PositionCache()
+        self.window = None if window_size is None else to_2tuple(window_size)
+        everywhere = (
+            ()
+            if self.window is None
+            else resolve_indices(quarters(depth) if global_blocks is None else global_blocks, depth, 'global_blocks')
+        )
+        self._add_relative_positions(relative_positions)
+        for index, block in enumerate(self.blocks):
+            window, attn = None if index in everywhere else self.window, timm_attention(block)
+            block.attn = DenseAttention(attn, window, self._own_positions(relative_positions, attn, window))
+        run = [dense_attention(block) for block in self.blocks[: self.out_indices[-1] + 1]]
+        for dense in run:
+            dense.alike = 1 if with_cp else sum(other.window == dense.window for other in run)
+        for block in self.blocks[self.out_indices[-1] + 1 :]:  # there for the checkpoint, but never run
+            block.requires_grad_(False)
+
+    def _add_relative_positions(self, kind: Optional[str]) -> None:
+        self.rel_pos_bias: Optional[PositionBias] = None
+        if kind == 'shared':
+            (h, w), window, attn = self.grid_size, self.window or (0, 0), timm_attention(self.blocks[0])
+            size = (max(h, window[0]), max(w, window[1]))
+            self.rel_pos_bias = PositionBias(attn.num_heads, size, self.num_prefix_tokens)
+            self.rel_pos_bias.requires_grad_(attn.qkv.weight.requires_grad)
+
+    def _own_positions(
+        self, kind: Optional[str], attn: Attention, window: Optional[Grid]
+    ) -> Optional[RelativePositions]:
+        if kind not in ('separate', 'decomposed'):
+            return None
+        size, heads = window or self.grid_size, attn.num_heads
+        positions = (
+            DecomposedPositions(self.embed_dim // heads, size)
+            if kind == 'decomposed'
+            else PositionBias(heads, size, self.num_prefix_tokens)
+        )
+        return positions.requires_grad_(attn.qkv.weight.requires_grad)
+
+    def pad(self, images: Tensor) -> Tuple[Tensor, Grid]:
+        """Zeros at the lower and right edge up to whole patches; the images and their grid (h, w).
+
+        Raises:
+            ValueError: Another number of channels.
+        """
+        if images.shape[1] != self.in_chans:
+            raise ValueError(
+                f'the backbone was built for in_chans={self.in_chans} and got images of {images.shape[1]} channels'
+            )
+        height, width = images.shape[2:]
+        h, w = (math.ceil(length / patch) for length, patch in zip((height, width), self.patch_size))
+        missing = (0, w * self.patch_size[1] - width, 0, h * self.patch_size[0] - height)
+        return (F.pad(images, missing) if any(missing) else images), (h, w)
+
+    def positions(self, grid: Grid) -> Tensor:
+        """The position table for a grid: ``[1, P + h*w, D]``."""
+        return self.position_cache(self.pos_embed, self.grid_size, grid, self.num_prefix_tokens)
+
+    def run(self, x: Tensor, grid: Grid) -> List[Tensor]:
+        """Tokens ``[B, P + h*w, D]`` through the blocks; those after each of ``out_indices``."""
+        biases, outputs = self._shared_biases(grid), []
+        for index, block in enumerate(self.blocks[: self.out_indices[-1] + 1]):
+            if self.with_cp and self.training and torch.is_grad_enabled():
+                x = checkpointed(_run_block, block, x, grid, biases, use_reentrant=False)
+            else:
+                x = _run_block(block, x, grid, biases)
+            if index in self.out_indices:
+                outputs.append(x)
+        return outputs
+
+    def _shared_biases(self, grid: Grid) -> Dict[Tuple[Grid, bool], Tensor]:
+        if self.rel_pos_bias is None:
+            return {}
+        wanted = {(grid, True)} if any(dense_attention(block).window is None for block in self.blocks) else set()
+        if self.window is not None:
+            wanted |= {(size, False) for size in group_sizes(grid, self.window)}
+        return {key: self.rel_pos_bias(*key) for key in wanted}
+
+    def to_map(self, tokens: Tensor, grid: Grid) -> Tensor:
+        """``[B, P + h*w, D] -> [B, D, h, w]``."""
+        return tokens[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid).contiguous()
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
+        """As in any encoder: relative positions are in the layer of their block; shared ones in layer 0."""
+        layer, count = super().get_layer_depth(param_name, prefix)
+        return (0 if param_name.startswith(f'{prefix}rel_pos_bias.') else layer), count
+
+    def load_pretrained(
+        self, checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str = 'backbone.', **cfg: Any
+    ) -> None:
+        """As any encoder; relative positions that the file does not have stay as they are, and a line says so."""
+        tables = [name for name, _ in self.named_parameters() if 'rel_pos' in name]
+        if not tables:
+            return super().load_pretrained(checkpoint, prefix, **cfg)
+        found = fill_all_but(self, tables, checkpoint, prefix, self._fit, **cfg)
+        print_log(
+            f'Tables of relative positions: {len(found)} of {len(tables)} are in the file; the others keep '
+            'their initialisation (zero: they change nothing before training).',
+            cfg.get('logger'),
+        )
+
+    def _fit(self, name: str, table: Tensor) -> Tensor:
+        """A table of the file for the map or window of ours."""
+        owner, _, leaf = name.rpartition('.')
+        module = self.get_submodule(owner)
+        fitted = module.fit(table, leaf) if isinstance(module, DecomposedPositions) else module.fit(table)
+        own = getattr(module, leaf)
+        if fitted.shape != own.shape:
+            raise EncoderMismatchError(
+                f'{name}: {list(table.shape)} in the file can not be resized to '
+                f'{list(own.shape)}; nothing was loaded. Build the backbone with the width, '
+                'heads and class token of the file'
+            )
+        return fitted
+
+
+def _run_block(block: nn.Module, x: Tensor, grid: Grid, biases: Dict[Tuple[Grid, bool], Tensor]) -> Tensor:
+    # here and not in `run`: a block that is recomputed in the backward pass has to find the same
+    attn = dense_attention(block)
+    attn.grid, attn.biases = grid, biases
+    try:
+        return block(x)
+    finally:
+        attn.biases = {}  # would keep the graph of this pass
+
+
+def timm_attention(block: nn.Module) -> Attention:
+    """The attention of a block as :func:`~mmmim.models.layers.blocks.build_blocks` makes it."""
+    assert isinstance(block.attn, Attention)
+    return block.attn
+
+
+def dense_attention(block: nn.Module) -> DenseAttention:
+    """The attention of a block of a :class:`DenseEncoder`."""
+    assert isinstance(block.attn, DenseAttention)
+    return block.attn
+
+
+def quarters(depth: int) -> Tuple[int, ...]:
+    """The last block of each quarter, which ViTDet lets attend globally: 2, 5, 8, 11 of 12.
+
+    Raises:
+        ValueError: Fewer than four blocks.
+    """
+    if depth < 4:
+        raise ValueError(f'{depth} blocks have no quarters: state out_indices, and global_blocks with windows')
+    return tuple(depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4))
+
+
+def default_outputs(depth: int) -> Tuple[int, ...]:
+    """The blocks at a third, a half, two thirds and the end: BEiT's 3, 5, 7, 11 of 12 and 7, 11, 15, 23 of 24."""
+    indices = (depth // 3 - 1, depth // 2 - 1, depth * 2 // 3 - 1, depth - 1)
+    return indices if depth >= 6 else quarters(depth)
+
+
+def resolve_indices(indices: Sequence[int], depth: int, name: str) -> Tuple[int, ...]:
+    """Indices of blocks in order, counted from the end if negative.
+
+    Raises:
+        ValueError: One that there is not, or one twice.
+    """
+    resolved = sorted(index + depth if index < 0 else index for index in indices)
+    if not all(0 <= index < depth for index in resolved) or len(set(resolved)) < len(resolved):
+        raise ValueError(f'{name}={list(indices)} must be different ones of the {depth} blocks, 0 to {depth - 1}')
+    return tuple(resolved)

@@ -1,0 +1,144 @@
+"""The Vision Transformer that pre-trains: it embeds only the patches that are visible."""
+
+from typing import Dict, Optional, Tuple, Union
+
+import torch
+from timm.layers import PatchEmbed
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...positions import sincos_positions
+from ...registry import MODELS
+from ..freezing import freeze_all_but_last
+from ..layers.blocks import LayerNorm, build_blocks, init_weights, run_blocks
+from ..masking import PatchMask
+from ..patches import Size, gather_patches, grid_size, to_2tuple
+from .base import BaseEncoder
+
+# name: (embed_dim, depth, num_heads); the patch size is a key of its own (huge: 14 in the papers)
+ARCHITECTURES: Dict[str, Tuple[int, int, int]] = {
+    'tiny': (192, 12, 3),
+    'small': (384, 12, 6),
+    'base': (768, 12, 12),
+    'large': (1024, 24, 16),
+    'huge': (1280, 32, 16),
+}
+
+
+@MODELS.register_module()
+class MaskedViT(BaseEncoder):
+    """ViT encoder with timm's parameter names, for whole images and for visible patches only.
+
+    Args:
+        arch: ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, ``'huge'``, or a dict of ``embed_dim``, ``depth``,
+            ``num_heads`` and optionally ``mlp_ratio``.
+        img_size: Pixels, an int or (height, width).
+        patch_size: Pixels, an int or (height, width); must divide ``img_size``.
+        in_chans: Image channels.
+        class_token: Whether a class token stands first (``num_prefix_tokens``).
+        mask_tokens: The encoder sees mask tokens in the place of removed patches, as BEiT does (MAE, Table 1c,
+            "encoder w/ [M]"); the output then has all L tokens, in image order.
+        drop_path_rate: Stochastic depth, growing linearly over the blocks.
+        final_norm: Layer norm after the last block.
+        trainable_blocks: Train only so many of the last blocks, and the final norm with them; the rest gets no
+            gradient and stays in evaluation mode. 0: nothing is trained (linear probing). 0.5: the last block's MLP.
+            None: everything.
+        compiled: Compile the blocks in place; a string names another backend of ``torch.compile`` than Inductor.
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a checkpoint of any known
+            naming scheme and fails when the encoder does not match; with ``resize_patches=True`` also one of another
+            patch size.
+
+    Attributes:
+        embed_dim, grid_size (h, w), num_prefix_tokens, patch_size (h, w), in_chans.
+    """
+
+    def __init__(
+        self,
+        arch: Union[str, dict] = 'base',
+        img_size: Size = 224,
+        patch_size: Size = 16,
+        in_chans: int = 3,
+        class_token: bool = True,
+        mask_tokens: bool = False,
+        drop_path_rate: float = 0.0,
+        final_norm: bool = True,
+        trainable_blocks: Optional[float] = None,
+        compiled: Union[bool, str] = False,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.embed_dim, depth, num_heads, mlp_ratio = resolve_architecture(arch)
+        self.img_size, self.patch_size = to_2tuple(img_size), to_2tuple(patch_size)
+        self.grid_size = grid_size(img_size, patch_size)
+        self.in_chans = in_chans
+        self.num_prefix_tokens = int(class_token)
+
+        # timm's module carries the parameters; forward projects gathered patches with the same weight. timm's stub
+        # asks for an int, its code takes a pair, too
+        self.patch_embed = PatchEmbed(self.img_size, self.patch_size, in_chans, self.embed_dim)  # type: ignore[arg-type]
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim)) if class_token else None
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim)) if mask_tokens else None
+        self.pos_embed = nn.Parameter(
+            sincos_positions(self.embed_dim, self.grid_size, self.num_prefix_tokens), requires_grad=False
+        )
+        rates = torch.linspace(0, drop_path_rate, depth, device='cpu').tolist()  # also when built on the meta device
+        self.blocks = build_blocks(self.embed_dim, depth, num_heads, mlp_ratio, rates, compiled)
+        self.norm = LayerNorm(self.embed_dim) if final_norm else nn.Identity()
+        self._reset_parameters()
+        self.frozen = () if trainable_blocks is None else tuple(freeze_all_but_last(self, trainable_blocks))
+
+    def _reset_parameters(self) -> None:
+        # In the constructor and nowhere else: `init_weights` runs after a checkpoint may have been loaded.
+        self.apply(init_weights)
+        nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.embed_dim, -1))
+        if self.patch_embed.proj.bias is not None:
+            nn.init.zeros_(self.patch_embed.proj.bias)
+        for token in (self.cls_token, self.mask_token):
+            if token is not None:
+                nn.init.normal_(token, std=0.02)
+
+    def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
+        """Encode the visible patches (all without a mask).
+
+        Args:
+            images: ``[B, C, H, W]``.
+            mask: Which patches are visible.
+
+        Returns:
+            ``[B, num_prefix_tokens + T, D]``; T = L_v in the order of ``mask.ids_keep``, or L in image order without
+            a mask or with ``mask_tokens``.
+        """
+        self.check_images(images)
+        x = self._embed(images, mask)
+        if self.cls_token is not None:
+            cls_token = self.cls_token + self.pos_embed[:, :1]
+            x = torch.cat([cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+        return self.norm(run_blocks(self.blocks, x))
+
+    def _embed(self, images: Tensor, mask: Optional[PatchMask]) -> Tensor:
+        """Project patches and add their positions: ``[B, T, D]``."""
+        positions = self.pos_embed[:, self.num_prefix_tokens :]
+        ids = mask.ids_keep if mask is not None and self.mask_token is None else None
+        patches = gather_patches(images, self.patch_size, ids)
+        x = F.linear(patches, self.patch_embed.proj.weight.flatten(1), self.patch_embed.proj.bias)
+        if ids is not None:
+            return x + positions[0][ids]
+        if mask is not None and self.mask_token is not None:
+            x = torch.where(mask.mask[..., None].bool(), self.mask_token.to(x.dtype), x)
+        return x + positions
+
+
+def resolve_architecture(arch: Union[str, dict]) -> Tuple[int, int, int, float]:
+    if isinstance(arch, str):
+        if arch not in ARCHITECTURES:
+            raise ValueError(
+                f"arch='{arch}' is not known; use one of {', '.join(ARCHITECTURES)}, or a dict of "
+                'embed_dim, depth and num_heads'
+            )
+        return (*ARCHITECTURES[arch], 4.0)
+    wanted, known = {'embed_dim', 'depth', 'num_heads'}, {'embed_dim', 'depth', 'num_heads', 'mlp_ratio'}
+    if not wanted <= set(arch) <= known:
+        raise ValueError(
+            f'arch={dict(arch)} needs exactly the keys embed_dim, depth, num_heads (and may have mlp_ratio)'
+        )
+    return arch['embed_dim'], arch['depth'], arch['num_heads'], arch.get('mlp_ratio', 4.0)
