@@ -91,4 +91,6 @@ def _check_keys(cfg: dict, known: set, name: str, cls_name: str) -> None:
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     """Raises ValueError when the value of a config's key is none of the choices."""
     if value not in choices:
-        raise ValueError(f'{name}={value!r} is not known; use {" or ".join(map(repr, choices))}')
+        *others, last = map(repr, choices)
+        known = f'{", ".join(others)} or {last}' if others else last
+        raise ValueError(f'{name}={value!r} is not known; use {known}')

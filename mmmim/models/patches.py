@@ -6,7 +6,7 @@ Patches run row by row; H, W and the channel count are free; a patch may be a re
 one a whole multiple of the other, have cells: see :func:`split_cells`.
 """
 
-from typing import Optional, Tuple
+from typing import Optional, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -39,6 +39,19 @@ def unpatchify(patches: Tensor, patch_size: Size, grid: Tuple[int, int]) -> Tens
         raise ValueError(f'{length} patches of {dim} values do not fill a {h}x{w} grid of {ph}x{pw} patches')
     x = patches.reshape(batch, h, w, ph, pw, dim // (ph * pw))
     return x.permute(0, 5, 1, 3, 2, 4).reshape(batch, -1, h * ph, w * pw)
+
+
+def composite(images: Tensor, painted: Union[Tensor, float], removed: Tensor, patch_size: Size) -> Tensor:
+    """Painted patches where they are removed, the original elsewhere: ``[B, C, H, W]``.
+
+    Args:
+        images: ``[B, C, H, W]``.
+        painted: ``[B, L, P*P*C]`` in the order of :func:`patchify`, or one value for all pixels.
+        removed: ``[B, L]``, other than 0 where a patch is removed.
+        patch_size: P.
+    """
+    patches = torch.where(removed[..., None].bool(), painted, patchify(images, patch_size))
+    return unpatchify(patches, patch_size, grid_size((images.shape[2], images.shape[3]), patch_size))
 
 
 def gather_patches(images: Tensor, patch_size: Size, ids: Optional[Tensor] = None) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluation.evaluating import evaluating
-from ..models.patches import patch_statistics, patchify, unpatchify
+from ..models.patches import composite, patch_statistics, patchify
 from ..structures import DataSample
 from .images import GREY, to_tile
 from .panel import Panel
@@ -118,4 +118,4 @@ def paint_from_visible(
     nearest = (distance == distance.amin(dim=2, keepdim=True)).float()
     nearest = nearest / nearest.sum(dim=2, keepdim=True)
     honest = prediction * (nearest @ var + eps).sqrt() + nearest @ mean
-    return unpatchify(torch.where(mask[..., None].bool(), honest, original), patch_size, grid)
+    return composite(images.float(), honest, mask, patch_size)

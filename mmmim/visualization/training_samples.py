@@ -11,7 +11,7 @@ from .. import randomness
 from ..config.prepare import set_up_scope, settle
 from ..datasets import SampleIndex, SeededDataset, mim_collate
 from ..models.build import build_part, check_model
-from ..models.patches import patchify, unpatchify
+from ..models.patches import composite
 from ..registry import DATASETS, MODELS
 from .images import to_tile
 from .overlay import enlarged, paint_instances, paint_mask
@@ -83,11 +83,8 @@ def _pretraining(cfg: Config, samples: Sequence[dict]) -> List[List[Column]]:
         algorithm = MODELS.build({**cfg.model, 'data_preprocessor': None})
     data = preprocessor(mim_collate(samples), True)
     views = data['inputs'] if isinstance(data['inputs'], list) else [data['inputs']]
-    backbone = algorithm.backbone
-    removed = algorithm.draw_mask(views[0], data['data_samples']).mask[..., None].bool()
-    masked = unpatchify(
-        patchify(views[0], backbone.patch_size).masked_fill(removed, 0), backbone.patch_size, backbone.grid_size
-    )
+    removed = algorithm.draw_mask(views[0], data['data_samples']).mask
+    masked = composite(views[0], 0.0, removed, algorithm.backbone.patch_size)
     titles = ['view'] if len(views) == 1 else ['online view', 'target view', *map(str, range(3, len(views) + 1))]
     columns: Dict[str, Tensor] = {**dict(zip(titles, views)), 'masked': masked}
     return [[(title, to_tile(batch[i], preprocessor)) for title, batch in columns.items()] for i in range(len(samples))]

@@ -293,7 +293,7 @@ def test_targets_keep_no_activations():
         (dict(pred_loss='l3'), ValueError, "pred_loss='l3' is not known"),
         (dict(pred_on='x'), ValueError, 'loss_on'),
         (dict(swin_match='x'), ValueError, 'predictor_linear'),
-        (dict(pred_weight=-1), ValueError, 'not negative'),
+        (dict(pred_weight=-1), ValueError, 'not be negative'),
         (dict(target=dict(EMA, ema_momentum=1.5)), ValueError, 'must lie in'),
         (dict(target_weights=[1, 2]), ValueError, 'part_weights'),
         (dict(neck=dict(type='MAEDecoder')), ValueError, 'no `neck`'),

@@ -67,7 +67,7 @@ def test_features_of_whole_images(pool):
 
 
 def test_class_features_need_a_class_token():
-    with pytest.raises(ValueError, match="'cls' when the backbone has a class token"):
+    with pytest.raises(ValueError, match='the encoder has no class token'):
         build(backbone=dict(class_token=False)).extract_features(draw_images(), 'cls')
 
 

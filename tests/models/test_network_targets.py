@@ -164,7 +164,7 @@ def test_other_files_are_refused(clip, vgg, tmp_path):
         (lambda clip: CLIPTarget('vit_no_such_clip', weights=clip[2]), 'it has vit_base_patch16_clip'),
         (lambda clip: CLIPTarget('resnet18', weights=clip[2]), 'no plain ViT'),
         (lambda clip: CLIPTarget(clip[1], clip_layer=99, weights=clip[2]), 'has blocks 1 to'),
-        (lambda clip: VGGTarget((2, 2), 16, layer='relu9_9'), 'relu1_1, relu1_2'),
+        (lambda clip: VGGTarget((2, 2), 16, layer='relu9_9'), "'relu1_1', 'relu1_2'"),
         (lambda clip: VGGTarget((2, 2), 8, layer='relu5_1'), 'take an earlier layer'),
         (lambda clip: told(CLIPTarget(clip[1], weights=clip[2])).set_image_statistics((1,), (1,)), '3 channels'),
     ],

@@ -264,7 +264,7 @@ def test_patches_of_other_sizes_have_the_truth_of_their_place():
         (dict(image_head=None, patch_head=None), 'keep one of the levels'),
         (
             dict(image_head=dict(type='ImageDiscriminationHead', pool='cls'), backbone=SWIN),
-            'when the encoder has a class',
+            'the encoder has no class token',
         ),
         (dict(backbone=dict(SWIN, img_size=32)), 'images of 32x32 .* the generator for 16x16'),
         (dict(generator=OTHER_VIT), "2x2 pixels are removed, which cut through .* 4x4: use masking='unit'"),

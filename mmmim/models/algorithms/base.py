@@ -15,7 +15,7 @@ from ..heads import PatchLossHead
 from ..masking import Masking, PatchMask
 from ..necks.pool_tokens import pool_tokens
 from ..noise import draw_noise
-from ..patches import patchify, unpatchify
+from ..patches import composite
 from ..preprocess import MIMDataPreprocessor
 from ..targets import BaseTarget
 
@@ -213,12 +213,11 @@ class BaseAlgorithm(BaseModel):
         return fill_samples(data_samples, fields, uses_original_statistics=self.target.uses_original_statistics)
 
     def _paint(self, images: Tensor, prediction: Tensor, mask: PatchMask) -> Dict[str, Tensor]:
-        size, grid = self.backbone.patch_size, self.backbone.grid_size
-        patches, removed = patchify(images, size), mask.mask[..., None].bool()
-        pictures = dict(masked_image=unpatchify(patches.masked_fill(removed, 0), size, grid))
+        patch_size = self.sizes['patch_size']  # of the encoder that sees the mask
+        pictures = dict(masked_image=composite(images, 0.0, mask.mask, patch_size))
         painted = None if self.target is None else self.target.to_pixels(prediction, images)
         if painted is not None:
-            pictures['reconstruction'] = unpatchify(torch.where(removed, painted, patches), size, grid)
+            pictures['reconstruction'] = composite(images, painted, mask.mask, patch_size)
         return pictures
 
     @torch.no_grad()

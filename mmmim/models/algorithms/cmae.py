@@ -10,7 +10,7 @@ from ... import randomness
 from ...registry import MODELS
 from ...structures import DataSample
 from ..backbones.base import BaseEncoder
-from ..build import build_part
+from ..build import build_part, check_choice
 from ..heads import ContrastiveHead, PatchLossHead
 from ..layers.ema import momentum_copy, momentum_pairs, momentum_reset, momentum_update
 from ..masking import Masking, PatchMask
@@ -73,8 +73,7 @@ class CMAE(BaseAlgorithm):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if feature_out not in ('embed_dim', 'pixels'):
-            raise ValueError(f"feature_out='{feature_out}' is not known; use 'embed_dim' or 'pixels'")
+        check_choice('feature_out', feature_out, ('embed_dim', 'pixels'))
         if contrast_weight < 0 or not 0 <= momentum <= 1:
             raise ValueError(
                 f'contrast_weight={contrast_weight} must not be negative, and momentum={momentum} must lie in [0, 1]'

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ...structures import DataSample, fill_samples
-from ..build import build_part
+from ..build import build_part, check_choice
 from ..heads import FeatureHead, PatchLossHead, ReconstructionHead
 from ..masking import Masking, PatchMask
 from ..necks import DrawingHead, UNetDrawingHead
 from ..noise import draw_normal
-from ..patches import Grid, cells_per_place, patchify, pool_cells, split_cells, to_2tuple, unpatchify
+from ..patches import Grid, cells_per_place, composite, pool_cells, split_cells, to_2tuple, unpatchify
 from ..targets import BaseTarget
 from .base import BaseAlgorithm
 
@@ -87,11 +87,9 @@ class CrossMAE(BaseAlgorithm):
                 'loss is `pred_loss`'
             )
         super().__init__(backbone, masking=None, **kwargs)  # masked are the drawing head's patches
-        if swin_match not in ('predictor_linear', 'target_pool') or pred_weight < 0:
-            raise ValueError(
-                f"swin_match='{swin_match}' must be 'predictor_linear' or 'target_pool', and "
-                f'pred_weight={pred_weight} not negative'
-            )
+        check_choice('swin_match', swin_match, ('predictor_linear', 'target_pool'))
+        if pred_weight < 0:
+            raise ValueError(f'pred_weight={pred_weight} must not be negative')
         self.pred_weight, self.keep_visible, self.end_to_end = pred_weight, keep_visible, end_to_end
         self.drawing_head = build_part(drawing_head, 'drawing_head', img_size=self.backbone.img_size, **self.sizes)
         self.masking = Masking(masking, mask_ratio, self.drawing_head.grid_size, **(mask_options or {}))
@@ -138,8 +136,7 @@ class CrossMAE(BaseAlgorithm):
             if target_weights:
                 raise ValueError("target_weights need pred_loss='cosine' or 'normalized_mse'")
             return ReconstructionHead(pred_on)
-        if pred_loss not in ('cosine', 'normalized_mse'):
-            raise ValueError(f"pred_loss='{pred_loss}' is not known; use 'cosine', 'normalized_mse' or 'mse'")
+        check_choice('pred_loss', pred_loss, ('cosine', 'normalized_mse', 'mse'))
         return FeatureHead(pred_on, pred_loss, self.sizes['out_dims'], target_weights)
 
     def loss(
@@ -172,9 +169,9 @@ class CrossMAE(BaseAlgorithm):
     def complete(self, images: Tensor, drawing: Tensor, mask: PatchMask) -> Tensor:
         """The image that the backbone sees, ``[B, C, H, W]``."""
         drawing = drawing.to(images.dtype)
-        if self.keep_visible:
-            drawing = torch.where(mask.mask[..., None].bool(), drawing, patchify(images, self.drawing_head.patch_size))
         drawing = drawing if self.end_to_end else drawing.detach()
+        if self.keep_visible:
+            return composite(images, drawing, mask.mask, self.drawing_head.patch_size)
         return unpatchify(drawing, self.drawing_head.patch_size, self.drawing_head.grid_size)
 
     def predict_features(self, completed: Tensor) -> Tensor:
@@ -214,7 +211,7 @@ class CrossMAE(BaseAlgorithm):
             with noise, ``second_completion``, for pictures as of Figure 3.
         """
         mask = self.draw_mask(inputs, data_samples, noise)
-        patch_size, grid, removed = self.drawing_head.patch_size, self.masking.grid, mask.mask[..., None].bool()
+        patch_size, grid = self.drawing_head.patch_size, self.drawing_head.grid_size
         draws = 1 if self.drawing_head.noise_shape is None else 2
         drawings = [self.drawing_head(inputs, mask, z) for z in self.draw_z(inputs, data_samples, draws)]
         completions = [self.complete(inputs, drawing, mask) for drawing in drawings]
@@ -227,7 +224,7 @@ class CrossMAE(BaseAlgorithm):
             mask=mask.mask,
             blurred=unpatchify(coarse, patch_size, grid),
             reconstruction=completions[0],
-            masked_image=unpatchify(patchify(inputs, patch_size).masked_fill(removed, 0), patch_size, grid),
+            masked_image=composite(inputs, 0.0, mask.mask, patch_size),
         )
         pictures = {}
         if draws > 1:

@@ -13,7 +13,7 @@ from ..build import build_part, check_choice
 from ..heads import ImageDiscriminationHead, PatchDiscriminationHead, ReconstructionHead
 from ..masking import PatchMask
 from ..noise import draw_noise
-from ..patches import patchify, unpatchify
+from ..patches import composite
 from ..targets import BaseTarget
 from .adversarial import (
     DISCRIMINATOR,
@@ -167,10 +167,9 @@ class GANMAE(TwoEncoders):
         if self.image_head is not None:  # some images stay as they are
             changed = draw_noise(images, data_samples, (1,), randomness.UNCHANGED) >= self.unchanged_ratio
             generated = generated * changed
-        patches, painted = patchify(images, self.backbone.patch_size), self.target.to_pixels(prediction, images)
+        painted = self.target.to_pixels(prediction, images)
         assert painted is not None  # check_painter
-        patches = torch.where(generated[..., None].bool(), painted, patches)
-        return Corrupted(unpatchify(patches, self.backbone.patch_size, self.backbone.grid_size), 1 - generated)
+        return Corrupted(composite(images, painted, generated, self.backbone.patch_size), 1 - generated)
 
     def judge(self, corrupted: Corrupted) -> Tuple[Tensor, Tensor, Dict[str, Tensor]]:
         """L_disc (Eq. 6) and L_adv (Eq. 7) of the discriminator on these images, and its accuracies for the log."""

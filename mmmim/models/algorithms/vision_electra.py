@@ -10,12 +10,12 @@ from torch.nn import functional as F
 from ...registry import MODELS
 from ...structures import DataSample, fill_samples
 from ..backbones.base import BaseEncoder
-from ..build import build_part
+from ..build import build_part, check_choice
 from ..heads import DiscriminationHead, ImageDiscriminationHead, PatchDiscriminationHead, PatchLossHead
 from ..heads.discrimination import ORIGINAL
 from ..masking import PatchMask
 from ..noise import draw_normal
-from ..patches import patchify, unpatchify
+from ..patches import unpatchify
 from ..targets import BaseTarget
 from .adversarial import frozen
 from .base import BaseAlgorithm
@@ -156,7 +156,8 @@ class VisionELECTRA(BaseAlgorithm):
         if self.fake_image == 'full':
             painted = self.target.to_pixels(prediction, images)
             assert painted is not None  # _check_options
-            return self._unpatchify(painted), torch.zeros_like(is_original)
+            painted = unpatchify(painted, self.generator.patch_size, self.generator.grid_size)
+            return painted, torch.zeros_like(is_original)
         return self._paint(images, prediction, mask)['reconstruction'], is_original
 
     def judge(self, images: Tensor) -> Dict[str, Tensor]:
@@ -258,18 +259,6 @@ class VisionELECTRA(BaseAlgorithm):
         """One completion of each image; ``latent_noise`` ``[B, T, D]`` may come from outside."""
         return self.completions(inputs, data_samples, noise, 1, None if latent_noise is None else latent_noise[None])
 
-    def _paint(self, images: Tensor, prediction: Tensor, mask: PatchMask) -> Dict[str, Tensor]:
-        patches, removed = patchify(images, self.generator.patch_size), mask.mask[..., None].bool()
-        painted = self.target.to_pixels(prediction, images)
-        assert painted is not None  # _check_options
-        return dict(
-            masked_image=self._unpatchify(patches.masked_fill(removed, 0)),
-            reconstruction=self._unpatchify(torch.where(removed, painted, patches)),
-        )
-
-    def _unpatchify(self, patches: Tensor) -> Tensor:
-        return unpatchify(patches, self.generator.patch_size, self.generator.grid_size)
-
     # ------------------------------------------------------------------------------------- what it starts from
 
     def init_weights(self) -> None:
@@ -285,13 +274,9 @@ class VisionELECTRA(BaseAlgorithm):
         complete_generator(state_dict, self.state_dict())
 
     def _check_options(self) -> None:
-        for name, known in (
-            ('gan_loss', ('non_saturating', 'minimax')),
-            ('fake_image', ('composite', 'full')),
-            ('noise_per', ('token', 'image')),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}='{getattr(self, name)}' is not known; use '{known[0]}' or '{known[1]}'")
+        check_choice('gan_loss', self.gan_loss, ('non_saturating', 'minimax'))
+        check_choice('fake_image', self.fake_image, ('composite', 'full'))
+        check_choice('noise_per', self.noise_per, ('token', 'image'))
         for name in ('image_weight', 'patch_weight', 'gan_weight', 'noise_scale'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name}={getattr(self, name)} must not be negative')

@@ -11,6 +11,7 @@ from ...positions import sincos_positions
 from ...registry import MODELS
 from ...safe_load import AnyPath
 from ...translate import split_encoder
+from ..build import check_choice
 from ..freezing import freeze_all_but_last
 from ..layers.blocks import LayerNorm, build_blocks, init_weights, run_blocks
 from ..layers.conv import ConvTokenizer, project_windows
@@ -93,8 +94,7 @@ class ConvViT(BaseEncoder):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         dims, depths, num_heads, mlp_ratios = resolve_architecture(arch)
-        if conv_vit not in ('hybrid', 'stem'):
-            raise ValueError(f"conv_vit='{conv_vit}' is not known; use 'hybrid' or 'stem'")
+        check_choice('conv_vit', conv_vit, ('hybrid', 'stem'))
         strides = resolve_strides(patch_size)
         self.conv_vit, self.embed_dim, self.in_chans = conv_vit, dims[2], in_chans
         self.img_size, self.patch_size = to_2tuple(img_size), to_2tuple(patch_size)

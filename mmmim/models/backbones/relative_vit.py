@@ -8,6 +8,7 @@ from timm.models.beit import Beit
 from torch import Tensor, nn
 
 from ...registry import MODELS
+from ..build import check_choice
 from ..freezing import freeze_all_but_last
 from ..layers.blocks import choose_attention, compute_dtype, prefers_fused_attention
 from ..masking import PatchMask
@@ -63,8 +64,7 @@ class RelativeViT(BaseEncoder):
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if relative_positions not in ('separate', 'shared'):
-            raise ValueError(f"relative_positions='{relative_positions}' is not known; use 'separate' or 'shared'")
+        check_choice('relative_positions', relative_positions, ('separate', 'shared'))
         self.embed_dim, depth, num_heads, mlp_ratio = resolve_architecture(arch)
         self.img_size, self.patch_size, self.in_chans = to_2tuple(img_size), to_2tuple(patch_size), in_chans
         self.grid_size = grid_size(img_size, patch_size)

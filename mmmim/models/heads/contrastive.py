@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...registry import MODELS
+from ..build import check_choice
 
 
 @MODELS.register_module()
@@ -26,8 +27,7 @@ class ContrastiveHead(BaseModule):
         self, temperature: float = 0.07, kind: str = 'infonce', scale: float = 1.0, init_cfg: Optional[dict] = None
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if kind not in ('infonce', 'byol'):
-            raise ValueError(f"kind='{kind}' is not known; use 'infonce' or 'byol'")
+        check_choice('kind', kind, ('infonce', 'byol'))
         if temperature <= 0:
             raise ValueError(f'temperature={temperature} must be positive')
         self.temperature, self.kind, self.scale = temperature, kind, scale

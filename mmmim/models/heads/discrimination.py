@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ...registry import MODELS
 from ..layers.blocks import init_weights
+from ..necks.pool_tokens import check_pool, pool_tokens
 
 GENERATED, ORIGINAL = 0, 1  # labels, and places of the two logits
 
@@ -110,10 +111,8 @@ class ImageDiscriminationHead(DiscriminationHead):
     ) -> None:
         super().__init__(in_dim, num_prefix_tokens, init_cfg)
         self.pool = pool or ('cls' if num_prefix_tokens else 'mean')
-        if self.pool not in ('cls', 'mean') or (self.pool == 'cls' and not num_prefix_tokens):
-            raise ValueError(f"pool='{self.pool}': use 'mean', or 'cls' when the encoder has a class token")
+        check_pool(self.pool, num_prefix_tokens)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``[B, prefix + L, D]`` to logits ``[B, 2]``."""
-        pooled = tokens[:, 0] if self.pool == 'cls' else tokens[:, self.num_prefix_tokens :].mean(dim=1)
-        return self.classify(pooled)
+        return self.classify(pool_tokens(tokens, self.num_prefix_tokens, self.pool))

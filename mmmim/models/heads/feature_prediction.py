@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...registry import MODELS
+from ..build import check_choice
 from .reconstruction import PatchLossHead
 
 
@@ -35,8 +36,7 @@ class FeatureHead(PatchLossHead):
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(loss_on, init_cfg)
-        if kind not in ('cosine', 'normalized_mse'):
-            raise ValueError(f"kind='{kind}' is not known; use 'cosine' or 'normalized_mse'")
+        check_choice('kind', kind, ('cosine', 'normalized_mse'))
         self.kind, self.out_dims = kind, tuple(out_dims) if out_dims else None
         parts = len(self.out_dims or (1,))
         self.part_weights = tuple(part_weights or (1.0,) * parts)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...registry import MODELS
+from ..build import check_choice
 from ..masking import PatchMask
 
 
@@ -20,8 +21,7 @@ class PatchLossHead(BaseModule):
 
     def __init__(self, loss_on: str = 'masked', init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
-        if loss_on not in ('masked', 'all'):
-            raise ValueError(f"loss_on='{loss_on}' is not known; use 'masked' or 'all'")
+        check_choice('loss_on', loss_on, ('masked', 'all'))
         self.loss_on = loss_on
 
     def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -59,10 +59,8 @@ class ReconstructionHead(PatchLossHead):
         self, loss_on: str = 'masked', norm: str = 'l2', patch_reduction: str = 'mean', init_cfg: Optional[dict] = None
     ) -> None:
         super().__init__(loss_on, init_cfg)
-        if norm not in ('l1', 'l2'):
-            raise ValueError(f"norm='{norm}' is not known; use 'l1' or 'l2'")
-        if patch_reduction not in ('mean', 'sum'):
-            raise ValueError(f"patch_reduction='{patch_reduction}' is not known; use 'mean' or 'sum'")
+        check_choice('norm', norm, ('l1', 'l2'))
+        check_choice('patch_reduction', patch_reduction, ('mean', 'sum'))
         self.norm, self.patch_reduction = norm, patch_reduction
 
     def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..build import check_choice
+
 
 def gaussian_blur(images: Tensor, sigma: Tensor, max_sigma: float, truncate: float = 4.0) -> Tensor:
     """Blur each image by its own standard deviation, separably; the border is continued outwards.
@@ -47,8 +49,7 @@ def blur_matrix(size: int, sigma: float, border: str = 'continue', truncate: flo
     Returns:
         ``[size, size]`` float64.
     """
-    if border not in ('continue', 'leave_out'):
-        raise ValueError(f"border='{border}' is not known; use 'continue' or 'leave_out'")
+    check_choice('border', border, ('continue', 'leave_out'))
     radius = int(truncate * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)

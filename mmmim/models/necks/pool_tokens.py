@@ -6,17 +6,26 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...registry import MODELS
+from ..build import check_choice
 from ..layers.blocks import LayerNorm
 from ..layers.norm import CrossRankBatchNorm1d
 
 
 def pool_tokens(tokens: Tensor, num_prefix_tokens: int, pool: str) -> Tensor:
-    """``[B, T, D] -> [B, D]`` by the mean of the patch tokens or by the class token."""
-    if pool == 'mean':
-        return tokens[:, num_prefix_tokens:].mean(dim=1)
-    if pool == 'cls' and num_prefix_tokens:
-        return tokens[:, 0]
-    raise ValueError(f"pool='{pool}': use 'mean', or 'cls' when the backbone has a class token")
+    """``[B, prefix + L, D] -> [B, D]`` by the ``'mean'`` of the patch tokens or by the class token, ``'cls'``.
+
+    Raises:
+        ValueError: Another ``pool``, or a class token is wanted where there is none.
+    """
+    check_pool(pool, num_prefix_tokens)
+    return tokens[:, 0] if pool == 'cls' else tokens[:, num_prefix_tokens:].mean(dim=1)
+
+
+def check_pool(pool: str, num_prefix_tokens: int) -> None:
+    """Raises ValueError for what :func:`pool_tokens` cannot do."""
+    check_choice('pool', pool, ('mean', 'cls'))
+    if pool == 'cls' and not num_prefix_tokens:
+        raise ValueError("pool='cls': the encoder has no class token; use 'mean'")
 
 
 @MODELS.register_module()
@@ -45,10 +54,8 @@ class PoolTokens(BaseModule):
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if pool not in ('mean', 'cls') or (pool == 'cls' and not num_prefix_tokens):
-            raise ValueError(f"pool='{pool}': use 'mean', or 'cls' when the backbone has a class token")
-        if norm not in ('layer', 'batch', None):
-            raise ValueError(f"norm='{norm}': use 'layer', 'batch' or None")
+        check_pool(pool, num_prefix_tokens)
+        check_choice('norm', norm, ('layer', 'batch', None))
         self.pool, self.num_prefix_tokens = pool, num_prefix_tokens
         self.norm = (
             LayerNorm(in_dim)
@@ -60,5 +67,4 @@ class PoolTokens(BaseModule):
 
     def forward(self, tokens: Tensor) -> Tuple[Tensor]:
         """``[B, prefix + L, D] -> ([B, D], )``; mmpretrain's heads take the last of a tuple."""
-        x = tokens[:, 0] if self.pool == 'cls' else tokens[:, self.num_prefix_tokens :].mean(dim=1)
-        return (self.norm(x),)
+        return (self.norm(pool_tokens(tokens, self.num_prefix_tokens, self.pool)),)

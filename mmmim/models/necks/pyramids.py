@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
+from ..build import check_choice
 from ..layers.norm import CrossRankBatchNorm2d
 
 
@@ -125,8 +126,7 @@ def rescaling(in_dim: int, widths: Sequence[int], scale: float, norm: Optional[s
 
 def build_norm(norm: Optional[str], channels: int) -> nn.Module:
     """``'batch'``, ``'layer'`` (over the channels of each position, eps 1e-6) or None."""
-    if norm not in ('batch', 'layer', None):
-        raise ValueError(f"norm='{norm}': use 'batch', 'layer' or None")
+    check_choice('norm', norm, ('batch', 'layer', None))
     return (
         CrossRankBatchNorm2d(channels)
         if norm == 'batch'

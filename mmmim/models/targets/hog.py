@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...registry import MODELS
+from ..build import check_choice
 from ..patches import Size, to_2tuple
 from .base import BaseTarget
 
@@ -46,8 +47,9 @@ class HOGTarget(BaseTarget):
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if gradient not in ('sobel', 'central') or num_bins < 1:
-            raise ValueError(f"gradient='{gradient}', num_bins={num_bins}: use 'sobel' or 'central', and 1 bin or more")
+        check_choice('gradient', gradient, ('sobel', 'central'))
+        if num_bins < 1:
+            raise ValueError(f'num_bins={num_bins} must be at least 1')
         self.patch_size = to_2tuple(patch_size)
         self.cell = to_2tuple(cell_size) if cell_size is not None else tuple(max(1, p // 2) for p in self.patch_size)
         if any(cell < 1 or patch % cell for patch, cell in zip(self.patch_size, self.cell)):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ...naming import unwrap
 from ...registry import MODELS
 from ...safe_load import load_file
+from ..build import check_choice
 from ..patches import Size, cells_per_place, join_cells, to_2tuple
 from .network import NetworkTarget, as_constant
 
@@ -48,8 +49,8 @@ class VGGTarget(NetworkTarget):
         from torchvision.models.vgg import cfgs, make_layers  # not needed by other targets
 
         layers = name_layers(vgg := make_layers(cfgs['D']))  # the convolutions of VGG-16, without its classifier
-        if layer not in layers or reduce not in ('mean', 'flatten'):
-            raise ValueError(f"layer='{layer}', reduce='{reduce}': use one of {', '.join(layers)}; 'mean' or 'flatten'")
+        check_choice('layer', layer, tuple(layers))
+        check_choice('reduce', reduce, ('mean', 'flatten'))
         self.grid_size, self.reduce = to_2tuple(grid_size), reduce
         network = vgg[: layers[layer] + 1]
         self.cells = self._cells(network, patch_size)
