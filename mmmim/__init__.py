@@ -1,6 +1,12 @@
-"""Masked-image-modelling pre-training for the OpenMMLab toolboxes."""
+"""Masked-image-modelling pre-training for the OpenMMLab toolboxes.
+
+Importing this registers everything (``custom_imports = dict(imports=['mmmim'])`` in a config of another toolbox relies
+on it). Where something is missing it fails and names all that is; only the command `mmmim` starts without, so that
+`mmmim doctor` can say what to install.
+"""
 
 import importlib.util
+import multiprocessing
 import os
 import sys
 
@@ -9,41 +15,80 @@ from .version import __version__
 
 # What pre-training imports, looked for before anything is imported: one message names all that is missing, and
 # MMEngine's registries, which turn a failed import into a warning, do not hide it.
-_NEEDED = ('torch', 'torchvision', 'numpy', 'PIL', 'cv2', 'mmengine', 'mmcv', 'timm', 'safetensors')
+_NEEDED = ('torch', 'torchvision', 'numpy', 'PIL', 'cv2', 'mmengine', 'timm', 'safetensors', 'jinja2', 'tqdm')
+# Scripts of a checkout that are the command by another name.
+_SCRIPTS = (
+    'cli.py',
+    'convert_checkpoint.py',
+    'datasets/make_shards.py',
+    'doctor.py',
+    'test.py',
+    'train.py',
+    'visualize/features.py',
+    'visualize/predict.py',
+    'visualize/reconstruct.py',
+    'visualize/report.py',
+)
 _LAZY = ('embed', 'load_encoder', 'pretrain')
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # of a checkout, where it is one
 
 __all__ = ['__version__', *_LAZY]
 
 
-def _missing() -> list:
-    return [name for name in _NEEDED if name not in sys.modules and importlib.util.find_spec(name) is None]
+def register_all() -> None:
+    """Make ``mmmim.X`` known to every OpenMMLab config, and checkpoints be read safely.
+
+    Raises:
+        ModuleNotFoundError: Something is missing; the message names all of it.
+        ImportError: Something is there and cannot be imported.
+    """
+    missing = [name for name in _NEEDED if name not in sys.modules and importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f'mmmim needs {", ".join(missing)}, which cannot be found by {sys.executable}. {_ask_the_doctor()}.',
+            name=missing[0],
+        )
+    try:
+        from .deferred import transformers_deferred
+
+        with transformers_deferred():
+            import mmengine.optim  # noqa: F401
+        from . import registry  # noqa: F401
+        from .checkpoint import install_safe_loader
+        from .config.load import install_config_names
+    except Exception as error:  # a library that is there and fails to load raises whatever it likes
+        raise ImportError(f'mmmim cannot be imported: {type(error).__name__}: {error}. {_ask_the_doctor()}.') from error
+    install_safe_loader()
+    install_config_names()
+    moved.install()
 
 
 def _ask_the_doctor() -> str:
-    script = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'tools', 'doctor.py')
+    script = os.path.join(_ROOT, 'tools', 'doctor.py')
     if not os.path.isfile(script):
         return '`mmmim doctor` says what to install'
     shown = os.path.relpath(script)
     return f'`python {script if shown.startswith(os.pardir) else shown}` says what to install'
 
 
-if _missing():
-    raise ModuleNotFoundError(
-        f'mmmim needs {", ".join(_missing())}, which cannot be found by {sys.executable}. {_ask_the_doctor()}.',
-        name=_missing()[0],
-    )
-try:
-    from .deferred import transformers_deferred
+def _is_the_command() -> bool:
+    """Whether this process is the command: `mmmim`, `python -m mmmim`, or a script that stands for it.
 
-    with transformers_deferred():
-        import mmengine.optim  # noqa: F401
-    from . import registry  # noqa: F401  (makes `mmmim.X` known to every OpenMMLab config)
-    from .checkpoint import install_safe_loader
-except Exception as error:  # a library that is there and fails to load raises whatever it likes
-    raise ImportError(f'mmmim cannot be imported: {type(error).__name__}: {error}. {_ask_the_doctor()}.') from error
+    It registers once it has looked at its arguments.
+    """
+    if multiprocessing.parent_process() is not None:  # of a worker that inherited the arguments
+        return False
+    started = os.path.realpath(next(iter(getattr(sys, 'argv', [])), ''))
+    if any(started == os.path.join(_ROOT, 'tools', script) for script in _SCRIPTS):
+        return True
+    words = sys.orig_argv
+    as_module = any(pair == ('-m', 'mmmim') for pair in zip(words, words[1:]))
+    return as_module or os.path.basename(started) in ('mmmim', 'mmmim.exe')
 
-install_safe_loader()
-moved.install()
+
+if not _is_the_command():
+    register_all()
 
 
 def __getattr__(name: str):

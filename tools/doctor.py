@@ -30,10 +30,10 @@ def main():
     if sys.version_info[:2] < (3, 10):
         tell_old_python('--json' in sys.argv)
         return 1
-    sys.path.insert(0, HERE)  # it is not there with PYTHONSAFEPATH
-    from doctor_parts.examination import examine
+    sys.path.insert(0, os.path.dirname(HERE))
+    from mmmim.doctor.examination import examine
 
-    return examine(sys.argv[1:], __doc__)
+    return examine(sys.argv[1:])
 
 
 if __name__ == '__main__':

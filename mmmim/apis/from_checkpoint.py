@@ -6,6 +6,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from ..config.load import load_config
+from ..config.prepare import set_up_scope
 from ..config_text import ConfigTextError, check_types, parse_config_text
 from ..models.backbones.vit import ARCHITECTURES
 from ..models.patches import Size, to_2tuple
@@ -41,9 +43,6 @@ def read_source(path: str, config: Optional[str] = None) -> Source:
     """
     checkpoint = load_file(path)
     if config is not None:
-        from ..config.load import load_config
-        from ..config.prepare import set_up_scope
-
         cfg = load_config(config)
         set_up_scope(cfg)
         return Source(path, checkpoint, cfg._cfg_dict.to_dict(), config, True)

@@ -6,14 +6,15 @@ import os.path as osp
 import shlex
 import sys
 from contextlib import contextmanager, redirect_stdout
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
 from ..config.load import load_config
-from ..config.paths import _python, relative_to_here, tools_folder
+from ..config.paths import command, relative_to_here
 from ..config.write import Choice, config_text, merge_overrides
 from ..engine.launch import build_runner
 from ..engine.resume import is_finished, newest_checkpoint
 from ..progress import mode
+from ..report.page import write_report
 from .folder_split import FolderSplit, write_if_changed
 from .plan import plan
 
@@ -102,33 +103,26 @@ def write_config(
     text = config_text(
         choices,
         method,
-        train_command(path, out, _from_checkout),
+        train_command(['mmmim', 'train'], path, out, os.path.abspath),
         f'Pre-training ({method}, {model}) on {split.folder}.',
     )
-    command = train_command(path, out, relative_to_here, _python())
+    again = train_command(command('train'), path, out, relative_to_here)
     if osp.exists(path) and open(path, encoding='utf-8').read() != text:
         raise ValueError(
             f'{path} says something else than this call would write: other settings, other images, or it '
-            f'was edited. To run it as it is: {command}. To start anew: another folder for the results, '
+            f'was edited. To run it as it is: {again}. To start anew: another folder for the results, '
             'or remove this one'
         )
     write_if_changed(path, text)
     for line in describe(choices):
         print(line)
-    print(f'The config is {relative_to_here(path)}: edit it if you like, and run it again with\n  {command}')
+    print(f'The config is {relative_to_here(path)}: edit it if you like, and run it again with\n  {again}')
     return path
 
 
-def train_command(path: str, out: str, shown: Callable[[str], str], python: str = 'python') -> str:
+def train_command(start: List[str], path: str, out: str, shown: Callable[[str], str]) -> str:
     """What runs the config without this function; ``shown`` makes paths shorter."""
-    words = [python, shown(str(tools_folder() / 'train.py')), shown(path), '--work-dir', shown(out), '--resume']
-    return ' '.join(shlex.quote(word) for word in words)
-
-
-def _from_checkout(path: str) -> str:
-    """As seen from the folder that holds tools/, for a text that does not depend on where one is."""
-    relative = osp.relpath(path, tools_folder().parent)
-    return osp.abspath(path) if relative.startswith(osp.pardir) else relative
+    return shlex.join([*start, shown(path), '--work-dir', shown(out), '--resume'])
 
 
 def describe(choices: Dict[str, Choice]) -> list:
@@ -173,8 +167,6 @@ def _visible_progress() -> Iterator[None]:
 
 
 def _result(config: str, out: str) -> Pretrained:
-    from ..report.page import write_report
-
     encoder = osp.join(out, 'encoder.safetensors')
     report = write_report([out], osp.join(out, 'report.html'))
     print(f'report: {relative_to_here(report)}')

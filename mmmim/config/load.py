@@ -1,9 +1,11 @@
 """Reading a config file with what the command line changes in it."""
 
 import os.path as osp
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 from mmengine.config import Config
+
+from .paths import configs_folder, find_config
 
 
 def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[str] = None) -> Config:
@@ -12,12 +14,18 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
     ``data_root`` at the top of a config stands for all paths below it: overriding it on the command line moves them
     all. (A config that inherits sets the paths of its data sets.)
 
+    Args:
+        path: A file, or the name of a config that came with mmmim, see :func:`~mmmim.config.paths.find_config`.
+        overrides: Dotted keys.
+        work_dir: None: the config's, else ``work_dirs/`` and the name below ``configs/``.
+
     Raises:
         FileNotFoundError: No such config.
         KeyError: An override whose first name the config does not have (a typing error would pass in silence).
     """
+    path = find_config(path)
     if not osp.isfile(path):
-        raise FileNotFoundError(f'there is no config {path!r}')
+        raise FileNotFoundError(f'there is no config {path!r}, and none of this name came with mmmim')
     cfg = Config.fromfile(path)
     overrides = overrides or {}
     for key in overrides:
@@ -92,3 +100,26 @@ def _move_paths(node: Any, old: str, new: str, given: set, name: str = '') -> No
             _move_paths(value, old, new, given, path)
         elif isinstance(value, str) and path not in given and f'{value}/'.startswith(f'{old}/'):
             node[key] = new + value[len(old) :]
+
+
+def install_config_names() -> None:
+    """Let a config inherit one that came with mmmim: ``_base_ = 'mmmim::mae/vit-b_800e.py'``.
+
+    MMEngine has such names for the packages in a list of its own, and looks for them in their installed folder
+    ``.mim``; it would also put our scope into every dict of such a base, which data loaders do not take.
+    """
+    theirs = Config._get_cfg_path
+    if getattr(theirs, 'knows_mmmim', False):
+        return
+
+    def find(cfg_path: str, filename: str) -> Tuple[str, Optional[str]]:
+        package, _, name = cfg_path.partition('::')
+        if package != 'mmmim' or not name:
+            return theirs(cfg_path, filename)
+        path = configs_folder() / name
+        if not path.is_file():
+            raise FileNotFoundError(f'{filename} inherits {cfg_path!r}, and there is no config {path}')
+        return str(path), None
+
+    find.knows_mmmim = True  # type: ignore[attr-defined]
+    Config._get_cfg_path = staticmethod(find)

@@ -1,54 +1,58 @@
-"""Where the configs and the tools are: in the checkout, or beside an installed package.
-
-A checkout's folder ``X`` is installed as ``mmmim_X`` beside ``mmmim`` (setup.py).
-"""
+"""Where the files are that come with mmmim, and how commands are written for a person. Standard library only."""
 
 import os
 import os.path as osp
 import shutil
 import sys
 from pathlib import Path
-from typing import List
+from typing import List, Optional
 
+PACKAGE = Path(__file__).resolve().parents[1]
 # a file that tells the folder from another project's of the same name
-_MARKS = dict(configs='_base_/default_runtime.py', tools='train.py')
+_MARKS = dict(configs='_base_/default_runtime.py', requirements='constraints.txt')
 
 
-def configs_folder() -> Path:
-    """The folder of configs: ``configs/`` of the checkout, or the installed copy.
-
-    Raises:
-        FileNotFoundError: There is neither.
-    """
-    return _folder('configs')
-
-
-def tools_folder() -> Path:
-    """The folder of scripts: ``tools/`` of the checkout, or the installed copy.
+def shipped(name: str) -> Path:
+    """The folder ``configs`` or ``requirements``: inside an installed package, or at the top of a checkout.
 
     Raises:
         FileNotFoundError: There is neither.
     """
-    return _folder('tools')
-
-
-def _folder(name: str) -> Path:
-    beside = Path(__file__).resolve().parents[2]
-    for folder in (beside / f'mmmim_{name}', beside / name):
+    for folder in (PACKAGE / name, PACKAGE.parent / name):
         if (folder / _MARKS[name]).is_file():
             return folder
     raise FileNotFoundError(
-        f'there is no folder {name}/ or mmmim_{name}/ in {beside}: this copy of mmmim is '
-        'incomplete; install it again from a checkout (pip install -e PATH/TO/CHECKOUT)'
+        f'there is no folder {name}/ in {PACKAGE} or beside it: this copy of mmmim is incomplete; install it again'
     )
 
 
-def tool_here(name: str) -> List[str]:
-    """How a script of tools/ is started from here, wherever that folder is."""
-    return [_python(), relative_to_here(str(tools_folder() / name))]
+def checkout() -> Optional[Path]:
+    """The checkout that this package is part of; None where it was installed from a wheel."""
+    return PACKAGE.parent if (PACKAGE.parent / 'tools/setup_env.sh').is_file() else None
 
 
-def _python() -> str:
+def configs_folder() -> Path:
+    """The folder of configs, see :func:`shipped`."""
+    return shipped('configs')
+
+
+def find_config(path: str) -> str:
+    """A config by its path, or by its name among those that came with mmmim: ``mae/vit-b_800e.py``.
+
+    The name may begin with ``mmmim::`` or ``configs/``. What is not found is returned as it is.
+    """
+    if osp.exists(path):
+        return path
+    ours = configs_folder() / path.removeprefix('mmmim::').removeprefix('configs/')
+    return str(ours) if ours.is_file() else path
+
+
+def command(name: str) -> List[str]:
+    """How a command of `mmmim` is started from here, whether or not the environment is activated."""
+    return [python(), '-m', 'mmmim', name]
+
+
+def python() -> str:
     """How this Python is started from here."""
     found = shutil.which('python')
     return 'python' if found and osp.abspath(found) == sys.executable else relative_to_here(sys.executable)

@@ -26,8 +26,8 @@ def config_text(choices: Dict[str, Choice], method: str, command: str, title: st
         command: The command that runs the file, for its docstring.
         title: First line of the docstring.
     """
-    base = configs_folder() / 'quickstart' / f'{method}.py'
-    lines = [f'r"""{_in_docstring(title)}', '', f'    {_in_docstring(command)}', '"""', f'_base_ = {str(base)!r}']
+    base = f'mmmim::quickstart/{method}.py'
+    lines = [f'r"""{_in_docstring(title)}', '', f'    {_in_docstring(command)}', '"""', f'_base_ = {base!r}']
     written = set()
     for key in sorted(choices, key=lambda k: not k.endswith('_pipeline')):  # what others name stands first
         first = key.split('.')[0]

@@ -17,7 +17,6 @@ from typing import Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
 from ..registry import TRANSFORMS
@@ -26,6 +25,19 @@ from .io.encoded import EncodedCrop, SampleWithoutPixels
 from .io.image_io import INTERPOLATIONS, Box, ImageSource
 
 Size = Union[int, Sequence[int]]
+
+
+class BaseTransform:
+    """A step of a pipeline: called with the dict that the steps share, which it changes and returns, or None.
+
+    As mmcv's class of this name, which pre-training does not need otherwise.
+    """
+
+    def __call__(self, results: dict) -> Optional[dict]:
+        return self.transform(results)
+
+    def transform(self, results: dict) -> Optional[dict]:
+        raise NotImplementedError
 
 
 def _checked_size(size: Size) -> Tuple[int, int]:

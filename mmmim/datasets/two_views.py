@@ -6,10 +6,9 @@ Colours of the target view are changed later, in a batch (:class:`~mmmim.models.
 from typing import Dict, Sequence
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from ..registry import TRANSFORMS
-from .transforms import RandomFlip, RandomResizedCrop, Size, _checked_size
+from .transforms import BaseTransform, RandomFlip, RandomResizedCrop, Size, _checked_size
 
 
 @TRANSFORMS.register_module()

@@ -7,6 +7,8 @@ from typing import Any, Dict, Optional
 
 import torch
 
+from ..version import __version__
+
 # import name: distributions that may provide it
 DISTRIBUTIONS = dict(
     torch=('torch',),
@@ -56,8 +58,6 @@ def hardware() -> Dict[str, Any]:
 
 def versions(*others: str) -> Dict[str, str]:
     """Installed versions of what a result depends on; ``others`` are further distributions to look for."""
-    from ..version import __version__
-
     found = dict(mmmim=__version__, python=platform.python_version())
     for name, distributions in {**DISTRIBUTIONS, **{name: (name,) for name in others}}.items():
         for distribution in distributions:

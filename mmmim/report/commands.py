@@ -10,7 +10,7 @@ from typing import Any, List, NamedTuple, Optional
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..config.paths import tool_here
+from ..config.paths import command as command_here
 from ..models.backbones.vit import MaskedViT
 from .run_curve import number
 from .run_data import RunData, text
@@ -89,7 +89,7 @@ def training_command(run: RunData) -> Optional[Command]:
     config = written if run.file(written) else run.config_name
     if not config.endswith('.py'):
         return None
-    return Command([*tool_here('train.py'), osp.join(run.path, config)], ['--work-dir', run.path], [])
+    return Command([*command_here('train'), osp.join(run.path, config)], ['--work-dir', run.path], [])
 
 
 def _recorded(run: RunData) -> List[str]:
@@ -105,7 +105,11 @@ def _recorded(run: RunData) -> List[str]:
 def _tool(run: RunData, name: str) -> List[str]:
     """How a script of tools/ is started: from the folder of the one that trained, else from where they are here."""
     words = _recorded(run)
-    return ['python', osp.join(osp.dirname(words[0]), name)] if words else tool_here(name)
+    return (
+        ['python', osp.join(osp.dirname(words[0]), name)]
+        if words
+        else command_here(osp.splitext(osp.basename(name))[0])
+    )
 
 
 def _train_command(run: RunData, words: List[str]) -> Command:

@@ -11,6 +11,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..config.prepare import set_up_scope, settle
+from ..datasets.io.image_io import ImageSource
 from ..evaluation.evaluating import evaluating
 from ..registry import DATASETS, MODELS
 from .overlay import enlarged, name_of_class, paint_instances, paint_mask
@@ -104,8 +105,6 @@ def prediction_panel(
 
 def _read(path: str) -> np.ndarray:
     """``[H, W, 3]`` uint8 at the file's own size, upright."""
-    from ..datasets.io.image_io import ImageSource
-
     return np.ascontiguousarray(ImageSource(path, 3).read())
 
 

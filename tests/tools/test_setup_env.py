@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 sys.path.append(str(ROOT / 'tools'))
 
-from doctor_parts.installed import normalised, pinned_versions  # noqa: E402
+from mmmim.doctor.installed import normalised, pinned_versions  # noqa: E402
 
 pytestmark = pytest.mark.runs
 

@@ -1,85 +1,11 @@
-"""Show what a pre-trained model reconstructs: original, masked, reconstruction, for any images.
+"""`mmmim reconstruct`, from a checkout: python tools/visualize/reconstruct.py ARGUMENTS."""
 
-    python tools/visualize/reconstruct.py CHECKPOINT IMAGE... [--out PNG] [--mask-ratio R] [--seed N]
-
-CHECKPOINT is any file with an encoder and a decoder: of a run of ours, of the original MAE, of Hugging Face's ViTMAE.
-IMAGE is a file, a folder, or a pattern such as 'photos/*.jpg'. Where the model predicts normalised pixels, they are
-painted with the mean and variance of the original patch, which the model does not know; --visible-statistics adds a
-column with those of the nearest visible patches instead.
-"""
-
-import argparse
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('checkpoint', help='path of the checkpoint')
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='files, folders, patterns')
-    parser.add_argument('--config', help='of the run; default: the one inside the checkpoint, or inferred from it')
-    parser.add_argument('--out', default='reconstructions.png', help='the picture (default: %(default)s)')
-    parser.add_argument('--mask-ratio', type=float, metavar='R', help='share of patches removed (default: as trained)')
-    parser.add_argument('--masking', choices=['random', 'block', 'grid', 'unit'], help='(default: as trained)')
-    parser.add_argument('--seed', type=int, default=0, help='of the masks (default: %(default)s)')
-    parser.add_argument(
-        '--visible-statistics', action='store_true', help='add a column that does not use the original patches'
-    )
-    parser.add_argument(
-        '--raw-pixels',
-        action='store_true',
-        help='the decoder predicts pixels that are not normalised (where there is no config)',
-    )
-    parser.add_argument('--limit', type=int, default=16, help='most images, from the whole list (default: %(default)s)')
-    return parser.parse_args()
-
-
-def reconstruct(args: argparse.Namespace) -> str:
-    """Writes the picture; returns a sentence that says what is in it."""
-    from mmengine.device import get_device
-
-    from mmmim.apis.from_checkpoint import build_pipeline, load_algorithm, read_source
-    from mmmim.visualization.images import find_images, read_images
-    from mmmim.visualization.reconstruction import reconstruction_panel
-
-    paths, found = find_images(args.images, args.limit)
-    source = read_source(args.checkpoint, args.config)
-    overrides = {} if args.mask_ratio is None else dict(mask_ratio=args.mask_ratio)
-    if args.masking is not None:
-        overrides.update(masking=args.masking, mask_options=None)  # those of another strategy mean nothing to it
-    if args.raw_pixels:
-        overrides.update(target=dict(type='mmmim.PixelTarget', norm_pix=False))
-    model = load_algorithm(source, **overrides).to(get_device())
-    backbone = model.backbone
-    images = read_images(paths, build_pipeline(source, backbone.img_size, backbone.in_chans), args.seed)
-    for path, reason in images.skipped:
-        print(f'skipped {path}: {reason}', file=sys.stderr)
-    panel = reconstruction_panel(
-        model,
-        images.batch,
-        visible_statistics=args.visible_statistics,
-        notes=dict(
-            checkpoint=args.checkpoint,
-            config=source.origin,
-            seed=args.seed,
-            caption=f'{type(model).__name__}, {args.checkpoint}, {model.masking.strategy} masking of '
-            f'{model.masking.mask_ratio:.0%}',
-        ),
-    )
-    panel.save(args.out)
-    return f'{args.out}: {len(panel.tiles)} of {found} images; model from {source.origin}'
-
-
-def main() -> None:
-    args = parse_args()
-    from mmmim.engine.launch import USER_ERRORS, end_with
-
-    try:
-        print(reconstruct(args))
-    except (*USER_ERRORS, OSError) as error:
-        end_with(error, None)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
+from mmmim.cli import main  # noqa: E402
 
 if __name__ == '__main__':
-    main()
+    main(['reconstruct', *sys.argv[1:]])

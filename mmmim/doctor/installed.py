@@ -8,12 +8,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ROOT = os.path.dirname(TOOLS)
-# setup.py installs the checkout's folder X beside the package, as mmmim_X
-CHECKOUT = None if os.path.basename(TOOLS) == 'mmmim_tools' else ROOT
-PREFIX = os.path.join(ROOT, '' if CHECKOUT else 'mmmim_')
-CONFIGS, CONSTRAINTS = f'{PREFIX}configs', f'{PREFIX}requirements/constraints.txt'
+from ..config import paths
+
+CHECKOUT = str(paths.checkout() or '')  # empty where mmmim was installed from a wheel
+CONFIGS, CONSTRAINTS = str(paths.shipped('configs')), str(paths.shipped('requirements') / 'constraints.txt')
 
 # import name: distributions that bring it, the tested one first. Two of a line overwrite each other's files.
 FAMILIES = {
@@ -74,8 +72,9 @@ PARTS = (  # what others are built on comes first
     Part('simplejpeg', 'simplejpeg', 'decoding JPEGs faster', needs_torch=False),
     Part('timm', 'timm.layers'),
     Part('mmengine', 'mmengine.runner'),
-    Part('mmcv', 'mmcv.transforms'),
+    Part('jinja2', 'jinja2', needs_torch=False),
     Part('mmmim', 'mmmim'),
+    Part('mmcv', 'mmcv.transforms', 'classification and segmentation'),
     Part('scikit-learn', 'sklearn.linear_model', 'linear probes', needs_torch=False),
     Part('mmpretrain', 'mmpretrain.models', 'classification'),
     Part('mmsegmentation', 'mmseg.models', 'segmentation'),

@@ -1,9 +1,10 @@
 """The command `mmmim`: what it hands over, and how it ends."""
 
-import importlib.util
+import importlib
 import inspect
 import json
 import os
+import runpy
 import subprocess
 import sys
 
@@ -11,14 +12,10 @@ import pytest
 from harness import ROOT
 
 import mmmim.apis
+from mmmim import cli
 from mmmim.config.load import load_config
 
 pytestmark = pytest.mark.runs
-
-CLI = ROOT / 'tools/cli.py'
-spec = importlib.util.spec_from_file_location('mmmim_tools_cli', CLI)
-cli = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cli)
 
 PRETRAIN = ['pretrain', '--data', 'photos', '--out', 'run']
 
@@ -39,11 +36,11 @@ def calls(monkeypatch):
 
 def command(*args, python=sys.executable, **variables):
     return subprocess.run(
-        [str(python), str(CLI), *map(str, args)],
+        [str(python), '-m', 'mmmim', *map(str, args)],
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, **variables},
+        env={**os.environ, 'PYTHONPATH': str(ROOT), **variables},
     )
 
 
@@ -123,7 +120,7 @@ def test_wrong_arguments_are_told(calls, capsys, arguments, words):
 def test_an_unknown_command_names_those_there_are():
     with pytest.raises(SystemExit) as end:
         cli.main(['trian'])
-    for name in ('pretrain', 'embed', 'doctor', 'train', 'test', 'report'):
+    for name in (*cli.COMMANDS, 'doctor'):
         assert name in end.value.code
 
 
@@ -154,27 +151,56 @@ def test_errors_are_one_line(tmp_path):
     assert 'nowhere' in done.stderr and len(done.stderr.splitlines()) <= 2
 
 
-def test_scripts_are_become(monkeypatch, tmp_path):
-    became = []
-    monkeypatch.chdir(tmp_path)  # from anywhere, a config of ours is found by its name
-    monkeypatch.setattr(cli.os, 'execv', lambda python, words: became.append(words[1:]))
-    cli.main(['train', 'mae/vit-tiny_folder.py', '--resume'])
-    cli.main(['test', 'configs/mae/vit-tiny_folder.py'])
-    cli.main(['report', 'run'])
-    cli.main(['train', 'no/such.py'])
-    config = str(ROOT / 'configs/mae/vit-tiny_folder.py')
-    assert became == [
-        [str(ROOT / 'tools/train.py'), config, '--resume'],
-        [str(ROOT / 'tools/test.py'), config],
-        [str(ROOT / 'tools/visualize/report.py'), 'run'],
-        [str(ROOT / 'tools/train.py'), 'no/such.py'],
-    ]
-    assert load_config(config).model.type == 'MAE'
+@pytest.mark.parametrize(
+    'name', ['mae/vit-tiny_folder.py', 'configs/mae/vit-tiny_folder.py', 'mmmim::mae/vit-tiny_folder.py']
+)
+def test_a_config_that_came_along_is_found_by_its_name_from_anywhere(monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    cfg = load_config(name)
+    assert (
+        cfg.source == str(ROOT / 'configs/mae/vit-tiny_folder.py') and cfg.work_dir == 'work_dirs/mae/vit-tiny_folder'
+    )
+    with pytest.raises(FileNotFoundError, match='no config'):
+        load_config('no/such.py')
 
 
-def test_every_script_is_there():
-    for script in cli.SCRIPTS.values():
-        assert (ROOT / 'tools' / script).is_file()
+def test_a_config_inherits_one_that_came_along(tmp_path):
+    child = tmp_path / 'mine.py'
+    child.write_text("_base_ = 'mmmim::mae/vit-tiny_folder.py'\nbase_lr = 1\n")
+    ours, parent = load_config(str(child)), load_config('mae/vit-tiny_folder.py')
+    assert ours.base_lr == 1 and ours.model == parent.model and ours.train_dataloader == parent.train_dataloader
+    child.write_text("_base_ = 'mmmim::mae/no-such.py'")
+    with pytest.raises(FileNotFoundError, match='mine.py inherits .mmmim::mae/no-such.py.'):
+        load_config(str(child))
+
+
+@pytest.mark.parametrize('name', cli.COMMANDS)
+def test_every_command_has_help_that_begins_with_its_name(capsys, name):
+    module = importlib.import_module(f'mmmim.commands.{name}')
+    with pytest.raises(SystemExit) as end:
+        module.main(['--help'])
+    assert end.value.code == 0 and capsys.readouterr().out.startswith(f'usage: mmmim {name} ')
+
+
+SCRIPTS = {
+    'train.py': 'train',
+    'test.py': 'test',
+    'convert_checkpoint.py': 'convert',
+    'datasets/make_shards.py': 'shards',
+    'visualize/features.py': 'features',
+    'visualize/predict.py': 'predict',
+    'visualize/reconstruct.py': 'reconstruct',
+    'visualize/report.py': 'report',
+}
+
+
+@pytest.mark.parametrize('script, name', SCRIPTS.items())
+def test_the_scripts_of_a_checkout_are_the_command(monkeypatch, script, name):
+    called = []
+    monkeypatch.setattr(cli, 'main', called.append)
+    monkeypatch.setattr(sys, 'argv', [script, '--some', 'arguments'])
+    runpy.run_path(str(ROOT / 'tools' / script), run_name='__main__')
+    assert called == [[name, '--some', 'arguments']] and script in mmmim._SCRIPTS
 
 
 def test_the_doctor_needs_nothing_installed(bare):

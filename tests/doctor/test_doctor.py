@@ -9,15 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from harness import ROOT
+
+from mmmim.doctor import examination, installed, machine
+from mmmim.doctor.findings import Gpu, Remedies
+from mmmim.doctor.installed import PARTS, Row, pinned_versions
 
 pytestmark = pytest.mark.runs
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / 'tools'))
-
-from doctor_parts import examination, installed, machine  # noqa: E402
-from doctor_parts.findings import Gpu, Remedies  # noqa: E402
-from doctor_parts.installed import PARTS, Row, pinned_versions  # noqa: E402
 
 
 def doctor(*args, python=sys.executable, cwd=ROOT, **variables):
@@ -65,7 +63,7 @@ def test_without_anything_installed(bare, tmp_path):
     assert all(len(line) <= 80 for line in lines if not line.startswith(' ' * 6))
     assert '\033' not in done.stdout
     absent = next(i for i, line in enumerate(lines) if '. pre-training needs numpy, torch' in line)
-    commands = [line.split() for line in lines[absent + 2 : absent + 6]]
+    commands = [line.split() for line in lines[absent + 2 : absent + 5]]
     assert commands[0][:2] == ['bash', str(ROOT / 'tools/setup_env.sh')]
     for words in commands[1:]:  # from this folder the checkout's files have no shorter name
         assert words[:4] == [str(bare), '-m', 'pip', 'install']

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from . import __doc__ as ABOUT
 from .findings import NOT_TRIED, Answer, Findings, Remedies, setup
 from .installed import BY_NAME, CHECKOUT, CONFIGS, PARTS, Row, installed_versions, pinned_versions
 from .machine import find_gpu, machine_rows, usable_cores
@@ -25,9 +26,11 @@ PROBES = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'probes.py')
 alive: set[subprocess.Popen] = set()
 
 
-def examine(argv: list[str], doc: str) -> int:
+def examine(argv: list[str]) -> int:
     """Run the checks and print what they found; returns the exit code."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog='mmmim doctor', description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--only', nargs='+', choices=NAMES, metavar='NAME', help=f'of: {", ".join(NAMES)}')
     parser.add_argument('--json', action='store_true', help='print everything for a program to read')
     args = parser.parse_args(argv)

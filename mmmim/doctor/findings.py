@@ -9,7 +9,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .installed import BY_MODULE, CHECKOUT, CONSTRAINTS, FAMILIES, ROOT, TOOLS, Part, Row, short
+from .installed import BY_MODULE, CHECKOUT, CONSTRAINTS, FAMILIES, Part, Row, short
 
 Answer = dict[str, Any]
 Verdict = tuple[str, str, list[str]]  # status, detail, commands
@@ -45,7 +45,7 @@ class Gpu(NamedTuple):
 
 def setup(before: str = '') -> str:
     """How this checkout's own environment is made; by hand where there is no checkout."""
-    made = f'{before}bash {short(f"{TOOLS}/setup_env.sh")}    # makes .venv, with everything'
+    made = f'{before}bash {short(f"{CHECKOUT}/tools/setup_env.sh")}    # makes .venv, with everything'
     return made if CHECKOUT else 'python3.11 -m venv mmmim_env    # then install there'
 
 
@@ -66,7 +66,7 @@ class Remedies:
 
     def mmmim(self) -> str:
         isolated = ' --no-build-isolation' if 'setuptools' in self.installed else ''
-        what = f'--no-deps{isolated} -e {short(ROOT)}' if CHECKOUT else '--force-reinstall --no-deps mmmim'
+        what = f'--no-deps{isolated} -e {short(CHECKOUT)}' if CHECKOUT else '--force-reinstall --no-deps mmmim'
         return f'{self.python} -m pip install {what}'
 
     def torch(self, cuda: str = '') -> list[str]:
@@ -194,7 +194,8 @@ class Findings:
     def work(self, name: str, answer: Answer, torch: Answer) -> Row:
         """To be called after all parts."""
         absent = [part for part, row in self.rows.items() if row.status == 'absent']
-        again = f'{self.remedies.python} {short(f"{TOOLS}/doctor.py")} --json --only {name!r}    # shows all'
+        doctor = short(f'{CHECKOUT}/tools/doctor.py') if CHECKOUT else '-m mmmim doctor'
+        again = f'{self.remedies.python} {doctor} --json --only {name!r}    # shows all'
         verdict = self._gpu(torch) if name == 'GPU' and not answer['ok'] else None
         if answer['ok'] and name == 'pre-training' and 'mmmim' in absent:
             reason = f'{answer["detail"]}, but from the checkout only: this Python does not find mmmim'

@@ -1,15 +1,10 @@
 """What the doctor says of each kind of damage, given the answers of its probes."""
 
-import sys
-from pathlib import Path
-
 import pytest
+from harness import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / 'tools'))
-
-from doctor_parts.findings import NOT_TRIED, Findings, Gpu, Remedies  # noqa: E402
-from doctor_parts.installed import PARTS, Row, pinned_versions  # noqa: E402
+from mmmim.doctor.findings import NOT_TRIED, Findings, Gpu, Remedies
+from mmmim.doctor.installed import PARTS, Row, pinned_versions
 
 WHOLE = {part.distributions[0]: pinned_versions().get(part.distributions[0], '0.1.0') for part in PARTS}
 TORCH = dict(ok=True, version=WHOLE['torch'] + '+cpu', cuda=None)

@@ -1,7 +1,6 @@
 """The command line of tools/convert_checkpoint.py: round trips, refusals, one-line errors."""
 
 import argparse
-import importlib.util
 import os
 import subprocess
 import sys
@@ -14,22 +13,21 @@ import timm
 import torch
 
 from mmmim.checkpoint import load_file
+from mmmim.commands import convert
 from mmmim.naming import to_mmmim
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONVERTER = ROOT / 'tools' / 'convert_checkpoint.py'
 
 
 def converter_main(*arguments):
-    """Runs tools/convert_checkpoint.py inside this process and returns its exit code."""
-    spec = importlib.util.spec_from_file_location('convert_checkpoint', CONVERTER)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    argv, sys.argv = sys.argv, [str(CONVERTER), *map(str, arguments)]
+    """Runs `mmmim convert` inside this process and returns its exit code."""
     try:
-        return module.main()
-    finally:
-        sys.argv = argv
+        convert.main([*map(str, arguments)])
+    except SystemExit as end:
+        print(end, file=sys.stderr)
+        return 1
+    return 0
 
 
 class Attack:

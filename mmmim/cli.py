@@ -1,0 +1,78 @@
+"""The command `mmmim`: every job by one name, from any folder.
+
+    mmmim pretrain --data PHOTOS --out WORK_DIR [--method mae] [--model vit-tiny] [key=value ...]
+    mmmim embed --checkpoint CHECKPOINT --data PHOTOS --out features.npy
+    mmmim train CONFIG          train what a config describes: mae/vit-b_800e.py, or a file of your own
+    mmmim test CONFIG [FILE]    measure a checkpoint
+    mmmim report DIR ...        one HTML page of one or more runs
+    mmmim reconstruct | features CHECKPOINT IMAGE ...    pictures of what a model reconstructs, of what an encoder sees
+    mmmim predict CONFIG CHECKPOINT IMAGE ...            pictures of what a segmentor, detector or classifier says
+    mmmim convert IN OUT        a checkpoint with the names of another project
+    mmmim shards FOLDER OUT     a folder of images as a few large files
+    mmmim doctor                what works here, and what mends the rest
+
+`mmmim COMMAND --help` says more. This module imports nothing but the standard library, so that `mmmim doctor` works
+where nothing is installed yet.
+"""
+
+import importlib
+import os
+import sys
+from typing import List, Optional
+
+COMMANDS = (
+    'pretrain',
+    'embed',
+    'train',
+    'test',
+    'report',
+    'reconstruct',
+    'features',
+    'predict',
+    'convert',
+    'shards',
+)
+
+
+def main(argv: Optional[List[str]] = None) -> None:
+    """Entry point; ends the process with the command's exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    command, rest = (argv[0], argv[1:]) if argv else ('--help', [])
+    if command in COMMANDS:
+        run(command, rest)
+    elif command == 'doctor':
+        from .doctor.examination import examine
+
+        sys.exit(examine(rest))
+    elif command in ('-h', '--help'):
+        print((__doc__ or '').strip())
+    elif command == '--version':
+        from .version import __version__
+
+        print(f'mmmim {__version__}')
+    else:
+        sys.exit(f'mmmim: there is no command {command!r}; there are {", ".join([*COMMANDS, "doctor"])}')
+
+
+def run(command: str, argv: List[str]) -> None:
+    """A command of :mod:`mmmim.commands`; what a user can mend ends in one line."""
+    # on a CPU, threads that spin for long while they wait starve the loading workers; read when torch is imported
+    os.environ.setdefault('GOMP_SPINCOUNT', '20000')
+    try:
+        importlib.import_module('mmmim').register_all()
+        module = importlib.import_module(f'mmmim.commands.{command}')
+    except ImportError as error:
+        if os.environ.get('MMMIM_TRACEBACK'):
+            raise
+        sys.exit(str(error))
+    from .engine.launch import USER_ERRORS, end_with
+
+    try:
+        module.main(argv)
+    except (*USER_ERRORS, OSError) as error:
+        end_with(error, None)
+    except KeyboardInterrupt as stopped:
+        if str(stopped):
+            print(stopped, file=sys.stderr)
+        code = getattr(stopped.__cause__, 'code', None)
+        sys.exit(code if isinstance(code, int) else 130)

@@ -1,0 +1,58 @@
+"""Pre-train on a folder of images; labels are not needed.
+
+mmmim pretrain --data FOLDER --out FOLDER [options] [key=value ...]
+"""
+
+import argparse
+from typing import Any, Dict, List, Tuple
+
+from mmengine.config import DictAction
+
+from .. import apis
+from ..engine.malloc import keep_freed_memory
+
+
+def main(argv: List[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog='mmmim pretrain',
+        description='Pre-train on a folder of images; labels are not needed. The same command '
+        'continues a run that was stopped.',
+        usage='%(prog)s --data FOLDER --out FOLDER [options] [key=value ...]',
+        epilog="key=value overrides any other setting of the run's config: total_batch_size=128 model.mask_ratio=0.6",
+    )
+    parser.add_argument('--data', required=True, metavar='FOLDER', help='images, flat or in folders')
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='for config, checkpoints, logs and report')
+    parser.add_argument('--method', default='mae', help='default: mae')
+    parser.add_argument('--model', default='vit-tiny', help='vit-tiny (default), vit-small, vit-base, vit-large')
+    parser.add_argument('--image-size', type=int, metavar='PIXELS', help='default: chosen from images and machine')
+    parser.add_argument('--epochs', type=int, help='default: chosen from the number of images and the machine')
+    parser.add_argument('--resume', action='store_true', help='continue a stopped run (done without this option too)')
+    args, pairs = parse(parser, argv)
+    options = vars(args)
+    options.pop('resume')
+    options = {**overrides(parser, pairs, options), **options}
+    keep_freed_memory()
+    apis.pretrain(**options)
+
+
+def parse(parser: argparse.ArgumentParser, argv: List[str]) -> Tuple[argparse.Namespace, List[str]]:
+    """Options anywhere, and ``key=value`` anywhere between them (argparse itself would want these in one place)."""
+    args, rest = parser.parse_known_args(argv)
+    pairs = [word for word in rest if word != '--cfg-options']
+    wrong = [word for word in pairs if word.startswith('-') or '=' not in word]
+    if wrong:
+        parser.error(f'{wrong[0]} is neither an option nor key=value')
+    return args, pairs
+
+
+def overrides(parser: argparse.ArgumentParser, pairs: List[str], options: Dict[str, Any]) -> Dict[str, Any]:
+    """``key=value`` words with values as ``--cfg-options`` reads them: numbers, booleans, None, lists."""
+    if not pairs:
+        return {}
+    reader = argparse.ArgumentParser()
+    reader.add_argument('--cfg-options', nargs='+', action=DictAction)
+    found = reader.parse_args(['--cfg-options', *pairs]).cfg_options
+    twice = [key for key in found if key in options]
+    if twice:
+        parser.error(f'{twice[0]} is an option: --{twice[0].replace("_", "-")} {found[twice[0]]}')
+    return found

@@ -1,0 +1,71 @@
+"""Train anything that a config describes: pre-training here; classification, segmentation, detection by their scopes.
+
+    mmmim train CONFIG [--resume [CHECKPOINT]] [--work-dir DIR] [--cfg-options key=value ...]
+
+Several processes: tools/dist_train.sh, tools/slurm_train.sh. Ends with 75 when it was asked to stop (SIGTERM) and has
+saved: run it again with --resume.
+"""
+
+import argparse
+import os
+import sys
+from typing import List
+
+from mmengine.config import DictAction
+from mmengine.runner import find_latest_checkpoint
+
+from ..config.load import load_config
+from ..engine.launch import USER_ERRORS, build_runner, end_with
+from ..engine.processes import ending_at_once
+
+
+def parse_args(argv: List[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='mmmim train', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('--work-dir', help='for checkpoints and logs (default: work_dirs/, then as below configs/)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue from CHECKPOINT, or from the newest one in the work dir',
+    )
+    parser.add_argument('--no-validate', action='store_true', help='leave out validation during training')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override entries of the config, e.g. total_batch_size=512 model.neck.depth=4',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def train(args: argparse.Namespace) -> None:
+    runner = None
+    try:
+        cfg = load_config(args.config, args.cfg_options, args.work_dir)
+        if args.resume and args.resume != 'auto':
+            cfg.resume, cfg.load_from = True, args.resume
+        elif args.resume and find_latest_checkpoint(cfg.work_dir):  # else it starts from load_from, if that is set
+            cfg.resume, cfg.load_from = True, None
+        if args.no_validate:
+            cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        runner = build_runner(cfg, args.launcher)
+        runner.train()
+    except USER_ERRORS as error:
+        end_with(error, runner)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def main(argv: List[str]) -> None:
+    args = parse_args(argv)
+    with ending_at_once():
+        train(args)

@@ -1,1 +1,0 @@
-"""Parts of the doctor. Standard library only; what needs more is imported in processes of its own (probes.py)."""
