@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from ..config.prepare import set_up_scope
-from ..engine.malloc import keep_freed_memory
+from ..engine.hardware import keep_freed_memory
 from .contenders import check_peers, is_peer, make_step
 from .timing import PhaseTimer, run_steps
 from .workload import pinned

@@ -7,7 +7,7 @@ import argparse
 from typing import List
 
 from .. import apis
-from ..engine.malloc import keep_freed_memory
+from ..engine.hardware import keep_freed_memory
 
 
 def main(argv: List[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Tuple
 from mmengine.config import DictAction
 
 from .. import apis
-from ..engine.malloc import keep_freed_memory
+from ..engine.hardware import keep_freed_memory
 
 
 def main(argv: List[str]) -> None:

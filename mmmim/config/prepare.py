@@ -6,11 +6,11 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from ..config.classification import settle_classifier
-from ..config.detection import settle_detector
-from ..config.segmentation import settle_segmentor
 from ..deferred import leave_out_multimodal
 from ..models.mmcv_ops import provide_ops
+from .classification import settle_classifier
+from .detection import settle_detector
+from .segmentation import settle_segmentor
 
 HOST_TOOLBOXES = ('mmpretrain', 'mmseg', 'mmdet')
 

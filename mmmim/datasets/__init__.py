@@ -11,8 +11,7 @@ from .loading import mim_collate, start_worker
 from .mask_folder import MaskFolder
 from .places import Places
 from .retrying import RetryingDataset
-from .samplers import EpochSampler
-from .seeded import SampleIndex, SeededDataset
+from .samplers import EpochSampler, SampleIndex, SeededDataset
 from .sharded_images import ShardedImages
 from .transforms import (
     AsBGR,

@@ -22,7 +22,7 @@ class RetryingDataset(BaseDataset):
         """Run the pipeline for one image.
 
         Args:
-            idx: Place in the data set; may carry a ``seed`` (:class:`~mmmim.datasets.seeded.SampleIndex`).
+            idx: Place in the data set; may carry a ``seed`` (:class:`~mmmim.datasets.samplers.SampleIndex`).
 
         Returns:
             What the pipeline returns. It receives ``sample_idx`` and ``seed`` of ``idx``, ``img_path`` and ``gt_label``

@@ -2,13 +2,14 @@
 
 - ``img_path`` (str) or ``img`` (``[H, W, C]`` uint8) from the data set, with ``gt_label``, ``sample_idx``, ``seed`` and
   ``replaced`` where it has them;
-- ``source`` (:class:`~mmmim.datasets.image_io.ImageSource`) from :class:`LoadImage`, not decoded yet;
+- ``source`` (:class:`~mmmim.datasets.io.image_io.ImageSource`) from :class:`LoadImage`, not decoded yet;
 - ``img`` (``[h, w, C]`` uint8) from one of the crops, which decode only what they need; or in its place ``encoded``
-  (:class:`~mmmim.datasets.encoded.EncodedCrop`), which is decoded on the device: :func:`current_image` gives the pixels
-  of both, and whoever asks such a sample for ``img`` itself gets an error;
+  (:class:`~mmmim.datasets.io.encoded.EncodedCrop`), which is decoded on the device: :func:`current_image` gives the
+  pixels of both, and whoever asks such a sample for ``img`` itself gets an error;
 - ``views`` (a list of such images) from what makes two views (:mod:`mmmim.datasets.two_views`).
 
-Random choices use NumPy's global generator, which :class:`~mmmim.datasets.seeded.SeededDataset` seeds for each sample.
+Random choices use NumPy's global generator, which :class:`~mmmim.datasets.samplers.SeededDataset` seeds for each
+sample.
 """
 
 import math

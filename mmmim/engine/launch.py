@@ -14,7 +14,7 @@ from ..config.load import load_config
 from ..config.prepare import drop_disabled_hooks, set_up_scope, settle, settle_loaders
 from ..config.schedule import set_batch_and_lr, set_schedule, split_batch
 from ..models.build import check_model
-from .malloc import keep_freed_memory
+from .hardware import keep_freed_memory
 from .processes import set_up_processes
 from .resume import find_resume, fix_seed
 

@@ -1,6 +1,7 @@
-"""Frozen features of whole data sets, in one process or several."""
+"""Frozen features of whole data sets, in one process or several, from a model in evaluation mode."""
 
-from typing import Tuple, Union
+from contextlib import contextmanager, nullcontext
+from typing import ContextManager, Iterator, Optional, Tuple, Union
 
 import torch
 import torch.distributed as dist
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..progress import track
-from .evaluating import evaluating
 
 
 def extract_features(
@@ -60,3 +60,27 @@ def _gather(local: Tensor, rows: int = 8192) -> Tensor:
         dist.all_gather(parts, mine.to(device))
         target.copy_(torch.stack(parts, dim=1))
     return whole.flatten(0, 1)
+
+
+@contextmanager
+def evaluating(model: nn.Module, optim_wrapper: Union[OptimWrapper, OptimWrapperDict, None] = None) -> Iterator[None]:
+    """Evaluation mode without gradients, in the precision of training; afterwards every module is as it was.
+
+    Args:
+        model: Not wrapped.
+        optim_wrapper: Gives the precision; float32 without it.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad(), _precision(model, optim_wrapper):
+            yield
+    finally:
+        for module, training in modes:  # not model.train(): some parts are never in training mode
+            module.training = training
+
+
+def _precision(model: nn.Module, optim_wrapper: Optional[object]) -> ContextManager:
+    if isinstance(optim_wrapper, OptimWrapperDict):  # has no context of its own
+        optim_wrapper = next(iter(optim_wrapper.values()))
+    return nullcontext() if optim_wrapper is None else optim_wrapper.optim_context(model)

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..config.prepare import set_up_scope
 from ..datasets.io.image_io import ImageSource
-from ..evaluation.evaluating import evaluating
+from ..evaluation.features import evaluating
 from .overlay import enlarged, paint_instances, paint_mask
 from .panel import Panel
 from .reconstruction import short_name

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..evaluation.evaluating import evaluating
+from ..evaluation.features import evaluating
 from .images import to_tile
 from .panel import Panel
 from .reconstruction import short_name

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..config.prepare import set_up_scope, settle
 from ..datasets.io.image_io import ImageSource
-from ..evaluation.evaluating import evaluating
+from ..evaluation.features import evaluating
 from ..registry import DATASETS, MODELS
 from .overlay import enlarged, name_of_class, paint_instances, paint_mask
 from .panel import Panel

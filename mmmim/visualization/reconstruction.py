@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..evaluation.evaluating import evaluating
+from ..evaluation.features import evaluating
 from ..models.patches import composite, patch_statistics, patchify
 from ..structures import DataSample
 from .images import GREY, to_tile

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmmim.datasets.samplers import EpochSampler
-from mmmim.datasets.seeded import SampleIndex, SeededDataset
+from mmmim.datasets.samplers import EpochSampler, SampleIndex, SeededDataset
 
 
 def _sampler(monkeypatch, rank=0, world_size=1, length=100, **kwargs):

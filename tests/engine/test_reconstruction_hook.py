@@ -9,7 +9,7 @@ import torch
 from harness import largest_difference, load_weights, make_config, save_config, train, train_here
 from PIL import Image
 
-from mmmim.engine.hooks.reconstruction import own_generators
+from mmmim.engine.hooks.validation import own_generators
 from mmmim.visualization.panel import Panel
 
 pytestmark = pytest.mark.runs

@@ -102,7 +102,7 @@ def test_a_run_whose_last_files_could_not_be_written_is_not_finished(tmp_path, i
     def refuse(*_):
         raise OSError('no space')
 
-    monkeypatch.setattr('mmmim.engine.hooks.export_encoder.export_encoder', refuse)
+    monkeypatch.setattr('mmmim.engine.hooks.checkpoint.export_encoder', refuse)
     with pytest.raises(OSError, match='no space'):
         _run(tmp_path / 'run', image_root)
     record = json.loads((tmp_path / 'run/run.json').read_text())

@@ -9,7 +9,7 @@ from harness import METHODS
 from mmengine.optim import OptimWrapperDict
 
 from mmmim.engine.optim.autocast import AutocastOptimWrapper
-from mmmim.evaluation.evaluating import evaluating
+from mmmim.evaluation.features import evaluating
 from mmmim.models.masking import Masking
 from mmmim.models.patches import patchify, unpatchify
 from mmmim.registry import MODELS

@@ -160,8 +160,8 @@ def show(result: Dict[str, Any]) -> None:
 def main() -> None:
     args = parse_args()
     from mmmim.checkpoint import atomic_write_text
+    from mmmim.engine.hardware import keep_freed_memory
     from mmmim.engine.launch import USER_ERRORS, end_with
-    from mmmim.engine.malloc import keep_freed_memory
 
     keep_freed_memory()
     try:

@@ -245,7 +245,7 @@ def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     from mmmim.analysis.contenders import OURS, check_peers, is_peer
     from mmmim.analysis.workload import default_batch, settle, synthetic_batch
     from mmmim.config.load import load_config
-    from mmmim.engine.malloc import keep_freed_memory
+    from mmmim.engine.hardware import keep_freed_memory
 
     if not is_peer(args.memory_of) if args.memory_of else not args.own_processes:
         keep_freed_memory()

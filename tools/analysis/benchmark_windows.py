@@ -153,8 +153,8 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
 
 def main() -> None:
     args = parse_args()
+    from mmmim.engine.hardware import keep_freed_memory
     from mmmim.engine.launch import USER_ERRORS, end_with
-    from mmmim.engine.malloc import keep_freed_memory
 
     keep_freed_memory()
     try:

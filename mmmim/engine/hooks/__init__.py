@@ -1,18 +1,12 @@
 from .bad_images import BadImagesHook
 from .check_data import CheckAnnotationsHook, CheckClassesHook, CheckMasksHook
-from .checkpoint import AtomicCheckpointHook
-from .discriminator import DiscriminatorHook
-from .export_encoder import ExportEncoderHook
-from .fit_target import FitTargetHook
-from .knn import KNNHook
-from .missed_validation import MissedValidationHook
-from .momentum import CosineMomentumHook
+from .checkpoint import AtomicCheckpointHook, ExportEncoderHook
+from .methods import CosineMomentumHook, DiscriminatorHook, FitTargetHook, StepSeedHook
 from .progress import ProgressHook
-from .reconstruction import ReconstructionHook
 from .run_record import RunRecordHook
 from .run_state import RunStateHook
 from .runtime_info import DeferredRuntimeInfoHook
-from .step_seed import StepSeedHook
+from .validation import KNNHook, MissedValidationHook, ReconstructionHook
 
 __all__ = [
     'AtomicCheckpointHook',

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a crash at any moment."""
+"""Checkpoints that survive a crash at any moment, and the encoder alone, for use elsewhere."""
 
 import os
 import os.path as osp
@@ -9,12 +9,14 @@ from contextlib import suppress
 from typing import Any, List, Optional
 
 import torch
+from mmengine.dist import master_only
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from torch import nn
 
-from ...checkpoint import atomic_write_bytes, atomic_write_text, remove_stale_temporaries
+from ...checkpoint import atomic_write_bytes, atomic_write_text, export_encoder, remove_stale_temporaries
 from ...registry import HOOKS
 from ..processes import HostChannel
 from .runtime_info import DeferredRuntimeInfoHook, NonFiniteLossError
@@ -200,3 +202,32 @@ def _check_weights(model: nn.Module) -> None:
             'good checkpoint. A lower learning rate or gradient clipping '
             '(optim_wrapper.clip_grad) may help'
         )
+
+
+@HOOKS.register_module()
+class ExportEncoderHook(Hook):
+    """Writes ``encoder.safetensors`` to the work dir after training: timm's names, the config in the metadata.
+
+    Args:
+        filename: Name of the file in the work dir.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, filename: str = 'encoder.safetensors') -> None:
+        self.filename = filename
+
+    @master_only
+    def after_train(self, runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        preprocessor = model.data_preprocessor
+        config = dict(
+            backbone=dict(runner.cfg.model.backbone),
+            mean=list(preprocessor.mean),
+            std=list(preprocessor.std),
+            algorithm=type(model).__name__,
+            iterations=runner.iter,
+        )
+        path = osp.join(runner.work_dir, self.filename)
+        export_encoder(model.backbone.state_dict(), path, config)
+        runner.logger.info(f'The encoder was exported to {path}')

@@ -1,8 +1,10 @@
 from .autocast import AutocastOptimWrapper
-from .constructor import GroupedOptimWrapperConstructor
+from .constructors import (
+    GroupedOptimWrapperConstructor,
+    LayerDecayOptimWrapperConstructor,
+    PlayersOptimWrapperConstructor,
+)
 from .lars import LARS
-from .layer_decay import LayerDecayOptimWrapperConstructor
-from .players import PlayersOptimWrapperConstructor
 
 __all__ = [
     'AutocastOptimWrapper',

@@ -1,15 +1,17 @@
-"""MAE's decoder: mask tokens join the encoded visible patches, and every patch is predicted."""
+"""Decoders of pre-training: MAE's, SimMIM's, and one that several targets share."""
 
 from typing import Any, Optional, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ...positions import sincos_positions
 from ...registry import MODELS
 from ..layers.blocks import LayerNorm, build_blocks, init_weights, run_blocks
 from ..masking import PatchMask, take
+from ..patches import Size, to_2tuple
 
 
 @MODELS.register_module()
@@ -113,3 +115,85 @@ class MAEDecoder(BaseModule):
                 f'fill_in=False: the decoder has no mask token for the {missing} patches that the encoder leaves out'
             )
         return torch.cat([x, self.mask_token.to(x.dtype).expand(len(x), missing, -1)], dim=1)
+
+
+@MODELS.register_module()
+class SimMIMDecoder(BaseModule):
+    """A 1 x 1 convolution and a pixel shuffle (Xie et al., 2022), as one product with the tokens.
+
+    The parameter is SimMIM's, ``decoder.0``, whose outputs are in the order (C, P, P) of a pixel shuffle.
+
+    Args:
+        in_dim: Width of the encoder (filled in by the algorithm).
+        out_dim: Values predicted for a patch (filled in by the algorithm from the target).
+        patch_size: P (filled in by the algorithm).
+        num_prefix_tokens: 1 when a class token comes first (filled in by the algorithm).
+        fill_in: Whether mask tokens would have to take the place of removed patches here (filled in by the algorithm).
+
+    Raises:
+        ValueError: An encoder without mask tokens, or a target that is not pixels.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        patch_size: Size,
+        num_prefix_tokens: int = 0,
+        fill_in: bool = False,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.patch_size, self.num_prefix_tokens = to_2tuple(patch_size), num_prefix_tokens
+        if fill_in:
+            raise ValueError(
+                'SimMIMDecoder is one linear layer and fills in nothing: the encoder has to see mask '
+                'tokens (mask_tokens=True)'
+            )
+        if out_dim % (self.patch_size[0] * self.patch_size[1]):
+            raise ValueError(
+                f'SimMIMDecoder predicts pixels; the target has {out_dim} values for a patch of '
+                f'{self.patch_size[0]}x{self.patch_size[1]} pixels. Use a PixelTarget'
+            )
+        self.decoder = nn.Sequential(nn.Conv2d(in_dim, out_dim, 1))
+
+    def forward(self, tokens: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
+        """``[B, prefix + L, D] -> [B, L, P*P*C]``, values of a patch in the order (P, P, C)."""
+        conv = self.decoder[0]
+        assert isinstance(conv, nn.Conv2d)
+        x = F.linear(tokens[:, self.num_prefix_tokens :], conv.weight.flatten(1), conv.bias)  # [B, L, C*P*P]
+        return x.unflatten(2, (-1, self.patch_size[0] * self.patch_size[1])).transpose(2, 3).flatten(2)
+
+
+@MODELS.register_module()
+class SharedDecoder(BaseModule):
+    """The first blocks of the pixel decoder, with a norm and an output layer of its own (CMAE, Table 4c).
+
+    The paper does not say what is shared when the pixel decoder has more blocks than the feature decoder. Both
+    readings are configs: ``num_blocks=2`` of a pixel decoder with 8 (the first n), or with 2 (the same depth).
+
+    Args:
+        decoder: The pixel decoder (filled in by the algorithm). It is not registered here a second time.
+        out_dim: Width of what goes out (filled in by the algorithm).
+        num_blocks: How many of its blocks; None: all.
+    """
+
+    def __init__(
+        self, decoder: MAEDecoder, out_dim: int, num_blocks: Optional[int] = None, init_cfg: Optional[dict] = None
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        depth = len(decoder.decoder_blocks)
+        self.num_blocks = depth if num_blocks is None else num_blocks
+        if not 1 <= self.num_blocks <= depth:
+            raise ValueError(f'num_blocks={num_blocks}: the decoder that is shared has {depth} blocks')
+        self._decoder = (decoder,)
+        width = decoder.decoder_embed.out_features
+        self.decoder_norm, self.decoder_pred = LayerNorm(width), nn.Linear(width, out_dim)
+        nn.init.xavier_uniform_(self.decoder_pred.weight)
+        nn.init.zeros_(self.decoder_pred.bias)
+
+    def forward(self, tokens: Tensor, mask: PatchMask) -> Tensor:
+        """``[B, prefix + L_v, D] -> [B, L, out_dim]``, in image order."""
+        decoder = self._decoder[0]
+        x = decoder.decode(tokens, mask, self.num_blocks)
+        return self.decoder_pred(self.decoder_norm(x[:, decoder.num_prefix_tokens :]))

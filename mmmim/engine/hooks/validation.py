@@ -1,4 +1,4 @@
-"""Pictures of what the model reconstructs, while it trains."""
+"""What is measured and drawn while a run trains: k-NN, reconstructions, a validation that was missed."""
 
 import os.path as osp
 import random
@@ -10,12 +10,71 @@ import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop
 
 from ... import randomness
 from ...datasets.loading import mim_collate
-from ...datasets.seeded import SampleIndex, SeededDataset
+from ...datasets.samplers import SampleIndex, SeededDataset
+from ...evaluation.evaluator import FeatureEvaluator
 from ...registry import DATASETS, HOOKS
 from ...visualization.reconstruction import reconstruction_panel
+from .runtime_info import DeferredRuntimeInfoHook
+
+
+@HOOKS.register_module()
+class KNNHook(Hook):
+    """Measures frozen features on labelled data every few epochs, and records them in the run's curve.
+
+    Args:
+        interval: Epochs between measurements; the last epoch always counts.
+        at_start: Also measure before training.
+        **evaluator: Arguments of :class:`~mmmim.evaluation.FeatureEvaluator`.
+    """
+
+    def __init__(self, interval: int = 10, at_start: bool = True, **evaluator: Any) -> None:
+        self.interval, self.at_start = interval, at_start
+        self.evaluator = FeatureEvaluator(**evaluator)
+
+    def before_train(self, runner) -> None:
+        if self.at_start and runner.iter == 0:
+            self._measure(runner)
+
+    def after_train_epoch(self, runner) -> None:
+        if self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner):
+            self._measure(runner)
+
+    def _measure(self, runner) -> None:
+        # whatever the measurement draws, training goes on from generators that StepSeedHook sets anew
+        randomness.seed_generators(randomness.derive(runner.seed, randomness.STEP))
+        metrics = self.evaluator(runner.model, runner.optim_wrapper)
+        runner.visualizer.add_scalars(metrics, step=runner.iter)
+        for hook in runner.hooks:
+            if isinstance(hook, DeferredRuntimeInfoHook):
+                hook.record(runner, metrics)
+
+
+@HOOKS.register_module()
+class MissedValidationHook(Hook):
+    """Validates first where a run resumes at an iteration after which validation was due.
+
+    Checkpoints are written before it, so that a run that ends in the middle of it would go on without, and after the
+    last epoch would never be measured. What had been measured is measured again, and counts once.
+    """
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner) -> None:
+        if runner.iter and runner.val_loop is not None and self._due(runner):
+            runner.val_loop.run()
+
+    @staticmethod
+    def _due(runner) -> bool:
+        loop = runner.train_loop
+        if isinstance(loop, EpochBasedTrainLoop):
+            done, last, at_end = runner.epoch, runner.max_epochs, runner.iter == runner.epoch * len(loop.dataloader)
+        else:
+            done, last, at_end = runner.iter, runner.max_iters, True
+        return at_end and done >= loop.val_begin and (done % loop.val_interval == 0 or done == last)
 
 
 @HOOKS.register_module()

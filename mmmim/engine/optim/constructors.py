@@ -1,0 +1,203 @@
+"""Constructors of optimizer wrappers: parameter groups, layer decay, one optimizer for each player."""
+
+import copy
+import logging
+from contextlib import contextmanager
+from typing import Callable, Iterator, List, Optional, Tuple
+
+from mmengine.logging import MMLogger, print_log
+from mmengine.model import is_model_wrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper, OptimWrapperDict
+from torch import nn
+
+from ...deferred import leave_out_multimodal
+from ...models.algorithms.adversarial import DISCRIMINATOR, GENERATOR, PLAYERS
+from ...models.mmcv_ops import provide_ops
+from ...registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """MMEngine's constructor, with its one group for each parameter merged into one for each setting.
+
+    Fused and foreach optimizers work on a group at a time: a ViT-B has 250 parameters and needs 2 groups. Parameters
+    that are fixed (sine-cosine positions) are left out. ``paramwise_cfg`` is MMEngine's.
+    """
+
+    def add_params(
+        self, params: List[dict], module: nn.Module, prefix: str = '', is_dcn_module: Optional[int] = None
+    ) -> None:
+        if prefix:
+            super().add_params(params, module, prefix=prefix, is_dcn_module=is_dcn_module)
+            return
+        with _quiet():  # the parent writes a line for each parameter
+            super().add_params(params, module, prefix=prefix, is_dcn_module=is_dcn_module)
+        params[:] = merge_groups(params)
+        log_groups(params)
+
+
+def log_groups(groups: List[dict]) -> None:
+    """A line for each group: how many parameters, and what is set for them."""
+    for group in groups:
+        settings = ', '.join(f'{key}={value}' for key, value in group.items() if key != 'params')
+        count = sum(p.numel() for p in group['params'])
+        print_log(
+            f'Optimizer group: {len(group["params"])} parameters, {count:,} values; {settings or "defaults"}', 'current'
+        )
+
+
+def merge_groups(groups: List[dict]) -> List[dict]:
+    """Join groups that differ in their parameters only."""
+    merged: dict = {}
+    for group in groups:
+        settings = {key: value for key, value in group.items() if key != 'params'}
+        merged.setdefault(repr(sorted(settings.items())), dict(params=[], **settings))['params'] += group['params']
+    return list(merged.values())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class PlayersOptimWrapperConstructor:
+    """One optimizer for all parameters, or one for each of two players, who may share some.
+
+    A shared encoder then has one set of moments that follows both players' gradients, or two sets. The model names the
+    parts of each player by ``parts_of(player)`` and what suits it by ``default_optimizers``.
+
+    In a config, either the keys of one optimizer wrapper, and how many are made of it::
+
+        optim_wrapper = dict(type='AutocastOptimWrapper', constructor='PlayersOptimWrapperConstructor',
+                             optimizers=2, optimizer=dict(type='AdamW', ...), paramwise_cfg=dict(...))
+
+    or two of them, each with its own ``optimizer``, ``paramwise_cfg`` and ``base_lr``, under ``generator`` and
+    ``discriminator``.
+
+    Args:
+        optim_wrapper_cfg: The config without ``constructor`` and ``paramwise_cfg``; ``optimizers`` is 1, 2, or left
+            out for the model's own choice.
+        paramwise_cfg: Of :class:`GroupedOptimWrapperConstructor`.
+
+    Raises:
+        ValueError: Another number of optimizers, one that the model cannot be trained with, or a config that misses
+            one of the players.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+        self.cfg, self.paramwise_cfg = copy.deepcopy(dict(optim_wrapper_cfg)), paramwise_cfg
+        self.optimizers = self.cfg.pop('optimizers', None)
+        given = [player for player in PLAYERS if player in self.cfg]
+        if given and ('optimizer' in self.cfg or len(given) < 2):
+            problem = (
+                'one for both (`optimizer`) beside those of ' if 'optimizer' in self.cfg else 'only that of the '
+            ) + ' and '.join(given)
+            raise ValueError(
+                f'optim_wrapper has {problem}: give the generator and the discriminator one each, or one '
+                '`optimizer` for both'
+            )
+        if not given and 'optimizer' not in self.cfg:
+            raise ValueError(
+                'optim_wrapper has no `optimizer`: give one for both players, or a `generator` and a '
+                '`discriminator` with one each'
+            )
+        if self.optimizers not in (None, 1, 2) or (given and self.optimizers == 1):
+            raise ValueError(
+                f'optim_wrapper.optimizers={self.optimizers}: {"two are given" if given else "use 1 or 2"}'
+            )
+        self.apart = bool(given)
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        model = model.module if is_model_wrapper(model) else model
+        if not hasattr(model, 'parts_of'):
+            raise ValueError(
+                f'PlayersOptimWrapperConstructor: {type(model).__name__} has no generator and '
+                'discriminator; use GroupedOptimWrapperConstructor'
+            )
+        count = 2 if self.apart else self.optimizers or model.default_optimizers
+        if count == 2 and model.default_optimizers == 1:
+            raise ValueError(
+                f'optim_wrapper.optimizers=2: {type(model).__name__} with this scheme minimises one sum '
+                "of losses in one step, which is one optimizer's: set optim_wrapper.optimizers=1"
+            )
+        if count == 1:
+            return GroupedOptimWrapperConstructor(self.cfg, self.paramwise_cfg)(model)
+        wrappers = {}
+        for player in PLAYERS:
+            cfg = copy.deepcopy(dict(self.cfg[player] if self.apart else self.cfg))
+            paramwise_cfg = cfg.pop('paramwise_cfg', self.paramwise_cfg)
+            parts = nn.ModuleDict(model.parts_of(player))  # with the names that they have in the model
+            wrappers[player] = GroupedOptimWrapperConstructor(cfg, paramwise_cfg)(parts)
+        return OptimWrapperDict(**{GENERATOR: wrappers[GENERATOR], DISCRIMINATOR: wrappers[DISCRIMINATOR]})
+
+
+# takes a parameter's name, returns (its layer, number of layers)
+LayerDepth = Callable[[str], Tuple[int, int]]
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """mmpretrain's layer decay (BEiT, MAE) for any model with a ``backbone`` that knows the layers of its parameters.
+
+    The rate of layer i of N is ``lr * layer_decay_rate ** (N - 1 - i)``: layer 0 embeds patches, layer i + 1 is block
+    i, and the last layer is all that follows the blocks: norm, neck, head, decoder. What is added to mmpretrain's:
+
+    - it asks the whole model for layers, which only its own classifiers know; here the backbone is asked, wherever
+      the model comes from (mmseg's constructor knows ``layers.N`` only, and in silence gives ``blocks.N`` one rate);
+    - it makes a group of every parameter, which slows fused optimizers down; here equal settings share a group. The
+      group with the full rate is the first, which is the one that logs show.
+
+    ``paramwise_cfg`` is mmpretrain's: ``layer_decay_rate``, ``norm_decay_mult``, ``bias_decay_mult``,
+    ``flat_decay_mult`` and ``custom_keys``.
+
+    Raises:
+        TypeError: The model's backbone does not know layers.
+        ValueError: The optimizer states no weight decay.
+    """
+
+    def add_params(
+        self,
+        params: List[dict],
+        module: nn.Module,
+        prefix: str = '',
+        get_layer_depth: Optional[LayerDepth] = None,
+        **kwargs,
+    ) -> None:
+        if not prefix:  # before mmpretrain is imported for the first time
+            leave_out_multimodal()
+            provide_ops(required=False)
+        # imported where it is used: pre-training does not need mmpretrain
+        from mmpretrain.engine.optimizers import LearningRateDecayOptimWrapperConstructor as Theirs
+
+        if self.base_wd is None:
+            raise ValueError(
+                'layer decay: state optimizer.weight_decay (0 for none), from which each parameter gets its own'
+            )
+        get_layer_depth = get_layer_depth or find_layer_depth(module)
+        Theirs.add_params(self, params, module, prefix=prefix, get_layer_depth=get_layer_depth)
+        if prefix:  # theirs recurses through this method
+            return
+        groups = [{key: value for key, value in group.items() if key != 'param_name'} for group in params]
+        params[:] = sorted(merge_groups(groups), key=lambda group: -group['layer_id'])
+        log_groups(params)
+
+
+def find_layer_depth(model: nn.Module) -> LayerDepth:
+    """The function that knows the layer of each parameter of a model: its backbone's."""
+    backbone = getattr(model, 'backbone', None)
+    if hasattr(backbone, 'get_layer_depth'):
+        return lambda name: backbone.get_layer_depth(name, 'backbone.')
+    if hasattr(model, 'get_layer_depth'):
+        return model.get_layer_depth
+    raise TypeError(
+        f'layer-wise learning rate decay needs a backbone with `get_layer_depth`, which '
+        f'{type(backbone if backbone is not None else model).__name__} does not have: use one of '
+        "mmmim's (MaskedViT, DenseViT ...), or another optim_wrapper.constructor"
+    )
