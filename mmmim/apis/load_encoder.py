@@ -39,7 +39,7 @@ def load_encoder(
     """Load the encoder of a checkpoint as a timm ``VisionTransformer`` in evaluation mode.
 
     The file may be a training checkpoint or an exported encoder of this project, or one of the other projects that
-    ``tools/convert_checkpoint.py`` knows. A Swin becomes a ``SwinTransformer``, a ViT with relative positions (BEiT's,
+    ``mmmim convert`` knows. A Swin becomes a ``SwinTransformer``, a ViT with relative positions (BEiT's,
     SimMIM's) a ``Beit``. The module's ``pretrained_cfg`` holds the image size and the normalisation
     (ImageNet's where the file does not tell), so that ``timm.data.resolve_model_data_config`` finds them.
 

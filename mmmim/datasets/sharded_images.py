@@ -74,8 +74,7 @@ class ShardIndex(NamedTuple):
                 )
         except Exception as error:  # a zip that is cut, a key that is missing, another file and more
             raise ValueError(
-                f'{path} is no index of shards, or not whole ({type(error).__name__}); '
-                'tools/datasets/make_shards.py writes it'
+                f'{path} is no index of shards, or not whole ({type(error).__name__}); `mmmim shards` writes it'
             ) from error
         if index is None:
             raise ValueError(
@@ -96,7 +95,7 @@ OPEN_SHARDS = 64  # files that a process keeps open
 
 @DATASETS.register_module()
 class ShardedImages(RetryingDataset):
-    """The images of WebDataset tars that ``tools/datasets/make_shards.py`` wrote, in a few large files.
+    """The images of WebDataset tars that `mmmim shards` wrote, in a few large files.
 
     An image is read by its place in the tar, so that sampling, stateless randomness and exact resume are those of a
     folder, in which a million small files would be opened one by one.
@@ -234,7 +233,7 @@ class ShardReader:
                 return file.read()
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f'there are no shards in {self.root!r}: {name} is missing. tools/datasets/make_shards.py writes them'
+                f'there are no shards in {self.root!r}: {name} is missing. `mmmim shards` writes them'
             ) from error
 
     def check(self, index: ShardIndex) -> None:

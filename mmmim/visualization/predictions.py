@@ -137,5 +137,5 @@ def _draw(
         return f'class {name_of_class(best, classes)}, {float(result.pred_score[best]):.0%}', image
     raise ValueError(
         f'nothing to draw in a {type(result).__name__}: the model is no segmentor, detector or classifier '
-        '(reconstructions: tools/visualize/reconstruct.py)'
+        '(reconstructions: mmmim reconstruct)'
     )

@@ -151,7 +151,7 @@ def test_images_without_classes(image_root, tmp_path, monkeypatch):
 
 
 def test_what_is_missing_or_cut_is_said(shards, tmp_path):
-    with pytest.raises(FileNotFoundError, match='there are no shards in .*make_shards.py writes them'):
+    with pytest.raises(FileNotFoundError, match='there are no shards in .*mmmim shards. writes them'):
         ShardedImages(str(tmp_path / 'nowhere'), pipeline=PIPELINE)
     out = tmp_path / 'cut'
     shutil.copytree(shards, out)

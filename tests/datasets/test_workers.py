@@ -89,7 +89,7 @@ def test_a_process_ends_though_its_workers_wait_for_more(tmp_path, how):
     script = tmp_path / 'load.py'
     script.write_text(f"""
 from torch.utils.data import DataLoader
-from mmmim.datasets.workers import start_worker
+from mmmim.datasets.loading import start_worker
 
 if __name__ == '__main__':
     loader = DataLoader(range(4), num_workers=1, persistent_workers=True, worker_init_fn=start_worker,

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.runs
 SCRIPT = """
 import atexit, sys, threading
 import torch, torch.distributed as dist
-from mmmim.engine.ending import ending_at_once
+from mmmim.engine.processes import ending_at_once
 
 def work():
     numbers = torch.randn(100)

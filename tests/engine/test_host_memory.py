@@ -9,7 +9,7 @@ from harness import environment
 # a tensor of 200 MB is made and freed: how much of it the process still holds; made again: the page faults of that
 SCRIPT = """
 import os, resource, torch
-from mmmim.engine.host_memory import keep_freed_memory
+from mmmim.engine.hardware import keep_freed_memory
 
 def resident():
     with open('/proc/self/statm') as file:
