@@ -4,17 +4,19 @@ import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import List, Optional, Sequence, Union
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+from markupsafe import Markup
 
-from .markup import Markup, el
-from .run_curve import running_mean
+from .run_curve import evenly, running_mean
+from .templates import render
 
 # in units of the drawing, which the page scales: at a phone's width text of 13 is drawn with 11 pixels
 WIDTH, HEIGHT = 420, 250
 LEFT, RIGHT, TOP, BOTTOM = 58, 20, 12, 40
 INNER_WIDTH, INNER_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+FRAME = dict(width=WIDTH, height=HEIGHT, left=LEFT, right=WIDTH - RIGHT, top=TOP, bottom=HEIGHT - BOTTOM)
 COLOURS = 8  # that the style sheet defines; more lines are dashed
 MOST_POINTS, MOST_BINS, MOST_DOTS, STOPS = 300, 180, 40, 48
 LOG_FROM = 10.0  # a loss that falls by more is drawn on a logarithmic scale
@@ -43,6 +45,34 @@ class Line:
         """``[N]``: what the strong line shows."""
         return running_mean(self.y, self.smooth)
 
+    def look(self, kind: str) -> str:
+        """CSS classes: the kind, the colour, and dashes once all colours are taken."""
+        dashed = ' dashed' if self.slot >= COLOURS and kind == 'line' else ''
+        return f'{kind} s{self.slot % COLOURS}{dashed}'
+
+    def in_words(self, x_label: str) -> str:
+        """Where it begins and where it ends."""
+        y = self.drawn
+        return f'{self.name}: {y[0]:.4g} at {x_label} {self.x[0]:.4g}, {y[-1]:.4g} at {x_label} {self.x[-1]:.4g}.'
+
+
+class Stroke(NamedTuple):
+    """A path of the drawing, with dots on it."""
+
+    path: str
+    look: str
+    dots: Sequence[Tuple[float, float]] = ()
+    dot_look: str = ''
+
+
+class Stop(NamedTuple):
+    """An unseen column that shows a hair line and the values below it when pointed at."""
+
+    text: str
+    left: float
+    width: float
+    place: float
+
 
 class Axis:
     """A range of values on a stretch of the drawing, with ticks."""
@@ -62,6 +92,11 @@ class Axis:
     @property
     def ticks(self) -> List[float]:
         return log_ticks(self.low, self.high) if self.log else linear_ticks(self.low, self.high)
+
+    @property
+    def labels(self) -> List[Tuple[str, float]]:
+        """What stands at each tick, and its place."""
+        return list(zip(tick_labels(self.ticks), map(float, self(self.ticks))))
 
 
 def line_chart(
@@ -91,39 +126,19 @@ def line_chart(
         raise ValueError(f'there is nothing to draw for {title!r}')
     y_axis = _y_axis(lines, log_y, least_span)
     x_axis = Axis(0, max(1e-9, *(line.x[-1] for line in lines)), 0, INNER_WIDTH)  # training starts at 0
-    drawing = el(
-        'svg',
-        _grid(x_axis, y_axis, x_label),
-        _plot(lines, x_axis, y_axis, x_label, title),
-        viewBox=f'0 0 {WIDTH} {HEIGHT}',
-        role='img',
-        class_='chart',
-        aria_label=f'{title} by {x_label}. ' + ' '.join(_in_words(line, x_label) for line in lines),
-    )
-    notes = [part for part in (note, 'logarithmic' if y_axis.log else '') if part]
-    return el(
-        'figure',
-        el('figcaption', title),
-        drawing,
-        legend(lines) if len(lines) > 1 else None,
-        el('small', ', '.join(notes)) if notes else None,
-        class_='plot',
-    )
-
-
-def legend(lines: Sequence[Line]) -> Markup:
-    """Names beside their colours."""
-    return el(
-        'ul',
-        [
-            el(
-                'li',
-                el('svg', el('path', d='M0 6H22', class_=_look(line, 'line')), viewBox='0 0 22 12', aria_hidden='true'),
-                line.name,
-            )
-            for line in lines
-        ],
-        class_='legend',
+    faint = [_faint(line, x_axis, y_axis) for line in lines if line.smooth > 1]
+    return render(
+        'chart.html.j2',
+        title=title,
+        label=f'{title} by {x_label}. ' + ' '.join(line.in_words(x_label) for line in lines),
+        x_label=x_label,
+        x_ticks=x_axis.labels,
+        y_ticks=y_axis.labels,
+        strokes=faint + [_strong(line, x_axis, y_axis) for line in lines],
+        stops=_stops(lines, x_axis, x_label, title),
+        legend=[(line.look('line'), line.name) for line in lines] if len(lines) > 1 else [],
+        note=', '.join(part for part in (note, 'logarithmic' if y_axis.log else '') if part),
+        **FRAME,
     )
 
 
@@ -180,71 +195,33 @@ def _y_axis(lines: Sequence[Line], log_y: Optional[bool], least_span: float) -> 
     return Axis(low - room, high + room, INNER_HEIGHT, -INNER_HEIGHT)
 
 
-def _grid(x_axis: Axis, y_axis: Axis, x_label: str) -> List[Markup]:
-    parts = []
-    for tick, label in zip(y_axis.ticks, tick_labels(y_axis.ticks)):
-        y = TOP + float(y_axis(tick))
-        parts += [
-            el('line', x1=LEFT, x2=WIDTH - RIGHT, y1=_round(y), y2=_round(y), class_='grid'),
-            el('text', label, x=LEFT - 7, y=_round(y + 4), text_anchor='end'),
-        ]
-    for tick, label in zip(x_axis.ticks, tick_labels(x_axis.ticks)):
-        x = _round(LEFT + float(x_axis(tick)))
-        parts.append(el('text', label, x=x, y=HEIGHT - BOTTOM + 17, text_anchor='middle'))
-    parts.append(el('line', x1=LEFT, x2=WIDTH - RIGHT, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM, class_='axis'))
-    parts.append(el('text', x_label, x=LEFT + INNER_WIDTH / 2, y=HEIGHT - 5, text_anchor='middle', class_='label'))
-    return parts
+def _strong(line: Line, x_axis: Axis, y_axis: Axis) -> Stroke:
+    """The strong line, with a dot at each of a few values."""
+    kept = evenly(len(line.x), MOST_POINTS)
+    x, y = x_axis(line.x[kept]), y_axis(line.drawn[kept])
+    dotted = len(line.x) == 1 or (line.dots and len(line.x) <= MOST_DOTS)
+    return Stroke(_path(x, y), line.look('line'), list(zip(x, y)) if dotted else [], line.look('dot'))
 
 
-def _plot(lines: Sequence[Line], x_axis: Axis, y_axis: Axis, x_label: str, title: str) -> Markup:
-    parts = [_faint(line, x_axis, y_axis) for line in lines if line.smooth > 1]
-    for line in lines:
-        kept = np.unique(np.linspace(0, len(line.x) - 1, min(len(line.x), MOST_POINTS)).round().astype(int))
-        parts.append(el('path', d=_path(x_axis(line.x[kept]), y_axis(line.drawn[kept])), class_=_look(line, 'line')))
-        if len(line.x) == 1 or (line.dots and len(line.x) <= MOST_DOTS):
-            parts += [
-                el('circle', cx=_round(x), cy=_round(y), r=3.5, class_=_look(line, 'dot'))
-                for x, y in zip(x_axis(line.x[kept]), y_axis(line.drawn[kept]))
-            ]
-    parts += _stops(lines, x_axis, x_label, title)
-    # an inner svg clips what leaves the axes; dots at the border stay whole
-    return el(
-        'svg',
-        el('g', parts, transform='translate(6 6)'),
-        x=LEFT - 6,
-        y=TOP - 6,
-        width=INNER_WIDTH + 12,
-        height=INNER_HEIGHT + 12,
-        overflow='hidden',
-    )
-
-
-def _faint(line: Line, x_axis: Axis, y_axis: Axis) -> Markup:
+def _faint(line: Line, x_axis: Axis, y_axis: Axis) -> Stroke:
     """Every value: a thin line, or a band from the smallest to the largest where there are too many."""
     if len(line.x) <= 2 * MOST_BINS:
-        return el('path', d=_path(x_axis(line.x), y_axis(line.y)), class_=_look(line, 'raw'))
+        return Stroke(_path(x_axis(line.x), y_axis(line.y)), line.look('raw'))
     bins = np.array_split(np.arange(len(line.x)), MOST_BINS)
     x = x_axis([line.x[part].mean() for part in bins])
     high, low = (y_axis([pick(line.y[part]) for part in bins]) for pick in (np.max, np.min))
     outline = _path(np.concatenate([x, x[::-1]]), np.concatenate([high, low[::-1]]))
-    return el('path', d=f'{outline}Z', class_=_look(line, 'band'))
+    return Stroke(f'{outline}Z', line.look('band'))
 
 
-def _stops(lines: Sequence[Line], x_axis: Axis, x_label: str, title: str) -> List[Markup]:
-    """Unseen columns that show a hair line and the values below it when pointed at."""
+def _stops(lines: Sequence[Line], x_axis: Axis, x_label: str, title: str) -> List[Stop]:
     grid = np.unique(np.concatenate([line.x for line in lines]))
     if len(grid) > STOPS:
         grid = np.linspace(grid[0], grid[-1], STOPS)
     places = x_axis(grid)
     edges = np.concatenate([[-6], (places[1:] + places[:-1]) / 2, [INNER_WIDTH + 6]])
     return [
-        el(
-            'g',
-            el('title', _tooltip(lines, value, x_label, title)),
-            el('rect', x=_round(left), y=0, width=_round(right - left), height=INNER_HEIGHT),
-            el('path', d=f'M{_round(place)} 0V{INNER_HEIGHT}'),
-            class_='stop',
-        )
+        Stop(_tooltip(lines, value, x_label, title), left, right - left, place)
         for value, place, left, right in zip(grid.tolist(), places, edges[:-1], edges[1:])
     ]
 
@@ -259,20 +236,5 @@ def _tooltip(lines: Sequence[Line], x: float, x_label: str, title: str) -> str:
     return '\n'.join(rows)
 
 
-def _in_words(line: Line, x_label: str) -> str:
-    y = line.drawn
-    return f'{line.name}: {y[0]:.4g} at {x_label} {line.x[0]:.4g}, {y[-1]:.4g} at {x_label} {line.x[-1]:.4g}.'
-
-
-def _look(line: Line, kind: str) -> str:
-    """CSS classes: the kind, the colour, and dashes once all colours are taken."""
-    return f'{kind} s{line.slot % COLOURS}' + (' dashed' if line.slot >= COLOURS and kind == 'line' else '')
-
-
 def _path(x: np.ndarray, y: np.ndarray) -> str:
     return 'M' + 'L'.join(f'{a:.1f} {b:.1f}' for a, b in zip(x, np.clip(y, -1e4, 1e4)))
-
-
-def _round(value: float) -> Union[float, int]:
-    value = round(float(value), 1)
-    return int(value) if value == int(value) else value

@@ -1,11 +1,12 @@
 """How to go on from a work dir: commands and snippets that fit this run."""
 
+import argparse
 import json
 import os
 import os.path as osp
 import re
 import shlex
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from ..config.paths import command as command_here
 from ..models.backbones.vit import MaskedViT
 from .run_curve import number
-from .run_data import RunData, text
+from .run_data import RunData, mapping, read_text, text
 
 
 class Step(NamedTuple):
@@ -28,170 +29,172 @@ class Command(NamedTuple):
     """A command line of tools/train.py taken apart."""
 
     start: List[str]  # up to the config
-    options: List[str]  # --name and their values, without --resume and --cfg-options
+    work_dir: Optional[str]
     overrides: List[str]  # key=value
+    others: Sequence[str] = ()  # options that stay as they are
 
     def resumed(self) -> str:
         """The command that goes on."""
-        return self._join(self.options, ['--resume'], self.overrides)
+        return self._join(self.work_dir, ['--resume'], self.overrides)
 
     def longer(self, key: str, length: int, work_dir: str) -> str:
         """The command of a new run, in another work dir, of another length: ``max_epochs`` or ``max_iters``."""
-        return self._join(
-            _without(self.options, '--work-dir'),
-            ['--work-dir', work_dir],
-            [*(o for o in self.overrides if not o.startswith(f'{key}=')), f'{key}={length}'],
-        )
+        kept = [override for override in self.overrides if not override.startswith(f'{key}=')]
+        return self._join(work_dir, [], [*kept, f'{key}={length}'])
 
-    def _join(self, options: List[str], more: List[str], overrides: List[str]) -> str:
-        return shlex.join([*self.start, *options, *more, *(['--cfg-options', *overrides] * bool(overrides))])
+    def _join(self, work_dir: Optional[str], more: List[str], overrides: List[str]) -> str:
+        place = ['--work-dir', work_dir] if work_dir else []
+        return _command([*self.start, *self.others, *place, *more], overrides)
+
+
+def _command(words: List[str], overrides: List[str]) -> str:
+    return shlex.join([*words, *(['--cfg-options', *overrides] if overrides else [])])
+
+
+# tools/train.py's options, and what launchers add; none needs a value, since a record may be broken
+_OPTIONS = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+_OPTIONS.add_argument('--cfg-options', nargs='*', default=[])
+for names in (['--work-dir'], ['--resume'], ['--launcher'], ['--local-rank', '--local_rank']):
+    _OPTIONS.add_argument(*names, nargs='?')
 
 
 def next_steps(run: RunData) -> List[Step]:
     """What one may want to do with this run, in the order of likelihood."""
     command, checkpoint = training_command(run), newest_checkpoint(run)
-    steps = []
-    key, unit = ('max_iters', 'iterations') if run.by_iters else ('max_epochs', 'epochs')
-    length = number(run.record.get(key)) or number(run.config.get(key))
-    if command and not checkpoint:
-        steps.append(Step('Start again', command.resumed(), 'There is no checkpoint in the work dir yet.'))
-    elif command and run.record.get('finished') is not True:
-        steps.append(
-            Step('Continue', command.resumed(), '' if run.dense else 'Bit-identical to a run that was not stopped.')
-        )
-    if command and checkpoint and length:
-        steps.append(
-            Step(
-                f'Train longer: {4 * length:g} {unit}',
-                command.longer(key, int(4 * length), f'{run.path}_longer'),
-                'A new run: the learning rate of a finished one has come down to nothing.',
-            )
-        )
+    steps = [_go_on(run, command, checkpoint)]
     if checkpoint:
         steps += [
-            step
-            for step in (_test(run, command, checkpoint), _fine_tune(run, checkpoint), _predict(run, checkpoint))
-            if step
+            _train_longer(run, command),
+            _test(run, command, checkpoint),
+            _fine_tune(run, checkpoint),
+            _predict(run, checkpoint),
         ]
     encoder = run.file('encoder.safetensors')
     snippet = timm_snippet(encoder) if encoder else ''
     if snippet:
         steps.append(Step('Use the encoder in timm', snippet, 'torch, timm and safetensors are all that it needs.'))
-    return steps
+    return [step for step in steps if step]
+
+
+def _go_on(run: RunData, command: Optional[Command], checkpoint: Optional[str]) -> Optional[Step]:
+    if command and not checkpoint:
+        return Step('Start again', command.resumed(), 'There is no checkpoint in the work dir yet.')
+    if command and run.record.get('finished') is not True:
+        return Step('Continue', command.resumed(), '' if run.dense else 'Bit-identical to a run that was not stopped.')
+    return None
+
+
+def _train_longer(run: RunData, command: Optional[Command]) -> Optional[Step]:
+    key, unit = ('max_iters', 'iterations') if run.by_iters else ('max_epochs', 'epochs')
+    length = number(run.record.get(key)) or number(run.config.get(key))
+    if not command or not length:
+        return None
+    return Step(
+        f'Train longer: {4 * length:g} {unit}',
+        command.longer(key, int(4 * length), f'{run.path}_longer'),
+        'A new run: the learning rate of a finished one has come down to nothing.',
+    )
 
 
 def training_command(run: RunData) -> Optional[Command]:
-    """The command that trained, from ``run.json``; where it was no tools/train.py, one that runs the config here."""
-    words = _recorded(run)
-    if words:
-        return _train_command(run, words)
+    """The command that trained, from ``run.json``; where something else did, one that runs the config here."""
+    start, words = _recorded(run)
+    if start:
+        return _train_command(run, start, words)
     written = osp.basename(text(run.record.get('source')))  # better than the dumped one: it still has its comments
     config = written if run.file(written) else run.config_name
     if not config.endswith('.py'):
         return None
-    return Command([*command_here('train'), osp.join(run.path, config)], ['--work-dir', run.path], [])
+    return Command([*command_here('train'), osp.join(run.path, config)], run.path, [])
 
 
-def _recorded(run: RunData) -> List[str]:
-    """From tools/train.py on what ``run.json`` says; [] where something else trained, such as ``mmmim pretrain``."""
+def _recorded(run: RunData) -> Tuple[List[str], List[str]]:
+    """How ``run.json`` says that training was started, and with which arguments: by tools/train.py or `mmmim train`.
+
+    Both are empty where something else trained, such as `mmmim pretrain`.
+    """
     try:
         words = shlex.split(text(run.record.get('command')))
     except ValueError:
-        return []
-    script = next((i for i, word in enumerate(words[:-1]) if osp.basename(word) == 'train.py'), len(words))
-    return words[script:]
+        return [], []
+    for place, word in enumerate(words[:-1]):
+        name, rest = osp.basename(word), words[place + 1 :]
+        if name == 'train.py':
+            return ['python', word], rest
+        if name in ('mmmim', '__main__.py') and rest[0] == 'train' and rest[1:]:
+            return (['mmmim'] if name == 'mmmim' else ['python', '-m', 'mmmim']) + ['train'], rest[1:]
+    return [], []
 
 
-def _tool(run: RunData, name: str) -> List[str]:
-    """How a script of tools/ is started: from the folder of the one that trained, else from where they are here."""
-    words = _recorded(run)
-    return (
-        ['python', osp.join(osp.dirname(words[0]), name)]
-        if words
-        else command_here(osp.splitext(osp.basename(name))[0])
-    )
+def _tool(run: RunData, command: str, script: str) -> List[str]:
+    """How another command of mmmim is started: as training was, by a script of tools/ or by its name."""
+    start, _ = _recorded(run)
+    if start and start[-1] != 'train':
+        return ['python', osp.join(osp.dirname(start[-1]), script)]
+    return [*start[:-1], command] if start else command_here(command)
 
 
-def _train_command(run: RunData, words: List[str]) -> Command:
-    """From ``tools/train.py CONFIG ...``; several processes are started by tools/dist_train.sh."""
-    script, rest = words[0], words[1:]
-    overrides: List[str] = []
-    if '--cfg-options' in rest:
-        start = rest.index('--cfg-options') + 1
-        end = next((i for i in range(start, len(rest)) if rest[i].startswith('--')), len(rest))
-        overrides, rest = rest[start:end], rest[: start - 1] + rest[end:]
-    launcher = rest[rest.index('--launcher') + 1 :][:1] if '--launcher' in rest else []
-    for name in ('--launcher', '--local-rank', '--local_rank', '--resume'):
-        rest = _without(rest, name)
+def _train_command(run: RunData, start: List[str], words: List[str]) -> Command:
+    """From ``CONFIG ...``; several processes are started by tools/dist_train.sh, or by torchrun."""
+    options, rest = _OPTIONS.parse_known_args(words)
     config = next((word for word in rest if word.endswith(('.py', '.json', '.yaml', '.yml'))), rest[0] if rest else '')
     rest = [word for word in rest if word != config]
-    processes = int(number(run.record.get('processes')) or 1)
-    if launcher == ['slurm']:
+    processes, slurm = int(number(run.record.get('processes')) or 1), options.launcher == 'slurm'
+    script = start[-1] if start[-1] != 'train' else ''
+    if script and slurm:
         start = [f'GPUS={processes}', script.replace('train.py', 'slurm_train.sh'), 'PARTITION', 'JOB', config]
-    elif processes > 1:
+    elif script and processes > 1:
         start = [script.replace('train.py', 'dist_train.sh'), config, str(processes)]
+    elif slurm or processes > 1:
+        launcher = (
+            ['srun', f'--ntasks={processes}', 'python'] if slurm else ['torchrun', f'--nproc_per_node={processes}']
+        )
+        start = [*launcher, '-m', 'mmmim', 'train', config]
+        rest += ['--launcher', options.launcher or 'pytorch']
     else:
-        start = ['python', script, config]
-    return Command(start, rest, overrides)
-
-
-def _without(words: List[str], name: str) -> List[str]:
-    """Drop an option, with its value where one follows."""
-    kept, skip = [], False
-    for word in words:
-        if word == name:
-            skip = True
-        elif skip and not word.startswith('--'):
-            skip = False
-        else:
-            skip = False
-            if not word.startswith(f'{name}='):
-                kept.append(word)
-    return kept
+        start = [*start, config]
+    return Command(start, options.work_dir, options.cfg_options, rest)
 
 
 def newest_checkpoint(run: RunData) -> Optional[str]:
-    """The one that ``last_checkpoint`` points to, else the one written last; None where there is none."""
-    pointer = run.file('last_checkpoint')
-    if pointer:
-        with open(pointer, encoding='utf-8', errors='replace') as file:
-            path = run.file(osp.basename(file.read(4096).strip()) or '.')  # the work dir may have moved since
-        if path:
-            return path
+    """The one that ``last_checkpoint`` names, else the one written last; None where there is none.
+
+    Unlike :func:`mmmim.engine.resume.newest_checkpoint` it looks into this work dir alone, which may be a copy.
+    """
+    pointer = read_text(run, 'last_checkpoint', 4096) or ''
     found = [osp.join(run.path, name) for name in os.listdir(run.path) if re.fullmatch(r'(epoch|iter)_\d+\.pth', name)]
-    return max(found, key=osp.getmtime, default=None)
+    return run.file(osp.basename(pointer.strip())) or max(found, key=osp.getmtime, default=None)
 
 
 def _test(run: RunData, command: Optional[Command], checkpoint: str) -> Optional[Step]:
     config = text(run.record.get('source')) or (osp.join(run.path, run.config_name) if run.config_name else '')
     if not config:
         return None
+    words = [
+        *_tool(run, 'test', 'test.py'),
+        config,
+        checkpoint,
+        '--work-dir',
+        run.path,
+        *['--linear'] * (not run.dense),
+    ]
+    note = 'Without the checkpoint: the random initialisation, to compare with. Both go into this report.'
     overrides = command.overrides if command else []
-    words = [*_tool(run, 'test.py'), config, checkpoint, '--work-dir', run.path, *['--linear'] * (not run.dense)]
-    return Step(
-        'Measure it',
-        shlex.join([*words, *(['--cfg-options', *overrides] if overrides else [])]),
-        'It goes into this report.'
-        if run.dense
-        else 'Without the checkpoint: the random initialisation, to compare with. Both go into this report.',
-    )
+    return Step('Measure it', _command(words, overrides), 'It goes into this report.' if run.dense else note)
 
 
 def _predict(run: RunData, checkpoint: str) -> Optional[Step]:
     """Pictures of a segmentor's or detector's predictions."""
     if not run.dense or not run.config_name:
         return None
-    return Step(
-        'See what it says about other images',
-        shlex.join([*_tool(run, 'visualize/predict.py'), osp.join(run.path, run.config_name), checkpoint])
-        + ' PATH/TO/IMAGES --out predictions.png',
-    )
+    words = [*_tool(run, 'predict', 'visualize/predict.py'), osp.join(run.path, run.config_name), checkpoint]
+    lines = f'{shlex.join(words)} PATH/TO/IMAGES --out predictions.png'
+    return Step('See what it says about other images', lines)
 
 
 def _fine_tune(run: RunData, checkpoint: str) -> Optional[Step]:
-    model = run.config.get('model')
-    backbone = model.get('backbone') if isinstance(model, dict) else None
-    name = str(backbone.get('type')).rpartition('.')[2] if isinstance(backbone, dict) else ''
+    backbone = mapping(mapping(run.config.get('model')).get('backbone'))
+    name = text(backbone.get('type')).rpartition('.')[2]
     if name not in ('MaskedViT', 'ConvViT', 'MaskedSwin'):
         return None
     values = {key: value for key, value in backbone.items() if key not in ('type', 'init_cfg')}
@@ -219,31 +222,22 @@ def timm_snippet(path: str) -> str:
     return _timm_code(path, vit, config)
 
 
-def _timm_code(path: str, vit: Any, config: dict) -> str:
-    height, width = vit.img_size
-    size = height if height == width else (height, width)
-    patch = vit.patch_size[0] if vit.patch_size[0] == vit.patch_size[1] else tuple(vit.patch_size)
-    tokens = vit.grid_size[0] * vit.grid_size[1]
-    mlp = vit.blocks[0].mlp.fc1.out_features / vit.embed_dim
+def _timm_code(path: str, vit: MaskedViT, config: Dict[str, Any]) -> str:
+    (height, width), (patch_height, patch_width) = vit.img_size, vit.patch_size
+    tokens = vit.num_prefix_tokens + vit.grid_size[0] * vit.grid_size[1]
     arguments = dict(
-        img_size=size,
-        patch_size=patch,
+        img_size=height if height == width else (height, width),
+        patch_size=patch_height if patch_height == patch_width else (patch_height, patch_width),
         embed_dim=vit.embed_dim,
         depth=len(vit.blocks),
         num_heads=vit.blocks[0].attn.num_heads,
         num_classes=0,
+        in_chans=vit.in_chans,
+        mlp_ratio=vit.blocks[0].mlp.fc1.out_features / vit.embed_dim,
+        final_norm=hasattr(vit.norm, 'weight'),
     )
-    arguments.update(
-        {
-            key: value
-            for key, value, usual in (
-                ('in_chans', vit.in_chans, 3),
-                ('mlp_ratio', mlp, 4.0),
-                ('final_norm', hasattr(vit.norm, 'weight'), True),
-            )
-            if value != usual
-        }
-    )
+    usual = dict(in_chans=3, mlp_ratio=4.0, final_norm=True)
+    arguments = {key: value for key, value in arguments.items() if key not in usual or value != usual[key]}
     if not vit.num_prefix_tokens:
         arguments.update(class_token=False, global_pool='avg', fc_norm=False)
     listed = ', '.join(f'{key}={value!r}' for key, value in arguments.items())
@@ -258,4 +252,4 @@ encoder.load_state_dict(load_file({osp.abspath(path)!r}))
 mean, std = torch.tensor({mean}), torch.tensor({std})
 images = torch.rand(1, {vit.in_chans}, {height}, {width}) * 255  # yours: RGB, 0 to 255
 tokens = encoder.eval().forward_features((images - mean[:, None, None]) / std[:, None, None])
-# tokens: [1, {vit.num_prefix_tokens + tokens}, {vit.embed_dim}], {first}"""
+# tokens: [1, {tokens}, {vit.embed_dim}], {first}"""

@@ -110,6 +110,11 @@ def is_learning_rate(name: str) -> bool:
     return name == 'lr' or name.endswith('.lr')
 
 
+def evenly(count: int, most: int) -> List[int]:
+    """Places of at most ``most`` of ``count`` things, at equal distances; the first and the last are among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+
+
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     """Mean over ``window`` values around each; less far ahead at the start, where a loss is steep.
 

@@ -84,13 +84,9 @@ class RunData:
     @property
     def sessions(self) -> List[Dict[str, Any]]:
         """The whole ones of ``run.json``: each with ``from_iter``, ``to_iter`` and ``seconds`` as numbers."""
-        sessions = self.record.get('sessions')
-        return [
-            s
-            for s in (sessions if isinstance(sessions, list) else [])
-            if isinstance(s, dict)
-            and all(number(s.get(key)) is not None for key in ('from_iter', 'to_iter', 'seconds'))
-        ]
+        sessions, needed = self.record.get('sessions'), ('from_iter', 'to_iter', 'seconds')
+        sessions = map(mapping, sessions if isinstance(sessions, list) else [])
+        return [s for s in sessions if all(number(s.get(key)) is not None for key in needed)]
 
     @property
     def measured(self) -> Dict[str, Series]:
@@ -114,6 +110,11 @@ def text(value: Any) -> str:
     return value if isinstance(value, str) else ''
 
 
+def mapping(value: Any) -> Dict[str, Any]:
+    """``value`` when it is a dict, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
 def load_runs(paths: Sequence[str]) -> List[RunData]:
     """Read several work dirs and give each a name of its own.
 
@@ -134,7 +135,7 @@ def load_run(path: str) -> RunData:
     """Read one work dir; see :func:`load_runs`."""
     _check(path)
     run = RunData(path=osp.normpath(path), name=osp.basename(osp.realpath(path)))
-    run.record = _json(run, 'run.json', 'command, throughput and hardware')
+    run.record = _json(run, 'run.json', missing='command, throughput and hardware: there is no run.json')
     _read_curve(run)
     _read_config(run)
     run.evaluations = _evaluations(run)
@@ -177,66 +178,64 @@ def distinct_names(paths: List[str]) -> List[str]:
     return names
 
 
-def _json(run: RunData, name: str, holds: str = '') -> Dict[str, Any]:
-    """A JSON object; ``{}`` where it is broken or missing, which is noted if it ``holds`` what every run has."""
-    path = osp.join(run.path, name)
-    if not osp.exists(path):
-        if holds:
-            run.notes.append(f'{holds}: there is no {name}')
+def read_text(run: RunData, name: str, most: int = -1, missing: str = '') -> Optional[str]:
+    """A file of the work dir, at most so many characters.
+
+    None where it cannot be read, which is noted, or is not there: then ``missing`` is, if it is given.
+    """
+    try:
+        with open(osp.join(run.path, name), encoding='utf-8', errors='replace') as file:
+            return file.read(most)
+    except FileNotFoundError:
+        run.notes += [missing] if missing else []
+    except OSError as error:
+        run.notes.append(f'{name} cannot be read: {error}')
+    return None
+
+
+def _json(run: RunData, name: str, missing: str = '') -> Dict[str, Any]:
+    """A JSON object; ``{}`` where it is broken or missing, which is noted as by :func:`read_text`."""
+    content = read_text(run, name, missing=missing)
+    if content is None:
         return {}
     try:
-        with open(path, encoding='utf-8', errors='replace') as file:
-            value = json.load(file)
-    except (OSError, ValueError, RecursionError) as error:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
         run.notes.append(f'{name} cannot be read: {error}')
         return {}
     if not isinstance(value, dict):
         run.notes.append(f'{name} is no JSON object')
-        return {}
-    return value
+    return mapping(value)
 
 
 def _read_curve(run: RunData) -> None:
     try:
         run.curve = read_curve(osp.join(run.path, 'curve.jsonl'))
+    except FileNotFoundError:
+        run.notes.append('no curves: there is no curve.jsonl')
     except OSError as error:
-        run.notes.append(
-            'no curves: '
-            + (
-                'there is no curve.jsonl'
-                if isinstance(error, FileNotFoundError)
-                else f'curve.jsonl cannot be read: {error}'
-            )
-        )
-        return
-    if run.curve.skipped:
-        run.notes.append(f'{run.curve.skipped} line(s) of curve.jsonl are not whole')
-    if not run.curve.training:
-        run.notes.append('no loss curve: curve.jsonl holds no iteration yet')
+        run.notes.append(f'no curves: curve.jsonl cannot be read: {error}')
+    else:
+        if run.curve.skipped:
+            run.notes.append(f'{run.curve.skipped} line(s) of curve.jsonl are not whole')
+        if not run.curve.training:
+            run.notes.append('no loss curve: curve.jsonl holds no iteration yet')
 
 
 def _read_config(run: RunData) -> None:
     """The config that ``run.json`` names, else the newest in the folder; parsed, never executed."""
-    named = osp.basename(text(run.record.get('config')))
-    found = (
-        [named]
-        if named and run.file(named)
-        else sorted(
-            (name for name in os.listdir(run.path) if name.endswith('.py') and run.file(name)),
-            key=lambda name: osp.getmtime(osp.join(run.path, name)),
-        )
-    )
-    if not found:
+    name = osp.basename(text(run.record.get('config')))
+    if not name or not run.file(name):
+        found = [name for name in os.listdir(run.path) if name.endswith('.py') and run.file(name)]
+        name = max(found, key=lambda name: osp.getmtime(osp.join(run.path, name)), default='')
+    if not name:
         run.notes.append('no config: the work dir holds none')
         return
-    run.config_name = found[-1]
+    run.config_name, run.config_text = name, read_text(run, name, MOST_TEXT) or ''
     try:
-        with open(osp.join(run.path, run.config_name), encoding='utf-8', errors='replace') as file:
-            run.config_text = file.read(MOST_TEXT)
-        if run.config_name.endswith('.py'):
-            run.config = parse_config_text(run.config_text)
-    except (OSError, ConfigTextError) as error:
-        run.notes.append(f'settings from {run.config_name}: {error}')
+        run.config = parse_config_text(run.config_text) if name.endswith('.py') else {}
+    except ConfigTextError as error:
+        run.notes.append(f'settings from {name}: {error}')
 
 
 def _evaluations(run: RunData) -> List[Evaluation]:
@@ -244,11 +243,8 @@ def _evaluations(run: RunData) -> List[Evaluation]:
     rows: Dict[Tuple[Any, str], Evaluation] = {}
     main = ''
     for result in sorted(_results(run), key=lambda result: text(result.get('when'))):
-        metrics = {
-            name: value
-            for name, value in ((name, quantity(name, value)) for name, value in result.items() if name not in ABOUT)
-            if value is not None
-        }
+        values = {name: quantity(name, value) for name, value in result.items() if name not in ABOUT}
+        metrics = {name: value for name, value in values.items() if value is not None}
         if not metrics:
             continue
         config, checkpoint = text(result.get('config')), text(result.get('checkpoint'))
@@ -261,9 +257,8 @@ def _evaluations(run: RunData) -> List[Evaluation]:
     for name, series in run.curve.measured.items():
         for step, value in zip(series.iters.tolist(), series.values.tolist()):
             epoch = round(step / run.steps_per_epoch, 1) if run.counts_epochs else None
-            row = rows.get((step, main)) or Evaluation(
-                RANDOM if step == 0 else f'iteration {step}' if epoch is None else f'epoch {epoch:g}', step, {}, main
-            )
+            trained = f'iteration {step}' if epoch is None else f'epoch {epoch:g}'
+            row = rows.get((step, main)) or Evaluation(trained if step else RANDOM, step, {}, main)
             # a file was measured on purpose and stands
             rows[step, main] = row._replace(metrics={name: value, **row.metrics})
     return sorted(rows.values(), key=lambda row: (row.iter is None, row.iter or 0, row.label))
@@ -277,32 +272,25 @@ def _label(checkpoint: str, epoch: Optional[float]) -> str:
 
 
 def _results(run: RunData) -> List[Dict[str, Any]]:
-    folder = osp.join(run.path, 'evaluations')
-    names = sorted(os.listdir(folder)) if osp.isdir(folder) else []
-    return [_json(run, f'evaluations/{name}') for name in names if name.endswith('.json')]
+    return [_json(run, f'evaluations/{name}') for name in _listed(run, 'evaluations') if name.endswith('.json')]
 
 
 def _panels(run: RunData) -> List[Tuple[int, str]]:
-    folder = osp.join(run.path, 'reconstructions')
-    names = os.listdir(folder) if osp.isdir(folder) else []
-    found = [
-        (int(match[1]), osp.join(folder, name))
-        for name in names
-        if (match := re.fullmatch(r'\D*(\d{1,12})\.png', name))
-    ]
+    found = []
+    for name in _listed(run, 'reconstructions'):
+        match = re.fullmatch(r'\D*(\d{1,12})\.png', name)
+        if match:
+            found.append((int(match[1]), osp.join(run.path, 'reconstructions', name)))
     if not found and not run.dense:
         run.notes.append('no pictures: there are no reconstructions/epoch_*.png (ReconstructionHook writes them)')
     return sorted(found)
 
 
+def _listed(run: RunData, folder: str) -> List[str]:
+    path = osp.join(run.path, folder)
+    return sorted(os.listdir(path)) if osp.isdir(path) else []
+
+
 def _bad_images(run: RunData) -> List[Tuple[str, str]]:
-    path = run.file('bad_images.txt')
-    if path is None:
-        return []
-    try:
-        with open(path, encoding='utf-8', errors='replace') as file:
-            lines = [line.rstrip('\n') for line in file]
-    except OSError as error:
-        run.notes.append(f'bad_images.txt cannot be read: {error}')
-        return []
+    lines = (read_text(run, 'bad_images.txt') or '').split('\n')
     return [(name, reason) for name, _, reason in (line.partition('\t') for line in lines if line)]

@@ -1,27 +1,25 @@
 """How measured quantities are called and written, and what they say about a run."""
 
 import re
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .run_curve import is_loss, number
-from .run_data import RANDOM, Evaluation, RunData, text
+from .run_data import RANDOM, RunData, mapping, text
 
-# of mmseg's and mmdet's metrics, in the order in which they are shown
-TITLES = {'mIoU': 'mIoU', 'mAcc': 'mean accuracy of classes', 'aAcc': 'pixel accuracy'}
-TITLES.update(
-    {
-        f'coco/{kind}_mAP{suffix}': f'{title} AP{at}'
-        for suffix, at in (
-            ('', ''),
-            ('_50', ' at IoU 0.5'),
-            ('_75', ' at IoU 0.75'),
-            ('_s', ', small'),
-            ('_m', ', medium'),
-            ('_l', ', large'),
-        )
-        for kind, title in (('bbox', 'box'), ('segm', 'mask'))
-    }
-)
+_KINDS = {'bbox': 'box', 'segm': 'mask'}
+_VARIANTS = {'': '', '_50': ' at IoU 0.5', '_75': ' at IoU 0.75', '_s': ', small', '_m': ', medium', '_l': ', large'}
+# of mmseg's and mmdet's metrics, which are percentages, in the order in which they are shown
+TITLES = {
+    'mIoU': 'mIoU',
+    'mAcc': 'mean accuracy of classes',
+    'aAcc': 'pixel accuracy',
+    **{
+        f'coco/{kind}_mAP{suffix}': f'{title} AP{variant}'
+        for suffix, variant in _VARIANTS.items()
+        for kind, title in _KINDS.items()
+    },
+}
+_ORDER = ['knn/', 'linear/', 'held_out/', *TITLES]
 
 
 class Metric(NamedTuple):
@@ -30,12 +28,16 @@ class Metric(NamedTuple):
     title: str
     percent: bool = False
 
-    def write(self, value: float) -> str:
-        """With its unit."""
+    def write(self, value: Optional[float]) -> str:
+        """With its unit; '' for None."""
+        if value is None:
+            return ''
         return f'{value:.1f}%' if self.percent else f'{value:.4g}'
 
-    def change(self, first: float, last: float) -> str:
-        """The difference, with its sign."""
+    def change(self, first: Optional[float], last: Optional[float]) -> str:
+        """The difference, with its sign; '' where one of them is None."""
+        if first is None or last is None:
+            return ''
         return (f'{last - first:+.1f}' if self.percent else f'{last - first:+.3g}').replace('-', '\u2212')
 
 
@@ -61,21 +63,12 @@ def describe(name: str) -> Metric:
 
 def in_order(names: List[str]) -> List[str]:
     """k-NN, linear probe, held-out loss, what dense tasks measure, then the rest by name."""
-    places = ('knn/', 'linear/', 'held_out/', *TITLES)
-    return sorted(
-        names,
-        key=lambda name: (
-            next(
-                (
-                    i
-                    for i, place in enumerate(places)
-                    if name == place or (place.endswith('/') and name.startswith(place))
-                ),
-                len(places),
-            ),
-            name,
-        ),
-    )
+    return sorted(names, key=lambda name: (_place(name), name))
+
+
+def _place(name: str) -> int:
+    known = name if name in _ORDER else name[: name.find('/') + 1]
+    return _ORDER.index(known) if known in _ORDER else len(_ORDER)
 
 
 def metric_names(runs: List[RunData]) -> List[str]:
@@ -98,16 +91,14 @@ def result(run: RunData) -> str:
         first, last = first_and_last(run, name)
         metric = describe(name)
         if last is not None:
-            ends = [metric.write(value) for value in (first, last) if value is not None]
-            found.append(f'{metric.title} ' + ' → '.join(ends).replace('% →', ' →'))
-    if not found:
-        found = _training_loss(run)
-    effort = ' '.join(part for part in (_time(run), _where(run)) if part)
-    parts = [part for part in (', '.join(found[:4]), effort, _speed(run)) if part]
-    if not parts:
-        return 'Nothing was measured yet.'
-    sentence = ', '.join(parts)
-    return (sentence if sentence.startswith(('k-NN', 'mIoU')) else sentence[0].upper() + sentence[1:]) + '.'
+            ends = joined(metric.write(first), metric.write(last), by=' → ')
+            found.append(f'{metric.title} ' + ends.replace('% →', ' →'))
+    effort = [f'in {duration(seconds(run))}' if seconds(run) else '', f'on {hardware(run)}' if hardware(run) else '']
+    speed = images_per_second(run)
+    sentence = joined(
+        *(found or _training_loss(run))[:4], joined(*effort, by=' '), f'{speed:,.0f} images/s' if speed else ''
+    )
+    return f'{capitalised(sentence)}.' if sentence else 'Nothing was measured yet.'
 
 
 def state(run: RunData) -> str:
@@ -116,6 +107,22 @@ def state(run: RunData) -> str:
     if run.record.get('finished') is True or not run.record:
         return ''
     return f'not finished: {run.iters:,}' + (f' of {int(end):,}' if end else '') + ' iterations'
+
+
+def joined(*parts: str, by: str = ', ') -> str:
+    """Those that are not empty."""
+    return by.join(part for part in parts if part)
+
+
+def capitalised(words: str) -> str:
+    """As a sentence or a title begins; names keep their first letter."""
+    return words if words.startswith(('k-NN', 'mIoU')) else words[:1].upper() + words[1:]
+
+
+def count(value: Any, unit: str = '') -> str:
+    """``'1,200 iterations'``; '' for what is no number."""
+    value = number(value)
+    return '' if value is None else f'{int(value):,}{unit}'
 
 
 def duration(seconds: float) -> str:
@@ -135,32 +142,23 @@ def seconds(run: RunData) -> float:
 
 def images_per_second(run: RunData) -> Optional[float]:
     """Over all sessions that measured it."""
-    timed = [
-        (s['seconds'], s['images_per_second'])
-        for s in run.sessions
-        if number(s.get('images_per_second')) is not None and s['seconds'] > 0
-    ]
-    return sum(t * rate for t, rate in timed) / sum(t for t, _ in timed) if timed else None
+    return session_mean(run, 'images_per_second')
+
+
+def session_mean(run: RunData, key: str) -> Optional[float]:
+    """What sessions measured, each counted by its length; None where none did."""
+    timed = [(s['seconds'], s[key]) for s in run.sessions if number(s.get(key)) is not None and s['seconds'] > 0]
+    return sum(t * value for t, value in timed) / sum(t for t, _ in timed) if timed else None
 
 
 def hardware(run: RunData) -> str:
     """``2 cores of AMD EPYC`` or ``8 x NVIDIA H200``."""
-    about = run.record.get('hardware')
-    about = about if isinstance(about, dict) else {}
+    about = mapping(run.record.get('hardware'))
     gpu, cores, cpu = text(about.get('gpu')), number(about.get('cores')), text(about.get('cpu')) or 'an unknown CPU'
     if gpu:
-        count = number(run.record.get('processes')) or 1
-        return f'{count:g} × {gpu}' if count > 1 else gpu
+        processes = number(run.record.get('processes')) or 1
+        return f'{processes:g} × {gpu}' if processes > 1 else gpu
     return f'{cores:g} core{"s" * (cores != 1)} of {cpu}' if cores else ''
-
-
-def rows_of(run: RunData, most: int = 12) -> List[Evaluation]:
-    """The probe table's rows; long lists of measurements are thinned, their ends stay."""
-    rows = run.evaluations
-    if len(rows) <= most:
-        return rows
-    kept = {round(i * (len(rows) - 1) / (most - 1)) for i in range(most)}
-    return [row for i, row in enumerate(rows) if i in kept]
 
 
 def _training_loss(run: RunData) -> List[str]:
@@ -172,16 +170,3 @@ def _training_loss(run: RunData) -> List[str]:
             ends = series.values[:part].mean(), series.values[-part:].mean()
             found[name] = f'{describe(name).title} {ends[0]:.4g} → {ends[1]:.4g}'
     return [found['loss']] if 'loss' in found else list(found.values())
-
-
-def _time(run: RunData) -> str:
-    return f'in {duration(seconds(run))}' if seconds(run) else ''
-
-
-def _where(run: RunData) -> str:
-    return f'on {hardware(run)}' if hardware(run) else ''
-
-
-def _speed(run: RunData) -> str:
-    speed = images_per_second(run)
-    return f'{speed:,.0f} images/s' if speed else ''

@@ -1,9 +1,7 @@
 """How to go on: the commands are accepted by the tools, the snippets run."""
 
-import runpy
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,8 @@ from harness import ROOT
 from mmengine.config import Config
 
 from mmmim.checkpoint import export_encoder
+from mmmim.cli import COMMANDS as COMMAND_NAMES
+from mmmim.commands.train import parse_args
 from mmmim.models.backbones.vit import MaskedViT
 from mmmim.registry import MODELS
 from mmmim.report.commands import newest_checkpoint, next_steps, timm_snippet, training_command
@@ -23,6 +23,14 @@ COMMANDS = {
         'python tools/train.py configs/mae/a.py --resume',
         'python tools/train.py configs/mae/a.py --work-dir w_longer --cfg-options max_epochs=4',
     ],
+    '.venv/bin/mmmim train configs/mae/a.py --resume': [
+        'mmmim train configs/mae/a.py --resume',
+        'mmmim train configs/mae/a.py --work-dir w_longer --cfg-options max_epochs=4',
+    ],
+    '/env/lib/mmmim/__main__.py train mae/a.py --work-dir w': [
+        'python -m mmmim train mae/a.py --work-dir w --resume',
+        'python -m mmmim train mae/a.py --work-dir w_longer --cfg-options max_epochs=4',
+    ],
     "tools/train.py --cfg-options data_root='my photos' max_epochs=2 --work-dir w --resume x.pth a.py": [
         "python tools/train.py a.py --work-dir w --resume --cfg-options 'data_root=my photos' max_epochs=2",
         "python tools/train.py a.py --work-dir w_longer --cfg-options 'data_root=my photos' max_epochs=4",
@@ -31,15 +39,16 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize('command', COMMANDS)
-def test_commands_continue_the_run(monkeypatch, command):
+def test_commands_continue_the_run(command):
     run = RunData('w', record=dict(command=command))
     found = training_command(run)
     assert [found.resumed(), found.longer('max_epochs', 4, 'w_longer')] == COMMANDS[command]
-    parse_args = runpy.run_path(str(ROOT / 'tools/train.py'))['parse_args']
-    monkeypatch.setattr(sys, 'argv', shlex.split(found.resumed())[1:])
-    assert parse_args().resume == 'auto'
-    monkeypatch.setattr(sys, 'argv', shlex.split(found.longer('max_epochs', 4, 'w_longer'))[1:])
-    args = parse_args()
+    resumed, longer = (
+        line.partition('train.py ')[2] or line.partition('train ')[2]
+        for line in (found.resumed(), found.longer('max_epochs', 4, 'w_longer'))
+    )
+    assert parse_args(shlex.split(resumed)).resume == 'auto'
+    args = parse_args(shlex.split(longer))
     assert args.resume is None and args.config.endswith('a.py') and args.cfg_options['max_epochs'] == 4
     assert args.work_dir == 'w_longer'
 
@@ -51,6 +60,9 @@ def test_several_processes_are_started_by_their_launcher():
     assert training_command(run).resumed() == 'tools/dist_train.sh a.py 4 --work-dir w --resume'
     run.record.update(command='tools/train.py a.py --launcher slurm')
     assert training_command(run).resumed() == 'GPUS=4 tools/slurm_train.sh PARTITION JOB a.py --resume'
+    torchrun = 'torchrun --nproc_per_node=4 -m mmmim train a.py --launcher pytorch --resume'
+    run.record.update(command='/env/mmmim/__main__.py train a.py --launcher pytorch')
+    assert training_command(run).resumed() == torchrun
 
 
 @pytest.mark.parametrize('command', ['', 'mmmim pretrain --data photos', 'unbalanced "', None, 'tools/train.py'])
@@ -58,7 +70,7 @@ def test_without_a_known_command_the_config_in_the_work_dir_continues(monkeypatc
     monkeypatch.chdir(ROOT)
     run = RunData('w/my run', config_name='as_run.py', record=dict(command=command))
     python, _, rest = training_command(run).resumed().partition(' ')
-    assert shutil.which(python) and rest == "tools/train.py 'w/my run/as_run.py' --work-dir 'w/my run' --resume"
+    assert shutil.which(python) and rest == "-m mmmim train 'w/my run/as_run.py' --work-dir 'w/my run' --resume"
     assert training_command(RunData('w', record=dict(command=command))) is None
 
 
@@ -79,10 +91,9 @@ def steps_elsewhere(monkeypatch, tmp_path, command):
 
 def test_the_commands_after_mmmim_pretrain_are_there_in_any_folder(monkeypatch, tmp_path):
     found = steps_elsewhere(monkeypatch, tmp_path, 'venv/bin/mmmim pretrain --data photos --out w')
-    scripts = [Path(words[1]) for words in found]
-    assert [path.name for path in scripts] == ['train.py', 'train.py', 'test.py', 'predict.py']
-    assert all(path.is_file() for path in scripts) and all(shutil.which(words[0]) for words in found)
-    assert all(Path(words[2]).is_file() for words in found)
+    assert [words[1:4] for words in found] == [['-m', 'mmmim', name] for name in ('train', 'train', 'test', 'predict')]
+    assert all(words[3] in COMMAND_NAMES and shutil.which(words[0]) for words in found)
+    assert all(Path(words[4]).is_file() for words in found)
 
 
 def test_the_tools_are_where_the_one_was_that_trained(monkeypatch, tmp_path):
@@ -109,6 +120,17 @@ def test_next_steps_follow_from_what_is_there(tmp_path):
     steps = {step.title: step.lines for step in next_steps(run)}
     assert list(steps) == ['Train longer: 40 epochs', 'Measure it']
     assert steps['Measure it'] == f'python tools/test.py a.py {tmp_path}/epoch_3.pth --work-dir {tmp_path} --linear'
+
+
+def test_a_copy_of_a_work_dir_goes_on_from_its_own_checkpoint(tmp_path):
+    for name in ('first', 'copy'):
+        (tmp_path / name).mkdir()
+        for epoch in (3, 4):
+            (tmp_path / f'{name}/epoch_{epoch}.pth').touch()
+        (tmp_path / name / 'last_checkpoint').write_text(str(tmp_path / 'first/epoch_3.pth'))
+    assert newest_checkpoint(RunData(str(tmp_path / 'copy'))) == str(tmp_path / 'copy/epoch_3.pth')
+    (tmp_path / 'copy/last_checkpoint').write_bytes(b'\xff\x00')
+    assert newest_checkpoint(RunData(str(tmp_path / 'copy'))) == str(tmp_path / 'copy/epoch_4.pth')
 
 
 def test_the_config_for_fine_tuning_builds_the_encoder(tmp_path):

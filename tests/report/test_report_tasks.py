@@ -148,7 +148,7 @@ def test_a_dense_run_goes_on_by_its_own_units(work_dir):
     (path / 'iter_20.pth').write_bytes(b'')
     titles = {step.title: step.lines for step in next_steps(load_run(str(path)))}
     assert 'max_iters=80' in titles['Train longer: 80 iterations'] and '--linear' not in titles['Measure it']
-    assert 'tools/visualize/predict.py' in titles['See what it says about other images']
+    assert '-m mmmim predict' in titles['See what it says about other images']
     assert str(path / 'iter_20.pth') in titles['Measure it']
 
 
