@@ -84,7 +84,8 @@ def shrunk(cfg):
         model.backbone.arch = dict(embed_dims=(12, 24, 48), depths=(1, 1, 2), num_heads=3)
     elif isinstance(model.backbone.arch, str):
         model.backbone.arch = dict(embed_dim=48, depth=2, num_heads=3)
-    model.neck.update(embed_dim=48, depth=min(model.neck.depth, 2), num_heads=3)
+    if model.neck.type == 'MAEDecoder':  # SimMIM's has no size of its own
+        model.neck.update(embed_dim=48, depth=min(model.neck.depth, 2), num_heads=3)
     if model.type == 'CMAE':
         _shrink_contrast(model)
     return model
@@ -132,16 +133,16 @@ def without_weights(monkeypatch):
     """Let one random block stand for CLIP's encoder, and random values for the weights of CLIP and VGG-16."""
     from timm.models import VisionTransformer
 
-    from mmmim.models.targets import clip, vgg
+    from mmmim.models.targets import timm_vit, vgg
 
     def encoder(name):
         network = VisionTransformer(embed_dim=768, depth=1, num_heads=12, num_classes=512, pre_norm=True)
         network.pretrained_cfg = dict(mean=(0.5,) * 3, std=(0.5,) * 3)
         return network
 
-    monkeypatch.setattr(clip, 'create', encoder)
-    monkeypatch.setattr(clip, 'find_in_cache', lambda *_: '')
-    monkeypatch.setattr(clip, 'load_clip', lambda *_: None)
+    monkeypatch.setattr(timm_vit, 'create', encoder)
+    monkeypatch.setattr(timm_vit, 'find_in_cache', lambda *_: '')
+    monkeypatch.setattr(timm_vit, 'load_vit', lambda *_: None)
     monkeypatch.setattr(vgg, 'load_vgg', lambda *_: None)
 
 

@@ -1,12 +1,12 @@
 from .base import BaseTarget
 from .canny import CannyTarget
-from .clip import CLIPTarget
 from .combined import CombinedTarget
 from .dvae import DALLETarget
 from .hog import HOGTarget
 from .momentum import MomentumTarget
 from .network import NetworkTarget
 from .pixels import BlurredPixelTarget, PCATarget, PixelTarget
+from .timm_vit import CLIPTarget, TimmViTTarget
 from .vgg import VGGTarget
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     'NetworkTarget',
     'PCATarget',
     'PixelTarget',
+    'TimmViTTarget',
     'VGGTarget',
 ]

@@ -1,6 +1,5 @@
 """Discrete tokens of a pre-trained variational autoencoder."""
 
-import os
 from typing import Optional, Sequence, Tuple
 
 import torch
@@ -8,11 +7,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...deferred import leave_out_multimodal
-from ...naming import unwrap
 from ...registry import MODELS
-from ...safe_load import load_file
 from ..mmcv_ops import provide_ops
 from .base import BaseTarget
+from .network import fill_network, read_weights
+
+NAME = 'a DALL-E encoder'
 
 
 @MODELS.register_module()
@@ -36,28 +36,19 @@ class DALLETarget(BaseTarget):
 
     def __init__(self, grid_size: Tuple[int, int], weights: str, init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
-        if not os.path.isfile(weights):
-            raise FileNotFoundError(
-                f'DALLETarget needs the weights of the DALL-E encoder, and there is no file {weights!r}. Download '
-                "dalle_encoder.pth, which mmpretrain's BEiT configs name, and set model.target.weights to its path"
-            )
+        state = read_weights(
+            weights,
+            NAME,
+            f'DALLETarget needs the weights of the DALL-E encoder, and there is no file {weights!r}. Download '
+            "dalle_encoder.pth, which mmpretrain's BEiT configs name, and set model.target.weights to its path",
+        )
         leave_out_multimodal()
         provide_ops(required=False)
         from mmpretrain.models.selfsup import DALLEEncoder  # slow to import, and rarely wanted
 
         self.grid_size = tuple(grid_size)
         self.encoder = DALLEEncoder()
-        try:
-            state = unwrap(load_file(weights))
-        except ValueError as error:
-            raise RuntimeError(f'{weights} is not a DALL-E encoder. {error}') from error
-        keys = self.encoder.load_state_dict(state, strict=False)
-        if keys.missing_keys or keys.unexpected_keys:
-            raise RuntimeError(
-                f'{weights} is not a DALL-E encoder: {len(keys.missing_keys)} keys are missing (first: '
-                f'{keys.missing_keys[:3]}), {len(keys.unexpected_keys)} are not known (first: '
-                f'{keys.unexpected_keys[:3]})'
-            )
+        fill_network(self.encoder, state, weights, NAME, exact=True)
         self.encoder.requires_grad_(False)
         self.set_image_statistics((0.0,) * 3, (255.0,) * 3)
 

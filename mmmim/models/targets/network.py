@@ -1,10 +1,13 @@
-"""Features of a fixed network."""
+"""Features of a fixed network, and how its file is read."""
 
+import os
 from typing import Optional, Sequence, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ...naming import unwrap
+from ...safe_load import StateDict, load_file
 from ..preprocess import IMAGENET_MEAN, IMAGENET_STD
 from .base import BaseTarget
 
@@ -64,3 +67,51 @@ def as_constant(network: Network) -> Network:
             module.register_buffer(name, None if value is None else value.detach(), persistent=False)
         module._non_persistent_buffers_set.update(module._buffers)
     return network.eval()
+
+
+def read_weights(path: str, name: str, absent: str) -> StateDict:
+    """The tensors in the file of a fixed network.
+
+    Args:
+        path: Any file that :func:`~mmmim.safe_load.load_file` reads.
+        name: What the file should hold, for a message, such as ``'a VGG-16 of torchvision'``.
+        absent: What the error says where there is no such file: how to get it.
+
+    Raises:
+        FileNotFoundError: ``absent``.
+        RuntimeError: The file holds no tensors.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(absent)
+    try:
+        return dict(unwrap(load_file(path)))
+    except ValueError as error:
+        raise RuntimeError(f'{path} is not {name}. {error}') from error
+
+
+def fill_network(
+    network: nn.Module, state: StateDict, path: str, name: str, prefix: str = '', exact: bool = False
+) -> None:
+    """Load a fixed network, completely.
+
+    Args:
+        network: What is filled.
+        state: Its tensors, under the network's names.
+        path, name: Of :func:`read_weights`, for the message.
+        prefix: What the file has before these names, for the message.
+        exact: Whether the file may hold nothing else.
+
+    Raises:
+        RuntimeError: A tensor is missing, has another shape, or (``exact``) is not the network's.
+    """
+    own = network.state_dict()
+    wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
+    if wrong:
+        raise RuntimeError(
+            f'{path} is not {name}: {len(wrong)} of its {len(own)} tensors are missing or of another shape (first: '
+            f'{prefix}{wrong[0]})'
+        )
+    others = [key for key in state if key not in own]
+    if exact and others:
+        raise RuntimeError(f'{path} is not {name}: {len(others)} tensors are not known (first: {prefix}{others[0]})')
+    network.load_state_dict({key: state[key] for key in own})

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...naming import unwrap
 from ...registry import MODELS
-from ...safe_load import load_file
 from ..build import check_choice
 from ..patches import Size, cells_per_place, join_cells, to_2tuple
-from .network import NetworkTarget, as_constant
+from .network import NetworkTarget, as_constant, fill_network, read_weights
 
 FILE = 'vgg16-397923af.pth'  # torchvision's ImageNet weights
+NAME = 'a VGG-16 of torchvision'
 
 
 @MODELS.register_module()
@@ -93,19 +92,12 @@ def name_layers(features: nn.Sequential) -> Dict[str, int]:
 def load_vgg(network: nn.Sequential, weights: Optional[str]) -> None:
     """Fill the first layers of VGG-16 from torchvision's file."""
     path = weights or os.path.join(torch.hub.get_dir(), 'checkpoints', FILE)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f'VGGTarget needs the weights of VGG-16, and there is no file {path!r}. Fetch {FILE} with `python -c '
-            '"import torchvision; torchvision.models.vgg16(weights=\'IMAGENET1K_V1\')"`, or set '
-            'model.target.weights to the path of that file'
-        )
-    state = unwrap(load_file(path))
+    state = read_weights(
+        path,
+        NAME,
+        f'VGGTarget needs the weights of VGG-16, and there is no file {path!r}. Fetch {FILE} with `python -c '
+        '"import torchvision; torchvision.models.vgg16(weights=\'IMAGENET1K_V1\')"`, or set '
+        'model.target.weights to the path of that file',
+    )
     state = {key.removeprefix('features.'): value for key, value in state.items() if key.startswith('features.')}
-    own = network.state_dict()
-    wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
-    if wrong:
-        raise RuntimeError(
-            f'{path} is not a VGG-16 of torchvision: {len(wrong)} of its {len(own)} tensors are missing '
-            f'or of another shape (first: features.{wrong[0]})'
-        )
-    network.load_state_dict({key: state[key] for key in own})
+    fill_network(network, state, path, NAME, prefix='features.')
