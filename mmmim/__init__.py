@@ -1,8 +1,8 @@
 """Masked-image-modelling pre-training for the OpenMMLab toolboxes.
 
 Importing this registers everything (``custom_imports = dict(imports=['mmmim'])`` in a config of another toolbox relies
-on it). Where something is missing it fails and names all that is; only the command `mmmim` starts without, so that
-`mmmim doctor` can say what to install.
+on it). If requirements are missing, the import fails and names them all; only the command `mmmim` starts without them,
+so that `mmmim doctor` can say what to install.
 """
 
 import importlib.util
@@ -13,10 +13,10 @@ import sys
 from . import moved
 from .version import __version__
 
-# What pre-training imports, looked for before anything is imported: one message names all that is missing, and
+# Requirements of pre-training, checked before anything is imported: one message names all that are missing, and
 # MMEngine's registries, which turn a failed import into a warning, do not hide it.
 _NEEDED = ('torch', 'torchvision', 'numpy', 'PIL', 'cv2', 'mmengine', 'timm', 'safetensors', 'jinja2', 'tqdm')
-# Scripts of a checkout that are the command by another name.
+# Scripts of a checkout that call the same command.
 _SCRIPTS = (
     'cli.py',
     'convert_checkpoint.py',
@@ -31,17 +31,17 @@ _SCRIPTS = (
 )
 _LAZY = ('embed', 'load_encoder', 'pretrain')
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # of a checkout, where it is one
+_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # root of the checkout, if there is one
 
 __all__ = ['__version__', *_LAZY]
 
 
 def register_all() -> None:
-    """Make ``mmmim.X`` known to every OpenMMLab config, and checkpoints be read safely.
+    """Register ``mmmim.X`` for every OpenMMLab config, and install the safe checkpoint loader.
 
     Raises:
-        ModuleNotFoundError: Something is missing; the message names all of it.
-        ImportError: Something is there and cannot be imported.
+        ModuleNotFoundError: Requirements are missing; the message names them all.
+        ImportError: A requirement is installed but cannot be imported.
     """
     missing = [name for name in _NEEDED if name not in sys.modules and importlib.util.find_spec(name) is None]
     if missing:
@@ -57,7 +57,7 @@ def register_all() -> None:
         from . import registry  # noqa: F401
         from .checkpoint import install_safe_loader
         from .config.load import install_config_names
-    except Exception as error:  # a library that is there and fails to load raises whatever it likes
+    except Exception as error:  # an installed library that fails to load may raise anything
         raise ImportError(f'mmmim cannot be imported: {type(error).__name__}: {error}. {_ask_the_doctor()}.') from error
     install_safe_loader()
     install_config_names()
@@ -73,11 +73,11 @@ def _ask_the_doctor() -> str:
 
 
 def _is_the_command() -> bool:
-    """Whether this process is the command: `mmmim`, `python -m mmmim`, or a script that stands for it.
+    """Whether this process is the command: `mmmim`, `python -m mmmim`, or a script that calls it.
 
-    It registers once it has looked at its arguments.
+    It registers the parts after it has parsed its arguments.
     """
-    if multiprocessing.parent_process() is not None:  # of a worker that inherited the arguments
+    if multiprocessing.parent_process() is not None:  # a worker process that inherited the arguments
         return False
     started = os.path.realpath(next(iter(getattr(sys, 'argv', [])), ''))
     if any(started == os.path.join(_ROOT, 'tools', script) for script in _SCRIPTS):
@@ -92,7 +92,7 @@ if not _is_the_command():
 
 
 def __getattr__(name: str):
-    """``mmmim.pretrain``, ``mmmim.embed`` and ``mmmim.load_encoder``, imported when they are first asked for."""
+    """``mmmim.pretrain``, ``mmmim.embed`` and ``mmmim.load_encoder``, imported on first access."""
     if name in _LAZY:
         from . import apis
 

@@ -41,7 +41,7 @@ class CheckpointWriteError(OSError, RuntimeError):
     """A file could not be written; the one that was there before is untouched."""
 
 
-# --- reading: every scheme that MMEngine knows ends in load_file -----------------------------------------------------
+# --- reading: every loader of MMEngine's ends in load_file -----------------------------------------------------------
 
 
 def install_safe_loader() -> None:
@@ -105,7 +105,7 @@ def _look_up(filename: str, table: Mapping[str, str], renamed: Optional[Mapping[
 
 
 def _download(url: str) -> str:
-    """Returns the path of the downloaded file. Rank 0 fetches first, others only what they then do not find."""
+    """Returns the path of the downloaded file. Rank 0 downloads first, the others only what is still missing."""
     name = osp.basename(urlparse(url).path) or 'checkpoint'
     digest = re.search(r'-(?!20\d{6}\.)([a-f0-9]{8,})\.', name)  # torch hub's convention name-HASH.pth, not a date
     # Names without a hash (pytorch_model.bin) are shared by many addresses: each address gets its own folder.
@@ -116,7 +116,7 @@ def _download(url: str) -> str:
         if rank == 0:
             _fetch(url, path, digest and digest.group(1))
     finally:
-        barrier()  # also after a failure: the others must not wait for ever
+        barrier()  # also after a failure: the other ranks must not wait for ever
     if rank > 0:
         _fetch(url, path, digest and digest.group(1))
     return path
@@ -137,14 +137,14 @@ def _fetch(url: str, path: str, digest: Optional[str]) -> None:
         raise CorruptCheckpointError(f'{url} is not the file that its name promises: {error}.') from error
 
 
-# --- writing: the name always holds a whole file, the old one or the new one -----------------------------------------
+# --- writing is atomic: a path always holds a whole file, the old one or the new one ---------------------------------
 
 
 def atomic_save(checkpoint: Any, path: AnyPath) -> None:
-    """Writes ``checkpoint`` with ``torch.save`` so that ``path`` never holds a part of a file.
+    """Writes ``checkpoint`` with ``torch.save`` so that ``path`` never holds a partial file (atomically).
 
     Raises:
-        CheckpointWriteError: The disk is full or refuses; a file that was at ``path`` before is as it was.
+        CheckpointWriteError: The disk is full or not writable; an earlier file at ``path`` is untouched.
     """
     _write_and_rename(path, lambda file: torch.save(checkpoint, file))
 
@@ -195,10 +195,10 @@ def _bytes_free(folder: str) -> int:
 
 
 def remove_stale_temporaries(folder: AnyPath) -> List[str]:
-    """Removes what writers left behind that were killed: theirs on this host, anybody's after a day.
+    """Removes temporary files of writers that were killed: on this host at once, of other hosts after a day.
 
-    Call it where no checkpoint is being written by this process itself: after a restart in a container the dead process
-    often had the same id.
+    Call it while this process writes no checkpoint: after a restart in a container the dead process often had the same
+    id.
 
     Returns:
         The removed paths.
@@ -211,7 +211,7 @@ def remove_stale_temporaries(folder: AnyPath) -> List[str]:
             continue
         pid = int(match.group(1))
         ours = name.endswith(f'.{socket.gethostname()}.{pid}.tmp')
-        with suppress(OSError):  # another rank may be tidying up, too
+        with suppress(OSError):  # another rank may remove it at the same time
             if (ours and (pid == os.getpid() or not _is_alive(pid))) or time.time() - osp.getmtime(path) > 86400:
                 os.remove(path)
                 removed.append(path)
@@ -220,7 +220,7 @@ def remove_stale_temporaries(folder: AnyPath) -> List[str]:
 
 def _is_alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)  # signal 0 only asks
+        os.kill(pid, 0)  # signal 0 only checks that the process exists
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
@@ -235,7 +235,7 @@ def export_encoder(state_dict: Union[StateDict, nn.Module], path: AnyPath, confi
         state_dict: The backbone's parameters (or the backbone), or those of a whole model with the encoder under
             ``backbone.``.
         path: Ends in ``.safetensors``.
-        config: The backbone's config, or what else explains the file; must be JSON. It is found again in
+        config: The backbone's config, or another description of the file; must be JSON. It is read back as
             ``load_file(path)['meta']['config']``.
     """
     from safetensors.torch import save

@@ -1,4 +1,4 @@
-"""The command `mmmim`: every job by one name, from any folder.
+"""The command `mmmim`, for all jobs and from any folder.
 
     mmmim pretrain --data PHOTOS --out WORK_DIR [--method mae] [--model vit-tiny] [key=value ...]
     mmmim embed --checkpoint CHECKPOINT --data PHOTOS --out features.npy
@@ -6,10 +6,10 @@
     mmmim test CONFIG [FILE]    measure a checkpoint
     mmmim report DIR ...        one HTML page of one or more runs
     mmmim reconstruct | features CHECKPOINT IMAGE ...    pictures of what a model reconstructs, of what an encoder sees
-    mmmim predict CONFIG CHECKPOINT IMAGE ...            pictures of what a segmentor, detector or classifier says
+    mmmim predict CONFIG CHECKPOINT IMAGE ...            predictions of a segmentor, detector or classifier
     mmmim convert IN OUT        a checkpoint with the names of another project
     mmmim shards FOLDER OUT     a folder of images as a few large files
-    mmmim doctor                what works here, and what mends the rest
+    mmmim doctor                what works here, and the commands that fix the rest
 
 `mmmim COMMAND --help` says more. This module imports nothing but the standard library, so that `mmmim doctor` works
 where nothing is installed yet.
@@ -55,8 +55,8 @@ def main(argv: Optional[List[str]] = None) -> None:
 
 
 def run(command: str, argv: List[str]) -> None:
-    """A command of :mod:`mmmim.commands`; what a user can mend ends in one line."""
-    # on a CPU, threads that spin for long while they wait starve the loading workers; read when torch is imported
+    """Run a command of :mod:`mmmim.commands`; errors that a user can fix are one line, without a traceback."""
+    # on a CPU, idle threads that busy-wait starve the data loading workers; read when torch is imported
     os.environ.setdefault('GOMP_SPINCOUNT', '20000')
     try:
         importlib.import_module('mmmim').register_all()

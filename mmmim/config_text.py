@@ -1,4 +1,4 @@
-"""Reads a config that came inside a checkpoint, without running anything of it.
+"""Reads the config inside a checkpoint without executing it.
 
 MMEngine stores a run's config as Python text and reads it by executing it. A checkpoint may come from a stranger: here
 the text is only parsed, and only literals and ``dict(...)`` pass. That alone is not enough: a registry imports and
@@ -12,11 +12,11 @@ from mmengine.registry import Registry
 
 from .positions import Grid, grid_size
 
-MOST_CHARACTERS = 1_000_000  # Python's parser is not made for hostile texts of any length
+MOST_CHARACTERS = 1_000_000  # Python's parser is not safe for hostile texts of any length
 
 
 class ConfigTextError(ValueError):
-    """The text is more than a config of plain values, or names parts that are not known here."""
+    """The text is more than a config of plain values, or names parts that are not ours."""
 
 
 def parse_config_text(text: str) -> Dict[str, Any]:
@@ -75,7 +75,7 @@ def _value(node: ast.expr) -> Any:
         if not node.args:
             return {keyword.arg: _value(keyword.value) for keyword in node.keywords}
         if not node.keywords and len(node.args) == 1 and isinstance(node.args[0], ast.Dict):
-            return _value(node.args[0])  # MMEngine's way with keys that are no names
+            return _value(node.args[0])  # MMEngine writes keys that are not identifiers so
     raise _refusal(node)
 
 
@@ -90,14 +90,14 @@ def _refusal(node: Union[ast.stmt, ast.expr]) -> ConfigTextError:
 
 
 def check_types(cfg: Any, *registries: Registry) -> None:
-    """Make sure that building from ``cfg`` calls nothing but classes that these registries themselves hold.
+    """Check that building from ``cfg`` calls only classes that these registries themselves hold.
 
     Args:
         cfg: A config of any depth.
         *registries: Their own entries count, not those of parents and siblings.
 
     Raises:
-        ConfigTextError: A ``type`` that is something else, or a ``_scope_``, which would send the look-up elsewhere.
+        ConfigTextError: Another ``type``, or a ``_scope_``, which would redirect the look-up.
     """
     if isinstance(cfg, dict):
         if '_scope_' in cfg:
@@ -118,12 +118,12 @@ def _check_type(name: Any, registries: tuple) -> None:
 
 
 def stated_grid(checkpoint: Any, prefix: str = 'backbone.') -> Optional[Grid]:
-    """The grid by the image and patch size in a checkpoint's own config; None where it says nothing usable.
+    """The patch grid from the image and patch size in a checkpoint's config; None if it states none.
 
     Args:
         checkpoint: As :func:`mmmim.safe_load.load_file` returned it. The config is a text (a training checkpoint) that
             is parsed and never executed, or a dict (an exported encoder).
-        prefix: Of the encoder's names, which is the key of its config in the model's. ``backbone`` stands for others.
+        prefix: Prefix of the encoder's names: the key of its config in the model's, else ``backbone``.
     """
     model = _stated_model(checkpoint)
     cfg = model.get((prefix or '').split('.')[0])

@@ -1,4 +1,4 @@
-"""What the OpenMMLab libraries import from transformers, put off or left out."""
+"""Defer or leave out the OpenMMLab libraries' imports of transformers."""
 
 import importlib
 import sys
@@ -19,17 +19,17 @@ def Adafactor(*args: Any, **kwargs: Any) -> Any:
 
 @contextmanager
 def transformers_deferred() -> Iterator[None]:
-    """Within it MMEngine's optimizers can be imported without transformers, of which they register one optimizer.
+    """Context that imports MMEngine's optimizers without transformers, from which they register one optimizer.
 
-    That takes a second of every process. ``type='Adafactor'`` is registered as ever, and imports transformers when it
-    is built. Does nothing where transformers is not installed, or is imported already.
+    Importing it takes a second in every process. ``type='Adafactor'`` is registered as usual, and imports transformers
+    when it is built. Does nothing where transformers is not installed, or is imported already.
     """
     if 'transformers' in sys.modules or find_spec('transformers') is None:
         yield
         return
     module = ModuleType('transformers')
     module.__spec__ = ModuleSpec('transformers', None)
-    module.Adafactor = Adafactor  # type: ignore[attr-defined]  # a module has what is put there
+    module.Adafactor = Adafactor  # type: ignore[attr-defined]  # modules accept new attributes
     sys.modules['transformers'] = module
     try:
         yield
@@ -38,9 +38,9 @@ def transformers_deferred() -> Iterator[None]:
 
 
 def leave_out_multimodal() -> None:
-    """Let ``mmpretrain.models`` import where transformers 5 is installed: without its multimodal models, which need 4.
+    """Make ``mmpretrain.models`` importable with transformers 5: without its multimodal models, which need 4.
 
-    To be called before mmpretrain's models are imported. Those that are left out say that they lack their requirements.
+    Call it before mmpretrain's models are imported. The models left out report missing requirements.
     """
     try:
         release = version('transformers')

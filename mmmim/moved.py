@@ -1,4 +1,4 @@
-"""Modules that have moved: their old names still import, with a DeprecationWarning. They go with version 0.4."""
+"""Modules that have moved: their old names still import, with a DeprecationWarning. They are removed in version 0.4."""
 
 import sys
 import warnings
@@ -118,6 +118,6 @@ class _Moved(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Let the old names be found; once is enough."""
+    """Install the finder of the old names; once is enough."""
     if not any(isinstance(finder, _Moved) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Moved())

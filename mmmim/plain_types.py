@@ -1,8 +1,8 @@
-"""What a checkpoint file may name beside tensors, each read by a stand-in that takes plain data only.
+"""Types that a checkpoint file may contain besides tensors, each read by a stand-in that accepts plain data only.
 
 These are ``argparse.Namespace`` (original training checkpoints hold one), yacs's ``CfgNode`` as a plain dictionary
-(SimMIM's hold one), plain numpy numbers and arrays, and the numbers of MMEngine's ``HistoryBuffer`` (what its runner
-saves holds some). Nothing here reaches a function by name: ``getattr``, which histories mention, looks nothing up.
+(SimMIM's hold one), plain numpy numbers and arrays, and the numbers of MMEngine's ``HistoryBuffer`` (in its runner's
+checkpoints). Nothing here reaches a function by name: ``getattr``, which histories mention, looks nothing up.
 """
 
 import argparse
@@ -19,7 +19,7 @@ class _PlainDtype:
     """Stands in for ``numpy.dtype`` while a file is read: accepts numbers, booleans and fixed-length text only.
 
     numpy's own ``dtype.__setstate__`` takes internal flags from the file, and with crafted ones the bytes of an array
-    are used as pointers. Here the file only says a name like ``f8`` and a byte order.
+    are used as pointers. Here the file only gives a name like ``f8`` and a byte order.
     """
 
     def __init__(self, name: Any, align: Any = False, copy: Any = False) -> None:
@@ -39,7 +39,7 @@ class _PlainDtype:
 
 
 class _PlainArray(np.ndarray):
-    """Stands in for ``numpy.ndarray`` while a file is read; afterwards it is an array like any other."""
+    """Stands in for ``numpy.ndarray`` while a file is read; afterwards it is an ordinary array."""
 
     def __new__(cls, *_: Any) -> '_PlainArray':
         return super().__new__(cls, (0,), np.uint8)
@@ -48,7 +48,7 @@ class _PlainArray(np.ndarray):
         _, shape, dtype, fortran, raw = state
         dtype = _as_plain(dtype)
         shape = np.frombuffer(raw, dtype).reshape(shape).shape  # raises where the bytes do not fill the shape
-        # numpy's stub asks for its own bool, its code for a number
+        # numpy's stub has its own bool, its code a number
         super().__setstate__((1, shape, dtype, bool(fortran), bytes(raw)))  # type: ignore[arg-type]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -70,18 +70,18 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 
 
 def _empty_bytes() -> bytes:
-    return b''  # what protocol 2 writes for the data of an empty array; bytes(10**12) would fill the memory
+    return b''  # protocol 2 writes this for the data of an empty array; bytes(10**12) would fill the memory
 
 
 class _PlainConfig:
-    """Stands in for ``yacs.config.CfgNode``: what a file writes into one is a dictionary's, attributes included."""
+    """Stands in for ``yacs.config.CfgNode``: a plain dictionary, attributes included."""
 
     def __new__(cls, *_: Any) -> Any:
         return OrderedDict()
 
 
 class _PlainHistory(HistoryBuffer):
-    """Stands in for MMEngine's ``HistoryBuffer`` while a file is read: takes the numbers and no methods."""
+    """Stands in for MMEngine's ``HistoryBuffer`` while a file is read: accepts numbers and no methods."""
 
     def __init__(self, *_: Any) -> None:
         raise pickle.UnpicklingError('Can only build histories of plain numbers')
@@ -93,7 +93,7 @@ class _PlainHistory(HistoryBuffer):
         ):
             raise pickle.UnpicklingError('Can only build histories of plain numbers')
         super().__init__(values.tolist(), counts.tolist(), max(len(values), int(state['max_length'])))
-        self.__class__ = HistoryBuffer  # from here on one like any other
+        self.__class__ = HistoryBuffer  # from here on an ordinary one
 
 
 def _nothing(owner: Any = None, name: Any = None, *_: Any) -> None:
@@ -107,7 +107,7 @@ def _nothing(owner: Any = None, name: Any = None, *_: Any) -> None:
         )
 
 
-# (what is used, the name that a file may say). Before numpy 2 files say numpy.core, since then numpy._core.
+# (the stand-in, the name in a file). Before numpy 2 files have numpy.core, since then numpy._core.
 ALLOWED: List[Tuple[Callable, str]] = [
     (argparse.Namespace, 'argparse.Namespace'),
     (_PlainConfig, 'yacs.config.CfgNode'),

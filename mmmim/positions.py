@@ -1,8 +1,8 @@
-"""Position tables: made, recognised, resized, cached.
+"""Position embeddings (position tables): built, recognised, resized, cached.
 
-The number of rows of a table does not tell its grid: 64 rows may be 8 x 8, 4 x 16 or 16 x 4 patches. They are told
-apart by what the file says of itself, then by the values of a fixed sine-cosine table. A learned table of a file that
-says nothing is taken for the wanted grid or a square.
+The number of rows of a table does not determine its grid: 64 rows may be 8 x 8, 4 x 16 or 16 x 4 patches. The grid is
+read from the file's config, else from the values of a fixed sine-cosine table. A learned table without a config is
+taken for the wanted grid or a square.
 """
 
 import math
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Grid = Tuple[int, int]  # patches down and across
-Size = Union[int, Tuple[int, int]]  # pixels, (height, width) or both alike
+Size = Union[int, Tuple[int, int]]  # pixels, (height, width) or one int for both
 
 
 def to_2tuple(size: Size) -> Tuple[int, int]:
@@ -42,7 +42,7 @@ def grid_size(img_size: Size, patch_size: Size) -> Tuple[int, int]:
 
 
 def sincos_positions(embed_dim: int, grid: Tuple[int, int], num_prefix_tokens: int = 1) -> Tensor:
-    """The table of MAE, for any grid.
+    """The sine-cosine position embedding of MAE, for any grid.
 
     The first half of the channels encodes the column, the second half the row (the original's order, "w goes
     first"), each as sines then cosines of 10000**(-i / (D/4)). Prefix tokens get zeros.
@@ -73,18 +73,18 @@ TOLERANCE = 0.01
 
 
 class TableGrid(NamedTuple):
-    """What :func:`find_grid` found."""
+    """The result of :func:`find_grid`."""
 
     prefix: int  # rows before those of the patches
     grid: Grid  # (h, w) patches
-    known: bool  # False: nothing in the file tells it
+    known: bool  # False: nothing in the file states it
 
 
 def sincos_grid(rows: Tensor) -> Optional[Grid]:
-    """The grid (h, w) for which ``rows`` ``[h * w, D]`` are the fixed sine-cosine table; None when they are none.
+    """The grid (h, w) for which ``rows`` ``[h * w, D]`` are the fixed sine-cosine table; None if they are not one.
 
-    The halves of the channels may stand in either order: see :func:`mmmim.positions.rebuild_positions`. Only
-    for a single row or column of patches that is ambiguous: ours is tried first.
+    The halves of the channels may be in either order: see :func:`mmmim.positions.rebuild_positions`. That is ambiguous
+    only for a single row or column of patches: our order is tried first.
     """
 
     count, width = rows.shape
@@ -106,16 +106,16 @@ def sincos_grid(rows: Tensor) -> Optional[Grid]:
 def find_grid(
     table: Tensor, prefixes: Sequence[int], wanted: Optional[Grid] = None, stated: Optional[Grid] = None
 ) -> Optional[TableGrid]:
-    """Reads a position table ``[1, prefix + h * w, D]``.
+    """Finds prefix and grid of a position table ``[1, prefix + h * w, D]``.
 
     Args:
-        table: Of the file.
-        prefixes: How many rows may stand before those of the patches, the likeliest number first.
-        wanted: The model's grid, for which a table is taken that has as many rows and says nothing else.
-        stated: From :func:`stated_grid`. One of another number of patches counts for nothing.
+        table: The file's.
+        prefixes: Possible numbers of rows before those of the patches, the likeliest first.
+        wanted: The model's grid, which is assumed for a table with as many rows and no other information.
+        stated: From :func:`stated_grid`. Ignored if it has another number of patches.
 
     Returns:
-        None when nothing tells the sides and the patches do not fill a square.
+        None if nothing states the sides and the patches do not fill a square.
     """
     patches = {prefix: table.shape[1] - prefix for prefix in prefixes}
     for prefix, count in patches.items():
@@ -136,11 +136,11 @@ def find_grid(
 
 
 def explain_unknown(table: Optional[Tensor], own: Optional[Tensor], wanted: Grid) -> str:
-    """Why a table that :func:`find_grid` could not read is refused; empty when that is not what is wrong with it.
+    """Why a table with an unknown grid (:func:`find_grid`) is refused; empty if its grid is not the problem.
 
     Args:
-        table: Of the file.
-        own: Of the model, for its grid ``wanted``.
+        table: The file's.
+        own: The model's, for its grid ``wanted``.
     """
     if table is None or own is None or table.shape == own.shape or table.shape[::2] != own.shape[::2]:
         return ''
@@ -155,10 +155,10 @@ def explain_unknown(table: Optional[Tensor], own: Optional[Tensor], wanted: Grid
 
 
 class PositionCache:
-    """Resampled tables (bicubic, in float32) of the sizes seen last.
+    """Cache of resampled position tables (bicubic, in float32) for the last sizes.
 
-    Not a part of the module's state: copies, pickles and state dicts leave it out. A table that was written in place,
-    moved, converted or replaced is resampled again; one that is trained is never kept.
+    Not part of the module's state: copies, pickles and state dicts leave it out. A table that was written in place,
+    moved, converted or replaced is resampled again; a trained one is never cached.
 
     Args:
         keep: Number of sizes. A table of a 1024 x 1024 image takes 12 MiB for ViT-B.
@@ -167,7 +167,7 @@ class PositionCache:
     def __init__(self, keep: int = 8) -> None:
         self.keep = keep
         self._source: Optional[tuple] = None
-        self._held: Optional[Tensor] = None  # so that the source's address can't become another table's
+        self._held: Optional[Tensor] = None  # keeps the source alive, so that another table can't get its address
         self._tables: 'OrderedDict[Grid, Tensor]' = OrderedDict()
 
     def __call__(self, table: Tensor, old_grid: Grid, new_grid: Grid, prefix: int) -> Tensor:
@@ -181,7 +181,7 @@ class PositionCache:
             self._source, self._held = source, table.detach()
             self._tables.clear()
         if new_grid not in self._tables:
-            with torch.inference_mode(False), torch.no_grad():  # to be of use in training, too
+            with torch.inference_mode(False), torch.no_grad():  # so that it can be used in training, too
                 self._tables[new_grid] = resize_pos_embed(table, old_grid, new_grid, prefix)
             if len(self._tables) > self.keep:
                 self._tables.popitem(last=False)
@@ -193,7 +193,7 @@ class PositionCache:
 
 
 def rebuild_positions(embed_dim: int, grid: Grid, num_prefix_tokens: int, scheme: Optional[str] = None) -> Tensor:
-    """The fixed sine-cosine table that a code of this ``scheme`` would have built, ``[1, prefix + h * w, D]``.
+    """The fixed sine-cosine table that the code of this ``scheme`` builds, ``[1, prefix + h * w, D]``.
 
     mmpretrain's (and so the authors' CMAE's) has its rows in the first half of the channels, all others have their
     columns there.
@@ -205,8 +205,8 @@ def rebuild_positions(embed_dim: int, grid: Grid, num_prefix_tokens: int, scheme
 def resize_pos_embed(table: Tensor, old_grid: Grid, new_grid: Grid, prefix: int) -> Tensor:
     """Resizes a position table, bicubic with antialiasing as in timm's ``resample_abs_pos_embed``.
 
-    That function returns the table unchanged when a grid becomes square with as many patches (4 x 16 -> 8 x 8), hence
-    this one.
+    That function returns the table unchanged for a new square grid with as many patches (4 x 16 -> 8 x 8), hence this
+    one.
 
     Args:
         table: [1, prefix + h * w, D] of ``old_grid`` = (h, w).

@@ -1,7 +1,7 @@
 """One progress line for everything that takes long: a bar on a terminal, plain lines elsewhere.
 
-The environment variable ``MMMIM_PROGRESS`` chooses: ``bar``, ``lines``, ``off``; by default a bar where the error
-output is a terminal, and nothing elsewhere (a log file has its own lines).
+The environment variable ``MMMIM_PROGRESS`` chooses: ``bar``, ``lines``, ``off``; by default a bar if stderr is a
+terminal, else nothing (a log file has its own lines).
 """
 
 import os
@@ -30,10 +30,10 @@ class Progress:
     """A count towards a total, with the rate and the time left.
 
     Args:
-        total: Units in all.
-        description: What is being done.
-        unit: Singular name of what is counted.
-        initial: Units that were done before (a resumed run): they do not count for the rate.
+        total: Total number of units.
+        description: Name of the task.
+        unit: Name of a unit, singular.
+        initial: Units done before (a resumed run); they do not count for the rate.
     """
 
     def __init__(self, total: int, description: str, unit: str = 'image', initial: int = 0) -> None:
@@ -41,7 +41,7 @@ class Progress:
         self.initial = self.done = initial
         self.mode = mode()
         self.started = self.last_line = time.monotonic()
-        self.marks = deque([(self.started, initial)], maxlen=4)  # when so many were done, at the last lines
+        self.marks = deque([(self.started, initial)], maxlen=4)  # (time, units done) of the last lines
         self.bar: Optional[tqdm] = None
         if self.mode == 'bar':
             self.bar = tqdm(
@@ -57,7 +57,7 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Units a second: over the last lines where there are lines, else since the start."""
+        """Units per second: over the last lines if there are any, else since the start."""
         then, done = self.marks[0]
         return (self.done - done) / max(time.monotonic() - then, 1e-9)
 
@@ -84,7 +84,7 @@ class Progress:
         self.marks.append((self.last_line, self.done))
 
     def describe(self, description: str) -> None:
-        """Change what is said to be done."""
+        """Change the description."""
         self.description = description
         if self.bar is not None:
             self.bar.set_description(description, refresh=False)

@@ -1,4 +1,4 @@
-"""Randomness without state: every draw is a function of where it happens.
+"""Stateless randomness: every draw is a function of seed, epoch, index and stream.
 
 A counter-based generator (the finaliser of SplitMix64, Steele et al. 2014) turns ``(seed, epoch, index, stream)`` into
 numbers, on the host for single values and on the device for whole batches, with the same result on both. Nothing is
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# One number for each use, so that two uses never see the same draw. Never change one: old runs would not resume alike.
+# One number for each use, so that two uses never get the same draw. Never change one: resumed runs would differ.
 AUGMENT, MASK, REPLACE, ORDER, STEP, LATENT, VIEW, FIT, TARGET_MASK, UNCHANGED, REPEAT = range(1, 12)
 
 _MASK64 = (1 << 64) - 1
@@ -39,7 +39,7 @@ def seed_generators(seed: int, devices: bool = True) -> None:
 
     Args:
         seed: In [0, 2**63).
-        devices: Also those of accelerators; without them it takes 1% of the time, which counts once a sample.
+        devices: Also those of accelerators; without them it takes 1% of the time, which matters once per sample.
     """
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
@@ -60,8 +60,8 @@ def uniform(seeds: Tensor, shape: Sequence[int], stream: int) -> Tensor:
     """Uniform numbers in [0, 1) for a batch, drawn on the device of ``seeds`` without any generator.
 
     Args:
-        seeds: ``[B]`` int64, one seed a sample.
-        shape: What is wanted for each sample.
+        seeds: ``[B]`` int64, one seed per sample.
+        shape: Shape for each sample.
         stream: The use (``MASK``, ``LATENT`` ...); other streams give independent numbers.
 
     Returns:

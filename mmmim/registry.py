@@ -1,8 +1,8 @@
 """Registries of mmmim: children of MMEngine's root registries, scope ``mmmim``.
 
 ``MODELS.register_module()`` here makes a part available as ``mmmim.Name`` in any OpenMMLab config, and as plain
-``Name`` in a config whose ``default_scope`` is ``mmmim``. What is not found here is looked up in MMEngine's root.
-The modules under ``locations`` are imported at the first look-up, so that ``import mmmim`` stays cheap.
+``Name`` in a config whose ``default_scope`` is ``mmmim``. Other names are looked up in MMEngine's root. The modules
+under ``locations`` are imported at the first look-up, so that ``import mmmim`` stays cheap.
 """
 
 from mmengine import registry as root

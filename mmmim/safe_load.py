@@ -1,6 +1,6 @@
-"""Reads a checkpoint file without ever running what it contains.
+"""Reads a checkpoint file safely, without executing code from it.
 
-``torch.load(weights_only=True)`` interprets a pickle with a list of names that it may use: torch's own (tensors,
+``torch.load(weights_only=True)`` interprets a pickle with an allow-list of names: torch's own (tensors,
 ``OrderedDict``) and those of :mod:`mmmim.plain_types`. A file that needs more is refused.
 """
 
@@ -26,14 +26,14 @@ MapLocation = Union[str, torch.device, Dict[str, str], Callable[..., Any], None]
 
 
 class UnsafeCheckpointError(RuntimeError):
-    """The file asks for functions or classes that a set of weights does not need."""
+    """The file uses functions or classes that weights do not need."""
 
 
 class CorruptCheckpointError(RuntimeError):
-    """The file is empty, cut off, damaged, or no checkpoint at all."""
+    """The file is empty, truncated, damaged, or no checkpoint at all."""
 
 
-# the first bytes of files that are taken for checkpoints by mistake
+# the first bytes of files that are mistaken for checkpoints
 _MAGIC = {
     b'\xff\xd8\xff': 'a JPEG image',
     b'\x89PNG': 'a PNG image',
@@ -54,14 +54,14 @@ def load_file(path: AnyPath, map_location: MapLocation = 'cpu') -> Any:
         map_location: Where tensors go, as in ``torch.load``. None means the CPU.
 
     Returns:
-        What the file holds. For ``.safetensors``: ``dict(state_dict=..., meta=dict(config=...))`` with the config that
-        :func:`mmmim.checkpoint.export_encoder` stored, or the file's own metadata. A config text inside a training
+        The content of the file. For ``.safetensors``: ``dict(state_dict=..., meta=dict(config=...))`` with the config
+        that :func:`mmmim.checkpoint.export_encoder` stored, or the file's own metadata. A config text inside a training
         checkpoint is under ``cfg_text`` (see :func:`disarm_config`).
 
     Raises:
         FileNotFoundError, IsADirectoryError: With the path.
-        UnsafeCheckpointError: The file wants names outside :data:`ALLOWED`; nothing of it was run.
-        CorruptCheckpointError: The file is empty, cut off, damaged or something else than a checkpoint.
+        UnsafeCheckpointError: The file uses names outside :data:`ALLOWED`; nothing of it was executed.
+        CorruptCheckpointError: The file is empty, truncated, damaged, or no checkpoint.
     """
     path = osp.expanduser(os.fspath(path))
     map_location = 'cpu' if map_location is None else map_location
@@ -97,7 +97,8 @@ def disarm_config(checkpoint: Any) -> Any:
 
 
 def _load_torch(path: str, map_location: MapLocation) -> Any:
-    # Names that other code added to torch's process-wide list would widen ours, or replace the guarded numpy parts.
+    # Names that other code added to torch's process-wide allow-list would extend ours, or replace the guarded numpy
+    # parts.
     others = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     torch.serialization.add_safe_globals(list(ALLOWED))
@@ -106,7 +107,7 @@ def _load_torch(path: str, map_location: MapLocation) -> Any:
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        if 'Attempting to deserialize object on' in str(error):  # a wish for a GPU that is not there
+        if 'Attempting to deserialize object on' in str(error):  # it asks for a GPU that does not exist
             raise
         raise _explain(path, error) from None
     finally:
@@ -130,7 +131,7 @@ def _load_safetensors(path: str, map_location: MapLocation) -> Dict[str, Any]:
 
 
 def _explain(path: str, error: Exception) -> RuntimeError:
-    """Turns torch's error into ours: unsafe when the file wanted something outside the list, corrupt otherwise."""
+    """Turns torch's error into ours: unsafe if the file uses names outside the allow-list, else corrupt."""
     message = str(error)
     if 'TorchScript' in message:
         return UnsafeCheckpointError(
@@ -140,7 +141,7 @@ def _explain(path: str, error: Exception) -> RuntimeError:
     found = _globals_in(path)
     wanted = found - _accepted_by_torch() - {name for _, name in ALLOWED}
     if not any(name.endswith('.HistoryBuffer') for name in found):
-        wanted |= found & {'builtins.getattr'}  # only a history may mention it
+        wanted |= found & {'builtins.getattr'}  # only a history may use it
     wanted.update(re.findall(r'GLOBAL (\S+) (?:was not|whose module)', message))
     # builtins are shown by torch without their module: name each only once
     wanted = {name for name in wanted if f'builtins.{name}' not in wanted}
@@ -161,13 +162,13 @@ def _accepted_by_torch() -> Set[str]:
     """Names that torch itself accepts, to be left out of an error message."""
     try:
         from torch._weights_only_unpickler import _get_allowed_globals
-    except ImportError:  # torch's own affair, which may move
+    except ImportError:  # a private module of torch, which may move
         return set()
     return set(_get_allowed_globals())
 
 
 def _globals_in(path: str) -> Set[str]:
-    """Lists the names that the pickles of a file mention, by disassembling them: nothing is run."""
+    """Lists the names in the pickles of a file by disassembling them: nothing is executed."""
     names: Set[str] = set()
     try:
         if zipfile.is_zipfile(path):
@@ -178,9 +179,9 @@ def _globals_in(path: str) -> Set[str]:
                             _disassemble(file, names)
         else:
             with open(path, 'rb') as file:
-                while True:  # the older format is a row of pickles, then raw storages
+                while True:  # the older format is a sequence of pickles, then raw storages
                     _disassemble(file, names)
-    except Exception:  # the end of the pickles, or garbage: what was found until here is the answer
+    except Exception:  # the end of the pickles, or garbage: the names found so far are the answer
         pass
     return names
 
@@ -215,10 +216,10 @@ def _corrupt_message(path: str, reason: str) -> str:
 
 
 def _other_kind(path: str) -> str:
-    """What a file is that is no checkpoint, as far as its beginning tells; empty when it may be a damaged one."""
+    """The kind of a file that is no checkpoint, by its first bytes; empty if it may be a damaged one."""
     with open(path, 'rb') as file:
         head = file.read(4096)
-    if zipfile.is_zipfile(path):  # whole: a checkpoint that is cut off has lost the table at its end
+    if zipfile.is_zipfile(path):  # complete: a truncated checkpoint has lost the table at its end
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         if any(name.endswith('data.pkl') for name in names):

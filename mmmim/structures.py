@@ -1,4 +1,4 @@
-"""The data element that travels with an image."""
+"""The data sample of an image."""
 
 from typing import Any, Dict, List, Optional
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 class DataSample(BaseDataElement):
-    """What is known of one image.
+    """Metainfo and labels of one image.
 
-    Metainfo: ``img_path`` (str), ``sample_idx`` (int, place in the data set), ``seed`` (int in [0, 2**63), from which
-    everything that is drawn later for this image is derived), ``replaced`` (list of ``(path, reason)`` of unreadable
-    files in whose place this image stands; usually empty).
+    Metainfo: ``img_path`` (str), ``sample_idx`` (int, index in the data set), ``seed`` (int in [0, 2**63), from which
+    all later random draws for this image are derived), ``replaced`` (list of ``(path, reason)`` of unreadable files
+    that this image replaces; usually empty).
 
     Data: ``gt_label`` (int) where the data set has labels. :meth:`mmmim.models.algorithms.base.BaseAlgorithm.predict`
     adds tensors: ``reconstruction`` and ``masked_image`` ``[C, H, W]``, ``mask`` ``[L]`` and ``recon_loss`` ``[]``.
@@ -21,8 +21,8 @@ class DataSample(BaseDataElement):
 def fill_samples(
     data_samples: Optional[List[DataSample]], fields: Dict[str, Tensor], **metainfo: Any
 ) -> List[DataSample]:
-    """A batch's ``fields [B, ...]`` and what holds for each image, on the CPU, in its samples; new ones without any."""
-    fields = {name: value.cpu() for name, value in fields.items()}  # one transfer each, not one an image
+    """Add a batch's ``fields [B, ...]`` and common metainfo to its samples, on the CPU; creates samples if needed."""
+    fields = {name: value.cpu() for name, value in fields.items()}  # one transfer each, not one per image
     samples = data_samples or [DataSample() for _ in next(iter(fields.values()))]
     for i, sample in enumerate(samples):
         for name, value in fields.items():

@@ -1,6 +1,6 @@
-"""Takes an encoder out of any checkpoint and loads it, completely or not at all.
+"""Extracts the encoder from any checkpoint and loads it, completely or not at all.
 
-The naming schemes themselves are in :mod:`mmmim.naming`, whose functions are found here, too.
+The naming schemes are in :mod:`mmmim.naming`, whose functions can be imported from here, too.
 """
 
 import re
@@ -39,7 +39,7 @@ __all__ = [
 
 
 class Encoder(Protocol):
-    """What :func:`fill_encoder` asks of a backbone: timm's names, and what its position table is for."""
+    """What :func:`fill_encoder` needs of a backbone: timm's names, and the grid of its position table."""
 
     grid_size: Grid
     num_prefix_tokens: int
@@ -55,7 +55,7 @@ class EncoderMismatchError(RuntimeError):
 
 @dataclass
 class LoadReport:
-    """What :func:`fill_encoder` did: number of ``matched`` keys, ``unused`` file keys by first name, and ``notes``."""
+    """Report of :func:`fill_encoder`: number of ``matched`` keys, ``unused`` file keys by first name, and ``notes``."""
 
     matched: int = 0
     unused: Dict[str, int] = field(default_factory=dict)
@@ -69,11 +69,12 @@ class LoadReport:
 
 
 def encoder_state_dict(checkpoint: Dict[str, Any], prefix: str = 'backbone.') -> StateDict:
-    """Takes the encoder out of any checkpoint: any scheme, wrapped or not, a whole model or an exported encoder.
+    """Extracts the encoder from any checkpoint: any naming scheme, wrapped or not, a whole model or an exported
+    encoder.
 
     Args:
-        checkpoint: As it was read from the file.
-        prefix: Where the encoder is in a model of ours.
+        checkpoint: The content of the file.
+        prefix: Prefix of the encoder in a model of ours.
 
     Returns:
         timm's names without a prefix.
@@ -87,14 +88,14 @@ def encoder_state_dict(checkpoint: Dict[str, Any], prefix: str = 'backbone.') ->
 def split_encoder(
     checkpoint: Dict[str, Any], prefix: str = 'backbone.', owned: bool = False
 ) -> Tuple[StateDict, StateDict, Optional[str]]:
-    """As :func:`encoder_state_dict`, with what else there is.
+    """As :func:`encoder_state_dict`, with the other tensors and the scheme.
 
     Args:
-        owned: Nobody needs ``checkpoint`` afterwards: it is emptied, so that its memory can be freed early.
+        owned: ``checkpoint`` is not used afterwards: it is emptied, so that its memory can be freed early.
 
     Returns:
-        The encoder's tensors; all others in our names (``neck.``, ``head.``, ``fc_norm.``); the scheme that was
-        detected, None for names that are only known by their prefix.
+        The encoder's tensors; all others in our names (``neck.``, ``head.``, ``fc_norm.``); the detected scheme, None
+        for names that are only known by their prefix.
     """
     state, meta = unwrap(checkpoint), checkpoint.get('meta')
     prefix = prefix and prefix.rstrip('.') + '.'
@@ -107,7 +108,7 @@ def split_encoder(
             others = {key: value for key, value in state.items() if not key.startswith(prefix)}
             inner = detect_scheme(encoder)
             return _encoder_of(encoder)[0] if inner else encoder, others, inner or scheme
-        if isinstance(meta, dict) and isinstance(meta.get('config'), dict):  # by export_encoder: nothing else in it
+        if isinstance(meta, dict) and isinstance(meta.get('config'), dict):  # from export_encoder: only the encoder
             return state, {}, scheme
         if scheme in (None, 'mmmim'):
             kind = describe(state)
@@ -131,17 +132,17 @@ def fill_encoder(
     resize_patches: bool = False,
     logger: Any = None,
 ) -> LoadReport:
-    """Loads an encoder into a module of ours completely or not at all, and says what it did.
+    """Loads an encoder into a module of ours completely or not at all, and logs a report.
 
-    Position tables of another grid (:func:`mmmim.positions.find_grid` tells which), relative ones too, are resized;
-    an absent one is rebuilt. A class token that the module does not have is dropped. A final norm (mean-pooled or dense
-    models) or a mask token that the module does not have stays unused. A layer scale that it does not have is
-    multiplied into the layers before it, which computes the same.
+    Position embeddings of another grid (see :func:`mmmim.positions.find_grid`), also relative ones, are resized; an
+    absent one is rebuilt. A class token that the module does not have is dropped. A final norm (mean-pooled or dense
+    models) or a mask token that the module does not have is not used. A layer scale that it does not have is multiplied
+    into the layers before it, which computes the same.
 
     Args:
         module: A backbone with timm's names, ``grid_size`` (h, w) and ``num_prefix_tokens``.
-        checkpoint: What :func:`mmmim.safe_load.load_file` returned, or a path or address.
-        prefix: Where the encoder is in a model of ours.
+        checkpoint: From :func:`mmmim.safe_load.load_file`, or a path or address.
+        prefix: Prefix of the encoder in a model of ours.
         resize_patches: Resample a patch projection of another patch size, by FlexiViT's pseudo-inverse
             (Beyer et al., 2023, "PI-resize"), instead of refusing it.
         logger: As in MMEngine's ``print_log``.
@@ -172,7 +173,7 @@ def fill_encoder(
         del encoder[key]
         unused.append(key)
     report.matched = len(encoder)
-    if 'mask_token' in wanted and 'mask_token' not in encoder:  # says nothing about images: not learned elsewhere
+    if 'mask_token' in wanted and 'mask_token' not in encoder:  # other encoders do not learn one
         encoder['mask_token'] = wanted['mask_token']
         report.notes.append('The file has no mask token for the encoder: the module keeps its own.')
     _check(encoder, wanted, module.grid_size)
@@ -183,7 +184,7 @@ def fill_encoder(
 
 
 def _file_names(others: Iterable[str], scheme: Optional[str]) -> List[str]:
-    """First names as the file has them: a decoder of the original MAE is not under ``neck.``"""
+    """First names as in the file, where the original MAE's decoder is not under ``neck.``"""
     return [key.removeprefix('neck.') if scheme in ('mae', 'hf', 'simmim') else key for key in others]
 
 
@@ -236,7 +237,7 @@ def _fit_position_table(
         return
     h, w = module.grid_size
     rows = own.shape[1] - h * w  # of class and register tokens
-    # Tables without a row for the class token exist, too (timm's no_embed_class).
+    # Some tables have no row for the class token (timm's no_embed_class).
     found = find_grid(table, (rows + 1, rows) if dropped else (rows,), (h, w), stated)
     if found is None:  # _check reports it
         return
@@ -251,11 +252,11 @@ def _fit_position_table(
 
 
 def add_positions(ours: StateDict, scheme: Optional[str]) -> List[str]:
-    """Adds the fixed tables that a file in our names should have and does not, in place; returns notes.
+    """Adds the fixed position tables that are missing in a file in our names, in place; returns notes.
 
     Args:
         ours: From :func:`to_mmmim`.
-        scheme: Of the file: see :func:`rebuild_positions`.
+        scheme: The file's, see :func:`rebuild_positions`.
     """
     layers = {'backbone.pos_embed': 'backbone.patch_embed.proj', 'neck.decoder_pos_embed': 'neck.decoder_embed'}
     widths = {table: len(ours[f'{layer}.weight']) for table, layer in layers.items() if f'{layer}.weight' in ours}
@@ -312,7 +313,7 @@ def _check(encoder: StateDict, wanted: StateDict, grid: Grid) -> None:
 
 
 def _architecture(state: StateDict) -> str:
-    """``a ViT of 12 blocks of width 768, patches of 16 x 16``, as far as names and shapes tell."""
+    """``a ViT of 12 blocks of width 768, patches of 16 x 16``, inferred from names and shapes."""
     depth = len({key.split('.')[1] for key in state if key.startswith('blocks.')})
     kernel = state.get('patch_embed.proj.weight')
     if not depth or kernel is None or kernel.ndim != 4:

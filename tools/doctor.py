@@ -1,4 +1,4 @@
-"""What is installed here, what works with it, and the command that mends what does not.
+"""What is installed here, what works with it, and the commands that fix the rest.
 
     python tools/doctor.py [--only NAME ...] [--json]
 

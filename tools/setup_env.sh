@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make .venv in this checkout with the tested versions. Called by quickstart.sh and run_tests.sh; may be run by itself.
 #     bash tools/setup_env.sh [run|detection|tests]     # detection adds mmdetection, tests adds what the tests need too
-# Before anything is downloaded it says all that the machine lacks, with the commands that mend it. System packages are
+# Before anything is downloaded it says all that the machine lacks, with the commands that fix it. System packages are
 # only installed with MMMIM_APT=1, or as root where CI=true. PYTHON=/path/to/python chooses the interpreter. pip's own
 # configuration (mirrors, proxies, certificates) is respected. A second call has nothing to do and takes no time.
 set -euo pipefail
@@ -50,7 +50,7 @@ has_library() { # NAME, as the loader finds it: its cache first, then LD_LIBRARY
 
 lack() { LACKS+=("$1") PACKAGES="$PACKAGES${2:+ $2}"; [ -z "${3:-}" ] || COMMANDS+=("$3"); } # WHAT PACKAGES COMMAND
 check_room() { has_room "$1" "$2" || lack "disk: $(free_mb "$1") MB are free in $1, about $2 MB are needed" '' "$3"; }
-check_machine() { # fills LACKS, and what mends them: PACKAGES (for apt-get) and COMMANDS
+check_machine() { # fills LACKS, and what fixes them: PACKAGES (for apt-get) and COMMANDS
     LACKS=() PACKAGES='' COMMANDS=() BASE='' VERSION='' REJECTED=''
     find_python
     if [ -z "$BASE" ]; then

@@ -40,17 +40,17 @@ def embed(
     """Write one feature vector for each image of a folder.
 
     ``out`` gets ``[N, D]`` float32, and a text file beside it (``features.txt`` for ``features.npy``) the file names, a
-    line for each row. Images that cannot be read have no row; they are named. Images pass the config's own test
-    pipeline, or a centre crop at the encoder's size.
+    line for each row. Unreadable images have no row; they are listed. Images go through the config's test pipeline, or
+    a centre crop at the encoder's size.
 
     Args:
-        checkpoint: Of a training run, an exported ``encoder.safetensors``, or a ViT of another project.
+        checkpoint: A training checkpoint, an exported ``encoder.safetensors``, or a ViT of another project.
         data: A folder; all images below it are taken, in the order of their names.
         out: A path that ends in ``.npy``.
         pool: ``'mean'`` of the patch tokens, or the class token ``'cls'``.
-        batch_size: Images at once.
-        num_workers: Processes that read images; None: one a core.
-        config: The config of the checkpoint, where it is not inside it.
+        batch_size: Images per batch.
+        num_workers: Processes that read images; None: one per core.
+        config: The config of the checkpoint, if it is not stored inside.
         device: Such as ``'cuda:1'``; None: a GPU if there is one.
 
     Raises:
@@ -97,7 +97,7 @@ def embed(
 
 
 class _Files(Dataset):
-    """The images below a folder, in the order of their names; one that cannot be read is its name."""
+    """The images below a folder, in the order of their names; an unreadable one yields its name."""
 
     def __init__(self, folder: str, pipeline: list) -> None:
         self.folder, self.pipeline, self.names = folder, pipeline, list_images(folder)
@@ -116,7 +116,7 @@ class _Files(Dataset):
 
 
 def _collate(items: List[Union[dict, str]]) -> Tuple[Optional[dict], List[str]]:
-    """The samples as a batch (None if there are none), and the names of what could not be read."""
+    """The samples as a batch (None if there are none), and the names of unreadable images."""
     samples = [item for item in items if not isinstance(item, str)]
     return mim_collate(samples) if samples else None, [item for item in items if isinstance(item, str)]
 
@@ -124,7 +124,7 @@ def _collate(items: List[Union[dict, str]]) -> Tuple[Optional[dict], List[str]]:
 def _write(
     rows: np.ndarray, backbone: nn.Module, preprocessor: nn.Module, loader: DataLoader, pool: str
 ) -> Tuple[List[str], List[str]]:
-    """Fill the first rows; returns their names, and the names of what could not be read."""
+    """Fill the first rows; returns their names, and the names of unreadable images."""
     names, unreadable = [], []
     progress = Progress(len(loader.dataset), 'embedding')
     for data, bad in loader:

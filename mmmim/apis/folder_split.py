@@ -1,4 +1,4 @@
-"""A folder of images, as it comes: what is trained on, what is held out, which labels its sub-folders give."""
+"""Split a folder of images into training and held-out images, with labels from its sub-folders."""
 
 import os
 from typing import List, Optional
@@ -19,7 +19,7 @@ class FolderSplit:
     one and there are at least two.
 
     Attributes:
-        roots, files, labels: Of the training and of the held-out images; labels are None where there are none.
+        roots, files, labels: For the training and for the held-out images; labels are None where there are none.
         classes: Names of the classes, in the order of the labels.
         note: How the split was made, in words.
 
@@ -71,7 +71,7 @@ class FolderSplit:
         )
 
     def _cut(self, place: int, most: int) -> None:
-        """Keep a random draw of ``most`` images of a part."""
+        """Keep a random draw of ``most`` images of one split."""
         count = len(self.files[place])
         if count > most:
             kept = sorted(np.random.default_rng(1).permutation(count)[:most].tolist())
@@ -95,7 +95,7 @@ class FolderSplit:
 
 
 def write_if_changed(path: str, text: str) -> None:
-    """Write a file unless it holds just that."""
+    """Write a file unless it already has this content."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     if not os.path.exists(path) or open(path, encoding='utf-8').read() != text:
         atomic_write_text(path, text)
@@ -113,7 +113,7 @@ def _classes(files: List[str]) -> List[str]:
 
 
 def _labels(files: List[str]) -> Optional[List[int]]:
-    """The place of each image's class folder; None where images have no classes."""
+    """The index of each image's class folder; None where images have no classes."""
     classes = _classes(files)
     if len(classes) < 2 or any('/' not in file for file in files):
         return None

@@ -1,4 +1,4 @@
-"""From a checkpoint file to a model that can be looked at, with or without the config that it was trained by."""
+"""Build a model for inference from a checkpoint file, with or without its training config."""
 
 import copy
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -17,7 +17,7 @@ from ..registry import MODELS, TRANSFORMS
 from ..safe_load import load_file
 from ..translate import fill_encoder
 
-DECODERS = ('neck.', 'drawing_head.')  # what reconstructs, in any method
+DECODERS = ('neck.', 'drawing_head.')  # parts that reconstruct, in any method
 
 
 class Source(NamedTuple):
@@ -27,7 +27,7 @@ class Source(NamedTuple):
     checkpoint: Dict[str, Any]
     cfg: Dict[str, Any]  # at least cfg['model']['backbone']
     origin: str  # where cfg is from, in words
-    trusted: bool  # the user named the config: it may use anything
+    trusted: bool  # the user gave the config: it may use any part
 
 
 def read_source(path: str, config: Optional[str] = None) -> Source:
@@ -39,7 +39,7 @@ def read_source(path: str, config: Optional[str] = None) -> Source:
     Raises:
         FileNotFoundError: No such file.
         ConfigTextError: The config inside the checkpoint is more than plain values.
-        ValueError: There is no config and the shapes do not tell enough.
+        ValueError: There is no config and the shapes do not determine the model.
     """
     checkpoint = load_file(path)
     if config is not None:
@@ -56,7 +56,7 @@ def read_source(path: str, config: Optional[str] = None) -> Source:
 
 
 def stored_config(meta: Dict[str, Any], path: str) -> Optional[Dict[str, Any]]:
-    """A training checkpoint's text, or what an exported encoder has in its metadata."""
+    """The config stored in a training checkpoint (text) or in an exported encoder's metadata."""
     exported = meta.get('config')
     if isinstance(exported, dict) and isinstance(exported.get('backbone'), dict):
         cfg = dict(
@@ -77,7 +77,7 @@ def stored_config(meta: Dict[str, Any], path: str) -> Optional[Dict[str, Any]]:
 
 
 def _buildable(cfg: Any, source: Source) -> Any:
-    """A copy that loads and compiles nothing, if nothing but our own parts are in it."""
+    """A copy of the config that loads and compiles nothing; one from a checkpoint may name our parts only."""
     cfg = _plain(copy.deepcopy(cfg))
     if not source.trusted:
         try:
@@ -96,8 +96,8 @@ def _plain(cfg: Any) -> Any:
 def infer_model(state: Dict[str, Tensor]) -> Dict[str, Any]:
     """The config of an MAE (or of its encoder) from parameters in our names.
 
-    A file does not say its number of heads: only widths and depths of the papers' encoders, with decoders of width 512
-    and 16 heads, are told. Normalisation is ImageNet's, and the decoder is taken to predict normalised pixels.
+    A file does not state its number of heads: only widths and depths of the papers' encoders, with decoders of width
+    512 and 16 heads, are recognised. Assumed are ImageNet's normalisation and a decoder of normalised pixels.
 
     Raises:
         ValueError: Another architecture.
@@ -149,11 +149,11 @@ def load_algorithm(source: Source, **overrides: Any) -> nn.Module:
 
     Args:
         source: From :func:`read_source`.
-        **overrides: Keys of the algorithm that are to be others (``mask_ratio``, ``masking`` ...).
+        **overrides: Keys of the algorithm's config to replace (``mask_ratio``, ``masking`` ...).
 
     Raises:
         ConfigTextError: The config inside the checkpoint names parts that are not ours.
-        ValueError: The checkpoint has no decoder, or the model is none that reconstructs.
+        ValueError: The checkpoint has no decoder, or the model cannot reconstruct.
         EncoderMismatchError: The encoder does not fit.
     """
     state = to_mmmim(source.checkpoint) if detect_scheme(source.checkpoint) else unwrap(source.checkpoint)
@@ -176,7 +176,7 @@ def load_algorithm(source: Source, **overrides: Any) -> nn.Module:
 
 
 def _load_rest(model: nn.Module, state: Dict[str, Tensor], path: str) -> None:
-    """All that is not the encoder. What pictures need has to be there; a discriminator, say, need not."""
+    """Load all parts but the encoder. Those that pictures need must be in the file; a discriminator may be absent."""
     own = {key: value for key, value in model.state_dict().items() if not key.startswith('backbone.')}
     fitting = {key: state[key] for key in own if key in state and state[key].shape == own[key].shape}
     absent = [key for key in own if key not in fitting and key.startswith((*DECODERS, 'generator.', 'target.'))]
@@ -195,7 +195,7 @@ def load_backbone(source: Source, img_size: Optional[Size] = None) -> Tuple[nn.M
 
     Args:
         source: From :func:`read_source`.
-        img_size: Other than in the config; the position table is resized.
+        img_size: If different from the config's; the position embedding is resized.
 
     Raises:
         ConfigTextError: The config inside the checkpoint names a backbone that is not ours.
@@ -217,12 +217,12 @@ def load_backbone(source: Source, img_size: Optional[Size] = None) -> Tuple[nn.M
 
 
 def build_pipeline(source: Source, img_size: Size, channels: int) -> List[Any]:
-    """The transforms that images go through: the config's for testing, or else a centre crop.
+    """The config's test pipeline, or else a centre crop.
 
     Args:
         source: From :func:`read_source`.
-        img_size: What the model takes; a pipeline that ends in another size is not used.
-        channels: The same.
+        img_size: The model's; a pipeline with another output size is not used.
+        channels: Likewise.
     """
     dataset = (source.cfg.get('test_dataloader') or {}).get('dataset') or {}
     while isinstance(dataset.get('dataset'), dict):  # inside wrappers
@@ -240,7 +240,7 @@ def build_pipeline(source: Source, img_size: Size, channels: int) -> List[Any]:
             dict(type='CenterCrop', size=list(to_2tuple(img_size))),
             dict(type='PackImage'),
         ]
-    # by their full names: in another toolbox's scope theirs would be found first
+    # with our scope: in another toolbox's scope its own would be found first
     return [
         TRANSFORMS.build({**transform, 'type': f'mmmim.{transform["type"].removeprefix("mmmim.")}'})
         for transform in pipeline

@@ -1,4 +1,4 @@
-"""From any checkpoint to a module of timm's own, ready to compute features."""
+"""Load the encoder of any checkpoint as a timm module that computes features."""
 
 import json
 import os
@@ -39,23 +39,23 @@ def load_encoder(
     """Load the encoder of a checkpoint as a timm ``VisionTransformer`` in evaluation mode.
 
     The file may be a training checkpoint or an exported encoder of this project, or one of the other projects that
-    ``mmmim convert`` knows. A Swin becomes a ``SwinTransformer``, a ViT with relative positions (BEiT's,
-    SimMIM's) a ``Beit``. The module's ``pretrained_cfg`` holds the image size and the normalisation
-    (ImageNet's where the file does not tell), so that ``timm.data.resolve_model_data_config`` finds them.
+    `mmmim convert` knows. A Swin becomes a ``SwinTransformer``, a ViT with relative positions (BEiT's,
+    SimMIM's) a ``Beit``. The module's ``pretrained_cfg`` holds the image size and the normalisation (ImageNet's where
+    the file states none), so that ``timm.data.resolve_model_data_config`` finds them.
 
     Args:
         path: A file or an address. A Hugging Face file's ``config.json`` is read when it lies beside it.
-        img_size: Other than in pre-training; positions are resampled (bicubic, in float32; relative ones as in BEiT).
-        patch_size: Other than in pre-training; the projection is resampled (FlexiViT's "PI-resize").
-        num_heads: Of attention. Needed where neither a config nor the width of one of the papers' ViTs tells it.
+        img_size: If not pre-training's; position embeddings are resampled (bicubic, float32; relative ones as in BEiT).
+        patch_size: If not pre-training's; the patch projection is resampled (FlexiViT's "PI-resize").
+        num_heads: Number of attention heads. Needed where neither a config nor a width of the papers' ViTs gives it.
         pool: What ``module(images)`` returns: ``'avg'`` the mean of the patch tokens ``[B, D]``, ``'token'`` the class
             token ``[B, D]``, ``''`` all tokens ``[B, T, D]``. (``module.forward_features`` always returns the last.)
-        prefix: Where the encoder is in a model of ours.
+        prefix: Prefix of the encoder's parameters in a model of ours.
 
     Raises:
         FileNotFoundError, CorruptCheckpointError, UnsafeCheckpointError: As :func:`mmmim.safe_load.load_file`.
         EncoderMismatchError: The file holds another architecture.
-        ValueError: The number of heads or the grid cannot be told, or the encoder has no such pooling.
+        ValueError: The number of heads or the grid cannot be inferred, or the encoder has no such pooling.
     """
     if pool not in POOLS:
         raise ValueError(f'pool={pool!r} is not known; use one of {", ".join(map(repr, POOLS))}')
@@ -89,7 +89,7 @@ def load_encoder(
 
 
 def encoder_config(checkpoint: Any, path: str) -> Optional[Dict[str, Any]]:
-    """``backbone`` (its config), ``mean`` and ``std`` (0-255), as far as the checkpoint tells them; else None.
+    """``backbone`` (its config), ``mean`` and ``std`` (0-255), as far as the checkpoint states them; else None.
 
     A config text that is more than plain values is not executed: it counts as absent.
     """
@@ -113,7 +113,7 @@ def _own_heads(config: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _hub_config(path: str, scheme: Optional[str]) -> Dict[str, Any]:
-    """What Hugging Face's ``config.json`` says that the weights do not."""
+    """Settings from Hugging Face's ``config.json`` that the weights do not show."""
     beside = os.path.join(os.path.dirname(path), 'config.json')
     if scheme != 'hf' or not os.path.isfile(beside):
         return {}
@@ -124,7 +124,7 @@ def _hub_config(path: str, scheme: Optional[str]) -> Dict[str, Any]:
 
 
 def _describe_vit(encoder: State, others: State, known: Dict[str, Any], path: str) -> Dict[str, Any]:
-    """The arguments of timm's VisionTransformer that names and shapes tell."""
+    """The arguments of timm's VisionTransformer, inferred from names and shapes."""
     kernel = encoder.get('patch_embed.proj.weight')
     relative = [key for key in encoder if 'relative_position' in key]
     if relative or kernel is None or kernel.ndim != 4 or 'blocks.0.mlp.fc1.weight' not in encoder:
@@ -161,11 +161,11 @@ def _describe_vit(encoder: State, others: State, known: Dict[str, Any], path: st
 def _stored_grid(
     encoder: State, options: Dict[str, Any], config: Dict[str, Any], img_size: Optional[Size], path: str
 ) -> Optional[Tuple[int, int]]:
-    """The grid of the file's own positions, None when nothing tells it; sets ``no_embed_class`` in ``options``.
+    """The grid of the file's position embedding, None if unknown; sets ``no_embed_class`` in ``options``.
 
-    The config in the file tells, or the values of a fixed sine-cosine table; or else the grid is square, or else that
-    of the wanted image size, if it has as many patches. In timm's ``no_embed_class`` models the prefix tokens have no
-    rows in the table.
+    It is that of the config in the file, or of a fixed sine-cosine table; or else square, or else that of the wanted
+    image size, if that has as many patches. In timm's ``no_embed_class`` models the prefix tokens have no rows in the
+    table.
     """
     prefix, table = int(options['class_token']) + options['reg_tokens'], encoder.get('pos_embed')
     patch, size = tuple(encoder['patch_embed.proj.weight'].shape[2:]), config.get('backbone', {}).get('img_size')
@@ -192,7 +192,7 @@ def _fit(
     scheme: Optional[str],
     path: str,
 ) -> Tuple[Tuple[int, int], Tuple[int, int]]:
-    """Bring positions and projection to the wanted sizes, in place; returns grid and patch size."""
+    """Resize position embedding and patch projection to the wanted sizes, in place; returns grid and patch size."""
     file_patch = tuple(encoder['patch_embed.proj.weight'].shape[2:])
     patch = to_2tuple(patch_size) if patch_size is not None else file_patch
     prefix = 0 if options.get('no_embed_class') else int(options['class_token']) + options['reg_tokens']
@@ -260,7 +260,7 @@ def _assign(model: nn.Module, state: State, path: str) -> nn.Module:
 
 
 def _set_data_config(model: nn.Module, config: Dict[str, Any]) -> None:
-    """What ``timm.data.resolve_model_data_config`` reads; timm's statistics are of images in 0..1."""
+    """Set what ``timm.data.resolve_model_data_config`` reads; timm's statistics are of images in 0..1."""
     height, width = to_2tuple(model.patch_embed.img_size)
     mean, std = config.get('mean', IMAGENET_MEAN), config.get('std', IMAGENET_STD)
     model.pretrained_cfg = dict(
@@ -283,17 +283,17 @@ def build_beit(
     pool: str,
     path: str,
 ) -> nn.Module:
-    """A module for the parameters of an encoder, which are brought to its sizes in place; it is not filled yet.
+    """A timm ``Beit`` for the parameters of an encoder, which are resized in place; they are not loaded into it yet.
 
     Args:
         encoder: In timm's names.
-        others: What else the file has: a norm after pooling is added to ``encoder``.
+        others: Other parameters of the file: a norm after pooling is added to ``encoder``.
         img_size, patch_size, pool: As in :func:`.load_encoder`.
-        known_size: Image size of the file, where something tells it; else its map is square.
+        known_size: Image size of the file, if known; else its grid is taken to be square.
         path: For messages.
 
     Raises:
-        EncoderMismatchError: Sizes cannot be told.
+        EncoderMismatchError: Sizes cannot be inferred.
     """
     kernel = encoder['patch_embed.proj.weight']
     table = next(value for key, value in encoder.items() if key.endswith(TABLE))

@@ -1,4 +1,4 @@
-"""From a folder of images to a config file that a person can read, edit and run again."""
+"""Choose the settings of a pre-training config from a folder of images and the machine."""
 
 import os
 from typing import Any, Dict, List, Optional, Tuple
@@ -20,7 +20,7 @@ MODELS: Dict[str, Tuple[Any, dict]] = {
     'vit-base': ('base', dict(embed_dim=512, depth=8, num_heads=16)),
     'vit-large': ('large', dict(embed_dim=512, depth=8, num_heads=16)),
 }
-# images that are looked at, some of them often: minutes of a vit-tiny at 96 px on two cores, or on a GPU
+# images in all epochs together: minutes of a vit-tiny at 96 px on two cores, or on a GPU
 VIEWS_CPU, VIEWS_GPU = 60_000, 3_000_000
 MOST_EPOCHS = 800
 LARGEST_BANK = 2000
@@ -47,14 +47,14 @@ def plan(
     epochs: Optional[int] = None,
     batch_size: Optional[int] = None,
 ) -> Dict[str, Choice]:
-    """Choose what a config needs to know, from the data and the machine.
+    """Choose the settings of a config from the data and the machine.
 
     Args:
         split: The images.
         out: The work dir.
         method: A file in ``configs/quickstart``.
         model: A key of :data:`MODELS`.
-        image_size: In pixels; None: from the images and the machine.
+        image_size: Pixels; None: from the images and the machine.
         epochs: None: from the number of images and the machine.
         batch_size: Images in a step; None: from the number of images and the machine.
 
@@ -131,7 +131,7 @@ def _image_size(split: FolderSplit, gpu: bool) -> Choice:
             else:
                 with Image.open(path) as image:
                     sides.append(min(image.size))
-        except Exception as error:  # broken files are replaced when training; they only have no say here
+        except Exception as error:  # broken files are replaced in training, and ignored here
             reason = f'{files[i]}: {error}'
     if not sides:
         raise ValueError(f'none of {len(drawn)} images under {split.roots[0]} can be read ({reason})')
@@ -163,7 +163,7 @@ def _epochs(count: int, gpu: bool) -> Choice:
 
 def _warmup(epochs: int, steps: int) -> Choice:
     warmup = epochs / 15
-    if warmup * steps < 2:  # the schedule needs two steps at least to climb on
+    if warmup * steps < 2:  # a warm-up needs at least two steps
         warmup = 2 / steps if 2 / steps < epochs / 2 else 0
     return Choice(float(f'{warmup:.4g}'), 'a fifteenth' if warmup == epochs / 15 else 'two steps, or none in so few')
 
@@ -200,7 +200,7 @@ def _data(split: FolderSplit, out: str, size: int, epochs: int, method: str) -> 
 
 
 def _resized(step: dict, size: int) -> dict:
-    """A transform's config for images of another size; a shift between two views stays the same share of it."""
+    """A transform's config for another image size; the shift between two views is scaled with it."""
     step, old = dict(step), step.get('size')
     if old is not None:
         step['size'] = size

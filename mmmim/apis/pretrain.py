@@ -19,11 +19,11 @@ from .folder_split import FolderSplit, write_if_changed
 from .plan import plan
 
 CONFIG_NAME = 'pretrain.py'
-_NOWHERE = open(os.devnull, 'w')  # open for good: a logger keeps it
+_NOWHERE = open(os.devnull, 'w')  # never closed: a logger keeps it
 
 
 class Pretrained(NamedTuple):
-    """What a pre-training leaves behind, as paths.
+    """Paths of what pre-training wrote.
 
     ``encoder`` has timm's parameter names; ``report`` is a page for a browser.
     """
@@ -46,9 +46,9 @@ def pretrain(
 ) -> Pretrained:
     """Pre-train on a folder of images; labels are not needed.
 
-    Builds a config file, ``out/pretrain.py``, says what it chose and why, and runs that config as ``tools/train.py``
-    does. The file can be edited and run again. The same call continues a run that was stopped, and does nothing for
-    one that is finished.
+    Builds a config file, ``out/pretrain.py``, prints its choices with reasons, and runs that config as
+    ``tools/train.py`` does. The file can be edited and run again. The same call resumes a run that was stopped, and
+    does nothing for one that is finished.
 
     Args:
         data: A folder of images: flat, nested, with class folders, with ``train/`` and ``val/``.
@@ -65,8 +65,8 @@ def pretrain(
 
     Raises:
         FileNotFoundError: No such folder, or no images in it.
-        ValueError: A setting that cannot be, or a work dir with another run.
-        KeyboardInterrupt: Ctrl-C; the run was saved first, and the same call continues it.
+        ValueError: An invalid setting, or a work dir of another run.
+        KeyboardInterrupt: Ctrl-C; a checkpoint was saved first, and the same call resumes the run.
     """
     config = write_config(data, out, method, model, image_size, epochs, overrides)
     if not is_finished(out):
@@ -91,7 +91,7 @@ def write_config(
     """Write ``out/pretrain.py``, print its choices with their reasons, and return its path.
 
     Raises:
-        ValueError: ``out`` holds a config that says something else.
+        ValueError: ``out`` holds a different config.
     """
     out = osp.abspath(out)
     path = osp.join(out, CONFIG_NAME)
@@ -121,12 +121,12 @@ def write_config(
 
 
 def train_command(start: List[str], path: str, out: str, shown: Callable[[str], str]) -> str:
-    """What runs the config without this function; ``shown`` makes paths shorter."""
+    """The command that runs the config without this function; ``shown`` shortens paths."""
     return shlex.join([*start, shown(path), '--work-dir', shown(out), '--resume'])
 
 
 def describe(choices: Dict[str, Choice]) -> list:
-    """The choices that have a reason, one a line; architecture and decoder in one."""
+    """The choices that have a reason, one per line; architecture and decoder share one."""
     left_out = ('model.neck.', 'test_dataloader.', 'default_hooks.', 'data_root')
     lines = [f'{choices["data_root"].value}: {choices["data_root"].reason}']
     for key, (value, reason) in choices.items():
@@ -146,7 +146,7 @@ def _train(config: str, out: str) -> None:
         if getattr(handler, 'stream', None) is _NOWHERE:
             handler.setStream(sys.stderr)
             handler.setLevel(logging.WARNING)
-            handler.addFilter(lambda record: 'deprecated' not in str(record.msg))  # MMEngine's, of itself
+            handler.addFilter(lambda record: 'deprecated' not in str(record.msg))  # MMEngine's warnings about itself
     print(f'training for {runner.max_epochs} epochs; the log is in {relative_to_here(runner.log_dir)}', flush=True)
     print('Ctrl-C saves and stops; the same call continues', flush=True)
     with _visible_progress():
@@ -155,7 +155,7 @@ def _train(config: str, out: str) -> None:
 
 @contextmanager
 def _visible_progress() -> Iterator[None]:
-    """Plain lines where there is no terminal: without the log, nothing else would show how far it is."""
+    """Show progress as plain lines where there is no terminal: the log is hidden, so nothing else would."""
     chosen = os.environ.get('MMMIM_PROGRESS')
     if mode() == 'off' and chosen is None:
         os.environ['MMMIM_PROGRESS'] = 'lines'

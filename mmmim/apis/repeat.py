@@ -1,4 +1,4 @@
-"""Runs that a tool starts, and finds again when it is called once more."""
+"""Runs that a tool starts, and resumes when it is called again."""
 
 import difflib
 import json
@@ -13,8 +13,8 @@ from ..config.load import load_config
 from ..engine.resume import is_finished
 from ..report.run_curve import read_curve
 
-STARTED = 'started_with.txt'  # in the work dir of each
-MOST_LINES = 20  # of two configs that differ
+STARTED = 'started_with.txt'  # file in the work dir of each run
+MOST_LINES = 20  # of the diff of two configs
 
 
 def read_config(path: str, options: Sequence[str]) -> Config:
@@ -32,29 +32,29 @@ def read_config(path: str, options: Sequence[str]) -> Config:
 
 
 def start_text(path: str, options: Sequence[str], **more: Any) -> str:
-    """What a run is started with: in the first line the config's path and the options, below it all that they mean.
+    """Text that identifies a run: the config's path and options in the first line, the full config below.
 
-    ``more`` stands in both: what no option of the config says.
+    ``more`` is added to both: settings outside the config.
     """
     settings = [f'{key}={value}' for key, value in more.items()]
     cfg = read_config(path, options)
-    for key in ('work_dir', 'source'):  # where, and by which of its paths: nothing that matters to the run
+    for key in ('work_dir', 'source'):  # paths do not change the run
         cfg.pop(key, None)
     return '\n'.join([' '.join([path, *options, *settings]), *settings, cfg.pretty_text])
 
 
 def claim(work_dir: str, start: str, option: str) -> bool:
-    """Whether a run begins in a work dir; False where the same has saved something, or is finished.
+    """Whether a new run starts in a work dir; False where the same run has a checkpoint, or is finished.
 
-    What a run that begins is started with (:func:`start_text`) is kept in the work dir.
+    The text of a new run (:func:`start_text`) is written to the work dir.
 
     Args:
         work_dir: The run's own.
-        start: What it would be started with now.
-        option: That of the command line for another folder, for the message.
+        start: The :func:`start_text` of the run to start now.
+        option: The command-line option for another folder, for the message.
 
     Raises:
-        ValueError: The run that is there was started with something else.
+        ValueError: The folder holds a run that was started with another text.
     """
     path = osp.join(work_dir, STARTED)
     if not is_finished(work_dir) and not osp.exists(osp.join(work_dir, 'last_checkpoint')):
@@ -86,7 +86,7 @@ def _edited(old: str, new: str) -> str:
 
 
 def last_measured(work_dir: str, name: str) -> Optional[float]:
-    """What was measured at a run's last iteration, and not before it; None where nothing was."""
+    """A metric at a run's last iteration; None if it was not measured there."""
     try:
         with open(osp.join(work_dir, 'run.json')) as file:
             last = json.load(file)['max_iters']
@@ -97,7 +97,7 @@ def last_measured(work_dir: str, name: str) -> Optional[float]:
 
 
 def not_measured(work_dir: str, name: str) -> str:
-    """The message for a run that trained to its end without a measurement there."""
+    """The error message for a run that finished training without a measurement at its end."""
     return (
         f'{work_dir}: there is no {name} of the last iteration. Either its config has no val_dataloader and '
         'val_evaluator, or it was stopped while it measured: then remove the folder, and the same command trains '

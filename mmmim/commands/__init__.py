@@ -1,1 +1,1 @@
-"""The commands of `mmmim`, one a file: each has ``main(argv)``, with the arguments behind its name."""
+"""The commands of `mmmim`, one per file: each has ``main(argv)``, with the arguments after its name."""

@@ -14,8 +14,8 @@ VisionTransformer, BEiT and SimMIM, the authors' SimMIM. OUT is written as safet
     mmpretrain   MAE, SimMIM's Swin, or a backbone under `backbone.` with its classifier
     cmae         the authors' code
 
-What the other side has no place for is listed, and nothing is written unless --allow-partial is given. timm has only
-encoders: what belongs to pre-training is left out there without that option. Examples:
+Parameters that the target has no place for are listed, and nothing is written unless --allow-partial is given. timm has
+only encoders: parameters of pre-training are left out there without that option. Examples:
 
     mmmim convert mae_pretrain_vit_base_full.pth mae.pth               # original MAE -> ours
     mmmim convert work_dirs/mae/vit-b_800e/epoch_800.pth mae.safetensors --to hf
@@ -48,7 +48,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 
 
 def convert(source: str, target: str, to: str, allow_partial: bool = False, force: bool = False) -> str:
-    """Reads, translates, writes; returns sentences that say what was done.
+    """Reads, translates and writes a checkpoint; returns sentences that say what was done.
 
     Raises:
         ValueError: ``to`` cannot represent all of the file, or the file's names are unknown.
@@ -71,8 +71,8 @@ def convert(source: str, target: str, to: str, allow_partial: bool = False, forc
 
 
 def check_left_out(lost: list, to: str, allow_partial: bool) -> None:
-    """Raises ValueError when more is lost than the target is meant to lose."""
-    if to == 'timm':  # an encoder is what one converts to timm for
+    """Raises ValueError when other parameters are lost than the target is expected to lack."""
+    if to == 'timm':  # conversion to timm keeps the encoder only
         lost = [
             key
             for key in lost
@@ -86,11 +86,11 @@ def check_left_out(lost: list, to: str, allow_partial: bool) -> None:
 
 
 def write(state: Dict[str, Any], target: str, scheme: str, config: Optional[Dict[str, Any]] = None) -> None:
-    """Writes a translated state dict the way that the scheme's own code expects to find it."""
+    """Writes a translated state dict in the layout that the scheme's own code expects."""
     if target.endswith('.safetensors'):
         from safetensors.torch import save
 
-        tensors = {key: value.contiguous().clone() for key, value in state.items()}  # it refuses shared memory
+        tensors = {key: value.contiguous().clone() for key, value in state.items()}  # safetensors refuses shared memory
         known = dict(mmmim_config=json.dumps(config)) if config else {}
         atomic_write_bytes(save(tensors, metadata=dict(format='pt', **known)), target)
     else:

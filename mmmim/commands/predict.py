@@ -1,4 +1,4 @@
-"""Draw what a segmentor, detector or classifier says over images.
+"""Draw the predictions of a segmentor, detector or classifier over images.
 
     mmmim predict CONFIG CHECKPOINT IMAGE... [--out predictions.png] [--score 0.5]
 

@@ -49,7 +49,7 @@ def reconstruct(args: argparse.Namespace) -> str:
     source = read_source(args.checkpoint, args.config)
     overrides = {} if args.mask_ratio is None else dict(mask_ratio=args.mask_ratio)
     if args.masking is not None:
-        overrides.update(masking=args.masking, mask_options=None)  # those of another strategy mean nothing to it
+        overrides.update(masking=args.masking, mask_options=None)  # options of another strategy do not apply
     if args.raw_pixels:
         overrides.update(target=dict(type='mmmim.PixelTarget', norm_pix=False))
     model = load_algorithm(source, **overrides).to(get_device())

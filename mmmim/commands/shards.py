@@ -1,4 +1,4 @@
-"""Write a folder of images as WebDataset tars, a few large files, with an index to read them by.
+"""Write a folder of images as WebDataset tars, a few large files, with an index of their images.
 
     mmmim shards PATH/TO/imagenet/train data/shards/train [--shard-mb 256]
     mmmim shards --check data/shards/train
@@ -6,8 +6,8 @@
     train_dataloader = dict(dataset=dict(_delete_=True, type='ShardedImages', data_root='data/shards/train', ...))
 
 Files are copied as they are, in the order of their names. In a tar, image 12 is 000000012.jpg; where the images lie in
-folders of classes, 000000012.cls beside it holds its label. What was stopped goes on with the shard that was not whole;
-what is there already, and belongs to the same images, stays. `--check` reads all of it and compares checksums.
+folders of classes, 000000012.cls beside it holds its label. A stopped call resumes at the first incomplete shard;
+complete shards of the same images are kept. `--check` reads all of it and compares checksums.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def plan(root: str, files: List[str], limit: float) -> Iterator[List[int]]:
 def write_shard(
     root: str, out: str, name: str, numbers: List[int], files: List[str], labels: Optional[List[int]], progress: Any
 ) -> Dict[str, Any]:
-    """Write one tar under another name and rename it; returns what its index needs."""
+    """Write one tar under a temporary name and rename it; returns its index entry."""
     part: Dict[str, Any] = dict(
         name=name,
         names=[files[i] for i in numbers],
@@ -87,14 +87,14 @@ def write_shard(
 
 
 def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    """A member without time, owner and rights of its own: the same images make the same tar."""
+    """Add a member without time, owner and permissions: the same images make the same tar."""
     info = tarfile.TarInfo(name)
     info.size = len(content)
     tar.addfile(info, io.BytesIO(content))
 
 
 def kept(out: str, name: str, wanted: List[str], labels: Optional[List[int]]) -> Optional[Dict[str, Any]]:
-    """What an earlier call wrote about a shard, if it is whole and of the same images."""
+    """The index entry of a shard from an earlier call, if the shard is complete and of the same images."""
     try:
         with open(osp.join(out, f'{name}.json')) as file:
             part = json.load(file)
@@ -105,11 +105,11 @@ def kept(out: str, name: str, wanted: List[str], labels: Optional[List[int]]) ->
 
 
 def make_shards(root: str, out: str, limit: float) -> Tuple[int, int]:
-    """Write what is missing; the numbers of images and of shards.
+    """Write the missing shards; returns the numbers of images and of shards.
 
     Raises:
         FileNotFoundError, NotADirectoryError, ValueError: No images there.
-        OSError: The disk is full, a file can't be read.
+        OSError: The disk is full, or a file can't be read.
     """
 
     dataset = ImageFolder(root, pipeline=[], lazy_init=True)
@@ -137,10 +137,10 @@ def make_shards(root: str, out: str, limit: float) -> Tuple[int, int]:
 
 
 def check(out: str) -> int:
-    """Read every image of the shards; their number.
+    """Read every image of the shards; returns their number.
 
     Raises:
-        FileNotFoundError, ValueError: What is missing, cut, or has another checksum.
+        FileNotFoundError, ValueError: An image is missing, truncated, or has another checksum.
     """
 
     dataset = ShardedImages(out, pipeline=[])

@@ -48,7 +48,7 @@ def measure(args: argparse.Namespace) -> dict:
     if args.checkpoint and '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
         raise FileNotFoundError(f'there is no checkpoint {args.checkpoint!r}')
     cfg.resume, cfg.load_from = False, args.checkpoint
-    for key in ('total_batch_size', 'max_epochs'):  # of training: any number of processes may test
+    for key in ('total_batch_size', 'max_epochs'):  # of training only: any number of processes may test
         cfg.pop(key, None)
     work_dir, cfg.work_dir = cfg.work_dir, osp.join(cfg.work_dir, 'test')  # apart from the logs of training
     feature_eval = cfg.get('feature_eval')
@@ -69,7 +69,7 @@ def measure(args: argparse.Namespace) -> dict:
 
 
 def keep(result: dict, loaded: dict, args: argparse.Namespace, work_dir: str) -> None:
-    """Write the numbers to the work dir, where the report finds them, and to where ``--out`` says.
+    """Write the numbers to the work dir, where the report finds them, and to the file of ``--out``.
 
     ``loaded`` is the checkpoint's iteration and epoch.
     """

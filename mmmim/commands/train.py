@@ -2,8 +2,8 @@
 
     mmmim train CONFIG [--resume [CHECKPOINT]] [--work-dir DIR] [--cfg-options key=value ...]
 
-Several processes: tools/dist_train.sh, tools/slurm_train.sh. Ends with 75 when it was asked to stop (SIGTERM) and has
-saved: run it again with --resume.
+Several processes: tools/dist_train.sh, tools/slurm_train.sh. Exit code 75: it was stopped by a signal (SIGTERM) and
+saved a checkpoint; run it again with --resume.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a classification config leaves open, filled in from what it says elsewhere."""
+"""Derive settings of a classification config from its top-level keys."""
 
 from typing import Any, List, Tuple
 
@@ -12,15 +12,15 @@ ENCODERS = ('MaskedViT', 'RelativeViT', 'ConvViT', 'MaskedSwin')
 
 
 def settle_classifier(cfg: Config) -> None:
-    """Carry the keys at the top of a classification config to where they belong.
+    """Apply the top-level keys of a classification config.
 
     Does nothing unless the model is mmpretrain's ``ImageClassifier`` with our backbone. Keys, all optional:
 
-    - ``pretrained``: file from which the backbone starts, of any naming scheme; None: random initialisation, unless
-      ``model.backbone.init_cfg.checkpoint`` names one.
+    - ``pretrained``: checkpoint that initialises the backbone, of any naming scheme; None: random initialisation,
+      unless ``model.backbone.init_cfg.checkpoint`` names one.
     - ``num_classes``: for head and preprocessor; accuracies that need more classes are left out.
-    - ``ema_decay``: also average the weights (the average is validated, and is what checkpoints hold under
-      ``state_dict``); None: no average.
+    - ``ema_decay``: decay of an exponential moving average of the weights, which is validated, and saved under
+      ``state_dict``; None: no average.
 
     The widths of neck and head follow from the backbone where they are not given.
     """
@@ -43,12 +43,12 @@ def settle_classifier(cfg: Config) -> None:
 
 
 def name_of(part: Any) -> str:
-    """A part's type without its scope."""
+    """A part's ``type`` without its scope."""
     return str(part.get('type', '')).rpartition('.')[2]
 
 
 def _tokens(backbone: Any) -> Tuple[int, int]:
-    """Width of the tokens, and how many come before the patches."""
+    """Width of the tokens, and number of prefix tokens."""
     arch = backbone.get('arch', 'base')
     if name_of(backbone) == 'ConvViT':
         return conv_vit.resolve_architecture(arch).embed_dims[-1], 0
@@ -59,7 +59,7 @@ def _tokens(backbone: Any) -> Tuple[int, int]:
 
 
 def set_pretrained(cfg: Config, backbone: Any) -> None:
-    """Let the backbone start from ``cfg.pretrained``; what ``init_cfg`` says besides the file stays."""
+    """Initialise the backbone from ``cfg.pretrained``; other keys of its ``init_cfg`` are kept."""
     init_cfg, settled = backbone.get('init_cfg') or {}, cfg.get('settled') or {}
     if cfg.get('pretrained') is not None:
         backbone.init_cfg = {'prefix': 'backbone.', **init_cfg, 'type': 'Pretrained', 'checkpoint': cfg.pretrained}
@@ -70,7 +70,7 @@ def set_pretrained(cfg: Config, backbone: Any) -> None:
 
 
 def _limit_topk(cfg: Config, num_classes: int) -> None:
-    """Of two classes there is no top-5 accuracy: mmpretrain's metric raises."""
+    """Leave out accuracies of more classes than there are (top-5 of two), for which mmpretrain's metric raises."""
     for key in ('val_evaluator', 'test_evaluator'):
         for evaluator in _as_list(cfg.get(key)):
             if name_of(evaluator) == 'Accuracy' and not isinstance(evaluator.get('topk', 1), int):

@@ -1,4 +1,4 @@
-"""What a detection config leaves open, filled in from what it says elsewhere."""
+"""Derive settings of a detection config from its top-level keys."""
 
 import os.path as osp
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
@@ -14,28 +14,28 @@ DETECTORS = ('MaskRCNN', 'CascadeRCNN')
 
 
 def settle_detector(cfg: Config, with_data: bool = True) -> None:
-    """Carry the keys at the top of a detection config to where they belong.
+    """Apply the top-level keys of a detection config.
 
     Does nothing unless the model is mmdet's ``MaskRCNN`` or ``CascadeRCNN`` with our backbone. Keys, all optional:
 
-    - ``pretrained``: file from which the backbone starts, of any naming scheme; None: random initialisation, unless
-      ``model.backbone.init_cfg.checkpoint`` names one.
-    - ``train_ann``, ``val_ann``, ``train_images``, ``val_images``: files of annotations and folders of images,
-      relative to ``data_root``, of data sets that do not state their own. Validation's are those of testing, too, and
-      the metric reads what its data set reads.
-    - ``classes`` (names, in the order of the file of annotations; None: all in it) and ``num_classes`` (None: as many):
-      for data sets and heads.
-    - ``image_size`` (pixels): the side of the square in which an image is fitted, cropped and padded, and so of the
-      backbone's position table.
-    - ``scale`` (long, short side): into which an image is fitted in testing, where there is no such square.
-    - ``milestones``: epochs after which the rate falls to a tenth.
+    - ``pretrained``: checkpoint that initialises the backbone, of any naming scheme; None: random initialisation,
+      unless ``model.backbone.init_cfg.checkpoint`` names one.
+    - ``train_ann``, ``val_ann``, ``train_images``, ``val_images``: annotation files and image folders, relative to
+      ``data_root``, for data sets that do not state their own. Testing uses validation's, and the metric reads the
+      annotation file of its data set.
+    - ``classes`` (names, in the order of the annotation file; None: all in it) and ``num_classes`` (None: as many): for
+      data sets and heads.
+    - ``image_size`` (pixels): the side of the square to which an image is resized, cropped and padded, and the image
+      size of the backbone's position embedding.
+    - ``scale`` (long, short side): to which an image is resized in testing, if there is no such square.
+    - ``milestones``: epochs after which the learning rate is divided by ten.
 
     The widths of neck and heads follow from the backbone where they are not given.
 
     Args:
         cfg: The config, which is changed.
-        with_data: Whether the annotations are read (by rank 0): they have to fit the classes. Otherwise only where the
-            config does not say how many classes there are; the one in a run's work dir does.
+        with_data: Whether the annotations are read (by rank 0) and checked against the classes. Otherwise only if the
+            config does not state the number of classes, as the one in a run's work dir does.
 
     Raises:
         ValueError: Keys that contradict each other.
@@ -68,7 +68,7 @@ def _set_widths(model: Any, widths: Tuple[int, ...]) -> None:
 
 
 def _sets(cfg: Config, *loaders: str) -> List[Any]:
-    """The data sets of loaders that have annotations in COCO's format, those inside of others too."""
+    """The data sets of loaders with annotations in COCO's format, wrapped ones included."""
     return [
         dataset
         for loader in loaders
@@ -82,7 +82,7 @@ def _path(dataset: Any) -> str:
 
 
 def _set_files(cfg: Config) -> None:
-    """What a data set states itself stays; the keys are taken away: in the config that was run they would lie."""
+    """Fill in the paths that data sets do not state; the keys are then removed from the config that is saved."""
     for split, loaders in (('train', ['train_dataloader']), ('val', ['val_dataloader', 'test_dataloader'])):
         annotations, images = cfg.pop(f'{split}_ann', None), cfg.pop(f'{split}_images', None)
         for dataset in _sets(cfg, *loaders):
@@ -121,7 +121,7 @@ def _set_classes(cfg: Config, with_data: bool) -> None:
 
 
 def _fitting_classes(cfg: Config, names: Optional[List[str]], count: Optional[int]) -> Optional[List[str]]:
-    """The names of the classes, when all files of annotations that the run reads have them and objects of them."""
+    """The class names, checked in all annotation files of the run: each must have them, with objects."""
     # without a length there is no training: tools/test.py takes it away
     loaders = ['train_dataloader'] if 'max_epochs' in cfg else []
     loaders += [loader for loader in ('val_dataloader', 'test_dataloader') if cfg.get(loader)]
@@ -138,7 +138,7 @@ def _fitting_classes(cfg: Config, names: Optional[List[str]], count: Optional[in
 
 
 def _on_rank_0(function: Callable[[], Any]) -> Any:
-    """What a function gives on rank 0, or its error, on every rank."""
+    """Run a function on rank 0; every rank gets its result, or its error."""
     found: List[Any] = [None, None]
     if get_rank() == 0:
         try:
@@ -154,7 +154,7 @@ def _on_rank_0(function: Callable[[], Any]) -> Any:
 def _set_size(cfg: Config, size: int) -> None:
     if not isinstance(size, int) or size < 1:
         raise ValueError(f'image_size={size} must be one number of pixels: the side of a square')
-    cfg.model.data_preprocessor.pad_size_divisor = size  # of images that fit into the square: the square
+    cfg.model.data_preprocessor.pad_size_divisor = size  # so every padded image is that square
     if name_of(cfg.model.backbone) != 'DenseSwin':  # which has no position table
         cfg.model.backbone.img_size = size
     _set_steps(cfg, ('Resize', 'RandomResize'), scale=(size, size))
@@ -168,7 +168,7 @@ def _set_steps(cfg: Config, kinds: Sequence[str], **values: Any) -> None:
 
 
 def _set_milestones(cfg: Config, milestones: List[int], length: int) -> None:
-    """Epochs, which MMEngine counts from where the scheduler begins: after the warm-up, in ours."""
+    """Set the milestones, which MMEngine counts from the scheduler's first epoch: in ours, after the warm-up."""
     if sorted(set(milestones)) != milestones or not all(0 < epoch < length for epoch in milestones):
         raise ValueError(f'milestones={milestones} must be growing, and below max_epochs={length}: set both')
     schedulers: List[Dict[str, Any]] = [s for s in cfg.param_scheduler if name_of(s) == 'MultiStepLR']

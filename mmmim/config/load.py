@@ -1,4 +1,4 @@
-"""Reading a config file with what the command line changes in it."""
+"""Read a config file and apply the command line's overrides."""
 
 import os.path as osp
 from typing import Any, Optional, Tuple
@@ -21,7 +21,7 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
 
     Raises:
         FileNotFoundError: No such config.
-        KeyError: An override whose first name the config does not have (a typing error would pass in silence).
+        KeyError: An override whose first name the config does not have (a typo would pass silently).
     """
     path = find_config(path)
     if not osp.isfile(path):

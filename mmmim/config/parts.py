@@ -1,4 +1,4 @@
-"""The parts of a dense task's config that segmentors and detectors have in common."""
+"""Helpers for the configs of segmentors and detectors."""
 
 from typing import Any, Dict, Iterator, List, Tuple, Union
 
@@ -14,7 +14,7 @@ DENSE_BACKBONES = ('DenseViT', 'DenseConvViT', 'DenseSwin')
 
 
 def map_widths(backbone: Any) -> Tuple[int, ...]:
-    """Channels of the maps that a backbone of ours gives out."""
+    """Channels of the feature maps of a backbone of ours."""
     arch = backbone.get('arch', 'base')
     if name_of(backbone) == 'DenseConvViT':
         dims = conv_vit.resolve_architecture(arch).embed_dims
@@ -27,13 +27,13 @@ def map_widths(backbone: Any) -> Tuple[int, ...]:
 
 
 def datasets(cfg: Config) -> Iterator[Any]:
-    """The data sets of all loaders, those inside of others too."""
+    """The data sets of all loaders, wrapped ones included."""
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         yield from datasets_below((cfg.get(name) or {}).get('dataset'))
 
 
 def datasets_below(node: Union[Dict, List, None]) -> Iterator[Any]:
-    """A data set and those inside of it (``dataset`` or ``datasets``, as in MMEngine's wrappers)."""
+    """A data set and those that it wraps (``dataset`` or ``datasets``, as in MMEngine's wrappers)."""
     if isinstance(node, (list, tuple)):
         for item in node:
             yield from datasets_below(item)
@@ -43,7 +43,7 @@ def datasets_below(node: Union[Dict, List, None]) -> Iterator[Any]:
 
 
 def pipeline_steps(cfg: Config) -> Iterator[Any]:
-    """Every step of every pipeline, those inside of choices too."""
+    """Every step of every pipeline, nested ones included."""
     for dataset in datasets(cfg):
         yield from _steps_below(dataset.get('pipeline') or ())
 

@@ -1,4 +1,4 @@
-"""Where the files are that come with mmmim, and how commands are written for a person. Standard library only."""
+"""Paths of the files that come with mmmim, and command lines for messages. Standard library only."""
 
 import os
 import os.path as osp
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import List, Optional
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# a file that tells the folder from another project's of the same name
+# a file that distinguishes the folder from another project's of the same name
 _MARKS = dict(configs='_base_/default_runtime.py', requirements='constraints.txt')
 
 
@@ -48,12 +48,12 @@ def find_config(path: str) -> str:
 
 
 def command(name: str) -> List[str]:
-    """How a command of `mmmim` is started from here, whether or not the environment is activated."""
+    """The command line of a `mmmim` command, whether or not the environment is activated."""
     return [python(), '-m', 'mmmim', name]
 
 
 def python() -> str:
-    """How this Python is started from here."""
+    """The command line of this Python."""
     found = shutil.which('python')
     return 'python' if found and osp.abspath(found) == sys.executable else relative_to_here(sys.executable)
 

@@ -1,4 +1,4 @@
-"""From a config that was read to one that can be built: its scope, and what it leaves open."""
+"""Prepare a config for building: import its scope's toolbox, derive the settings that it leaves out."""
 
 import importlib
 
@@ -16,7 +16,7 @@ HOST_TOOLBOXES = ('mmpretrain', 'mmseg', 'mmdet')
 
 
 def set_up_scope(cfg: Config) -> None:
-    """Make the scope that the config names work: import its toolbox and let it be the default."""
+    """Import the toolbox of the config's ``default_scope`` and make it the default scope."""
     scope = cfg.get('default_scope', 'mmmim')
     if scope in HOST_TOOLBOXES:
         try:
@@ -42,7 +42,7 @@ def drop_disabled_hooks(cfg: Config) -> None:
 
 
 def settle(cfg: Config, with_data: bool = True) -> None:
-    """Fill in what a classification, segmentation or detection config leaves open; others stay as they are.
+    """Derive the settings that a classification, segmentation or detection config leaves out; others are unchanged.
 
     Args:
         cfg: The config, which is changed.
@@ -54,8 +54,7 @@ def settle(cfg: Config, with_data: bool = True) -> None:
 
 
 def settle_loaders(cfg: Config) -> None:
-    """What every loader needs: workers that outlive a signal to the process group, and memory that a GPU copies from
-    while it computes."""
+    """Defaults of every data loader: workers that survive a signal to the process group, and pinned memory."""
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if not loader:

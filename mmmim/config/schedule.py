@@ -1,4 +1,4 @@
-"""What follows from total_batch_size, base_lr, max_epochs and warmup_epochs."""
+"""Batch size, learning rate and schedule from total_batch_size, base_lr, max_epochs and warmup_epochs."""
 
 from typing import List, Optional
 
@@ -6,10 +6,10 @@ from mmengine.config import Config
 
 
 def split_batch(total: int, world_size: int, limit: Optional[int] = None) -> List[int]:
-    """Share a total batch: ``[batch per process, batches to accumulate]``, with as few accumulations as possible.
+    """Split the effective batch size: ``[batch per process, accumulated batches]``, with as few of these as possible.
 
     Raises:
-        ValueError: The total cannot be shared evenly.
+        ValueError: The total cannot be split evenly.
     """
     if total % world_size:
         raise ValueError(f'total_batch_size={total} cannot be shared by {world_size} processes: it must be a multiple')
@@ -21,10 +21,10 @@ def split_batch(total: int, world_size: int, limit: Optional[int] = None) -> Lis
 
 
 def set_batch_and_lr(cfg: Config, world_size: int) -> None:
-    """Derive batches, accumulation and the learning rate from ``total_batch_size`` (does nothing without that key).
+    """Derive batch size, gradient accumulation and learning rate from ``total_batch_size`` (nothing without that key).
 
-    ``lr = base_lr * total_batch_size / 256`` where the config has a ``base_lr``; ``lr_base_batch`` is another number of
-    images than 256, or None: the rate is ``base_lr``.
+    Linear rule: ``lr = base_lr * total_batch_size / 256`` where the config has a ``base_lr``; ``lr_base_batch``
+    replaces the 256, or is None: the learning rate is ``base_lr``.
     """
     total = cfg.get('total_batch_size')
     if total is None:
@@ -53,7 +53,7 @@ def set_schedule(cfg: Config) -> None:
     The scheduler that begins at epoch 0 and precedes others is the warm-up; it may last a fraction of an epoch.
 
     Raises:
-        ValueError: A warm-up as long as training, which would leave the learning rate near zero in silence.
+        ValueError: A warm-up as long as training, which would leave the learning rate near zero silently.
     """
     if 'max_epochs' not in cfg:
         return

@@ -1,4 +1,4 @@
-"""What a segmentation config leaves open, filled in from what it says elsewhere."""
+"""Derive settings of a segmentation config from its top-level keys."""
 
 from typing import Any, List, Optional, Sequence, Tuple
 
@@ -10,20 +10,20 @@ from .parts import DENSE_BACKBONES, datasets, map_widths, pipeline_steps
 
 
 def settle_segmentor(cfg: Config) -> None:
-    """Carry the keys at the top of a segmentation config to where they belong.
+    """Apply the top-level keys of a segmentation config.
 
     Does nothing unless the model is mmseg's ``EncoderDecoder`` with our backbone. Keys, all optional:
 
-    - ``pretrained``: file from which the backbone starts, of any naming scheme; None: random initialisation, unless
-      ``model.backbone.init_cfg.checkpoint`` names one.
+    - ``pretrained``: checkpoint that initialises the backbone, of any naming scheme; None: random initialisation,
+      unless ``model.backbone.init_cfg.checkpoint`` names one.
     - ``num_classes``, ``classes`` (their names, in order; None: their numbers) and ``reduce_zero_label`` (0 means
       unlabelled and class k is stored as k + 1): for the heads and every :class:`~mmmim.datasets.MaskFolder`.
-    - ``crop_size`` (pixels, an int or (height, width)): of the random crop, and so of the backbone's position table and
-      the padding of a batch; of the windows in testing, which move by two thirds of it.
-    - ``scale`` (long, short side): into which an image is fitted, in testing and before training's random scale.
-    - ``max_iters``, ``warmup_iters``: optimizer steps, for loop and schedules. Where batches are accumulated (see
+    - ``crop_size`` (pixels, an int or (height, width)): of the random crop, the backbone's position embedding, a
+      batch's padding, and the sliding window in testing, whose stride is two thirds of it.
+    - ``scale`` (long, short side): to which an image is resized, in testing and before training's random scale.
+    - ``max_iters``, ``warmup_iters``: optimizer steps, for loop and schedules. With gradient accumulation (see
       ``max_batch_per_device``) an iteration in the log is one batch, and all lengths are multiplied.
-    - ``tta``: test with the scales ``tta_ratios`` (times ``scale``) of each image and their mirror images.
+    - ``tta``: test-time augmentation: the scales ``tta_ratios`` (times ``scale``) of each image, plain and mirrored.
 
     The widths of neck and heads follow from the backbone where they are not given.
 
@@ -94,7 +94,7 @@ def _set_crop(cfg: Config, size: Tuple[int, int]) -> None:
 
 
 def _set_iterations(cfg: Config) -> None:
-    """Lengths in optimizer steps become lengths in batches, which are what MMEngine's loop counts."""
+    """Convert lengths from optimizer steps to batches, which MMEngine's loop counts."""
     accumulation = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     if cfg.get('max_iters') is None:
         if accumulation > 1:
@@ -119,7 +119,7 @@ def _set_iterations(cfg: Config) -> None:
         first[0].end = warmup * accumulation
     last.update(begin=warmup * accumulation, end=steps * accumulation)
     cfg.param_scheduler = [*first, last] if warmup else [last]
-    # in a work dir's copy of the config the intervals are batches already, as many for a step as are settled there
+    # in a work dir's copy of the config the intervals are in batches already, with the accumulation set there
     before = (cfg.get('settled') or {}).get('batches_per_step', 1)
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
     for part, key in ((cfg.train_cfg, 'val_interval'), (checkpoint, 'interval')):
@@ -130,7 +130,7 @@ def _set_iterations(cfg: Config) -> None:
 
 
 def _plain_test(cfg: Config) -> None:
-    """Take back the test at several scales of a work dir's copy of a config."""
+    """Remove the test-time augmentation from a work dir's copy of a config."""
     if name_of(cfg.get('test_cfg') or {}) != 'AugmentedTestLoop' or cfg.get('scale') is None:
         return
     dataset = cfg.test_dataloader.dataset
@@ -141,7 +141,7 @@ def _plain_test(cfg: Config) -> None:
 
 
 def _augment_test(cfg: Config) -> None:
-    """Replace the resize in testing by one for each ratio, plain and mirrored, and average the predictions."""
+    """Test-time augmentation: resize to each ratio, plain and mirrored, and average the predictions."""
     pipeline = cfg.test_dataloader.dataset.pipeline
     places = [i for i, step in enumerate(pipeline) if name_of(step) == 'Resize']
     if len(places) != 1:

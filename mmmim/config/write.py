@@ -1,4 +1,4 @@
-"""A config file as text: inherits one of ours, and says beside each value why it is that."""
+"""The text of a config file that inherits one of ours, with the reason beside each value."""
 
 from typing import Any, Dict, List, NamedTuple
 
@@ -8,7 +8,7 @@ from .paths import configs_folder
 
 
 class Choice(NamedTuple):
-    """A value in the config, and why it is that."""
+    """A value in the config, and the reason for it."""
 
     value: Any
     reason: str
@@ -29,7 +29,7 @@ def config_text(choices: Dict[str, Choice], method: str, command: str, title: st
     base = f'mmmim::quickstart/{method}.py'
     lines = [f'r"""{_in_docstring(title)}', '', f'    {_in_docstring(command)}', '"""', f'_base_ = {base!r}']
     written = set()
-    for key in sorted(choices, key=lambda k: not k.endswith('_pipeline')):  # what others name stands first
+    for key in sorted(choices, key=lambda k: not k.endswith('_pipeline')):  # pipelines first: others name them
         first = key.split('.')[0]
         if first in written:
             continue
@@ -40,10 +40,10 @@ def config_text(choices: Dict[str, Choice], method: str, command: str, title: st
 
 
 def merge_overrides(choices: Dict[str, Choice], overrides: Dict[str, Any], method: str) -> Dict[str, Choice]:
-    """Add what a caller asks for: dotted keys, or ``__`` for a dot in a keyword.
+    """Add a caller's overrides: dotted keys, or ``__`` for a dot in a keyword.
 
     Raises:
-        KeyError: The config has no such first key (a typing error would pass in silence).
+        KeyError: The config has no such first key (a typo would pass silently).
     """
     base = Config.fromfile(str(configs_folder() / 'quickstart' / f'{method}.py'))
     merged = dict(choices)
@@ -117,7 +117,7 @@ def source(value: Any, depth: int = 0, column: int = 0) -> str:
     Args:
         value: What a config can hold.
         depth: Indentation of the line that it begins on, in steps of four.
-        column: Where on that line it begins.
+        column: The column at which it begins.
     """
     if isinstance(value, dict) and all(isinstance(k, str) and k.isidentifier() for k in value):
         opening, closing = 'dict(', ')'

@@ -29,8 +29,8 @@ from .retrying import RetryingDataset
 SPLITS = ('train', 'val')
 _ARCHIVES = ('.tar', '.tar.gz', '.tgz', '.tar.xz')
 _SIDE = 32  # pixels
-_MOST_BYTES = 1 << 20  # of one image file; a real one has about 1 kB
-# how a baseline JPEG of 32 x 32 pixels and three channels of 8 bits says so
+_MOST_BYTES = 1 << 20  # limit of one image file; a real one has about 1 kB
+# frame header of a baseline JPEG of 32 x 32 pixels and three channels of 8 bits
 _FRAME_HEADER = b'\xff\xc0\x00\x11\x08\x00\x20\x00\x20\x03'
 
 
@@ -50,8 +50,8 @@ class CIFAR10(RetryingDataset):
     """CIFAR-10, 32 x 32 pixels, 50,000 images to train on and 10,000 to validate.
 
     All images are decoded once, at the first use, into an array that is kept beside the source, or in the user's cache
-    folder if that can't be written, and mapped into memory from then on. It is made anew when the source changes.
-    Nothing is unpacked under a name from the archive.
+    folder if that can't be written, and mapped into memory from then on. It is rebuilt when the source changes. Nothing
+    of an archive is extracted to disk under its own name.
 
     Args:
         data_root: A folder that holds ``train/<class>/*`` and ``val/<class>/*``, or one that holds an archive
@@ -110,7 +110,7 @@ def find_source(data_root: str) -> Path:
 
 
 def _prepared(source: Path, split: str) -> _Prepared:
-    """What :func:`_prepare` makes of one split, from the cache if it stands there."""
+    """The images and lists of one split, see :func:`_prepare`; from the cache if present."""
     key = _key(source)
     cached = _read_cache(source, split, key)
     if cached:
@@ -127,7 +127,7 @@ def _prepared(source: Path, split: str) -> _Prepared:
 
 def _read_cache(source: Path, split: str, key: str) -> Optional[_Prepared]:
     for image_place in cache_places(source, f'{split}-{key}.npy'):
-        try:  # the index is written last: where it stands, the images are complete
+        try:  # the index is written last: if it exists, the images are complete
             index = json.loads(image_place.with_suffix('.json').read_bytes())
             if _memory_map(str(image_place)).shape == (len(index['names']), _SIDE, _SIDE, 3):
                 return str(image_place), index
@@ -141,7 +141,7 @@ def _write_cache(source: Path, split: str, key: str, images: np.ndarray, index: 
     if place is None:
         return
     write_to_first([place.with_suffix('.json')], lambda stream: stream.write(json.dumps(index).encode()))
-    # those of earlier contents of the source
+    # caches of earlier versions of the source
     same = re.compile(re.escape(place.name[: -len(f'{key}.npy')]) + r'[0-9a-f]{12}\.(npy|json)')
     for file in place.parent.iterdir():
         if same.fullmatch(file.name) and file.stem != place.stem:
@@ -149,7 +149,7 @@ def _write_cache(source: Path, split: str, key: str, images: np.ndarray, index: 
 
 
 def _key(source: Path) -> str:
-    """Changes with the source: size and time of the archive, or of every file in the folders."""
+    """Cache key of the source: size and time of the archive, or of every file in the folders."""
     files = [''] if source.is_file() else _listed(source)
     digest = hashlib.sha256()
     for file in files:
@@ -170,7 +170,7 @@ def _listed(source: Path) -> List[str]:
 
 
 def _members(source: Path) -> Iterator[_Member]:
-    """Read the images of the folders, or of the archive: in memory, its names are never paths to write to."""
+    """Read the images of the folders, or of the archive: in memory, nothing is extracted to disk."""
     if source.is_dir():
         for name in _listed(source):
             path = source / name
@@ -192,7 +192,7 @@ def _members(source: Path) -> Iterator[_Member]:
                     continue
                 content = archive.extractfile(member).read() if member.size <= _MOST_BYTES else b''
                 yield _Member(parts[-3], parts[-2], member.name, content)
-            # tarfile takes an archive that breaks off between two members for a shorter one
+            # tarfile takes an archive that is truncated between two members for a shorter one
             rest = 0
             while chunk := archive.fileobj.read(1 << 20):  # this also compares the checksums of .gz and .xz
                 rest += len(chunk)

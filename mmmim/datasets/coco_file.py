@@ -1,7 +1,7 @@
-"""Annotations in COCO's format, examined before mmdet reads them.
+"""Check annotations in COCO's format before mmdet reads them.
 
-mmdet drops what it cannot use without a word, counts classes in the file's order whatever order they are asked for in,
-and fails on the rest in the middle of its code. Here each of these is one line.
+mmdet silently drops annotations that it cannot use, numbers classes in the file's order whatever order is requested,
+and fails on other errors in the middle of its code. Here each of these is a message of one line.
 """
 
 import functools
@@ -24,14 +24,14 @@ class AnnotationError(RuntimeError):
 
 @dataclass
 class CocoSummary:
-    """What a file of annotations holds.
+    """Summary of an annotation file.
 
     Attributes:
-        path: Of the file.
-        classes: Names, in the file's order, in which mmdet counts them.
+        path: Path of the file.
+        classes: Names, in the file's order, in which mmdet numbers them.
         images: ``{id: (file name, width, height)}``.
-        usable: ``{class name: number of annotations that mmdet trains on}``; crowds are not among them.
-        annotated: Classes that occur, usably, in each image that has any.
+        usable: ``{class name: number of annotations that mmdet trains on}``; crowds are not counted.
+        annotated: ``{image id: classes with usable annotations}``, for images that have any.
         unusable: ``{reason: [number, ids of some]}`` of annotations that mmdet leaves out.
     """
 
@@ -47,7 +47,7 @@ class CocoSummary:
         return sum(self.usable[name] for name in classes)
 
     def remark(self) -> Optional[str]:
-        """A line about annotations that mmdet leaves out, if there are any."""
+        """A message about annotations that mmdet leaves out, if there are any."""
         if not self.unusable:
             return None
         parts = [
@@ -58,7 +58,7 @@ class CocoSummary:
 
 
 def examine(path: str) -> CocoSummary:
-    """Read a file of annotations; once for each version of it.
+    """Read an annotation file; cached until the file changes.
 
     Raises:
         AnnotationError: There is no such file, it is no JSON, or not in COCO's format.
@@ -112,7 +112,7 @@ def _read(path: str) -> dict:
 
 
 def _check_entries(path: str, part: str, entries: List[Any], keys: Sequence[str]) -> None:
-    """All keys are there, and no id twice (mmdet asserts it of annotations, and mixes up images)."""
+    """Check that all keys are present and ids unique (mmdet asserts it for annotations, and mixes up images)."""
     for number, entry in enumerate(entries):
         missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
         if missing == ['segmentation']:
@@ -132,7 +132,7 @@ def _check_entries(path: str, part: str, entries: List[Any], keys: Sequence[str]
 
 
 def _count(summary: CocoSummary, annotation: dict, names: Dict[Any, str]) -> None:
-    """Add an annotation to the summary; mmdet's rules for what it leaves out (``CocoDataset.parse_data_info``)."""
+    """Add an annotation to the summary, by mmdet's rules for leaving it out (``CocoDataset.parse_data_info``)."""
     box, key = annotation['bbox'], annotation['id']
     if not (isinstance(box, list) and len(box) == 4 and all(isinstance(value, (int, float)) for value in box)):
         raise AnnotationError(
@@ -175,7 +175,7 @@ def _some(values: Any) -> str:
 
 
 def check_classes(summary: CocoSummary, classes: Sequence[str]) -> None:
-    """Raise AnnotationError unless a file has all these classes, in this order, and something to learn of them."""
+    """Raise AnnotationError unless a file has all these classes, in this order, with usable annotations."""
     classes = list(classes)
     missing = [name for name in classes if name not in summary.classes]
     if missing:

@@ -24,7 +24,7 @@ def check_data_root(data_root: str) -> str:
 
 @DATASETS.register_module()
 class ImageFolder(RetryingDataset):
-    """The images under a folder, flat or nested at will.
+    """The images under a folder, flat or nested at any depth.
 
     Args:
         data_root: The folder.
@@ -32,7 +32,7 @@ class ImageFolder(RetryingDataset):
             to ``data_root``. Without it, all images under the folder are taken.
         with_label: Whether images have labels. ``'auto'``: with an annotation file, if it has labels; otherwise if
             there are at least two folders in ``data_root`` and every image lies in one of them. Without an annotation
-            file the label is the place of that folder in alphabetical order, or in ``metainfo['classes']`` if given.
+            file the label is the index of that folder in alphabetical order, or in ``metainfo['classes']`` if given.
         extensions: File name extensions of images, without a dot, in any case.
         cache_from: The number of images from which the file list is cached, see
             :func:`~mmmim.datasets.io.file_list.image_paths`.
@@ -68,7 +68,7 @@ class ImageFolder(RetryingDataset):
         super().__init__(ann_file=ann_file, data_root=data_root, **kwargs)
 
     def full_init(self) -> None:
-        """As MMEngine's, but loading workers share a table as it is; a subclass's list is serialised, if asked for."""
+        """As MMEngine's, but workers share a table as it is; a subclass's list is serialised on request."""
         if self._fully_initialized:
             return
         wanted, self.serialize_data = self.serialize_data, False
@@ -80,7 +80,7 @@ class ImageFolder(RetryingDataset):
     def load_data_list(self) -> FileTable:
         """One ``dict(img_path=relative path[, gt_label=int])`` for each image.
 
-        A subclass may return a list of dictionaries instead; those of a table are made anew each time they are read.
+        A subclass may return a list of dictionaries instead; those of a table are created each time they are read.
         """
         root = self.data_prefix['img_path']
         if not os.path.isdir(root):
@@ -160,8 +160,8 @@ class ImageFolder(RetryingDataset):
         return files, [label for _, _, label in lines]
 
     def _check_files(self, files: Sequence[str], root: str, where: Callable[[int], str]) -> None:
-        """Raise FileNotFoundError unless all exist; ``where`` says where the annotation file names the i-th."""
-        # asking for a million files one by one takes minutes on a network file system; their list is cached
+        """Raise FileNotFoundError unless all exist; ``where(i)`` names the annotation file's line of the i-th."""
+        # checking a million files one by one takes minutes on a network file system; their list is cached
         known = set(list_images(root, self.extensions, self.cache_from)) if len(files) >= self.cache_from else set()
         missing = [
             place

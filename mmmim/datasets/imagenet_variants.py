@@ -1,4 +1,4 @@
-"""ImageNet-A, -R, -Sketch and -C: other images of ImageNet's classes, to test a classifier of ImageNet on."""
+"""ImageNet-A, -R, -Sketch and -C: robustness test sets for ImageNet classifiers."""
 
 import os
 from typing import Dict, Optional, Sequence, Tuple, Union
@@ -55,7 +55,7 @@ def read_classes(source: Union[str, Sequence[str]] = '') -> Tuple[str, ...]:
 class ImageNetVariant(ImageFolder):
     """Class folders of some or all of ImageNet's classes: ``<data_root>/n01498041/*.jpg``.
 
-    A label is the class's place among the classifier's classes, not among the folders. ``metainfo['subset']`` has the
+    A label is the class's index among the classifier's classes, not among the folders. ``metainfo['subset']`` has the
     labels that occur, sorted, for :class:`~mmmim.evaluation.robustness.SubsetAccuracy`.
 
     Args:
@@ -101,7 +101,7 @@ class ImageNetVariant(ImageFolder):
 class ImageNetC(ImageNetVariant):
     """ImageNet-C: ``<corruption>/<severity>/<class>/*.JPEG``, or each in its group: ``noise/gaussian_noise/...``.
 
-    One data set of all pairs of corruption and severity; an image's path tells which it has
+    One data set of all pairs of corruption and severity; an image's path states its pair
     (:class:`~mmmim.evaluation.robustness.MeanCorruptionError` reads it there). Listing the published 3.75 million
     images takes 1 GB of memory for a moment and 0.3 GB afterwards; the lists of large folders are cached.
 
@@ -138,7 +138,7 @@ class ImageNetC(ImageNetVariant):
     def load_data_list(self) -> FileTable:
         """One ``dict(img_path=relative path, gt_label=int)`` for each image of each pair."""
         root = self.data_prefix['img_path']
-        places = [self._place(root, *pair) for pair in self.pairs]  # complain before listing for long
+        places = [self._place(root, *pair) for pair in self.pairs]  # raise before the long listing
         classes = {name: label for label, name in enumerate(self._metainfo['classes'])}
         files, labels = [], []
         for place in places:

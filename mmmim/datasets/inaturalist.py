@@ -18,7 +18,7 @@ class INaturalist(ImageFolder):
     """Images by the competition's annotation files: no conversion.
 
     ``data_root`` holds ``train2019.json`` and ``val2019.json`` and the folder that their file names begin with
-    (``train_val2019/``; 2017: ``train_val_images/``). The label is the place of the category's id among the sorted ids
+    (``train_val2019/``; 2017: ``train_val_images/``). The label is the index of the category's id among the sorted ids
     of ``categories`` (the id itself, in the published files), the same in both files.
 
     Args:

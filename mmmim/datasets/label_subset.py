@@ -1,4 +1,4 @@
-"""A small share of a data set's images: published file lists, or a class-balanced draw by a seed."""
+"""A small share of a data set's images: published file lists, or a class-balanced draw by seed."""
 
 import os
 from typing import List, Optional, Sequence, Tuple, Union
@@ -17,7 +17,7 @@ def draw_per_class(labels: Sequence[int], share: float, seed: int = 0) -> List[i
     Args:
         labels: ``[N]``, the label of every image.
         share: In (0, 1]. A class of n images keeps ``round(share * n)``.
-        seed: The draw depends on it and on the labels only; a class's draw on no other class.
+        seed: The draw depends on it and on the labels only; that of a class on no other class.
 
     Returns:
         Sorted indices.
@@ -60,7 +60,7 @@ def label_share(dataset: Union[dict, BaseDataset], share: float, seed: int = 0) 
 
 @DATASETS.register_module()
 class ImageSubset(ImageFolder):
-    """Those images of class folders that a list names; the classes are all folders, also those without a listed image.
+    """The images of class folders that a list names; the classes are all folders, also those without a listed image.
 
     Reads the lists published with SimCLR (Chen et al., 2020: 1% and 10% of ImageNet's labels), whose lines are file
     names such as ``n02056570_1000.JPEG`` that name their folder before the last ``_``, and what

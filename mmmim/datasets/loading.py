@@ -1,4 +1,4 @@
-"""What loaders share: samples that become a batch, and workers that end with their parent."""
+"""Data loading: samples collated into a batch, and workers that end with their parent."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ from .io.encoded import EncodedCrop
 
 @FUNCTIONS.register_module()
 def mim_collate(samples: Sequence[dict]) -> Dict[str, Union[Tensor, list]]:
-    """Collate what :class:`~mmmim.datasets.transforms.PackImage` packs.
+    """Collate the samples of :class:`~mmmim.datasets.transforms.PackImage`.
 
     Args:
         samples: Each ``dict(inputs=uint8 [C, H, W], data_samples=DataSample)``; ``inputs`` may also be a list of views,
@@ -53,20 +53,20 @@ def _stack(images: List[Tensor]) -> Tensor:
 
 @FUNCTIONS.register_module()
 def start_worker(worker_id: int, seed: Optional[int] = None) -> None:
-    """Start-up of a loading worker: of the signals that ask for an end, it heeds its parent's alone.
+    """Initialise a data loading worker: ignore SIGINT, and SIGTERM unless the parent process sent it.
 
     Launchers, slurm, ``timeout`` and a terminal's Ctrl-C signal the whole process group. The main process then finishes
-    its step and saves; a worker that ends before would make that fail. Where the sender of a signal can not be told
-    (outside of Linux, or with threads that were there before, as under ``spawn``) the first SIGTERM leaves 20 seconds.
-    A worker whose parent is gone ends by torch's own watch.
+    its step and saves a checkpoint, which fails if a worker ends earlier. If the sender of a signal is unknown (outside
+    of Linux, or with threads that already run, as under ``spawn``), a worker ends 20 seconds after the first SIGTERM.
+    torch's own watchdog ends a worker whose parent is gone.
 
     Args:
-        worker_id: Which of the loader's workers.
-        seed: Of the run: the generators start from it as MMEngine has it, different ones in each worker and process,
-            for data sets that draw from them. None: they stay as torch has set them.
+        worker_id: Index of the worker in its loader.
+        seed: Seed of the run, from which the global generators are seeded as in MMEngine, differently in each worker
+            and process. None: they stay as torch seeded them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not hasattr(signal, 'sigwaitinfo') or len(os.listdir('/proc/self/task')) > 1:  # the others would be told
+    if not hasattr(signal, 'sigwaitinfo') or len(os.listdir('/proc/self/task')) > 1:  # others would get the signal
         signal.signal(signal.SIGTERM, _give_time)
     else:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -76,7 +76,7 @@ def start_worker(worker_id: int, seed: Optional[int] = None) -> None:
 
 
 def _end_with_parent() -> None:
-    parents = {os.getppid(), getattr(multiprocessing.parent_process(), 'pid', None)}  # under forkserver two
+    parents = {os.getppid(), getattr(multiprocessing.parent_process(), 'pid', None)}  # two under forkserver
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid not in parents:
         pass
     os._exit(0)

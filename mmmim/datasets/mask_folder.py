@@ -13,7 +13,7 @@ from .image_folder import check_data_root
 from .io.file_list import IMAGE_EXTENSIONS, list_images
 from .io.image_io import ImageReadError
 
-READABLE = tuple(extension for extension in IMAGE_EXTENSIONS if extension != 'npy')  # by OpenCV
+READABLE = tuple(extension for extension in IMAGE_EXTENSIONS if extension != 'npy')  # those that OpenCV reads
 MASK_EXTENSIONS = ('png', 'tif', 'tiff', 'bmp', 'gif')
 
 
@@ -81,7 +81,7 @@ class MaskFolder(BaseDataset):
                 'images that have one in a text file: dataset.ann_file'
             )
         unused = sorted(set(masks) - set(images))
-        if unused:  # images of another kind, or with another ending, would be left out without a word
+        if unused:  # images of another format or extension would be left out silently
             print_log(
                 f'{len(unused)} of {len(masks)} masks in {self.data_prefix["seg_map_path"]!r} have no image and '
                 f'are not used: {", ".join(masks[stem] for stem in unused[:5])}',
@@ -100,10 +100,10 @@ class MaskFolder(BaseDataset):
         ]
 
     def prepare_data(self, idx: int) -> Any:
-        """A sample out of the pipeline.
+        """Run the pipeline for one sample.
 
         Raises:
-            ImageReadError: Its image or its mask cannot be decoded; the loaders of mmseg name no file.
+            ImageReadError: Its image or its mask cannot be decoded (mmseg's own error names no file).
         """
         try:
             return super().prepare_data(idx)

@@ -7,7 +7,7 @@ from ..registry import DATASETS
 from .image_folder import ImageFolder, check_data_root
 
 _IMAGES_205 = ('data/vision/torralba/deeplearning/images256', 'images256')
-# (version, split): places of the list, of the folder that its paths begin in
+# (version, split): candidate paths of the list, and of the folder that its paths are relative to
 _LAYOUTS: Dict[Tuple[int, str], Tuple[Sequence[str], Sequence[str]]] = {
     (365, 'train'): (
         ('places365_train_standard.txt',),
@@ -39,7 +39,7 @@ class Places(ImageFolder):
         **kwargs: ``pipeline``, ``indices`` and the other options of MMEngine's ``BaseDataset``.
 
     Raises:
-        FileNotFoundError: None of these is there, or an image that is listed is not.
+        FileNotFoundError: None of these exists, or a listed image is missing.
         ValueError: An unknown version or split, or a label that is out of range.
     """
 

@@ -1,4 +1,4 @@
-"""A data set that puts another image in the place of one that can't be read."""
+"""A data set that replaces unreadable images."""
 
 from typing import Any, List, Tuple
 
@@ -12,8 +12,8 @@ from .io.image_io import ImageReadError
 class RetryingDataset(BaseDataset):
     """MMEngine's data set with deterministic replacement of unreadable images.
 
-    Which image stands in depends on the seed of the sample only, not on what was read before, so that any number of
-    workers and a resumed run see the same images.
+    The replacement depends on the seed of the sample only, not on what was read before, so that any number of workers
+    and a resumed run see the same images.
     """
 
     MAX_ATTEMPTS = 20
@@ -22,14 +22,14 @@ class RetryingDataset(BaseDataset):
         """Run the pipeline for one image.
 
         Args:
-            idx: Place in the data set; may carry a ``seed`` (:class:`~mmmim.datasets.samplers.SampleIndex`).
+            idx: Index in the data set; may carry a ``seed`` (:class:`~mmmim.datasets.samplers.SampleIndex`).
 
         Returns:
             What the pipeline returns. It receives ``sample_idx`` and ``seed`` of ``idx``, ``img_path`` and ``gt_label``
-            of the image that was read, and in ``replaced`` the list of ``(path, reason)`` of those that weren't.
+            of the image that was read, and in ``replaced`` the list of ``(path, reason)`` of unreadable ones.
 
         Raises:
-            IndexError: if there is no such place.
+            IndexError: if the index is out of range.
             RuntimeError: if none of 20 images could be read.
         """
         size = len(self)

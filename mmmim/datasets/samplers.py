@@ -12,8 +12,8 @@ from ..registry import DATA_SAMPLERS, DATASETS
 
 
 class SampleIndex(int):
-    """The index of a sample that carries the sample's seed, itself derived from (run seed, epoch, index), and from the
-    number of the crop where there are several."""
+    """The index of a sample that carries the sample's seed, derived from (run seed, epoch, index), and from the number
+    of the crop if there are several."""
 
     seed: int
 
@@ -22,7 +22,7 @@ class SampleIndex(int):
         self.seed = seed
         return self
 
-    def __reduce__(self):  # to worker processes
+    def __reduce__(self):  # pickled for worker processes
         return SampleIndex, (int(self), self.seed)
 
 
@@ -66,25 +66,25 @@ class SeededDataset:
 class EpochSampler(Sampler):
     """Yields :class:`SampleIndex`: indices that carry the seed of their sample.
 
-    A global batch is a contiguous piece of the epoch's order, of which rank r takes every ``world_size``-th sample
-    from the r-th on: the same images meet in one optimizer step however many ranks share the work.
+    A global batch is a contiguous piece of the epoch's order, of which rank r takes every ``world_size``-th sample from
+    the r-th on: an optimizer step has the same images with any number of ranks.
 
     Args:
         dataset: The data set; only its length is used.
         shuffle: Permute by (seed, epoch). Without it (evaluation) the seeds of samples do not depend on the epoch.
         seed: Seed of the run; Runner fills it in.
-        round_to: The epoch is cut to a multiple of this number of samples (the total batch size, so that every step
-            is whole). With 1 nothing is cut except what the ranks cannot share evenly; with ``pad``, nothing at all.
-        pad: Repeat the first samples until all ranks have equally many (evaluation in several processes).
-        samples_per_epoch: An epoch ends after so many samples, the first of its order (None: all of them). With
-            ``shuffle`` each epoch takes others.
-        repeat_crops: So many samples in a row are of one image, each with a seed of its own: different crops, flips and
-            masks, for which :class:`.LoadImage` decodes it once (repeated augmentation, Hoffer et al. 2020). An epoch
-            has as many samples as before, so that so many epochs go once through all images (but for what is cut).
+        round_to: The epoch is cut to a multiple of this number of samples (the total batch size, so that every step is
+            whole). With 1 only samples that the ranks cannot share evenly are cut; with ``pad``, none.
+        pad: Repeat the first samples until all ranks have the same number (evaluation in several processes).
+        samples_per_epoch: Number of samples in an epoch, the first of its order (None: all). With ``shuffle`` each
+            epoch takes different ones.
+        repeat_crops: Number of consecutive samples from one image, each with its own seed: different crops, flips and
+            masks, for which :class:`.LoadImage` decodes it once (repeated augmentation, Hoffer et al. 2020). The number
+            of samples in an epoch is unchanged, so that this many epochs see every image once (except those cut).
 
     Raises:
-        ValueError: Fewer samples than ``round_to``, or than ``samples_per_epoch``; or a batch that crops of
-            ``repeat_crops`` images in each process do not fill.
+        ValueError: Fewer samples than ``round_to``, or than ``samples_per_epoch``; or a batch per process that
+            ``repeat_crops`` does not divide.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class EpochSampler(Sampler):
         if pad:
             self.total = -(-total // self.world_size) * self.world_size
         else:
-            step = -(-round_to // self.world_size) * self.world_size  # the ranks must have equally many
+            step = -(-round_to // self.world_size) * self.world_size  # all ranks must have the same number
             self.total = total // step * step
             if self.total == 0:
                 raise ValueError(
@@ -130,11 +130,11 @@ class EpochSampler(Sampler):
                 )
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch, and how many of this rank's samples to skip: they are not read."""
+        """Set the epoch, and the number of this rank's samples to skip (resume): they are not read."""
         self.epoch, self.start = epoch, start
 
     def _order(self) -> torch.Tensor:
-        """Images of the epoch, each once."""
+        """Indices of the epoch's images, each once."""
         length = len(self.dataset)
         if not self.shuffle:
             order = torch.arange(length)

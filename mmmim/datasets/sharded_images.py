@@ -1,4 +1,4 @@
-"""Images out of tar shards, read by index: the index says what lies where, without opening a tar."""
+"""Images in tar shards (WebDataset): an index file lists the offset of each image, so that no tar is scanned."""
 
 import io
 import json
@@ -19,15 +19,15 @@ FORMAT = 1
 
 
 class ShardIndex(NamedTuple):
-    """Where every image lies.
+    """The position of every image.
 
     Attributes:
         shards: File names of the tars, relative to the folder of the index.
         shard: ``[N]`` int32, the tar of each image.
         offset: ``[N]`` int64, where its bytes start in the tar.
-        size: ``[N]`` int64, how many there are.
-        crc: ``[N]`` uint32, CRC-32 of them.
-        names: Paths of the images where they came from, relative to that folder.
+        size: ``[N]`` int64, number of its bytes.
+        crc: ``[N]`` uint32, CRC-32 of its bytes.
+        names: Original paths of the images, relative to their folder.
         labels: ``[N]`` int64; None without classes.
         classes: Their names; None without.
     """
@@ -97,18 +97,18 @@ OPEN_SHARDS = 64  # files that a process keeps open
 class ShardedImages(RetryingDataset):
     """The images of WebDataset tars that `mmmim shards` wrote, in a few large files.
 
-    An image is read by its place in the tar, so that sampling, stateless randomness and exact resume are those of a
-    folder, in which a million small files would be opened one by one.
+    An image is read by its offset in the tar, so that sampling, stateless randomness and exact resume are the same as
+    for a folder, without opening a million small files one by one.
 
     Args:
         data_root: The folder of the shards; or a URL of it, such as ``s3://bucket/photos`` or ``https://host/photos``,
             which ``fsspec`` reads (each protocol needs its package, such as ``s3fs``).
         with_label: Whether images have labels; ``'auto'``: if the shards have some.
-        storage_options: Of ``fsspec`` for a URL: credentials, endpoints.
+        storage_options: Options of ``fsspec`` for a URL: credentials, endpoints.
         **kwargs: ``pipeline``, ``indices``, ``metainfo`` and the other options of MMEngine's ``BaseDataset``.
 
     Raises:
-        FileNotFoundError: No shards there, or not all of them.
+        FileNotFoundError: Shards are missing.
         ValueError: A damaged index, or labels were asked for where there are none.
         ImportError: The package of the URL's protocol is missing.
     """
@@ -139,7 +139,7 @@ class ShardedImages(RetryingDataset):
         """MMEngine would join the paths of annotation files and folders; there are none."""
 
     def full_init(self) -> None:
-        """A million dictionaries, which MMEngine would make and pickle, take a minute; the arrays of the index none."""
+        """Skip MMEngine's list of dictionaries, which takes a minute to pickle for a million images."""
         if self._fully_initialized:
             return
         if self._indices is not None:
@@ -150,7 +150,7 @@ class ShardedImages(RetryingDataset):
         return len(self.places)
 
     def get_subset_(self, indices: Union[Sequence[int], int]) -> None:
-        """Keep these images only: the first or, below zero, the last so many, or those of the list."""
+        """Keep a subset: the first ``indices`` images (the last ones if negative), or those of a list."""
         self.places = _subset(self.places, indices)
 
     def get_data_info(self, idx: int) -> dict:
@@ -183,11 +183,11 @@ class EncodedImage:
     def read(self) -> bytes:
         """
         Raises:
-            ImageReadError: The shard is shorter, or can't be read.
+            ImageReadError: The shard is truncated, or can't be read.
         """
         try:
             content = self.reader.read(self.shard, self.offset, self.size)
-        except Exception as error:  # of the file system, or of any protocol
+        except Exception as error:  # from the file system, or any protocol
             raise ImageReadError(self.path, f'{type(error).__name__}: {error}') from error
         if len(content) != self.size:
             raise ImageReadError(self.path, f'the shard ends after {len(content)} of its {self.size} bytes')
@@ -210,7 +210,7 @@ class ShardReader:
         return dict(vars(self), _files={}, _remote=None)  # open files stay with their process
 
     def _file_system(self) -> Tuple[Any, str]:
-        """Of fsspec, made anew after a fork, and the root in its words."""
+        """The fsspec file system, created again after a fork, and the root in its syntax."""
         if self._remote is None or self._remote[0] != os.getpid():
             import fsspec
 
@@ -239,11 +239,11 @@ class ShardReader:
     def check(self, index: ShardIndex) -> None:
         """
         Raises:
-            FileNotFoundError: A shard is not there.
+            FileNotFoundError: A shard is missing.
             ValueError: One is shorter than its index says.
         """
         if '://' in self.root:
-            return  # one question a shard over a network; what is missing is found when it is read
+            return  # one request per shard over a network; a missing one is found when it is read
         ends = index.offset + index.size
         for number, shard in enumerate(index.shards):
             path = self.path(shard)
@@ -257,7 +257,7 @@ class ShardReader:
                 )
 
     def read(self, shard: str, offset: int, size: int) -> bytes:
-        """So many bytes of a shard, fewer at its end."""
+        """``size`` bytes of a shard, fewer at its end."""
         if '://' in self.root:
             system, root = self._file_system()
             return system.cat_file(posixpath.join(root, shard), start=offset, end=offset + size)
@@ -276,7 +276,7 @@ def _subset(places: np.ndarray, indices: Union[Sequence[int], int]) -> np.ndarra
 
 
 def merge(parts: Sequence[Dict[str, Any]], classes: Optional[Sequence[str]]) -> ShardIndex:
-    """The index of all shards, of what was kept of each: ``name`` and the lists ``offset``, ``size``, ``crc``,
+    """The index of all shards, from the entries of each: ``name`` and the lists ``offset``, ``size``, ``crc``,
     ``names`` and ``labels``."""
 
     def joined(key: str, dtype: str) -> np.ndarray:

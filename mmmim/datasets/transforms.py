@@ -1,12 +1,12 @@
-"""Transforms of one image. What they share is a dict with
+"""Transforms of one image. They pass on a dict with
 
 - ``img_path`` (str) or ``img`` (``[H, W, C]`` uint8) from the data set, with ``gt_label``, ``sample_idx``, ``seed`` and
-  ``replaced`` where it has them;
+  ``replaced`` if it has them;
 - ``source`` (:class:`~mmmim.datasets.io.image_io.ImageSource`) from :class:`LoadImage`, not decoded yet;
 - ``img`` (``[h, w, C]`` uint8) from one of the crops, which decode only what they need; or in its place ``encoded``
   (:class:`~mmmim.datasets.io.encoded.EncodedCrop`), which is decoded on the device: :func:`current_image` gives the
-  pixels of both, and whoever asks such a sample for ``img`` itself gets an error;
-- ``views`` (a list of such images) from what makes two views (:mod:`mmmim.datasets.two_views`).
+  pixels of both, and access to ``img`` itself in such a sample is an error;
+- ``views`` (a list of such images) from the transforms that make two views (:mod:`mmmim.datasets.two_views`).
 
 Random choices use NumPy's global generator, which :class:`~mmmim.datasets.samplers.SeededDataset` seeds for each
 sample.
@@ -29,9 +29,9 @@ Size = Union[int, Sequence[int]]
 
 
 class BaseTransform:
-    """A step of a pipeline: called with the dict that the steps share, which it changes and returns, or None.
+    """A step of a pipeline: called with the dict of results, which it changes and returns, or None.
 
-    As mmcv's class of this name, which pre-training does not need otherwise.
+    As mmcv's class of this name: pre-training does not depend on mmcv.
     """
 
     def __call__(self, results: dict) -> Optional[dict]:
@@ -57,8 +57,8 @@ def _checked_range(name: str, values: Sequence[float]) -> Tuple[float, float]:
 
 
 def current_image(results: dict) -> np.ndarray:
-    """``[h, w, C]``: what the last transform left, or the whole image if there was no crop."""
-    if 'encoded' in results:  # for a transform that needs the pixels after all
+    """``[h, w, C]``: the image after the last transform, or the whole image if there was no crop."""
+    if 'encoded' in results:  # the transform needs pixels
         results['img'] = results.pop('encoded').pixels()
     if 'img' not in results:
         results['img'] = _source(results).read()
@@ -73,18 +73,18 @@ def _source(results: dict) -> ImageSource:
 
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
-    """Prepare reading the image. Nothing is decoded before it is needed.
+    """Open the image lazily. Nothing is decoded before it is needed.
 
-    The file of the last call is kept, and what was decoded of it: crops of one image in a row (``repeat_crops`` of
+    The last file and its decoded pixels are kept: consecutive crops of one image (``repeat_crops`` of
     :class:`.EpochSampler`) read and decode it once.
 
     Args:
-        channels: What the image becomes; the table in :mod:`mmmim.datasets.io.image_io` says how.
-        decode: ``'worker'``, or ``'device'``: for training on a GPU whose images come as JPEGs faster than the
-            workers decode them. A worker then draws crop and flip, and :class:`.MIMDataPreprocessor` decodes the batch
-            on its device. What is no plain upright RGB or grey JPEG is decoded in the worker as ever, and so is what
-            goes through another transform of mmmim that takes it by :func:`current_image`. One that asks for ``img``,
-            such as :class:`.AsBGR` and those of mmcv and mmpretrain, ends with a ValueError at the first JPEG.
+        channels: Number of channels; for the conversion see the table in :mod:`mmmim.datasets.io.image_io`.
+        decode: ``'worker'``, or ``'device'``: for training on a GPU whose images come as JPEGs faster than the workers
+            decode them. A worker then draws crop and flip, and :class:`.MIMDataPreprocessor` decodes the batch on its
+            device. Other files than plain upright RGB or grey JPEGs are decoded in the worker as usual, and so are
+            images for other transforms of mmmim that use :func:`current_image`. Transforms that read ``img``, such as
+            :class:`.AsBGR` and those of mmcv and mmpretrain, raise ValueError at the first JPEG.
     """
 
     def __init__(self, channels: int = 3, decode: str = 'worker'):
@@ -102,7 +102,7 @@ class LoadImage(BaseTransform):
         image = results.pop('img', None)
         image = results['img_path'] if image is None else image  # pixels, or the bytes of a file
         path = None if isinstance(image, np.ndarray) else os.fspath(getattr(image, 'path', image))
-        source, self._last = self._last, None  # its pixels go before others come
+        source, self._last = self._last, None  # free its pixels before the next are decoded
         if source is None or source.path != path:
             source = ImageSource(image, self.channels)
         if path is not None:
@@ -259,7 +259,7 @@ class Resize(_Crop):
     """
 
     def box(self, width: int, height: int) -> Box:
-        """Everything."""
+        """The whole image."""
         return 0, 0, width, height
 
 
@@ -268,7 +268,7 @@ class RandomFlip(BaseTransform):
     """Mirror ``img`` left to right.
 
     Args:
-        prob: How often, in [0, 1].
+        prob: Probability, in [0, 1].
     """
 
     def __init__(self, prob: float = 0.5):
@@ -337,7 +337,7 @@ class ColorJitter(BaseTransform):
     ):
         import torchvision.transforms.v2  # noqa: F401  (here, because it takes a second; before workers are forked)
 
-        self.ranges = {}  # of those that change anything
+        self.ranges = {}  # only those that change anything
         for name, value in dict(brightness=brightness, contrast=contrast, saturation=saturation).items():
             self._add(name, value, center=1, low=0, high=math.inf)
         self._add('hue', hue, center=0, low=-0.5, high=0.5)
@@ -375,8 +375,8 @@ class ColorJitter(BaseTransform):
 class AsBGR(BaseTransform):
     """Runs transforms of mmcv and mmpretrain on ``img`` in BGR, and gives RGB back.
 
-    Theirs take OpenCV's order for granted: RandAugment's colour and contrast would weigh red as blue in the grey image
-    that they blend with.
+    Theirs assume OpenCV's channel order: on RGB, RandAugment's colour and contrast would weight red as blue in the grey
+    image that they blend with.
 
     Args:
         transforms: Configs of the transforms.

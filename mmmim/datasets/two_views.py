@@ -1,6 +1,7 @@
 """Transforms that make two views of an image: ``views``, a list of the online and the target one.
 
-Colours of the target view are changed later, in a batch (:class:`~mmmim.models.preprocess.ViewPreprocessor`).
+The colour augmentation of the target view runs later, on the batch
+(:class:`~mmmim.models.preprocess.ViewPreprocessor`).
 """
 
 from typing import Dict, Sequence
@@ -26,7 +27,7 @@ class PixelShift(BaseTransform):
         scale: Range of the master's area as a share of the image's.
         ratio: Range of its width / height.
         interpolation: nearest, box, bilinear, hamming, bicubic or lanczos.
-        flip_prob: How often the master is mirrored left to right.
+        flip_prob: Probability that the master is mirrored left to right.
 
     Raises:
         ValueError: The windows do not fit into the master crop.
@@ -57,7 +58,7 @@ class PixelShift(BaseTransform):
 
     def transform(self, results: Dict) -> Dict:
         """Turn ``source`` into ``views``."""
-        results['decode'] = 'worker'  # of which there is one, for two views
+        results['decode'] = 'worker'  # once, for both views
         master = self.flip.transform(self.master.transform(results)).pop('img')
         (h, w), (top, left) = self.size, np.random.randint(0, self.max_shift + 1, size=2)
         results['views'] = [master[:h, :w], master[top : top + h, left : left + w]]
@@ -73,7 +74,7 @@ class TwoCrops(BaseTransform):
         scale: Range of each crop's area as a share of the image's.
         ratio: Range of its width / height.
         interpolation: nearest, box, bilinear, hamming, bicubic or lanczos.
-        flip_prob: How often each is mirrored left to right.
+        flip_prob: Probability that each is mirrored left to right.
     """
 
     def __init__(

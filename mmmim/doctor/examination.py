@@ -1,4 +1,4 @@
-"""The course of an examination: probes run in processes of their own, and what is told at the end."""
+"""Run the checks of `mmmim doctor`: probes in separate processes, then the table and the commands that fix things."""
 
 import argparse
 import json
@@ -59,7 +59,7 @@ def examine(argv: list[str]) -> int:
 
 
 def ask(pool: ThreadPoolExecutor, names: tuple[str, ...]) -> dict[str, Answer]:
-    """Try all that was asked for. Torch comes first: where it hangs or crashes, all that needs it would too."""
+    """Run the requested probes. Torch comes first: if it hangs or crashes, all that need it would, too."""
 
     def start(name: str) -> 'Future[Answer]':
         return pool.submit(run, name, 240, module=BY_NAME[name].imported if name in BY_NAME else '')
@@ -72,7 +72,7 @@ def ask(pool: ThreadPoolExecutor, names: tuple[str, ...]) -> dict[str, Answer]:
 
 
 def what_to_do(rows: list[Row], remedies: Remedies) -> list[tuple[str, tuple[str, ...]]]:
-    """Titles and commands: what pre-training needs, then what is broken, then what could be added."""
+    """Titles and commands: first requirements of pre-training, then broken parts, then optional ones."""
     needed = [row.name for row in rows if row.status == 'absent' and row.detail.endswith('for pre-training')]
     commands = remedies.install(*(BY_NAME[name].module for name in needed))
     if CHECKOUT and os.path.realpath(sys.prefix) != os.path.realpath(os.path.join(CHECKOUT, '.venv')):
@@ -86,7 +86,7 @@ def what_to_do(rows: list[Row], remedies: Remedies) -> list[tuple[str, tuple[str
 
 
 def run(probe: str, timeout: float, **context: Any) -> Answer:
-    """Run a probe and return its answer, whatever becomes of its process."""
+    """Run a probe and return its answer, even if its process crashes or hangs."""
     try:
         with tempfile.TemporaryDirectory(prefix='mmmim_doctor_', ignore_cleanup_errors=True) as folder:
             path, words = Path(folder, 'answer.json'), Path(folder, 'words.txt')
@@ -107,7 +107,7 @@ def run(probe: str, timeout: float, **context: Any) -> Answer:
             except subprocess.TimeoutExpired:
                 answer = dict(ok=False, kind='hang', error=f'no answer within {timeout:.0f} s')
             finally:
-                end_group(process)  # also what it left running
+                end_group(process)  # also processes that it left running
                 alive.discard(process)
             if not answer['ok']:
                 said = words.read_text(encoding='utf-8', errors='replace')[-6000:]
@@ -118,7 +118,7 @@ def run(probe: str, timeout: float, **context: Any) -> Answer:
 
 
 def end_group(process: subprocess.Popen) -> None:
-    """Kill a process with all that it started; it leads its own group."""
+    """Kill a process and its children; it leads its own process group."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):

@@ -1,4 +1,4 @@
-"""From the probes' answers to the lines of the table, and the commands that mend what is broken."""
+"""Turn the probes' answers into rows of the table, and commands that fix what is broken."""
 
 import importlib.util
 import os
@@ -20,7 +20,7 @@ def major(version: str | None) -> int:
     return int((version or '0').partition('.')[0])
 
 
-# what is looked for in an error message, the particular before the general; `Remedies.diagnose` says what it means
+# patterns of error messages, specific ones before general ones; `Remedies.diagnose` explains them
 PATTERNS = dict(
     disk=r'No space left on device|Errno 28',
     library=r'(lib(?:GL|gthread-2|glib-2|SM|Xext|Xrender|xcb|gomp|stdc\+\+)\S*\.so\.\d+): cannot open',
@@ -36,7 +36,7 @@ PATTERNS = dict(
 
 
 class Gpu(NamedTuple):
-    """Whether there is an NVIDIA GPU; those that the driver shows, and the newest CUDA release that it runs."""
+    """Whether there is an NVIDIA GPU; the GPUs that the driver shows, and its newest CUDA release."""
 
     present: bool = False
     names: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Gpu(NamedTuple):
 
 
 def setup(before: str = '') -> str:
-    """How this checkout's own environment is made; by hand where there is no checkout."""
+    """The command that creates this checkout's own environment; by hand without a checkout."""
     made = f'{before}bash {short(f"{CHECKOUT}/tools/setup_env.sh")}    # makes .venv, with everything'
     return made if CHECKOUT else 'python3.11 -m venv mmmim_env    # then install there'
 
@@ -70,14 +70,15 @@ class Remedies:
         return f'{self.python} -m pip install {what}'
 
     def torch(self, cuda: str = '') -> list[str]:
-        """Both anew; of an older CUDA for drivers and GPUs that the default build no longer serves."""
+        """Reinstall torch and torchvision; for an older CUDA where the default build does not support driver or GPU."""
         options = '--force-reinstall' + (f' --extra-index-url https://download.pytorch.org/whl/{cuda}' if cuda else '')
         return [self.pip('torch', 'torchvision', options=options)]
 
     def install(self, *modules: str) -> list[str]:
-        """Install, or install again, what brings these import names.
+        """Install, or reinstall, the distributions of these import names.
 
-        What owns the same folders goes first: all of OpenMMLab where some of it is upstream's, and all OpenCVs.
+        Those that own the same folders are removed first: all of OpenMMLab if some of it is upstream's, and all
+        OpenCVs.
         """
         upstream = any(name in self.installed for names in FAMILIES.values() for name in names[1:])
         mixed = upstream and not FAMILIES.keys().isdisjoint(modules)
@@ -90,7 +91,7 @@ class Remedies:
         commands = [f'{self.python} -m pip uninstall -y {" ".join(old)}'] if old else []
         commands += [self.mmcv()] if 'onedl-mmcv' in names else []
         commands += [self.pip(*again, options='--force-reinstall --no-deps')] if again else []
-        commands += [self.pip(*names)] if names else []  # with what they depend on
+        commands += [self.pip(*names)] if names else []  # with their dependencies
         return commands + ([self.mmmim()] if 'mmmim' in modules else [])
 
     def system(self, library: str) -> list[str]:
@@ -101,14 +102,14 @@ class Remedies:
         return [command if shutil.which('apt-get') else f'install what Debian calls {package}']
 
     def own_environment(self) -> str:
-        """Where pip may not install into this interpreter: how to get one where it may."""
+        """If pip may not install into this interpreter: the command that creates one where it may."""
         managed = os.path.join(sysconfig.get_path('stdlib'), 'EXTERNALLY-MANAGED')
         if sys.prefix == sys.base_prefix and os.path.exists(managed):
             return setup()
         return '' if importlib.util.find_spec('pip') else f'{self.python} -m ensurepip --upgrade'
 
     def diagnose(self, answer: dict[str, Any], part: Part | None) -> tuple[str, list[str]] | None:
-        """What a failed answer means and what mends it, by the first rule that it matches; None when none does."""
+        """The cause of a failed answer and the commands that fix it, by the first matching rule; None without one."""
         text = '\n'.join(str(answer.get(key) or '') for key in ('error', 'cause', 'kind', 'trace'))
         matches = ((name, re.search(pattern, text)) for name, pattern in PATTERNS.items())
         name, match = next((found for found in matches if found[1]), ('', None))
@@ -132,13 +133,13 @@ class Remedies:
 
 
 class Findings:
-    """Rows from answers; what one answer means can depend on what else is installed."""
+    """Rows from answers; the meaning of an answer can depend on the other installed parts."""
 
     def __init__(self, remedies: Remedies, gpu: Gpu) -> None:
         self.remedies, self.installed, self.gpu, self.rows = remedies, remedies.installed, gpu, dict[str, Row]()
 
     def part(self, part: Part, answer: Answer) -> Row:
-        """To be called in the order of ``PARTS``: what others are built on comes first."""
+        """Call it in the order of ``PARTS``: dependencies come first."""
         names = [name for name in part.distributions if name in self.installed]
         version = self.installed[names[0]] if names else answer.get('version') or ''
         tested = self.remedies.tested.get(part.distributions[0], '')
@@ -178,7 +179,7 @@ class Findings:
         return self._explained(part, answer) or ('broken', reason, again)
 
     def _explained(self, part: Part | None, answer: Answer) -> Verdict | None:
-        """A failure by a part that has a row (and a cure) of its own, or by a known message."""
+        """Explain a failure by another part that has its own row (and fix), or by a known message."""
         trace, missing = answer.get('trace', ''), answer.get('missing')
         for other in BY_MODULE.values():
             broken = other.name in self.rows and self.rows[other.name].status == 'broken'
@@ -192,7 +193,7 @@ class Findings:
         return ('broken', *found) if found else None
 
     def work(self, name: str, answer: Answer, torch: Answer) -> Row:
-        """To be called after all parts."""
+        """Call it after all parts."""
         absent = [part for part, row in self.rows.items() if row.status == 'absent']
         doctor = short(f'{CHECKOUT}/tools/doctor.py') if CHECKOUT else '-m mmmim doctor'
         again = f'{self.remedies.python} {doctor} --json --only {name!r}    # shows all'
@@ -225,7 +226,7 @@ class Findings:
 
 
 def shown(answer: Answer) -> str:
-    """An error in one line; with its first cause where a library hid it."""
+    """An error in one line; with its first cause if a library hid it."""
     error, cause = (' '.join(str(answer.get(key) or '').split()) for key in ('error', 'cause'))
     text = error if cause in ('', error) else f'{error} ({cause})'
     return text if len(text) <= 300 else text[:297] + '...'

@@ -1,4 +1,4 @@
-"""What is installed here, which versions were tested, and how commands are written for this Python."""
+"""What is installed here, which versions were tested, and command lines for this Python."""
 
 import importlib.metadata
 import os
@@ -13,7 +13,7 @@ from ..config import paths
 CHECKOUT = str(paths.checkout() or '')  # empty where mmmim was installed from a wheel
 CONFIGS, CONSTRAINTS = str(paths.shipped('configs')), str(paths.shipped('requirements') / 'constraints.txt')
 
-# import name: distributions that bring it, the tested one first. Two of a line overwrite each other's files.
+# import name: distributions that provide it, the tested one first. Two of a line overwrite each other's files.
 FAMILIES = {
     'mmengine': ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
     'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-full', 'mmcv-lite'),
@@ -30,8 +30,8 @@ class Row(NamedTuple):
     Attributes:
         group: ``machine``, ``installed`` or ``works``.
         status: ``ok``; ``note`` (works, but worth knowing); ``broken``; ``absent`` (not installed, or not there).
-        mend: Commands, in order.
-        trace: All that a failed probe said.
+        mend: Commands that fix it, in order.
+        trace: Full output of a failed probe.
     """
 
     group: str
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A library: the name of its row, a module of it that is imported, what it is for, and whether it imports torch."""
+    """A library: the name of its row, the module to import, its purpose, and whether it imports torch."""
 
     name: str
     imported: str
@@ -58,11 +58,11 @@ class Part(NamedTuple):
 
     @property
     def distributions(self) -> tuple[str, ...]:
-        """That bring it, the tested one first."""
+        """Distributions that provide it, the tested one first."""
         return DISTRIBUTIONS.get(self.module, (self.name,))
 
 
-PARTS = (  # what others are built on comes first
+PARTS = (  # dependencies come first
     Part('numpy', 'numpy', needs_torch=False),
     Part('torch', 'torch'),
     Part('torchvision', 'torchvision'),
@@ -96,13 +96,13 @@ def installed_versions() -> dict[str, str]:
     for found in importlib.metadata.distributions():
         try:
             versions.setdefault(normalised(found.metadata['Name']), found.version or '')
-        except Exception:  # a torn metadata folder must not end the examination
+        except Exception:  # a damaged metadata folder must not end the examination
             continue
     return versions
 
 
 def pinned_versions(path: str = CONSTRAINTS) -> dict[str, str]:
-    """The pins that hold for this Python; empty without that file."""
+    """The pinned versions for this Python; empty without that file."""
     versions = {}
     for line in Path(path).read_text(encoding='utf-8').splitlines() if os.path.exists(path) else []:
         requirement, _, marker = line.partition('#')[0].partition(';')

@@ -32,7 +32,7 @@ def python_row(remedies: Remedies) -> Row:
 
 
 def packages_row(remedies: Remedies) -> Row:
-    """Metadata without a list of files: pip was killed before it had written all, and takes it for whole."""
+    """Find metadata without a list of files: pip was killed while installing, and takes the package for complete."""
     found = Path(sysconfig.get_path('purelib')).glob('*.dist-info')
     torn = sorted(folder for folder in found if not (folder / 'RECORD').exists())
     names = [folder.name.partition('-')[0] for folder in torn]
@@ -71,7 +71,7 @@ def disk_row() -> Row:
     except OSError as error:
         return row('disk', 'broken', str(error), 'export TMPDIR=/a/folder/with/space')
     detail = f'{free[0]:.1f} GiB free here, {free[1]:.1f} GiB in {temporary}'
-    if min(free) >= 2:  # a checkpoint of ViT-B with its optimizer takes 1.3 GiB, and is written beside the old
+    if min(free) >= 2:  # a checkpoint of ViT-B with its optimizer takes 1.3 GiB, and is written beside the old one
         return row('disk', 'ok', detail)
     cure = 'df -h .    # make room, or let --work-dir or TMPDIR name another disk'
     return row('disk', 'note', f'{detail}: little for checkpoints', cure)
@@ -99,7 +99,7 @@ def locale_row() -> Row:
 
 
 def find_gpu() -> Gpu:
-    """By nvidia-smi; without it, by the list of devices."""
+    """Find the GPUs by nvidia-smi; without it, by the list of devices."""
     try:
         shown = subprocess.run(['nvidia-smi', '-q'], capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired):

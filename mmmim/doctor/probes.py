@@ -1,7 +1,7 @@
-"""What the doctor tries, each in a process of its own: `python probes.py NAME ANSWER.json CONTEXT_AS_JSON`.
+"""The probes of the doctor, each run in a separate process: `python probes.py NAME ANSWER.json CONTEXT_AS_JSON`.
 
-A probe returns what it found, as values for JSON (``detail``: words for the table), or raises. Libraries are imported
-inside the probes, so that this file runs in any environment.
+A probe returns its findings as JSON values (``detail``: text for the table), or raises. Libraries are imported inside
+the probes, so that this file runs in any environment.
 """
 
 import importlib
@@ -19,7 +19,7 @@ Found = dict[str, Any]
 
 
 def import_part(context: Found) -> Found:
-    """Import a library, and use it once where an import alone shows too little."""
+    """Import a library, and use it once where an import alone is no sufficient test."""
     importlib.import_module(context['module'])
     module = sys.modules[context['module'].partition('.')[0]]
     use = globals().get(f'use_{module.__name__}', lambda module: None)
@@ -44,12 +44,12 @@ def use_mmcv(mmcv: Any) -> Found | None:
     try:
         ops = importlib.import_module('mmcv._ext')
         ops.nms(torch.ones(1, 4), torch.ones(1), iou_threshold=0.5, offset=0)
-    except Exception as error:  # none are needed, but those that are there should load, and run
+    except Exception as error:  # compiled ops are optional, but installed ones should load and run
         return None if isinstance(error, ModuleNotFoundError) else dict(ops=str(error).partition('\n')[0])
 
 
 def pre_training(context: Found) -> Found:
-    """Two steps of the quickstart's MAE, by the loop, hooks and files that every run uses."""
+    """Two steps of the quickstart's MAE, with the loop, hooks and files of every run."""
     import numpy as np
     import torch
     from PIL import Image
@@ -104,7 +104,7 @@ def gpu(context: Found) -> Found:
     import torch
     import torch.distributed as dist
 
-    torch.cuda.init()  # says why where there is none
+    torch.cuda.init()  # its error says why there is none
     x = torch.randn(512, 512, device='cuda')
     torch.testing.assert_close((x @ x).cpu(), x.cpu() @ x.cpu(), rtol=1e-2, atol=1e-1)
     dist.init_process_group('nccl', init_method=f'file://{context["folder"]}/nccl', rank=0, world_size=1)
@@ -144,7 +144,7 @@ PROBES |= {'detection': detection, 'GPU': gpu}  # all others are libraries
 
 
 def explain(error: BaseException) -> Found:
-    """An exception as an answer; libraries often wrap what really happened, so the first cause is told too."""
+    """An exception as an answer; libraries often wrap the real error, so the first cause is added."""
     first = error
     while first.__cause__ is not None or (first.__context__ is not None and not first.__suppress_context__):
         first = first.__cause__ or first.__context__
@@ -158,14 +158,14 @@ def main() -> None:
     name, path, context = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     sys.path[:] = [folder for folder in sys.path if os.path.abspath(folder or '.') != HERE]
     if context['checkout'] and name in PROBES:
-        sys.path.insert(0, context['checkout'])  # the mmmim that lies beside this doctor
+        sys.path.insert(0, context['checkout'])  # the mmmim beside this doctor
     try:
         answer = dict(PROBES.get(name, import_part)(context), ok=True)
-    except BaseException as error:  # SystemExit too: some libraries exit when they are not pleased
+    except BaseException as error:  # SystemExit too: some libraries exit on errors
         answer = explain(error)
     Path(path).write_text(json.dumps(answer), encoding='utf-8')
     sys.stdout.flush()
-    os._exit(0)  # the answer stands: an error while libraries are unloaded is not one of what was tried
+    os._exit(0)  # the answer is written: an error while libraries are unloaded does not count
 
 
 if __name__ == '__main__':

@@ -23,7 +23,7 @@ DISTRIBUTIONS = dict(
 
 
 def cpu_name() -> str:
-    """The processor's model name, or its architecture where the system does not tell."""
+    """The processor's model name, or its architecture if unknown."""
     try:
         with open('/proc/cpuinfo') as file:
             names = [line.partition(':')[2].strip() for line in file if line.startswith('model name')]
@@ -38,7 +38,7 @@ def usable_cores() -> int:
 
 
 def memory_gib() -> Optional[float]:
-    """Main memory in GiB, or None where the system does not tell."""
+    """Main memory in GiB, or None if unknown."""
     try:
         return round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30, 1)
     except (ValueError, OSError):
@@ -58,7 +58,7 @@ def hardware() -> Dict[str, Any]:
 
 
 def versions(*others: str) -> Dict[str, str]:
-    """Installed versions of what a result depends on; ``others`` are further distributions to look for."""
+    """Installed versions that a result depends on; ``others`` are further distributions."""
     found = dict(mmmim=__version__, python=platform.python_version())
     for name, distributions in {**DISTRIBUTIONS, **{name: (name,) for name in others}}.items():
         for distribution in distributions:
@@ -82,15 +82,15 @@ _CHOSEN_BY_USER = (
 
 
 def keep_freed_memory() -> bool:
-    """Keep what tensors free for the tensors to come, in large pages where the system grants them.
+    """Keep freed memory for later tensors, in large pages where the system has them.
 
     A training step frees and allocates the same gigabytes again and again. glibc gives large blocks back to the system
-    at once; fresh ones come as small pages, each zeroed at a page fault of its own. In a virtual machine, where faults
-    are dear, this took a third of a step (`tools/analysis/README.md`). Processes started by fork inherit it. The peak
-    stays what it was, but the memory remains with the process after it.
+    at once; fresh ones come as small pages, each zeroed at its own page fault. In a virtual machine, where page faults
+    are expensive, this took a third of a step (`tools/analysis/README.md`). Processes started by fork inherit it. The
+    peak is unchanged, but the process keeps the memory after it.
 
-    To be called before the first tensor is made. Does nothing without glibc, where the environment has settings of
-    malloc or a preloaded library, or with MMMIM_KEEP_MEMORY=0.
+    Call it before the first tensor is created. Does nothing without glibc, where the environment has settings of malloc
+    or a preloaded library, or with MMMIM_KEEP_MEMORY=0.
 
     Returns:
         Whether it was done.
@@ -101,5 +101,5 @@ def keep_freed_memory() -> bool:
         return False
     os.environ.setdefault('THP_MEM_ALLOC_ENABLE', '1')  # torch reads it at its first allocation
     mallopt = ctypes.CDLL(None).mallopt
-    # nothing by mmap, which is given back when it is freed; never trim the heap; grow it by 64 MiB
+    # no mmap, which is returned to the system when freed; never trim the heap; grow it by 64 MiB
     return all([mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, -1), mallopt(_TOP_PAD, 64 << 20)])

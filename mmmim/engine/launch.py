@@ -1,4 +1,4 @@
-"""From a config file and a command line to a runner: what every tool shares."""
+"""Build a runner from a config and the command line, for all tools."""
 
 import os
 import sys
@@ -33,12 +33,12 @@ __all__ = [
     'split_batch',
 ]
 
-# what a user can mend: the tools print these without a traceback
+# errors that a user can fix: the tools show them without a traceback
 USER_ERRORS = (FileNotFoundError, NotADirectoryError, KeyError, ValueError, TypeError, RuntimeError, ImportError)
 
 
 def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
-    """Everything between a config and ``runner.train()`` or ``runner.test()``."""
+    """Prepare a config and the processes, and build the runner for ``runner.train()`` or ``runner.test()``."""
     cfg.launcher = launcher
     keep_freed_memory()
     set_up_scope(cfg)
@@ -63,12 +63,12 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
 
 
 def end_with(error: Exception, runner: Optional[Runner]) -> None:
-    """End a tool: one line for what a user can mend, the whole traceback for what broke while training."""
+    """End a tool: one line without a traceback for errors that a user can fix, a traceback for errors in training."""
     training = runner is not None and getattr(runner._train_loop, '_iter', 0) > 0
     expected = type(error).__module__.startswith('mmmim.')
     if os.environ.get('MMMIM_TRACEBACK') or (training and not expected):
         raise error
     message = str(error)
-    if 'Original Traceback' in message:  # from a loading worker, which puts its traceback into the message
+    if 'Original Traceback' in message:  # from a data loading worker, whose traceback is in the message
         message = message.strip().splitlines()[-1].partition(': ')[2]
     sys.exit(f'{type(error).__name__}: {message}\n(MMMIM_TRACEBACK=1 shows where)')

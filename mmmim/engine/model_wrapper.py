@@ -13,12 +13,12 @@ from ..registry import MODEL_WRAPPERS
 
 @MODEL_WRAPPERS.register_module()
 class MIMDistributedDataParallel(DistributedDataParallel):
-    """Hands the training step to the algorithm, and itself to the step as the way to run forward passes.
+    """Calls the algorithm's ``train_step``, and passes itself to it for the forward passes.
 
     MMEngine's wrapper runs one forward pass of its own and so bypasses the algorithm's ``train_step``; its separate
-    wrapper wants disjoint sub-modules, which a shared encoder is not. Here every phase calls
-    ``model(**data, mode=...)``, and each backward pass synchronises what that phase used. A model of another toolbox,
-    whose step has one phase and takes no wrapper, is trained as MMEngine trains it.
+    wrapper needs disjoint sub-modules, which a shared encoder is not. Here every phase calls
+    ``model(**data, mode=...)``, and each backward pass synchronises the gradients of that phase. A model of another
+    toolbox, whose step has one phase and takes no wrapper, is trained as in MMEngine.
 
     Args:
         module: The algorithm.

@@ -1,4 +1,4 @@
-"""Processes of a run: how they start, agree and end."""
+"""The process group of a run: set-up, agreement between ranks, and exit without teardown crashes."""
 
 import atexit
 import os
@@ -13,14 +13,14 @@ from mmengine.dist import init_dist
 
 
 def set_up_processes(launcher: str, cfg: Config) -> None:
-    """Start communication between processes; on machines without an accelerator through gloo, which MMEngine cannot.
+    """Initialise the process group; without an accelerator through gloo, which MMEngine does not support.
 
-    Also shares the cores of a machine without accelerator among its processes (torchrun would leave one to each).
+    Also splits the cores of a machine without accelerator among its processes (torchrun would give one to each).
     """
     if launcher == 'none':
         return
     dist_cfg = dict(cfg.get('env_cfg', {}).get('dist_cfg', {}))
-    if launcher == 'slurm':  # jobs that share a node need ports of their own
+    if launcher == 'slurm':  # jobs that share a node need different ports
         os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ.get('SLURM_JOB_ID', 0)) % 20000))
     if torch.cuda.is_available():
         dist_cfg.setdefault('backend', 'nccl')
@@ -48,7 +48,7 @@ def _slurm_environment() -> None:
 
 
 class HostChannel:
-    """Sums small integers over all ranks through gloo, so that no device has to be waited for.
+    """Sums small integers over all ranks through gloo (all-reduce), without waiting for a device.
 
     Build it on all ranks at the same point of the program: it may open a process group.
     """
@@ -60,7 +60,7 @@ class HostChannel:
             self.group = dist.new_group(backend='gloo')
 
     def sum(self, values: Sequence[int]) -> List[int]:
-        """The sum of each value over the ranks; on all ranks alike."""
+        """The sum of each value over the ranks, on all ranks."""
         if not self.active:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.int64)
@@ -70,14 +70,13 @@ class HostChannel:
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """Around a tool's main function: where several processes ran together, each ends without taking Python down.
+    """Exit distributed processes without NCCL/gloo teardown crashes; wraps a tool's main function.
 
-    A thread of the collective operations may still hold a tensor when its result is long there. If it lets go of the
-    tensor while the interpreter is being taken down, the process aborts ("terminate called without an active
-    exception"), and a launcher reports a failure although all was saved. ``destroy_process_group`` does not end these
-    threads as long as a wrapped model refers to the group. So what the interpreter's end would do for the work is done
-    here, and the rest is left out. The exit code is the same; a single process ends as usual, and so does one with an
-    error that nobody expected.
+    A thread of the collective operations may still hold a tensor after the operation has finished. If it releases the
+    tensor during interpreter shutdown, the process aborts ("terminate called without an active exception"), and a
+    launcher reports a failure although all was saved. ``destroy_process_group`` does not end these threads as long as a
+    wrapped model refers to the group. So this runs the exit functions and flushes the output, then exits without
+    interpreter shutdown. The exit code is the same; a single process, or one with an unexpected error, ends as usual.
     """
     status = 0
     try:
@@ -90,10 +89,10 @@ def ending_at_once() -> Iterator[None]:
         return
     if status is None:
         status = 0
-    elif not isinstance(status, int):  # a message, as sys.exit takes it
+    elif not isinstance(status, int):  # a message, as in sys.exit
         print(status, file=sys.stderr)
         status = 1
-    if status == 0:  # after an error another process may be waiting for this one
+    if status == 0:  # after an error another rank may be waiting for this one
         dist.destroy_process_group()
     atexit._run_exitfuncs()  # also ends the loading workers
     for stream in (sys.stdout, sys.stderr):

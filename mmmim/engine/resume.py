@@ -1,4 +1,4 @@
-"""Which checkpoint a run continues from, and with which seed."""
+"""Resume: the checkpoint to resume from, and the seed of the run."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from ..safe_load import load_file
 
 
 def newest_checkpoint(work_dir: str) -> Optional[str]:
-    """What ``last_checkpoint`` points to, wherever the work dir was moved; None when there is none."""
+    """The checkpoint that ``last_checkpoint`` points to, also in a work dir that was moved; None without one."""
     pointer = osp.join(work_dir, 'last_checkpoint')
     if not osp.exists(pointer):
         return None
@@ -33,9 +33,9 @@ def is_finished(work_dir: str) -> bool:
 
 
 def find_resume(cfg: Config) -> Optional[str]:
-    """The checkpoint that ``--resume`` means: the one that is named, or the newest of the work dir, wherever that is.
+    """The checkpoint that ``--resume`` selects: the given one, or the newest in the work dir.
 
-    The pointer holds the path of the time of writing; a work dir that has moved since is looked into by name.
+    The pointer holds the path at the time of writing; in a work dir that was moved, the file is found by its name.
     """
     if not cfg.get('resume'):
         return None
@@ -47,15 +47,15 @@ def find_resume(cfg: Config) -> Optional[str]:
 
 
 def fix_seed(cfg: Config) -> int:
-    """Make sure that the run has a seed before anything is built.
+    """Fix the seed of the run before anything is built.
 
-    ``randomness.seed=None`` draws one for all ranks; a resumed run takes the one in its checkpoint.
+    ``randomness.seed=None`` draws one for all ranks; a resumed run takes the seed of its checkpoint.
     """
     path = find_resume(cfg)
     randomness = dict(cfg.get('randomness') or {})
     if randomness.get('seed') is None:
         if path:
-            randomness['seed'] = load_file(path).get('meta', {}).get('seed', 0)  # weights alone are refused later
+            randomness['seed'] = load_file(path).get('meta', {}).get('seed', 0)  # a file of weights is refused later
         else:
             drawn = [int.from_bytes(os.urandom(4), 'little')]
             broadcast_object_list(drawn)

@@ -1,4 +1,4 @@
-"""Labelled data in, accuracy of a pre-training model's frozen features out."""
+"""Evaluate frozen features of a pre-training model on labelled data: k-NN and linear probe."""
 
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -23,12 +23,12 @@ class FeatureEvaluator:
     Args:
         bank: Config of the labelled data set that neighbours come from.
         query: Config of the labelled data set that is classified.
-        bank_share: Share of the bank that is used: a draw by a fixed seed.
+        bank_share: Share of the bank that is used, drawn by a fixed seed.
         ks: Numbers of neighbours.
-        temperature: Of the neighbours' votes.
+        temperature: Temperature of the neighbours' votes.
         pool: ``'mean'`` of patch tokens or ``'cls'``.
         linear: Also fit a linear probe.
-        batch_size, num_workers: Of the loading.
+        batch_size, num_workers: Of the data loaders.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class FeatureEvaluator:
             )
         bank, query = (loader.dataset.metainfo.get('classes') for loader in loaders)
         if bank and query and tuple(bank) != tuple(query):
-            # each folder numbers its own classes: the same number would mean two things
+            # labels are indices of folders: the same label would mean two classes
             raise ValueError(
                 f'bank and query have different classes ({sorted(set(bank) ^ set(query))[:5]} in one of '
                 'them only); give both the same metainfo=dict(classes=[...]), or the same class folders'
@@ -82,7 +82,7 @@ class FeatureEvaluator:
         return loaders
 
     def __call__(self, model: nn.Module, optim_wrapper: Optional[OptimWrapper] = None) -> Dict[str, float]:
-        """``{'knn/top1_k20': percent, 'linear/top1': percent}``; on all ranks alike."""
+        """``{'knn/top1_k20': percent, 'linear/top1': percent}``; the same on all ranks."""
         if self.loaders is None:
             self.loaders = self._build()
         (bank, bank_labels), (queries, labels) = [

@@ -27,7 +27,7 @@ def extract_features(
         loader: Its sampler must be ``EpochSampler(shuffle=False, pad=True)``, which gives rank r every
             ``world_size``-th sample.
         pool: ``'mean'`` of patch tokens or ``'cls'``.
-        optim_wrapper: Gives the precision to compute in; float32 without it.
+        optim_wrapper: Its precision is used; float32 without it.
 
     Returns:
         ``[N, D]`` float32 features on the host and ``[N]`` int64 labels (-1 where an image has none).
@@ -39,7 +39,7 @@ def extract_features(
         for data in track(loader, 'features', total=len(loader.dataset), step=loader.batch_size * get_world_size()):
             batch = model.data_preprocessor(data, False)
             part = model.extract_features(batch['inputs'], pool).float().cpu()
-            if features is None:  # filled in place: joining a list at the end would take the memory twice
+            if features is None:  # filled in place: concatenating a list at the end would take twice the memory
                 features = torch.empty(len(labels), part.shape[1])
             features[row : row + len(part)] = part
             labels[row : row + len(part)] = torch.tensor([int(s.get('gt_label', -1)) for s in batch['data_samples']])
@@ -49,7 +49,7 @@ def extract_features(
 
 
 def _gather(local: Tensor, rows: int = 8192) -> Tensor:
-    """Interleave the ranks' rows into data set order: ``[N / W, ...] -> [N, ...]``, so many rows of a rank at once."""
+    """Interleave the ranks' rows into data set order: ``[N / W, ...] -> [N, ...]``, ``rows`` of a rank at once."""
     world = get_world_size()
     if world == 1:
         return local
@@ -64,11 +64,11 @@ def _gather(local: Tensor, rows: int = 8192) -> Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module, optim_wrapper: Union[OptimWrapper, OptimWrapperDict, None] = None) -> Iterator[None]:
-    """Evaluation mode without gradients, in the precision of training; afterwards every module is as it was.
+    """Evaluation mode without gradients, in the precision of training; restores the mode of every module afterwards.
 
     Args:
-        model: Not wrapped.
-        optim_wrapper: Gives the precision; float32 without it.
+        model: The model, not wrapped.
+        optim_wrapper: Its precision is used; float32 without it.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -33,18 +33,18 @@ def knn_predict(
         queries: ``[M, D]``.
         num_classes: Number of classes.
         ks: Numbers of neighbours; capped at N.
-        temperature: Of the votes.
+        temperature: Temperature of the votes.
         chunk: Queries compared at once.
-        bank_chunk: Features of the bank that they are compared with at once.
-        device: Where to compare; the features stay where they are. None: where the queries are.
+        bank_chunk: Features of the bank compared at once.
+        device: Device of the comparison; the features stay where they are. None: the queries' device.
 
     Returns:
-        For each k the predicted class of each query, ``[M]``, where the queries are.
+        For each k the predicted class of each query, ``[M]``, on the queries' device.
     """
     device = torch.device(queries.device if device is None else device)
     predictions: Dict[int, List[Tensor]] = {k: [] for k in ks}
     for similarity, classes in _nearest(bank, bank_labels, queries, min(max(ks), len(bank)), chunk, bank_chunk, device):
-        # relative to the nearest one, whose vote is then 1: exp(1 / temperature) overflows when it is cold
+        # relative to the nearest one, whose vote is then 1: exp(1 / temperature) overflows at low temperatures
         weights = ((similarity - similarity[:, :1]) / temperature).exp()
         for k in ks:
             votes = torch.zeros(len(weights), num_classes, dtype=weights.dtype, device=device)
@@ -90,7 +90,7 @@ def knn_accuracy(
     """``{'knn/top1_k20': percent, ...}``; see :func:`knn_predict`.
 
     Args:
-        device: Where to compare; None: the GPU if there is one.
+        device: Device of the comparison; None: the GPU if there is one.
 
     Raises:
         ValueError: Images without labels among bank or queries.

@@ -11,8 +11,8 @@ def linear_probe(
 ) -> Dict[str, float]:
     """Accuracy of multinomial logistic regression on standardised features.
 
-    For a look at features within seconds; it is not the papers' linear probing protocol, which trains with
-    augmentation for 90 epochs.
+    A quick check of features within seconds; not the papers' linear probing protocol, which trains with augmentation
+    for 90 epochs.
 
     Args:
         train, test: ``[N, D]`` and ``[M, D]`` features.

@@ -11,7 +11,7 @@ from ..registry import METRICS
 
 @METRICS.register_module()
 class ReconstructionMetric(BaseMetric):
-    """Mean loss on held-out images, each with a mask that depends only on the seed and its place in the data set."""
+    """Mean loss on held-out images, each with a mask that depends only on the seed and its index in the data set."""
 
     default_prefix = 'held_out'
 
@@ -27,14 +27,14 @@ class ReconstructionMetric(BaseMetric):
 
 @METRICS.register_module()
 class PlainMetric(BaseMetric):
-    """Runs another metric and gives its values as ``float``.
+    """Runs another metric and returns its values as ``float``.
 
-    mmseg's ``IoUMetric`` gives NumPy's float32, which neither JSON nor a check for ``float`` knows. mmdet's
-    ``CocoMetric`` gives nothing at all where a detector finds nothing, as an untrained one does.
+    mmseg's ``IoUMetric`` returns NumPy's float32, which neither JSON nor a check for ``float`` accepts. mmdet's
+    ``CocoMetric`` returns nothing at all if a detector, such as an untrained one, finds nothing.
 
     Args:
         metric: Config of the other metric.
-        default: Values that the other metric may leave out, and what they then are.
+        default: Values that the other metric may leave out, and their defaults.
         collect_device, prefix: See MMEngine's ``BaseMetric``; the prefix is this one's.
     """
 
@@ -51,7 +51,7 @@ class PlainMetric(BaseMetric):
 
     @property
     def dataset_meta(self) -> Optional[dict]:
-        """Of the data set; handed on."""
+        """Metainfo of the data set, passed on to the other metric."""
         return self.metric.dataset_meta
 
     @dataset_meta.setter
@@ -59,11 +59,11 @@ class PlainMetric(BaseMetric):
         self.metric.dataset_meta = meta
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """What the other metric does with a batch."""
+        """Let the other metric process a batch."""
         self.metric.process(data_batch, data_samples)
 
     def compute_metrics(self, results: List[Any]) -> Dict[str, float]:
         """The other metric's values."""
-        # by way of the shortest decimal: 38.28, not the 38.279998779 that is nearest in float32
+        # through the shortest decimal: 38.28, not 38.279998779, its nearest float32
         found = {name: float(str(value)) for name, value in self.metric.compute_metrics(results).items()}
         return {**self.default, **found}

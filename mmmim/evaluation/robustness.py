@@ -40,9 +40,9 @@ class MeanCorruptionError(BaseMetric):
     """mCE of ImageNet-C (Hendrycks and Dietterich, 2019): errors relative to AlexNet's.
 
     A corruption's error is the mean over its severities; its CE is that error divided by AlexNet's; mCE is the mean of
-    the 15 CEs. What an image suffered is read from its path: ``.../<corruption>/<severity>/<class>/<file>``.
+    the 15 CEs. An image's corruption is read from its path: ``.../<corruption>/<severity>/<class>/<file>``.
 
-    Gives, in percent, ``error_<corruption>`` and ``CE_<corruption>`` of each corruption, ``top1`` (the mean accuracy
+    Returns, in percent, ``error_<corruption>`` and ``CE_<corruption>`` of each corruption, ``top1`` (the mean accuracy
     of all pairs of corruption and severity) and, where all 75 pairs were measured, ``mCE``.
 
     Args:
@@ -58,7 +58,7 @@ class MeanCorruptionError(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Note for each image one small int: there are 3.75 million. Samples have ``pred_score`` and ``gt_label``."""
+        """Store one small int for each image: there are 3.75 million. Samples have ``pred_score`` and ``gt_label``."""
         for sample in data_samples:
             wrong = int(sample['pred_score'].argmax()) != _label(sample)
             self.results.append(2 * _pair(sample['img_path']) + int(wrong))
@@ -89,7 +89,7 @@ class MeanCorruptionError(BaseMetric):
 
 
 def _pair(img_path: str) -> int:
-    """``place of the corruption * 5 + severity - 1``."""
+    """``index of the corruption * 5 + severity - 1``."""
     parts = img_path.replace('\\', '/').split('/')
     if len(parts) >= 4 and parts[-4] in ALEXNET_ERROR and parts[-3] in ('1', '2', '3', '4', '5'):
         return CORRUPTIONS.index(parts[-4]) * SEVERITIES + int(parts[-3]) - 1
@@ -103,7 +103,7 @@ def _pair(img_path: str) -> int:
 class SubsetAccuracy(BaseMetric):
     """Top-1 accuracy of a classifier of many classes on images of some of them, as ImageNet-A and -R define it.
 
-    Classes that the data set does not have cannot be predicted: the largest score among the others counts. Gives
+    Classes that the data set does not have cannot be predicted: the largest score among the others counts. Returns
     ``top1`` and, without that restriction, ``top1_all_classes``, in percent.
 
     Args:
@@ -112,7 +112,7 @@ class SubsetAccuracy(BaseMetric):
         collect_device, prefix: See MMEngine's ``BaseMetric``.
 
     Raises:
-        ValueError: No subset is known, it is not among the scores' classes, or an image's label is not in it.
+        ValueError: No subset is given, it has other classes than the scores, or an image's label is not in it.
     """
 
     default_prefix = 'subset'

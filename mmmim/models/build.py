@@ -10,19 +10,19 @@ from ..registry import MODELS
 
 
 def build_part(cfg: Union[dict, nn.Module, None], name: str, **context: Any) -> Any:
-    """Build one part of a model, filling in what the rest of the model already says.
+    """Build one part of a model, filling in values that follow from the rest of the model.
 
     Args:
         cfg: The part's config (``type`` and its keys), a built module, or None.
-        name: What the part is called in the algorithm's config, for messages.
-        **context: Values that are filled in where the part's class takes them and the config leaves them open, such
-            as ``grid_size``, which follows from the backbone.
+        name: The part's name in the algorithm's config, for messages.
+        **context: Values that are filled in where the part's class takes them and the config leaves them out, such as
+            ``grid_size``, which follows from the backbone.
 
     Returns:
-        A module of the class that the config names, which the caller states; None for None.
+        A module of the config's class (the caller annotates it); None for None.
 
     Raises:
-        KeyError: The config has no ``type``, or nothing of this type is registered.
+        KeyError: The config has no ``type``, or the type is not registered.
         TypeError: A key that the part does not have; the message names the keys it has.
     """
     if cfg is None or isinstance(cfg, nn.Module):
@@ -60,9 +60,9 @@ def check_model(cfg: dict) -> None:
 
 
 def _keys_of(cls: type) -> Optional[set]:
-    """Names of the constructor's arguments, with those of the parents that a class of ours hands ``**kwargs`` to.
+    """Names of the constructor's arguments, with those of the parents that get ``**kwargs`` in classes of ours.
 
-    None when it takes any: what another toolbox's class does with them is not known.
+    None if another toolbox's class takes ``**kwargs``: its keys are unknown.
     """
     known: set = set()
     for parent in cls.__mro__:

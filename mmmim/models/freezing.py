@@ -1,15 +1,15 @@
-"""Training only the end of an encoder: linear probing and partial fine-tuning."""
+"""Freezing: train only the last blocks of an encoder (linear probing, partial fine-tuning)."""
 
 from typing import List, Optional, Protocol
 
 from torch import nn
 
-# of timm's Block: what belongs to the MLP's half, its norm included
+# modules of timm's Block in the MLP's half, its norm included
 _MLP_HALF = ('norm2', 'mlp', 'ls2', 'drop_path2')
 
 
 class VisionTransformer(Protocol):
-    """What timm's ViT has, and ours."""
+    """Attributes that timm's ViT and ours have."""
 
     patch_embed: nn.Module
     cls_token: Optional[nn.Parameter]
@@ -19,7 +19,7 @@ class VisionTransformer(Protocol):
 
 
 def freeze_all_but_last(vit: VisionTransformer, trainable_blocks: float) -> List[nn.Module]:
-    """Leave gradients to the last blocks of a ViT, and to its final norm with them.
+    """Freeze all of a ViT but its last blocks, and the final norm with them.
 
     Partial fine-tuning as in MAE, Fig. 9. Half a block is its MLP with the norm in front of it; that the norm counts
     as part of the MLP's half is this project's reading.
@@ -33,7 +33,7 @@ def freeze_all_but_last(vit: VisionTransformer, trainable_blocks: float) -> List
         The frozen modules, which should also stay in evaluation mode.
 
     Raises:
-        ValueError: The number is no multiple of a half between 0 and the depth.
+        ValueError: The number is no multiple of 0.5 between 0 and the depth.
     """
     depth = len(vit.blocks)
     if not 0 <= trainable_blocks <= depth or trainable_blocks * 2 % 1:

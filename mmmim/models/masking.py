@@ -1,7 +1,7 @@
 """Which patches are removed: from noise to a :class:`PatchMask`.
 
-Every strategy is a pure function of ``noise``, keeps the same number of patches in every image, and declares the
-shape of the noise that it wants (without the batch). Noise lies in [0, 1); small means: stays visible.
+Every strategy is a pure function of ``noise``, keeps the same number of patches in every image, and declares the shape
+of its noise (without the batch). Noise lies in [0, 1); small means: stays visible.
 """
 
 import math
@@ -16,7 +16,7 @@ class PatchMask(NamedTuple):
 
     Attributes:
         ids_keep: ``[B, L_v]`` indices of the visible patches, in the order in which the encoder sees them.
-        ids_restore: ``[B, L]``; ``cat(visible, mask tokens)`` gathered by it is in image order again.
+        ids_restore: ``[B, L]``; ``cat(visible, mask tokens)`` gathered by it is in image order.
         mask: ``[B, L]`` float, 1 = removed, 0 = kept.
     """
 
@@ -32,12 +32,12 @@ class PatchMask(NamedTuple):
 
     @property
     def ids_removed(self) -> Tensor:
-        """``[B, L_m]`` indices of the removed patches, in the order in which mask tokens stand for them."""
+        """``[B, L_m]`` indices of the removed patches, in the order of their mask tokens."""
         return self.ids_shuffle[:, self.ids_keep.shape[1] :]
 
 
 def take(values: Tensor, ids: Tensor) -> Tensor:
-    """Of ``values [B, L, D]`` those at ``ids [B, K]``: ``[B, K, D]``."""
+    """Gather ``values [B, L, D]`` at ``ids [B, K]``: ``[B, K, D]``."""
     return values.gather(1, ids[..., None].expand(-1, -1, values.shape[2]))
 
 
@@ -97,10 +97,10 @@ def block_masking(
 ) -> PatchMask:
     """Block-wise sampling (BEiT's, as MAE's Table 1f "block"), with a constant count.
 
-    Rectangles are removed one after another until enough patches are gone; the last one is cut short, row by row.
-    Each takes ``noise[:, k] = (area, aspect, top, left)``; the area lies between ``min_patches`` and what is still
-    to be removed, the aspect between ``min_aspect`` and its inverse. Should the rectangles of ``noise`` ``[B, K, 4]``
-    not suffice, the rest is taken from the bottom up.
+    Rectangles are removed one after another until enough patches are gone; the last one is cut short, row by row. Each
+    takes ``noise[:, k] = (area, aspect, top, left)``; the area lies between ``min_patches`` and what is still to be
+    removed, the aspect between ``min_aspect`` and its inverse. If the rectangles of ``noise`` ``[B, K, 4]`` do not
+    suffice, the remaining patches are removed from the bottom up.
     """
     h, w = grid
     length = h * w
@@ -134,7 +134,7 @@ class Masking:
         mask_ratio: Share of patches that are removed, inside (0, 1).
         grid: (h, w) patches.
         unit: Side of a block for ``'unit'``, in patches.
-        num_blocks: Rectangles that are tried for ``'block'``.
+        num_blocks: Number of rectangles for ``'block'``.
         min_block_patches: Smallest rectangle for ``'block'``.
 
     Raises:

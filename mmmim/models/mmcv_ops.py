@@ -1,4 +1,4 @@
-"""torchvision's operators in the place of mmcv's compiled ones, for detection without a C++ compiler.
+"""torchvision's operators in place of mmcv's compiled ones, for detection without a C++ compiler.
 
 mmdet imports ``mmcv.ops``, and with it the extension ``mmcv._ext``, which a plain ``pip install`` does not compile.
 Mask R-CNN and Cascade Mask R-CNN call three of its operators: non-maximum suppression (NMS), RoIAlign, and RoIAlign's
@@ -59,7 +59,7 @@ def roi_align_forward(
         input: Feature maps ``[B, C, H, W]``.
         rois: ``[N, 5]``: index of the image, then the corners in pixels of the image.
         output: ``[N, C, aligned_height, aligned_width]``.
-        argmax_y: Of maximum pooling; not used, as ``argmax_x``.
+        argmax_y: For maximum pooling; not used, as ``argmax_x``.
         pool_mode: 1: the mean of the samples in a bin.
         aligned: Whether the centre of a pixel is half a pixel from its corner.
 
@@ -70,7 +70,7 @@ def roi_align_forward(
         raise NotImplementedError(f"torchvision's RoIAlign has no maximum (pool_mode='max'); {COMPILE}")
     maps, boxes = _at_least_float32(input), rois.to(torch.promote_types(input.dtype, torch.float32))
     size = (aligned_height, aligned_width)
-    # the operator itself: torchvision's function takes a slow way round it where algorithms are to be deterministic
+    # the operator itself: torchvision's function is slow when deterministic algorithms are requested
     operator = torch.ops.torchvision.roi_align
     output.copy_(operator(maps, boxes, spatial_scale, *size, sampling_ratio, aligned))
 
@@ -122,7 +122,7 @@ class TorchvisionOps(ModuleType):
     nms = staticmethod(nms)
     roi_align_forward = staticmethod(roi_align_forward)
     roi_align_backward = staticmethod(roi_align_backward)
-    # mmcv's report of its environment asks for these two
+    # mmcv's environment report needs these two
     get_compiler_version = staticmethod(lambda: 'not compiled')
     get_compiling_cuda_version = staticmethod(lambda: 'not available')
 
@@ -133,14 +133,14 @@ class TorchvisionOps(ModuleType):
 
 
 def provide_ops(required: bool = True) -> None:
-    """Let ``mmcv.ops`` import: with mmcv's compiled operators where they fit, else with torchvision's.
+    """Make ``mmcv.ops`` importable: with mmcv's compiled operators if they work, else with torchvision's.
 
-    To be called before anything imports mmdet (mmpretrain's and mmseg's models do): what mmdet does not find then it
-    replaces by functions that fail. Warns of compiled operators that are installed and do not fit: those of another
-    torch, or without CUDA beside a GPU.
+    Call it before anything imports mmdet (mmpretrain's and mmseg's models do): mmdet replaces operators that it does
+    not find by functions that fail. Warns of installed compiled operators that do not work: those of another torch, or
+    without CUDA beside a GPU.
 
     Args:
-        required: Whether it is an error that mmdet was imported before, as it is for what calls its operators.
+        required: Whether it is an error that mmdet was imported before, as it is for code that calls its operators.
 
     Raises:
         ImportError: mmdet was imported before, without operators.
@@ -163,7 +163,7 @@ def provide_ops(required: bool = True) -> None:
             )
         return
     module = TorchvisionOps('mmcv._ext', __doc__)
-    module.__spec__ = ModuleSpec('mmcv._ext', None)  # pkgutil.find_loader('mmcv._ext') asks for it
+    module.__spec__ = ModuleSpec('mmcv._ext', None)  # pkgutil.find_loader('mmcv._ext') needs it
     sys.modules['mmcv._ext'] = module
 
 

@@ -10,7 +10,7 @@ from typing import Optional, Sequence, Tuple
 
 from .mmcv_ops import provide_ops
 
-provide_ops()  # before anything of mmdet's models is imported
+provide_ops()  # before mmdet's models are imported
 
 # ruff: noqa: E402
 import torch
@@ -28,7 +28,7 @@ def widened(x: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class RPNHead(_RPNHead):
-    """mmdet's, whose scores and offsets are float32: proposals are sorted and suppressed by them."""
+    """mmdet's, with float32 scores and offsets, by which proposals are sorted and suppressed."""
 
     def forward_single(self, x: Tensor) -> Tuple[Tensor, Tensor]:
         scores, offsets = super().forward_single(x)
@@ -37,7 +37,7 @@ class RPNHead(_RPNHead):
 
 @MODELS.register_module()
 class SingleRoIExtractor(_SingleRoIExtractor):
-    """mmdet's, which reads in float32 maps."""
+    """mmdet's, on float32 maps."""
 
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: Optional[float] = None) -> Tensor:
         return super().forward(tuple(widened(x) for x in feats), rois, roi_scale_factor)

@@ -1,4 +1,4 @@
-"""Gaussian noise for a latent space, drawn as everything else is: as a function of the sample."""
+"""Uniform and Gaussian noise for a batch, as a function of the samples' seeds."""
 
 import math
 from typing import List, Optional, Sequence
@@ -11,8 +11,8 @@ from ..structures import DataSample
 
 
 def draw_noise(images: Tensor, data_samples: Optional[List[DataSample]], shape: Sequence[int], stream: int) -> Tensor:
-    """``[B, *shape]`` in [0, 1) on the images' device: from the samples' own seeds, or, where there are none (a call
-    outside the training loop), from torch's global generator."""
+    """``[B, *shape]`` in [0, 1) on the images' device: from the samples' seeds, or, without them (a call outside the
+    training loop), from torch's global generator."""
     seeds = sample_seeds(data_samples, images.device)
     if seeds is None:
         return torch.rand(len(images), *shape, device=images.device)
@@ -20,7 +20,7 @@ def draw_noise(images: Tensor, data_samples: Optional[List[DataSample]], shape: 
 
 
 def sample_seeds(data_samples: Optional[List[DataSample]], device: torch.device) -> Optional[Tensor]:
-    """The seeds that travel with the samples, ``[B]`` int64 on the device, or None when there are none."""
+    """The samples' seeds, ``[B]`` int64 on the device, or None without them."""
     if not data_samples or any('seed' not in sample for sample in data_samples):
         return None
     return torch.tensor([sample.seed for sample in data_samples], dtype=torch.int64).to(device, non_blocking=True)
@@ -36,11 +36,11 @@ def draw_normal(
     """Standard normal numbers, by Box and Muller's transform of :func:`~mmmim.randomness.uniform`.
 
     Args:
-        images: ``[B, ...]``, for the device and the type.
-        data_samples: Their seeds determine the numbers. Without them (a call outside the training loop) these come
-            from torch's global generator.
-        shape: What is wanted for each sample.
-        draws: How often it is wanted. The first draw is the same for any number of draws.
+        images: ``[B, ...]``, for the device and the dtype.
+        data_samples: Their seeds determine the numbers. Without them (a call outside the training loop) they come from
+            torch's global generator.
+        shape: Shape for each sample.
+        draws: Number of draws. The first draw is the same for any number of draws.
         stream: As in :func:`~mmmim.randomness.uniform`.
 
     Returns:

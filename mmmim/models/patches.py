@@ -1,9 +1,9 @@
 """The only place that turns images into patches and back.
 
 Two orders of the values inside a patch exist and must not be mixed: a convolution's weight flattens to ``(C, P, P)``
-(:func:`gather_patches`, for the encoder's projection), the MAE target is ``(P, P, C)`` (:func:`patchify`).
-Patches run row by row; H, W and the channel count are free; a patch may be a rectangle. Grids of different fineness,
-one a whole multiple of the other, have cells: see :func:`split_cells`.
+(:func:`gather_patches`, for the encoder's projection), the MAE target is ``(P, P, C)`` (:func:`patchify`). Patches run
+row by row; H, W and the channel count are free; a patch may be a rectangle. A grid that is a whole multiple of a
+coarser one has cells in each of its places: see :func:`split_cells`.
 """
 
 from typing import Optional, Tuple, Union
@@ -47,7 +47,7 @@ def composite(images: Tensor, painted: Union[Tensor, float], removed: Tensor, pa
     Args:
         images: ``[B, C, H, W]``.
         painted: ``[B, L, P*P*C]`` in the order of :func:`patchify`, or one value for all pixels.
-        removed: ``[B, L]``, other than 0 where a patch is removed.
+        removed: ``[B, L]``, nonzero where a patch is removed.
         patch_size: P.
     """
     patches = torch.where(removed[..., None].bool(), painted, patchify(images, patch_size))
@@ -55,7 +55,7 @@ def composite(images: Tensor, painted: Union[Tensor, float], removed: Tensor, pa
 
 
 def gather_patches(images: Tensor, patch_size: Size, ids: Optional[Tensor] = None) -> Tensor:
-    """Patches in the order (C, P, P), as a convolution's flattened weight wants them.
+    """Patches in the order (C, P, P), as in a convolution's flattened weight.
 
     Args:
         images: ``[B, C, H, W]``.
@@ -81,8 +81,7 @@ def patch_statistics(patches: Tensor) -> Tuple[Tensor, Tensor]:
 
 
 def _variance(centered: Tensor) -> Tensor:
-    # torch.var goes through the values one by one on a CPU: fifty times as long. A square of the norm alone would
-    # overflow in float16
+    # torch.var is fifty times as slow on a CPU. A square of the norm alone would overflow in float16
     return (torch.linalg.vector_norm(centered, dim=-1, keepdim=True) / (centered.shape[-1] - 1) ** 0.5) ** 2
 
 
@@ -96,14 +95,14 @@ def normalize_patches(patches: Tensor, eps: float = 1e-6) -> Tensor:
 def denormalize_patches(prediction: Tensor, original: Tensor, eps: float = 1e-6) -> Tensor:
     """Undo :func:`normalize_patches` with the statistics of the original patches.
 
-    For pictures only, and to be labelled so: the original's own mean and variance leak the ground truth.
+    For pictures only, labelled so: the original's own mean and variance leak the ground truth.
     """
     mean, var = patch_statistics(original)
     return prediction * (var + eps).sqrt() + mean
 
 
 def cells_per_place(fine: Grid, coarse: Grid) -> Grid:
-    """How many cells of the fine grid lie in a place of the coarse one, down and across.
+    """Number of cells of the fine grid in a place of the coarse one, down and across.
 
     Raises:
         ValueError: Not a whole number of them.

@@ -1,4 +1,4 @@
-"""What happens to a batch on the device: normalisation, and colour augmentation of a view."""
+"""Preprocessing of a batch on the device: normalisation, and colour augmentation of a view."""
 
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -18,17 +18,17 @@ _STEPS = ('brightness', 'contrast', 'saturation', 'hue')
 
 @MODELS.register_module()
 class ColorAugment(BaseModule):
-    """Colour jitter, grayscale and Gaussian blur, as contrastive methods change a view's colours.
+    """Colour augmentation of contrastive methods: colour jitter, grayscale and Gaussian blur.
 
     The jitter is torchvision's ``ColorJitter``: brightness, contrast, saturation and hue in a random order for each
-    image. What is drawn depends on the image's seed alone, so that neither ranks nor batches change anything.
+    image. The draws depend on the image's seed alone, not on ranks or batches.
 
     Args:
         brightness, contrast, saturation: A factor is drawn from [max(0, 1 - x), 1 + x].
         hue: A shift is drawn from [-x, x], x at most 0.5.
-        prob: How often an image is jittered at all.
-        gray_prob: How often it loses its colours.
-        blur_prob: How often it is blurred.
+        prob: Probability of colour jitter.
+        gray_prob: Probability of grayscale.
+        blur_prob: Probability of blur.
         blur_sigma: Range of the blur's standard deviation in pixels, drawn uniformly.
 
     Raises:
@@ -65,7 +65,7 @@ class ColorAugment(BaseModule):
                 f'colours are changed in images of 3 channels, but these have {images.shape[1]}: leave '
                 'the colour part out (data_preprocessor.target_view=None)'
             )
-        # drawn on the host, where it is known without waiting for the device which images take which change
+        # drawn on the host, so that no device synchronisation is needed to select images
         draws = randomness.uniform(seeds, (12,), randomness.VIEW)
         images = self._jitter(images.clone(), draws)
         _change(images, draws[:, 9] < self.gray_prob, lambda x: _gray(x).expand_as(x))
@@ -104,7 +104,7 @@ def _change(images: Tensor, chosen: Tensor, function: Callable, *values: Tensor)
 
 
 def _gray(images: Tensor) -> Tensor:
-    # plain numbers: a tensor of them, made here, would make the host wait for a GPU
+    # plain numbers: creating a tensor of them here would synchronise with the GPU
     return sum(weight * channel for weight, channel in zip(_GRAY, images.split(1, dim=1)))
 
 
@@ -114,7 +114,7 @@ def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """``[B, 3, H, W]`` in [0, 1], one factor an image ``[B]``; so are the others."""
+    """``[B, 3, H, W]`` in [0, 1] by one factor per image ``[B]``; the others likewise."""
     return (images * factor.reshape(-1, 1, 1, 1)).clamp(0, 1)
 
 
@@ -127,7 +127,7 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue by ``shift`` ``[B]`` of a whole circle."""
+    """Rotate the hue by ``shift`` ``[B]``, as a share of the circle."""
     hue, saturation, value = _to_hsv(images)
     turned = (hue + shift.reshape(-1, 1, 1)) % 1.0
     # each channel as a function of the hue: a trapezium over the circle of six
@@ -165,7 +165,7 @@ class MIMDataPreprocessor(BaseDataPreprocessor):
     Images travel as uint8. The result is in torch's default dtype. Two views (a list of batches) stay a list.
 
     Args:
-        mean: One value a channel, in units of 0..255 (default: ImageNet's, RGB).
+        mean: One value per channel, in units of 0..255 (default: ImageNet's, RGB).
         std: The same.
         non_blocking: Copy from pinned memory without waiting.
 
@@ -188,11 +188,11 @@ class MIMDataPreprocessor(BaseDataPreprocessor):
     def forward(self, data: dict, training: bool = False) -> dict:
         """``dict(inputs=uint8 [B, C, H, W] or a list of such, data_samples=list)`` to the same with float inputs.
 
-        Crops that are still encoded (``LoadImage(decode='device')``) are decoded here. Where one can't be read,
-        another of the batch stands in for it, which its data sample then says as if the data set had replaced it.
+        Crops that are still encoded (``LoadImage(decode='device')``) are decoded here. An unreadable one is replaced by
+        another of the batch, which its data sample records as if the data set had replaced it.
 
         Raises:
-            ImageReadError: None of such a batch can be read, or one where there are no data samples to say so.
+            ImageReadError: No image of the batch can be read, or one can't and there are no data samples to record it.
         """
         inputs = data['inputs']
         if isinstance(inputs, (list, tuple)) and any(isinstance(image, EncodedCrop) for image in inputs):
@@ -208,7 +208,7 @@ class MIMDataPreprocessor(BaseDataPreprocessor):
         return dict(inputs=inputs, data_samples=self.cast_data(data.get('data_samples')))
 
     def change_views(self, views: List[Tensor], data_samples: Optional[list]) -> List[Tensor]:
-        """What happens to several views before they are normalised: here nothing."""
+        """Augment several views before they are normalised; here nothing."""
         return views
 
     def to_float(self, images: Tensor) -> Tensor:
@@ -235,7 +235,7 @@ class MIMDataPreprocessor(BaseDataPreprocessor):
 
 
 def _record(stand_ins: Dict[int, StandIn], data_samples: Optional[list]) -> None:
-    """Write on the samples, which the loop's hooks also see, what :class:`.RetryingDataset` would have written."""
+    """Record replaced images in the samples, for the loop's hooks, as :class:`.RetryingDataset` does."""
     for place, (other, error) in stand_ins.items():
         if not data_samples:
             raise error
@@ -248,11 +248,11 @@ def _record(stand_ins: Dict[int, StandIn], data_samples: Optional[list]) -> None
 
 @MODELS.register_module()
 class ViewPreprocessor(MIMDataPreprocessor):
-    """Also changes the colours of the second of two views, the target's, on the device (CMAE, section 3.2).
+    """Also augments the colours of the second of two views, the target's, on the device (CMAE, section 3.2).
 
     Args:
-        target_view: Config of the change, such as ``dict(type='ColorAugment')``; None: none.
-        mean, std, non_blocking: Of :class:`MIMDataPreprocessor`.
+        target_view: Config of the augmentation, such as ``dict(type='ColorAugment')``; None: none.
+        mean, std, non_blocking: See :class:`MIMDataPreprocessor`.
     """
 
     def __init__(

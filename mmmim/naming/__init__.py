@@ -1,4 +1,4 @@
-"""Names of parameters: ours and those of other projects.
+"""Naming schemes of parameters in checkpoints: ours and those of other projects.
 
     scheme      encoder                                     decoder
     mmmim       backbone.blocks.N.attn.qkv.weight           neck.decoder_blocks.N.attn.qkv.weight
@@ -34,7 +34,7 @@ __all__ = [
     'unwrap',
 ]
 
-SCHEMES = ('mmmim', 'timm', 'mae', 'hf', 'mmpretrain', 'cmae')  # those that can be written
+SCHEMES = ('mmmim', 'timm', 'mae', 'hf', 'mmpretrain', 'cmae')  # schemes that can be written
 _FROM_OURS = {
     'timm': plain.to_timm,
     'mae': plain.to_mae,
@@ -45,11 +45,11 @@ _FROM_OURS = {
 
 
 def detect_scheme(state_dict: Any) -> Optional[str]:
-    """Tells whose names a state dict uses.
+    """Detects the naming scheme of a state dict.
 
     Returns:
-        A scheme of the table above or None. ``'timm'`` stands for an encoder alone in plain names: MAE's own encoder
-        files, fine-tuned ones, BEiT's and Swin's have them, too.
+        A scheme of the table above or None. ``'timm'`` stands for an encoder alone in plain names, which MAE's encoder
+        files, fine-tuned ones, BEiT's and Swin's also have.
     """
     keys = list(unwrap(state_dict))
     # The order matters: mmpretrain's encoder is under `backbone.` as ours is.
@@ -57,7 +57,7 @@ def detect_scheme(state_dict: Any) -> Optional[str]:
 
 
 def to_mmmim(state_dict: Any) -> StateDict:
-    """Translates from whichever scheme is detected to ours. Names that belong to no encoder or decoder stay.
+    """Translates from whichever scheme is detected to ours. Names outside of encoder and decoder are unchanged.
 
     Raises:
         ValueError: The scheme is unknown, or one of query, key and value is missing.
@@ -66,7 +66,7 @@ def to_mmmim(state_dict: Any) -> StateDict:
 
 
 def consume(state: StateDict) -> StateDict:
-    """As :func:`to_mmmim`, for an unwrapped state dict that nobody needs afterwards: may empty it to save memory."""
+    """As :func:`to_mmmim`, for an unwrapped state dict that is not used afterwards: may empty it to save memory."""
     scheme = detect_scheme(state)
     if scheme is None:
         kind = describe(state)
@@ -85,7 +85,7 @@ def consume(state: StateDict) -> StateDict:
 def from_mmmim(state_dict: Any, scheme: str) -> StateDict:
     """Translates our names to ``scheme``; the inverse of :func:`to_mmmim`.
 
-    What the scheme has no place for is left out; :func:`left_out` names it. ``'hf'`` gives the names of
+    Parameters without a name in the scheme are left out; :func:`left_out` lists them. ``'hf'`` gives the names of
     ``ViTMAEForPreTraining`` when there is a decoder, of ``ViTForImageClassification`` when there is a classifier, else
     those of ``ViTModel``. ``'mmpretrain'`` gives those of whole models, the encoder under ``backbone.``.
     """

@@ -1,8 +1,8 @@
-"""BEiT's and SimMIM's ViTs: biases for queries and values alone, a layer scale, relative positions.
+"""BEiT's and SimMIM's ViTs: biases for queries and values only, a layer scale, relative positions.
 
-Without relative positions they compute what timm's VisionTransformer does, and get its names. With them they are what
-timm's ``Beit`` is: ``attn.q_bias``, ``gamma_1`` and the tables keep the names that BEiT, SimMIM, mmpretrain and timm
-agree on. Pre-training has one table for all blocks (``rel_pos_bias``), fine-tuning one for each.
+Without relative positions they compute the same as timm's VisionTransformer, and get its names. With them they equal
+timm's ``Beit``: ``attn.q_bias``, ``gamma_1`` and the tables keep the names that BEiT, SimMIM, mmpretrain and timm agree
+on. Pre-training has one table for all blocks (``rel_pos_bias``), fine-tuning one for each.
 """
 
 import math
@@ -20,9 +20,9 @@ SHARED = f'rel_pos_bias.{TABLE}'
 
 
 def current_names(state: StateDict) -> StateDict:
-    """Names of timm's VisionTransformer or ``Beit`` for those of BEiT's and SimMIM's blocks; others pass unchanged.
+    """Names of timm's VisionTransformer or ``Beit`` for those of BEiT's and SimMIM's blocks; others are unchanged.
 
-    Index buffers are dropped, which follow from the size of a table, and the zeros that timm has as bias of the keys.
+    Dropped are index buffers, which follow from the size of a table, and timm's zero bias of the keys.
     """
     state = {key: value for key, value in state.items() if not key.endswith(('relative_position_index', 'attn.k_bias'))}
     return state if any(key.endswith(TABLE) for key in state) else _merge(state)
@@ -49,31 +49,31 @@ def _merge(state: StateDict) -> StateDict:
 def is_beit(keys: Collection[str]) -> bool:
     """Whether an encoder's names, with or without a prefix, are those of timm's ``Beit`` with relative positions.
 
-    Our dense ViTs have tables, too, but biases of queries, keys and values in one.
+    Our dense ViTs have tables, too, but one joint bias of queries, keys and values.
     """
     tables = re.compile(rf'(backbone\.)?(blocks\.\d+\.attn|rel_pos_bias)\.{TABLE}$')
     return any(map(tables.match, keys)) and not any(key.endswith('blocks.0.attn.qkv.bias') for key in keys)
 
 
 def table_grid(table: Tensor) -> Optional[Tuple[int, int]]:
-    """(h, w) of the square map that a table with three rows for the class token was made for; None if it is none."""
+    """(h, w) of the square map of a table with three rows for the class token; None if it is not square."""
     side = math.isqrt(max(len(table) - 3, 0))
     return ((side + 1) // 2,) * 2 if side % 2 and side**2 + 3 == len(table) else None
 
 
 def fit_tables(encoder: StateDict, wanted: StateDict, grid: Tuple[int, int]) -> List[str]:
-    """Brings a file's tables to a module, in place.
+    """Fits a file's tables of relative positions to a module, in place.
 
     A table that all blocks share becomes one for each block where the module has those, as BEiT and SimMIM start
     fine-tuning. Tables for another square map are resized as in BEiT: between offsets that grow geometrically.
 
     Args:
-        encoder: Of the file, without prefix.
+        encoder: The file's state dict, without prefix.
         wanted: The module's state dict.
         grid: (h, w) patches of the module's images.
 
     Returns:
-        What was done.
+        Notes on what was done.
     """
     notes, own = [], [key for key in wanted if key.endswith(f'attn.{TABLE}')]
     if SHARED in encoder and SHARED not in wanted and own and not any(key in encoder for key in own):
@@ -94,7 +94,7 @@ def fit_tables(encoder: StateDict, wanted: StateDict, grid: Tuple[int, int]) -> 
         encoder[key] = resize_rel_pos_bias_table(table.float(), grid, wanted[key].shape).to(table.dtype)
     if resized:
         side = table_grid(table)
-        assert side is not None  # no others are resized
+        assert side is not None  # only square ones are resized
         notes.append(
             f'{len(resized)} tables of relative positions were resized from {side[0]} x {side[1]} to '
             f'{grid[0]} x {grid[1]} patches.'

@@ -40,7 +40,7 @@ def detect(keys: Iterable[str]) -> Optional[str]:
 
 
 def to_ours(state: StateDict) -> StateDict:
-    """Joins queries, keys and values, in this order. Empties ``state``, so that each is freed once it is joined.
+    """Joins queries, keys and values, in this order. Empties ``state``, to free each tensor once it is joined.
 
     Raises:
         ValueError: One of the three is missing.
@@ -81,7 +81,7 @@ def from_ours(ours: StateDict) -> Translated:
         if beside and not name.startswith(('decoder.', 'classifier.')):
             name = f'vit.{name}'
         if '.qkv.' in name:
-            for part, tensor in zip(_QKV, value.chunk(3)):  # clones: views would each be saved with all three
+            for part, tensor in zip(_QKV, value.chunk(3)):  # clones: each view would be saved with all three
                 result[name.replace('.qkv.', f'.{part}.')] = tensor.clone()
         else:
             result[name] = value

@@ -1,7 +1,7 @@
 """mmpretrain's MAE, VisionTransformer, BEiT, and the authors' CMAE, which builds on them.
 
-BEiT without relative positions comes back as a VisionTransformer, which computes the same: their parameters are not
-told apart in our names. With relative positions it is read, and becomes timm's ``Beit``; it is not written.
+BEiT without relative positions is written back as a VisionTransformer, which computes the same: our names do not
+distinguish them. With relative positions it is read as timm's ``Beit``, and cannot be written.
 """
 
 import re
@@ -73,7 +73,7 @@ def detect(keys: Collection[str]) -> Optional[str]:
 
 
 def to_ours(state: StateDict) -> StateDict:
-    """Of a whole model, or of a backbone whose names have no prefix."""
+    """Our names, from a whole model or from a backbone without a prefix."""
     if not any(key.startswith('backbone.') for key in state):
         state = {f'backbone.{key}': value for key, value in state.items()}
     if any(map(swin.is_mmpretrain, state)):
@@ -100,7 +100,7 @@ def to_cmae(ours: StateDict) -> Translated:
 def _write(ours: StateDict, table: Renaming) -> Translated:
     result, lost = {}, []
     for key, value in ours.items():
-        # a linear classifier is all that a head in mmpretrain's names holds
+        # mmpretrain's names have only a linear classifier as head
         name = None if is_other_head(key) else table.from_ours(key)
         if name is None:
             lost.append(key)

@@ -19,7 +19,7 @@ _ENCODER = (
     'absolute_pos_embed',
     'rel_pos_bias',
     'mask_token',
-)  # the last one only where there is no decoder that it belongs to
+)  # the last one only without a decoder, to which it would belong
 _HEADS = ('head', 'head_dist', 'fc_norm')
 # learned in pre-training only; a Swin's table of positions, and its norms after earlier stages
 _NOT_IN_TIMM = r'mask_token$|absolute_pos_embed$|norm\d+\.'

@@ -1,4 +1,4 @@
-"""State dicts: taken out of what a file holds, and described."""
+"""State dicts: extracted from checkpoints, described, renamed."""
 
 import re
 from collections import Counter
@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ..safe_load import StateDict
 
-# A state dict in the names of another project, and the names of ours that it has no place for.
+# A state dict in the names of another project, and those of our names that it cannot represent.
 Translated = Tuple[StateDict, List[str]]
 
-# A linear classifier in mmpretrain: two names that stay as they are in ours, and timm's
+# A linear classifier: two names of mmpretrain, which are ours too, and timm's
 HEADS = [('head.fc', 'head.fc'), ('head.layers.head', 'head.layers.head'), ('head', 'head.fc')]
 
 
@@ -28,7 +28,7 @@ def unwrap(checkpoint: Any) -> StateDict:
     if not isinstance(state, dict):
         raise ValueError(f'A checkpoint is a dictionary of tensors, but this one is a {type(state).__name__}.')
     state = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if state and all(key.startswith('module.') for key in state):  # saved from inside a DistributedDataParallel
+    if state and all(key.startswith('module.') for key in state):  # saved from a DistributedDataParallel
         state = {key[len('module.') :]: value for key, value in state.items()}
     if not state:
         raise ValueError('The checkpoint holds no named tensors.')
@@ -42,13 +42,13 @@ def first_names(keys: Iterable[str]) -> str:
 
 
 def list_names(keys: Iterable[str]) -> str:
-    """Lists every name, those that differ in a number only once: ``blocks.#.attn.qkv.bias (12), head.weight``."""
+    """Lists all names, once if they differ in a number only: ``blocks.#.attn.qkv.bias (12), head.weight``."""
     names = Counter(re.sub(r'\.\d+(?=\.|$)', '.#', key) for key in keys)
     return ', '.join(f'{name} ({count})' if count > 1 else name for name, count in names.items())
 
 
 def describe(keys: Iterable[str]) -> str:
-    """What kind of network such names belong to, for a message: a ConvNet, a Swin, ..."""
+    """The kind of network with such names, for a message: a ConvNet, a Swin, ..."""
     keys = set(keys)
     signs = (
         ('a convolutional ViT', r'(.*\.)?patch_embed\.stages\.\d+\.blocks\.\d+\.depthwise\.'),
@@ -85,7 +85,7 @@ def is_classifier(key: str) -> bool:
 
 
 def is_other_head(key: str) -> bool:
-    """Whether a name is in a head and no linear classifier's: a predictor, a batch norm in front."""
+    """Whether a name is in a head but not in a linear classifier: a predictor, a batch norm in front."""
     return key.startswith('head.') and not is_classifier(key)
 
 

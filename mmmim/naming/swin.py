@@ -2,7 +2,7 @@
 
 Ours are timm's under ``backbone.``. The others differ in three ways: patch merging belongs to the stage before it
 instead of the stage after it; mmpretrain merges the four pixels in the order (C, row, column), timm and the authors in
-(column, row, C); index buffers are saved, which follow from the size of the window.
+(column, row, C); and index buffers, which follow from the window size, are saved.
 """
 
 import re
@@ -48,7 +48,7 @@ def is_mmpretrain(key: str) -> bool:
 
 
 def current_names(state: StateDict) -> StateDict:
-    """timm's present names for a Swin without a prefix from the authors or an older timm; others pass unchanged."""
+    """timm's current names for a Swin of the authors or an older timm, without a prefix; others are unchanged."""
     if 'layers.0.downsample.reduction.weight' not in state:  # timm's first stage has none
         return state
     return {_move(key, 'layers', 'layers', 1): value for key, value in state.items() if not key.endswith(_BUFFERS)}

@@ -1,4 +1,4 @@
-"""The report of one or more runs: one HTML file that needs nothing else."""
+"""HTML report of one or more runs, one file that needs nothing else: settings, curves, results, next steps."""
 
 import os
 import os.path as osp

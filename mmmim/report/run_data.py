@@ -1,4 +1,4 @@
-"""What a work dir tells about its run, read with patience: whatever is missing or broken is noted, nothing raises."""
+"""Tolerant reader of a work dir: missing or broken files become notes, nothing raises."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What several trained models of one dense task say about the same held-out images, beside the truth."""
+"""Predictions of several trained models of one dense task on the same held-out images, beside the ground truth."""
 
 from typing import Any, Dict, Optional
 
@@ -27,14 +27,14 @@ def comparison_panel(
     score: float = 0.3,
     notes: Optional[Dict[str, Any]] = None,
 ) -> Panel:
-    """A row for each image: the image, the truth, and the prediction of each model.
+    """A row for each image: the image, the ground truth, and the prediction of each model.
 
     Args:
-        cfg: Of the models; its validation set gives images and truth.
-        models: By the title of their column, in evaluation mode.
-        count: How many images, at equal distances in the set.
+        cfg: Config of the models; its validation set gives images and ground truth.
+        models: In evaluation mode, by the title of their column.
+        count: Number of images, evenly spread over the set.
         score: Detected instances of a lower score are left out.
-        notes: What else the panel should carry; the class names are added.
+        notes: Further notes of the panel; the class names are added.
 
     Returns:
         The panel; ``notes['classes']`` are the names, whose colours are :func:`~.overlay.color_of` their numbers.
@@ -65,7 +65,7 @@ def comparison_panel(
 
 
 def _truth(image: np.ndarray, info: dict, factor: int) -> np.ndarray:
-    """As the toolbox loads it, whether or not the test pipeline does."""
+    """The ground truth, loaded by the toolbox also if the test pipeline does not load it."""
     if 'instances' in info:
         info['ori_shape'] = (image.shape[0] // factor, image.shape[1] // factor)
         truth = TRANSFORMS.build(dict(type='LoadAnnotations', with_bbox=True, with_mask=True))(info)

@@ -1,4 +1,4 @@
-"""What an encoder makes of images: principal components of its patch features, and where its class token looks."""
+"""Feature maps of an encoder: principal components of its patch features, and attention of its class token."""
 
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
@@ -13,21 +13,21 @@ from .images import to_tile
 from .panel import Panel
 from .reconstruction import short_name
 
-BATCH = 8  # images that go through the encoder at once
+BATCH = 8  # batch size of the encoder
 
 
 class Features(NamedTuple):
-    """Of one block, for N images of h x w patches."""
+    """Features of one block, for N images of h x w patches."""
 
     patches: Tensor  # [N, h, w, D] float32
     attention: Optional[Tensor]  # [N, heads, h, w], of the class token on the patches; None without a class token
 
 
 def block_features(backbone: nn.Module, images: Tensor, block: int = -1) -> Features:
-    """Run normalised images ``[N, C, H, W]`` through an encoder and take what one block gives.
+    """Run normalised images ``[N, C, H, W]`` through an encoder and return the features of one block.
 
     Args:
-        backbone: With ``blocks`` of timm's kind (or any other, for the last block; then without attention),
+        backbone: An encoder with ``blocks`` like timm's (or any other, for the last block; then without attention),
             ``grid_size`` and ``num_prefix_tokens``.
         images: On the backbone's device.
         block: Counted from 0; negative ones from the end. Features pass the final norm, as the last block's do.
@@ -58,7 +58,7 @@ def block_features(backbone: nn.Module, images: Tensor, block: int = -1) -> Feat
 
 @contextmanager
 def _captured(block: Optional[nn.Module]) -> Iterator[Dict[str, Tensor]]:
-    """What the block gives (``tokens``), and what its attention is given (``attended``), after each forward pass."""
+    """Captures the block's output (``tokens``) and its attention's input (``attended``) of each forward pass."""
     seen: Dict[str, Tensor] = {}
     hooks = []
     if block is not None:
@@ -75,12 +75,12 @@ def _captured(block: Optional[nn.Module]) -> Iterator[Dict[str, Tensor]]:
 def class_attention(attn: nn.Module, x: Tensor, num_prefix_tokens: int) -> Tensor:
     """Attention of the first token on the patches, from the parameters of timm's ``Attention``.
 
-    The fused kernels do not give it away, so that row is computed again.
+    Fused kernels do not return it, so that row is computed again.
 
     Args:
         attn: The module.
         x: Its input ``[B, T, D]``.
-        num_prefix_tokens: Leading tokens that are no patches; they take part in the softmax.
+        num_prefix_tokens: Leading tokens that are not patches; they take part in the softmax.
 
     Returns:
         ``[B, heads, L]``.
@@ -94,8 +94,8 @@ def class_attention(attn: nn.Module, x: Tensor, num_prefix_tokens: int) -> Tenso
 def principal_colours(patches: Tensor) -> Tensor:
     """The first three principal components of patch features as colours.
 
-    Signs are fixed (the largest loading is positive), and each component is stretched from its 1st to its 99th
-    percentile, so that a picture can be made again.
+    Signs are fixed (the largest loading is positive), and each component is scaled from its 1st to its 99th percentile,
+    so that pictures are reproducible.
 
     Args:
         patches: ``[N, h, w, D]``; the components are fitted over all of them.
@@ -129,9 +129,9 @@ def feature_panel(
         backbone, preprocessor: From :func:`~mmmim.apis.from_checkpoint.load_backbone`.
         batch: ``inputs`` uint8 ``[N, C, H, W]`` and ``data_samples``.
         block: See :func:`block_features`.
-        each: Fit the components to each image by itself; colours of two images are then not comparable.
+        each: Fit the components to each image separately; colours of two images are then not comparable.
         heads: Also the attention of each head.
-        notes: What else the panel should carry.
+        notes: Further notes of the panel.
     """
     inputs = preprocessor(batch, False)['inputs']
     features = block_features(backbone, inputs, block)
@@ -156,7 +156,7 @@ def feature_panel(
 
 
 def overlay(tile: np.ndarray, attention: Tensor) -> np.ndarray:
-    """A map ``[h, w]`` in colours over the grey image ``[H, W, 3]``; each map has its own scale, from 0 to its top."""
+    """A map ``[h, w]`` in colours over the grey image ``[H, W, 3]``; each map is scaled from 0 to its maximum."""
     from matplotlib import colormaps
 
     heat = attention / attention.quantile(0.99).clamp(min=1e-12)

@@ -16,7 +16,7 @@ from ..datasets.loading import mim_collate
 
 
 class Images(NamedTuple):
-    """What could be read, and what could not."""
+    """A batch of the readable images, and the unreadable ones."""
 
     batch: dict  # inputs uint8 [B, C, H, W], data_samples
     paths: List[str]
@@ -27,10 +27,10 @@ def find_images(names: Sequence[str], limit: int) -> Tuple[List[str], int]:
     """Files, folders (with all below them) and patterns to a list of files.
 
     Returns:
-        At most ``limit`` files, at equal distances from the whole list, and how many there were.
+        At most ``limit`` files, evenly spread over the whole list, and the length of that list.
 
     Raises:
-        FileNotFoundError: A name that stands for nothing.
+        FileNotFoundError: A name without images.
         ValueError: A limit below 1.
     """
     if limit < 1:
@@ -38,7 +38,7 @@ def find_images(names: Sequence[str], limit: int) -> Tuple[List[str], int]:
     files: List[str] = []
     for name in names:
         places = [name] if os.path.exists(name) else sorted(glob.glob(os.path.expanduser(name), recursive=True))
-        # cache_from: looking at a folder is no reason to write beside it
+        # cache_from: reading a folder is no reason to write beside it
         found = [
             file
             for place in places
@@ -63,7 +63,7 @@ def read_images(paths: Sequence[str], pipeline: Sequence[Any], seed: int = 0) ->
     Args:
         paths: The files.
         pipeline: Transforms, the last of which packs.
-        seed: With the place in ``paths`` it determines an image's mask.
+        seed: With the index in ``paths`` it determines an image's mask.
 
     Raises:
         ValueError: None of the files is a readable image; names the first.
@@ -88,7 +88,7 @@ def read_images(paths: Sequence[str], pipeline: Sequence[Any], seed: int = 0) ->
     return Images(mim_collate(samples), read, skipped)
 
 
-GREY = 127  # what a removed patch is shown as
+GREY = 127  # grey value of removed patches
 
 
 def to_tile(image: Tensor, preprocessor: nn.Module) -> np.ndarray:

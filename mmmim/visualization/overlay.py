@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 OVERLAY = 0.5  # share of a label's colour over the picture
-TILE = 192  # about the side that small images are enlarged to before labels are drawn
+TILE = 192  # approximate side to which small images are enlarged before labels are drawn
 
 
 def color_of(index: int) -> Tuple[int, int, int]:
@@ -25,7 +25,7 @@ def enlarged(image: np.ndarray) -> Tuple[np.ndarray, int]:
 
 def paint_mask(image: np.ndarray, mask: np.ndarray, ignore: int = 255, factor: int = 1) -> np.ndarray:
     """``image [H, W, 3]`` uint8 under a mask of classes ``[H / factor, W / factor]``; where it is ``ignore``, the image
-    stays."""
+    is unchanged."""
     palette = np.array([color_of(i) for i in range(256)], dtype=np.float32)
     mask = mask.repeat(factor, 0).repeat(factor, 1)
     painted = OVERLAY * palette[mask.clip(0, 255)] + (1 - OVERLAY) * image
@@ -35,8 +35,8 @@ def paint_mask(image: np.ndarray, mask: np.ndarray, ignore: int = 255, factor: i
 def paint_instances(
     image: np.ndarray, instances: Any, classes: Optional[Sequence[str]] = None, factor: int = 1
 ) -> np.ndarray:
-    """``image [H, W, 3]`` uint8 with what mmdet's instances say: masks where there are any, boxes, and the names of
-    ``classes`` or, without them, their numbers. Instances are in pixels of the image before it was enlarged."""
+    """``image [H, W, 3]`` uint8 with mmdet's instances: masks if there are any, boxes, and the names of ``classes`` or,
+    without them, their numbers. Instances are in pixels of the image before it was enlarged."""
     labels = instances.labels.tolist()
     boxes = getattr(instances.bboxes, 'tensor', instances.bboxes) * factor
     if 'masks' in instances:
@@ -52,5 +52,5 @@ def paint_instances(
 
 
 def name_of_class(label: int, classes: Optional[Sequence[str]]) -> str:
-    """Its name where there is one, else its number."""
+    """The name of a class if there is one, else its number."""
     return str(classes[label]) if classes and label < len(classes) else str(label)

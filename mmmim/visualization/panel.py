@@ -1,4 +1,4 @@
-"""A table of pictures with titles, as one PNG that can be taken apart again."""
+"""A table of pictures with titles, saved as one PNG from which the pictures can be loaded again."""
 
 import io
 import json
@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from ..checkpoint import atomic_write_bytes
 
-# where a PNG of ours keeps its description
+# key of the description in a PNG of ours
 TEXT_KEY = 'mmmim.panel'
 
-TILE_SIDE = 192  # small tiles are enlarged by a whole factor, so that their longer side has about so many pixels
+TILE_SIDE = 192  # small tiles are enlarged by a whole factor, so that their longer side has about this many pixels
 GAP, MARGIN, FONT_SIZE, SMALL_FONT_SIZE = 6, 12, 16, 13
 PAPER, INK, FAINT_INK = (255, 255, 255), (30, 30, 30), (110, 110, 110)
 
@@ -22,10 +22,10 @@ Box = Tuple[int, int, int, int]
 
 
 class _Layout(NamedTuple):
-    """Where everything lies, in pixels of the drawing."""
+    """Positions of all elements, in pixels of the drawing."""
 
     size: Tuple[int, int]
-    scale: int  # drawn pixels for one of a tile
+    scale: int  # drawn pixels per pixel of a tile
     boxes: List[List[Box]]  # (left, top, width, height) of each tile as drawn
     titles: List[List[str]]  # lines of each column's title
     captions: List[str]  # lines at the bottom
@@ -39,7 +39,7 @@ class Panel:
         tiles: ``[rows][columns]`` of ``[H, W, 3]`` uint8; sizes may differ.
         columns: A title for each column.
         row_names: A name for each row, drawn above it; ``''`` for none. An empty list stands for no names at all.
-        notes: What else is known (epoch, checkpoint ...), as JSON. ``notes['caption']`` is drawn at the bottom.
+        notes: Further information (epoch, checkpoint ...), as JSON. ``notes['caption']`` is drawn at the bottom.
 
     Raises:
         ValueError: The numbers of tiles, titles and names do not agree, or a tile is no ``[H, W, 3]`` uint8.
@@ -71,7 +71,7 @@ class Panel:
         """Write a PNG in one step, with all that :meth:`load` needs in a text chunk.
 
         Raises:
-            CheckpointWriteError: The disk refuses; an earlier file is as it was.
+            CheckpointWriteError: The file cannot be written; an earlier file is untouched.
         """
         layout = self._layout()
         text = PngImagePlugin.PngInfo()
@@ -93,7 +93,7 @@ class Panel:
 
     @classmethod
     def load(cls, path: str) -> 'Panel':
-        """What :meth:`save` wrote, tiles bit by bit.
+        """Load a panel that :meth:`save` wrote; tiles are identical bit by bit.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -115,7 +115,7 @@ class Panel:
             return cls(tiles, about['columns'], about['row_names'], about['notes'])
         except FileNotFoundError:
             raise
-        except Exception as error:  # Pillow's and json's are of many kinds
+        except Exception as error:  # Pillow and json raise many kinds
             raise ValueError(
                 f'{os.fspath(path)} is not a panel of pictures that was saved here: {type(error).__name__}: {error}'
             ) from error
@@ -180,7 +180,7 @@ def _wrap(text: str, size: int, width: int) -> List[str]:
 
 
 def _shorten(text: str, size: int, width: int) -> str:
-    """The end of a text, which tells files of one folder apart."""
+    """The end of a text, which distinguishes files of one folder."""
     font = _font(size)
     if font.getlength(text) <= width:
         return text

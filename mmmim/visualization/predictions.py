@@ -1,4 +1,4 @@
-"""What a segmentor, detector or classifier says about images, drawn over them."""
+"""Predictions of a segmentor, detector or classifier, drawn over images."""
 
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -18,7 +18,7 @@ from .overlay import enlarged, name_of_class, paint_instances, paint_mask
 from .panel import Panel
 from .reconstruction import short_name
 
-# transforms of a test pipeline that read what only a labelled data set has
+# transforms of a test pipeline that read annotations of a labelled data set
 _LABELS = ('LoadAnnotations', 'LoadPanopticAnnotations', 'LoadSegAnnotations')
 
 
@@ -40,8 +40,8 @@ def build_trained(cfg: Config, checkpoint: str) -> nn.Module:
 
 
 def _load_all(model: nn.Module, path: str) -> None:
-    """Every parameter and nothing else, or one line that says what is wrong."""
-    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')  # the safe one
+    """Load all parameters and nothing else, or raise an error of one line."""
+    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')  # the safe loader
     state = checkpoint.get('state_dict', checkpoint)
     own = model.state_dict()
     missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
@@ -64,11 +64,11 @@ def prediction_panel(
     """A row for each image: the image, small ones enlarged, and the prediction over it.
 
     Args:
-        cfg: Of the model; its test pipeline prepares the images.
-        model: As :func:`build_trained` makes it.
+        cfg: Config of the model; its test pipeline prepares the images.
+        model: From :func:`build_trained`.
         paths: Files.
-        score: Instances that the model is less sure of are left out.
-        notes: What else the panel should carry.
+        score: Instances of a lower score are left out.
+        notes: Further notes of the panel.
 
     Returns:
         The panel, and the files that could not be read with the reason.
@@ -85,7 +85,7 @@ def prediction_panel(
         try:
             sample = pipeline(dict(img_path=path, img_id=index, sample_idx=index, replaced=[]))
             image = _read(path)
-        except (OSError, ValueError, RuntimeError, AttributeError) as error:  # what loaders raise is of many kinds
+        except (OSError, ValueError, RuntimeError, AttributeError) as error:  # loaders raise many kinds
             skipped.append((path, str(error) or type(error).__name__))
             continue
         with evaluating(model):
@@ -109,7 +109,7 @@ def _read(path: str) -> np.ndarray:
 
 
 def class_names(cfg: Config) -> Optional[Sequence[str]]:
-    """Of the config, of its test data set, or those that the data set's class has; None where there are none."""
+    """Class names from the config, its test data set, or the data set's class; None without any."""
     dataset = cfg.test_dataloader.dataset
     kind = DATASETS.get(dataset.type)
     return (
@@ -122,7 +122,7 @@ def class_names(cfg: Config) -> Optional[Sequence[str]]:
 def _draw(
     image: np.ndarray, result: Any, score: float, classes: Optional[Sequence[str]], factor: int
 ) -> Tuple[str, np.ndarray]:
-    """What there is to say of a prediction, and the picture of it over the image, ``factor`` times enlarged."""
+    """A caption of a prediction, and its picture over the image, ``factor`` times enlarged."""
     if 'pred_sem_seg' in result:
         mask = result.pred_sem_seg.data.squeeze(0).numpy()
         found, counts = np.unique(mask, return_counts=True)

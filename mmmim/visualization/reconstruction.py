@@ -1,4 +1,4 @@
-"""What a model paints into the holes: original, masked, reconstruction."""
+"""Pictures of reconstructions: original, masked, reconstruction."""
 
 import os
 from typing import Any, Dict, List, Optional, Tuple
@@ -13,7 +13,7 @@ from ..structures import DataSample
 from .images import GREY, to_tile
 from .panel import Panel
 
-# a picture that was painted with statistics of the very pixels that were removed has to say so
+# a picture that was painted with the statistics of removed pixels has to say so
 RECONSTRUCTION = 'reconstruction'
 FROM_ORIGINAL = "reconstruction (original patch's mean and variance)"
 FROM_VISIBLE = 'reconstruction (mean and variance of the nearest visible patches)'
@@ -30,16 +30,16 @@ def reconstruction_panel(
 
     An algorithm adds columns of its own with the metainfo ``pictures`` of the samples that ``predict`` returns: a dict
     from the name of a field ``[C, H, W]`` (normalised) to the title of its column. Those of ``pictures_before_mask``
-    stand beside the original; ``reconstruction_title`` says what a reconstruction is, beginning with this word.
+    stand beside the original; ``reconstruction_title`` is the title of the reconstruction, beginning with this word.
 
     Args:
-        model: A pre-training algorithm, not wrapped. It is left as it was.
+        model: A pre-training algorithm, not wrapped. It is unchanged.
         batch: From a loader: ``inputs`` uint8 ``[B, C, H, W]`` (of several views the first is shown) and
             ``data_samples``, whose seeds determine the masks.
-        optim_wrapper: Gives the precision to compute in; float32 without it.
+        optim_wrapper: Its precision is used; float32 without it.
         visible_statistics: Where the reconstruction uses the mean and variance of the original patch, which the model
             was not shown, add one that takes them from the nearest visible patches.
-        notes: What else the panel should carry.
+        notes: Further notes of the panel.
 
     Returns:
         The panel; its notes have ``uses_original_statistics``, ``mask_ratio``, ``recon_loss`` and ``images`` (paths).
@@ -70,7 +70,7 @@ def short_name(path: str) -> str:
 
 
 def _row(model: nn.Module, image: Tensor, sample: DataSample, visible_statistics: bool) -> List[Tuple[str, np.ndarray]]:
-    grid = model.masking.grid  # of the patches that are masked, which may be finer than the encoder's
+    grid = model.masking.grid  # of the masked patches, which may be finer than the encoder's
     size = (image.shape[1] // grid[0], image.shape[2] // grid[1])
     row = [('original', to_tile(image, model.data_preprocessor))]
     row += _more(model, sample, 'pictures_before_mask')
@@ -110,7 +110,7 @@ def paint_from_visible(
     """
     original, patches = patchify(images.float(), patch_size), patchify(painted.float(), patch_size)
     mean, var = patch_statistics(original)
-    prediction = (patches - mean) / (var + eps).sqrt()  # what the model said, before it was given the statistics
+    prediction = (patches - mean) / (var + eps).sqrt()  # the model's output, without the statistics
     rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing='ij')
     places = torch.stack([rows.flatten(), columns.flatten()], dim=1).float()
     distance = torch.cdist(places, places).round(decimals=3)  # [L, L], in patches

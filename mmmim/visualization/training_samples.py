@@ -1,4 +1,4 @@
-"""What a config's training pipeline really feeds: views, masks, labels."""
+"""Training samples as a config's pipeline makes them: views, masks, labels."""
 
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -22,15 +22,15 @@ Column = Tuple[str, np.ndarray]  # title, tile
 
 
 def training_panel(cfg: Config, images: int = 8, epochs: int = 3) -> Panel:
-    """A row for each of some images, and in it what the first epochs make of it.
+    """A row for each of some images, with its training samples of the first epochs.
 
     The draws are those of training: with our samplers a sample depends on (seed, epoch, index) alone, so that epoch 2
-    here is epoch 2 of a run (with ``repeat_crops`` the first crop, of images that the epoch takes). Other toolboxes'
-    samplers draw anew in each run.
+    here is epoch 2 of a run (with ``repeat_crops`` the first crop, of images of that epoch). Other toolboxes' samplers
+    draw differently in each run.
 
-    - Pre-training: the view or views after all changes, also those that are made on the device, and the first view
-      without the patches that are removed.
-    - Segmentation: the crop under its label mask; pixels that are ignored stay as they are.
+    - Pre-training: the view or views after all augmentation, also that on the device, and the first view without the
+      removed patches.
+    - Segmentation: the crop under its label mask; ignored pixels are unchanged.
     - Detection: boxes and masks in the crop.
     - Classification: the crop; the label is in the row's name.
 
@@ -79,7 +79,7 @@ def _pretraining(cfg: Config, samples: Sequence[dict]) -> List[List[Column]]:
     preprocessor = build_part(
         cfg.model.get('data_preprocessor') or dict(type='MIMDataPreprocessor'), 'data_preprocessor'
     )
-    with torch.device('meta'):  # its mask is wanted, not its weights
+    with torch.device('meta'):  # only its mask is needed, not its weights
         algorithm = MODELS.build({**cfg.model, 'data_preprocessor': None})
     data = preprocessor(mim_collate(samples), True)
     views = data['inputs'] if isinstance(data['inputs'], list) else [data['inputs']]
@@ -91,7 +91,7 @@ def _pretraining(cfg: Config, samples: Sequence[dict]) -> List[List[Column]]:
 
 
 def _labelled(sample: dict, bgr_to_rgb: bool) -> Column:
-    """A crop as it goes into a model of another toolbox, enlarged when small, under what its label says."""
+    """The input crop of another toolbox's model, enlarged when small, under its label."""
     image = sample['inputs'].permute(1, 2, 0).contiguous().numpy()
     image = np.ascontiguousarray(image[..., ::-1]) if bgr_to_rgb else image
     image, factor = enlarged(image)
@@ -104,7 +104,7 @@ def _labelled(sample: dict, bgr_to_rgb: bool) -> Column:
 
 
 def _row_name(sample: Any) -> str:
-    """The file, and the class where it is known."""
+    """The file, and the class if it is known."""
     path = short_name(str(sample.get('img_path') or ''))
     label = getattr(sample, 'gt_label', None)
     if label is None:

@@ -18,10 +18,10 @@ _LARGEST_REDUCTION = 16
 
 @dataclass(frozen=True)
 class EncodedCrop:
-    """A JPEG file and the box of it that is wanted, which a worker has drawn.
+    """A JPEG file and the crop box that a worker has drawn.
 
     Attributes:
-        content: The file.
+        content: Bytes of the file.
         path: Its name, for messages; crops of one name in a batch are decoded once.
         box: ``(left, top, width, height)``, whole pixels.
         size: ``(height, width)`` that the box is resized to.
@@ -37,11 +37,11 @@ class EncodedCrop:
     mirrored: bool = False
 
     def mirror(self) -> 'EncodedCrop':
-        """The same crop the other way round."""
+        """The same crop, mirrored."""
         return replace(self, mirrored=not self.mirrored)
 
     def read(self) -> bytes:
-        """The file, as :class:`ImageSource` asks for it."""
+        """Bytes of the file, for :class:`ImageSource`."""
         return self.content
 
     def pixels(self) -> np.ndarray:
@@ -51,11 +51,11 @@ class EncodedCrop:
 
 
 class SampleWithoutPixels(dict):
-    """A sample in a pipeline that has ``encoded`` in the place of ``img``.
+    """A sample in a pipeline that has ``encoded`` instead of ``img``.
 
     Raises:
-        ValueError: To whoever asks it for ``img``, also by ``in`` or ``get``, since a transform that looks first would
-            leave the image out in silence.
+        ValueError: On access to ``img``, also by ``in`` or ``get``, since a transform that checks for it would skip the
+            image silently.
     """
 
     def __missing__(self, key: Any) -> None:
@@ -85,7 +85,7 @@ class SampleWithoutPixels(dict):
 
 
 class StandIn(NamedTuple):
-    """The image at another place of the batch, in the place of one that can't be read for that reason."""
+    """Index in the batch of the image that replaces an unreadable one, and why it can't be read."""
 
     place: int
     error: ImageReadError
@@ -96,18 +96,18 @@ def decode_crops(
 ) -> Tuple[Tensor, Dict[int, StandIn]]:
     """Decode a batch: on a GPU by nvJPEG, on the CPU by libjpeg-turbo, through torchvision.
 
-    Images are decoded at their full size, as nvJPEG knows no other, then cut, resized with antialiasing and rounded.
-    What the device cannot decode is decoded on the CPU, with a warning. In the place of what no decoder reads stands
-    the next image of the batch, after the last one the first: that depends on what else is in the batch, unlike the
-    replacement in :class:`~mmmim.datasets.retrying.RetryingDataset`, but not on what ran before.
+    Images are decoded at their full size, as nvJPEG knows no other, then cut, resized with antialiasing and rounded. An
+    image that the device cannot decode is decoded on the CPU, with a warning. One that no decoder reads is replaced by
+    the next image of the batch (after the last, the first). That depends on the rest of the batch, unlike the
+    replacement in :class:`~mmmim.datasets.retrying.RetryingDataset`, but not on earlier steps.
 
     Args:
         crops: Some of them may be decoded already, ``[3, height, width]`` uint8: files that are no plain JPEG.
-        device: Where to.
+        device: Device of the result.
 
     Returns:
-        ``[B, 3, height, width]``, whole numbers from 0 to 255 in float32, on the device; and by its place in the batch
-        what stands in for an unreadable image.
+        ``[B, 3, height, width]``, whole numbers from 0 to 255 in float32, on the device; and, for unreadable images,
+        ``{index in batch: StandIn}``.
 
     Raises:
         ImageReadError: None of the batch can be read; the name of the first is in it.
@@ -150,14 +150,14 @@ def _decode(files: Dict[str, EncodedCrop], device: torch.device) -> Dict[str, Op
     from torchvision.io import ImageReadMode, decode_jpeg
 
     def decode(contents: List[bytes]) -> List[Tensor]:
-        # a bytearray: torch wants memory that could be written to
+        # a bytearray: torch needs writable memory
         tensors = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in contents]
         if device.type == 'cuda':
-            # torchvision takes the memory of the images from the current stream and has nvJPEG write to it on another
-            # one that does not wait for it: kernels that are still queued would read pixels in the place of what they
-            # were given (pytorch/vision#9606). The host waits, as nvJPEG's hardware decoder does not keep a stream's
-            # order (meta-pytorch/torchcodec#1634). The price: the step before has to end first, and the GPU then has
-            # nothing queued while the host prepares the decoding.
+            # torchvision allocates the images on the current stream, but nvJPEG writes them on another stream that does
+            # not wait for it: kernels still queued would read pixels instead of their inputs (pytorch/vision#9606).
+            # The host synchronises, as nvJPEG's hardware decoder does not keep a stream's order
+            # (meta-pytorch/torchcodec#1634). The price: the previous step has to end first, and the GPU has nothing
+            # queued while the host prepares the decoding.
             torch.cuda.current_stream(device).synchronize()
         return decode_jpeg(tensors, mode=ImageReadMode.RGB, device=device)
 
@@ -167,15 +167,15 @@ def _decode(files: Dict[str, EncodedCrop], device: torch.device) -> Dict[str, Op
         return dict(zip(files, decode([crop.content for crop in files.values()])))
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError:  # of one file, it does not say which
+    except RuntimeError:  # from one of the files, it does not say which
         images = {}
         for path, crop in files.items():
             try:
                 (images[path],) = decode([crop.content])
             except torch.OutOfMemoryError:
                 raise
-            except RuntimeError as error:  # without the path, so that it is said once for all files like it
-                if device.type == 'cuda':  # it may still be writing to memory that is free now
+            except RuntimeError as error:  # without the path, so that all such files give one warning
+                if device.type == 'cuda':  # it may still write to memory that is free now
                     torch.cuda.synchronize(device)
                 warnings.warn(
                     f'{device} does not decode some JPEGs, which is done on the CPU: {str(error).splitlines()[0]}',
@@ -189,7 +189,7 @@ def _cut(image: Tensor, crop: EncodedCrop) -> Tensor:
     """The crop ``[3, height, width]`` out of the image ``[3, H, W]``, in float32."""
     left, top, width, height = crop.box
     part = image[:, top : top + height, left : left + width].float()
-    # to means of neighbouring pixels first, eight for each that is wanted: the edges of the box stay where they are
+    # average pooling first, to eight pixels for each output pixel: the edges of the box stay where they are
     pooled = [
         8 * wanted if side > _LARGEST_REDUCTION * wanted else side for side, wanted in zip((height, width), crop.size)
     ]

@@ -1,7 +1,7 @@
 """The images under a folder: listed, with a cache for large folders; paths and labels of millions in a few arrays.
 
-A million strings or dictionaries take seconds to make, and again to serialise so that loading workers can share them.
-Arrays are read at once, and are shared as they are.
+A million strings or dictionaries take seconds to create, and again to serialise so that loading workers can share them.
+Arrays are read at once, and shared without serialisation.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class PathArray(Sequence):
     """
 
     def __init__(self, paths: Union[Sequence[str], bytes] = ()) -> None:
-        # names that are no text come from the system as lone surrogates
+        # names that are not valid UTF-8 come from the system as lone surrogates
         content = paths if isinstance(paths, bytes) else '\0'.join([*paths, '']).encode(errors='surrogatepass')
         self._content = np.frombuffer(content, dtype=np.uint8)
         self._ends = np.flatnonzero(self._content == 0)
@@ -50,11 +50,11 @@ class PathArray(Sequence):
         return self.to_bytes().decode(errors='surrogatepass').split('\0')[:-1]
 
     def to_bytes(self) -> bytes:
-        """Every path in UTF-8, and a NUL behind it."""
+        """Every path in UTF-8, followed by a NUL."""
         return self._content.tobytes()
 
     def top_folders(self) -> List[Tuple[str, int]]:
-        """For sorted paths: the folder that each lies in, at the top, and how many do so in a row; '' for none."""
+        """For sorted paths: ``(top-level folder, consecutive paths in it)``; '' for a path in no folder."""
         if not (self._content == ord('/')).any():
             return [('', len(self))] if len(self) else []
         runs, start = [], 0
@@ -86,7 +86,7 @@ class FileTable(Sequence):
         labels: ``[N]`` int64, or None.
 
     Raises:
-        ValueError: There is another number of labels.
+        ValueError: The numbers of paths and labels differ.
     """
 
     def __init__(self, paths: Sequence[str], labels: Optional[Sequence[int]] = None) -> None:
@@ -187,7 +187,7 @@ def walk(root: str, folders: Optional[Dict[str, int]] = None) -> Iterator[str]:
 
 
 def _read_cache(place: Path, root: str, extensions: List[str]) -> Optional[PathArray]:
-    """The list, if there is one that still holds. The file has a line of facts about it (JSON), then the names."""
+    """The cached list, if it is still valid. The file has one line of JSON for the check, then the names."""
     try:
         with open(place, 'rb') as stream:
             facts, names = json.loads(stream.readline()), stream.read()
@@ -199,11 +199,11 @@ def _read_cache(place: Path, root: str, extensions: List[str]) -> Optional[PathA
                 return None
         return PathArray(names)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None  # missing or damaged: it is made anew
+        return None  # missing or damaged: it is rebuilt
 
 
 def cache_places(source: str, suffix: str) -> List[Path]:
-    """Where what is derived from a file or folder may be kept: beside it, or else in the user's cache folder."""
+    """Where a cache for a file or folder may be kept: beside it, or else in the user's cache folder."""
     source = Path(os.path.abspath(source))
     user_cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
     # two folders may have the same name
@@ -214,7 +214,7 @@ def cache_places(source: str, suffix: str) -> List[Path]:
 def write_to_first(places: Iterable[Path], write: Callable[[BinaryIO], object]) -> Optional[Path]:
     """Write a cache file to the first place that can be written.
 
-    It appears at once and whole (written under another name, then renamed), also when several processes write it.
+    The write is atomic (under a temporary name, then renamed), also when several processes write it.
 
     Returns:
         The place, or None if there is none; a message says so.

@@ -1,6 +1,6 @@
-"""Reading images of any kind as uint8, only as much of them as is needed.
+"""Read images of any format as uint8, decoding only the part that is needed.
 
-What a file becomes, by the number of channels that is asked for:
+What a file becomes, by the number of channels requested:
 
 ======================================  =========================================================================
 in the file                             what comes out
@@ -65,12 +65,12 @@ _TURNS = {
 
 
 class ImageSource:
-    """An image that is opened when it is needed, and then closed again; what was decoded of a file is kept.
+    """An image that is opened lazily and closed again; the decoded pixels of a file are kept.
 
     Args:
-        source: Path of a file, or an array ``[H, W, C]`` uint8, or what holds the bytes of a file (``read()``) under a
-            name (``path``).
-        channels: Number of channels of what comes out, see the table above.
+        source: Path of a file, or an array ``[H, W, C]`` uint8, or an object with the bytes of a file (``read()``) and
+            its name (``path``).
+        channels: Number of output channels, see the table above.
     """
 
     def __init__(self, source: Union[str, os.PathLike, np.ndarray, Any], channels: int = 3):
@@ -79,7 +79,7 @@ class ImageSource:
         self._encoded = source if hasattr(source, 'read') else None
         self.path = '<array>' if self._array is not None else os.fspath(getattr(self._encoded, 'path', source))
         self._in_array = self._array is not None or self.path.lower().endswith('.npy')
-        self._decoded: Dict[int, Tuple[Sequence[Plane], int]] = {}  # by the scale that was asked for
+        self._decoded: Dict[int, Tuple[Sequence[Plane], int]] = {}  # by the scale requested
 
     @cached_property
     def size(self) -> Tuple[int, int]:
@@ -100,7 +100,7 @@ class ImageSource:
     def crop(self, box: Box, size: Tuple[int, int], interpolation: str = 'bicubic') -> np.ndarray:
         """Cut out a box and resize it in one step, antialiased.
 
-        A JPEG is decoded at the smallest of the scales 1, 1/2, 1/4, 1/8 that still has a pixel for each one wanted.
+        A JPEG is decoded at the smallest of the scales 1, 1/2, 1/4, 1/8 that still has a pixel for each output pixel.
 
         Args:
             box: ``(left, top, width, height)`` in pixels of the upright image at full resolution; may be fractional.
@@ -126,9 +126,9 @@ class ImageSource:
         return planes[0] if len(planes) == 1 and planes[0].flags.writeable else np.concatenate(planes, axis=2)
 
     def encoded_crop(self, box: Box, interpolation: str) -> Optional[bytes]:
-        """The file, if all of it is there, is a JPEG that is stored upright, and the box can be cut out of it later.
+        """Bytes of the file, if it is a complete, upright JPEG that can be cropped later; else None.
 
-        Raises :class:`ImageReadError` for what is no image.
+        Raises :class:`ImageReadError` for a file that is no image.
         """
         if self._in_array or any(edge != int(edge) for edge in box):
             return None
@@ -144,7 +144,7 @@ class ImageSource:
     def _checked_box(self, box: Box) -> Box:
         left, top, width, height = box
         full_width, full_height = self.size
-        slack = 1e-3  # of a pixel, for the rounding of whoever computed the box
+        slack = 1e-3  # of a pixel, for rounding errors of the box
         if not (
             -slack <= left
             and -slack <= top
@@ -189,7 +189,7 @@ class ImageSource:
         return planes, (left / shrink, top / shrink, right, bottom), orientation
 
     def _planes(self, kind: str, shrink: int) -> Tuple[Sequence[Plane], int]:
-        """The pixels as stored, at 1 / ``shrink`` of the size where the format can; the scale that it became."""
+        """The pixels as stored, at 1 / ``shrink`` of the size if the format supports it; and the actual scale."""
         pixels = decode_jpeg(self._content, shrink, self.channels) if kind == 'JPEG' else None
         if pixels is not None:
             return [pixels], shrink
@@ -205,9 +205,9 @@ class ImageSource:
             array = (
                 np.lib.format.open_memmap(self.path, mode='r')
                 if self._encoded is None
-                # both refuse pickled
+                # both refuse pickled objects
                 else np.lib.format.read_array(self._open(), allow_pickle=False)
-            )  # objects
+            )
         if array.ndim == 2:
             array = array[:, :, None]
         if array.ndim != 3 or array.dtype not in (np.uint8, np.uint16) or 0 in array.shape:
@@ -219,7 +219,7 @@ class ImageSource:
         return array
 
     def _array_region(self, box: Box, size: Tuple[int, int]) -> Tuple[Sequence[Plane], Box, int]:
-        """The part of the array that a crop looks at, the box ``(x0, y0, x1, y1)`` in it, and 1 for upright."""
+        """The part of the array that a crop needs, the box ``(x0, y0, x1, y1)`` in it, and 1 for upright."""
         left, top, width, height = box
         array = self._open_array()
         # the widest filter reaches three output pixels beyond the box
@@ -231,7 +231,7 @@ class ImageSource:
             region = high_byte(region)
         count = region.shape[2]
         if count == self.channels and count not in (1, 3):
-            # also for 4, which need not be RGBA: resizing as RGBA would weigh three channels by the fourth
+            # also for 4, which need not be RGBA: resizing as RGBA would weight three channels by the fourth
             planes = [Image.fromarray(np.ascontiguousarray(region[:, :, i])) for i in range(count)]
         else:
             planes = to_planes(Image.fromarray(region[:, :, 0] if count == 1 else region), self.channels, self.path)
@@ -248,14 +248,14 @@ def _resized(plane: Plane, box: Box, size: Tuple[int, int], interpolation: str) 
 
 
 def _to_image(plane: Plane) -> Image.Image:
-    """``[H, W, 1 or 3]`` as Pillow's image, which stays one."""
+    """``[H, W, 1 or 3]`` as a Pillow image; a Pillow image stays as it is."""
     if not isinstance(plane, np.ndarray):
         return plane
     return Image.fromarray(plane.squeeze(2) if plane.shape[2] == 1 else plane)
 
 
 def _draft(image: Image.Image, shrink: int, channels: int) -> int:
-    """Make a JPEG decode at 1 / ``shrink``; returns what others do, 1."""
+    """Make a JPEG decode at 1 / ``shrink``; returns the scale, which is 1 for other formats."""
     applied = image.draft('L' if channels == 1 else None, (image.width // shrink, image.height // shrink))
     return shrink if applied is not None else 1
 
@@ -294,7 +294,7 @@ def _late_png_exif(file) -> bytes:
 
 @contextmanager
 def _reading(path: str):
-    """Whatever goes wrong inside becomes an :class:`ImageReadError`; Pillow's remarks about metadata are not shown."""
+    """Turn any exception into :class:`ImageReadError`; Pillow's warnings about metadata are not shown."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')

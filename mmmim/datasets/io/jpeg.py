@@ -1,7 +1,7 @@
-"""The fast way through a JPEG: libjpeg-turbo by simplejpeg, and torch's resizing, in place of Pillow's.
+"""Fast JPEG decoding and resizing: libjpeg-turbo through simplejpeg, and torch's resizing, instead of Pillow's.
 
-Both are several times as fast as Pillow's on one core. What they give: a decoded image is Pillow's, bit for bit; a box
-of it is cut out and then resized, as torchvision does it, within one level of Pillow's result.
+Both are several times as fast as Pillow's on one core. A decoded image equals Pillow's bit for bit; a box is cut out
+and then resized as in torchvision, within one level of Pillow's result.
 """
 
 from typing import Optional, Tuple
@@ -12,24 +12,24 @@ from torch.nn import functional as F
 
 try:
     import simplejpeg
-except ImportError:  # Pillow does it all
+except ImportError:  # Pillow is used instead
     simplejpeg = None
 
-_FILTERS = ('bilinear', 'bicubic')  # that torch has with antialiasing
-_SPACES = ('YCbCr', 'Gray')  # that become RGB in the same way everywhere
+_FILTERS = ('bilinear', 'bicubic')  # those that torch has with antialiasing
+_SPACES = ('YCbCr', 'Gray')  # those whose conversion to RGB is the same everywhere
 
 
 def decode_jpeg(content: bytes, shrink: int, channels: int) -> Optional[np.ndarray]:
     """Decode at 1 / ``shrink`` of the size.
 
     Args:
-        content: The file.
+        content: Bytes of the file.
         shrink: 1, 2, 4 or 8.
         channels: 3 for RGB, 1 for luminance.
 
     Returns:
-        ``[H, W, channels]`` uint8; None for what Pillow is to decode, or to say what is wrong with: other colour spaces
-        and channels, damaged files; and for all of them where simplejpeg is not installed.
+        ``[H, W, channels]`` uint8; None for files that Pillow has to decode or report: other colour spaces and
+        channels, damaged files; and for all of them where simplejpeg is not installed.
     """
     if simplejpeg is None or channels not in (1, 3):
         return None
@@ -47,7 +47,7 @@ def decode_jpeg(content: bytes, shrink: int, channels: int) -> Optional[np.ndarr
 
 
 def can_wait(content: bytes, interpolation: str) -> bool:
-    """Whether a JPEG can be handed on as it is: what a device decodes and resizes, and not cut off at its end."""
+    """Whether a JPEG can be decoded later on the device, which supports it and the resizing; and is not truncated."""
     if simplejpeg is None or interpolation not in _FILTERS or b'\xff\xd9' not in content[-64:]:
         return False
     try:
@@ -68,7 +68,7 @@ def resize_box(
         interpolation: bilinear or bicubic.
 
     Returns:
-        ``[height, width, C]`` uint8; None for another interpolation, or a box with parts of pixels.
+        ``[height, width, C]`` uint8; None for another interpolation, or a box with fractional coordinates.
     """
     if interpolation not in _FILTERS or any(edge != int(edge) for edge in box):
         return None
@@ -76,6 +76,6 @@ def resize_box(
     part = pixels[y0:y1, x0:x1]
     if part.shape[:2] == tuple(size):
         return part.copy()
-    image = torch.from_numpy(part).permute(2, 0, 1)[None]  # channels last: torch has a kernel of its own for it
+    image = torch.from_numpy(part).permute(2, 0, 1)[None]  # channels last: torch has a special kernel for it
     resized = F.interpolate(image, tuple(size), mode=interpolation, antialias=True)
     return resized[0].permute(1, 2, 0).contiguous().numpy()

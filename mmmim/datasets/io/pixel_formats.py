@@ -1,4 +1,4 @@
-"""Pixels of any Pillow mode as the planes that were asked for; the table is in :mod:`~mmmim.datasets.io.image_io`."""
+"""Convert any Pillow mode to the requested channels; the table is in :mod:`~mmmim.datasets.io.image_io`."""
 
 from typing import List
 
@@ -15,7 +15,7 @@ class ImageReadError(ValueError):
     """
 
     def __init__(self, path: str, reason: str = ''):
-        super().__init__(path, reason)  # both, so that it survives the way from a worker process
+        super().__init__(path, reason)  # both, so that it can be pickled from a worker process
         self.path = path
         self.reason = reason
 

@@ -18,12 +18,12 @@ class TooManyBadImagesError(RuntimeError):
 
 @HOOKS.register_module()
 class BadImagesHook(Hook):
-    """Collects what ``replaced`` of the data samples names, lists it in ``bad_images.txt``, and stops a run that loses
-    too much.
+    """Collects unreadable images (``replaced`` of the data samples), lists them in ``bad_images.txt``, and stops a run
+    with too many.
 
     Args:
-        max_share: Largest share of the data set that may be unreadable; counted are the unreadable images met since
-            the run began. All ranks stop together, at the check after it is exceeded.
+        max_share: Largest share of the data set that may be unreadable; unreadable images are counted from the start of
+            the run. All ranks stop together, at the next check.
         interval: Iterations between checks.
     """
 
@@ -37,11 +37,11 @@ class BadImagesHook(Hook):
     def before_train(self, runner) -> None:
         self.channel = HostChannel()
         path = self._list(runner)
-        if runner.iter and osp.exists(path):  # resumed: what was found before still counts
+        if runner.iter and osp.exists(path):  # resumed: earlier findings still count
             with open(path) as file:
                 self.bad = dict(line.rstrip('\n').split('\t', 1) for line in file if '\t' in line)
             self.reported = len(self.bad)
-        self.channel.sum([0])  # all have read it before rank 0 may write
+        self.channel.sum([0])  # barrier: all ranks have read it before rank 0 writes
         if not runner.iter and runner.rank == 0 and osp.exists(path):
             os.remove(path)  # of another run in this work dir
 
@@ -54,7 +54,7 @@ class BadImagesHook(Hook):
             for sample in (batch or {}).get('data_samples') or []:
                 for path, reason in sample.get('replaced') or []:
                     self.bad.setdefault(str(path), str(reason))
-        # with batch_idx the ranks agree on when to check, wherever the run resumed
+        # by batch_idx all ranks check at the same time, wherever the run resumed
         if self.every_n_inner_iters(batch_idx, self.interval) or self.end_of_epoch(runner.train_dataloader, batch_idx):
             self._check(runner)
 
@@ -76,7 +76,7 @@ class BadImagesHook(Hook):
             )
 
     def _merge(self) -> None:
-        """Give all ranks what each of them found."""
+        """Share the findings of each rank with all ranks."""
         if self.channel.active:
             found = [None] * torch_dist.get_world_size()
             torch_dist.all_gather_object(found, self.bad, group=self.channel.group)

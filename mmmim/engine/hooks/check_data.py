@@ -18,13 +18,13 @@ from ...registry import HOOKS
 
 
 class CheckDataHook(Hook):
-    """Looks at the training and validation set, or the test set, on rank 0, and stops all ranks with what is wrong.
+    """Checks the training and validation set, or the test set, on rank 0, and stops all ranks at the first problem.
 
     Args:
         limit: How many files of each set are opened; None: all.
 
     Attributes:
-        error: The exception by which :meth:`check` says what is wrong.
+        error: The exception that :meth:`check` raises.
     """
 
     error: Type[Exception] = RuntimeError
@@ -35,7 +35,7 @@ class CheckDataHook(Hook):
         self.limit = limit
 
     def check(self, model: Any, dataset: Any, name: str) -> None:
-        """Raise ``error`` unless a data set, called ``name`` in messages, is what the model takes it for."""
+        """Raise ``error`` unless a data set, called ``name`` in messages, fits the model."""
         raise TypeError(f'{type(self).__name__} has no check')
 
     def before_train(self, runner) -> None:
@@ -67,21 +67,20 @@ class CheckDataHook(Hook):
 
 
 def model_of(runner) -> Any:
-    """The task's model, out of wrappers for several processes or for a test at several scales."""
+    """The task's model, without wrappers for distributed training or test-time augmentation."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     return getattr(model, 'module', model)
 
 
 @HOOKS.register_module()
 class CheckAnnotationsHook(CheckDataHook):
-    """Stops a detection run before it trains, or tests, when its images or annotations are not what the model takes
-    them for.
+    """Stops a detection run before it trains, or tests, when its images or annotations do not fit the model.
 
-    Looked at are, in the training and the validation set, or the test set, whether the classes are those of the model,
-    in the order of the file; whether every image is there; and in up to ``max_images`` of them, evenly spread, whether
-    its size is the one that the annotations were made for. What mmdet leaves out (images without objects, boxes that
-    cannot be used) is said in the log. The files themselves are examined earlier, in
-    :func:`~mmmim.config.detection.settle_detector`: mmdet would fail on them while it builds the data sets.
+    Checks in the training and the validation set, or the test set: that the classes are those of the model, in the
+    order of the file; that every image exists; and for up to ``max_images`` of them, evenly spread, that the size is
+    that in the annotations. Images and boxes that mmdet leaves out (no objects, unusable boxes) are logged. The
+    annotation files are checked earlier, in :func:`~mmmim.config.detection.settle_detector`: mmdet would fail on them
+    while it builds the data sets.
 
     Args:
         max_images: How many images of each set are opened; None: all.
@@ -103,9 +102,9 @@ def check_annotations(dataset: Any, name: str, num_classes: int, max_images: Opt
     """Check one data set, as in :class:`CheckAnnotationsHook`.
 
     Args:
-        dataset: mmdet's ``CocoDataset``; others are passed over.
-        name: What it is called in messages.
-        num_classes: Of the model.
+        dataset: mmdet's ``CocoDataset``; others are skipped.
+        name: Its name in messages.
+        num_classes: The model's.
         max_images: How many images are opened; None: all.
 
     Raises:
@@ -132,7 +131,7 @@ def check_annotations(dataset: Any, name: str, num_classes: int, max_images: Opt
 
 
 def _innermost(dataset: Any) -> List[Any]:
-    """The data sets inside of MMEngine's wrappers."""
+    """The data sets inside MMEngine's wrappers."""
     inside = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     return [one for inner in inside for one in _innermost(inner)] if inside[0] is not None else [dataset]
 
@@ -151,7 +150,7 @@ def _say_what_is_left_out(dataset: Any, name: str, summary: CocoSummary, classes
 
 
 def _check_files(infos: List[dict], name: str) -> None:
-    """Raise AnnotationError unless all images exist; folders are listed once, not asked for file by file."""
+    """Raise AnnotationError unless all images exist; folders are listed once instead of checking each file."""
     folders: Dict[str, Set[str]] = {}
     missing: List[str] = []
     for info in infos:
@@ -169,7 +168,7 @@ def _check_files(infos: List[dict], name: str) -> None:
 
 
 def _check_size(info: dict, summary: CocoSummary) -> None:
-    """The file's own size is the one in the annotations; mmdet draws masks on the file's."""
+    """Raise AnnotationError unless the image size is that in the annotations; mmdet draws masks at the image's."""
     try:
         source = ImageSource(info['img_path'])
         width, height = source.size
@@ -191,13 +190,13 @@ class MaskError(RuntimeError):
 
 @HOOKS.register_module()
 class CheckMasksHook(CheckDataHook):
-    """Stops a segmentation run before it trains, or tests, when its masks are not what the model takes them for.
+    """Stops a segmentation run before it trains, or tests, when its masks do not fit the model.
 
-    Looked at are, in the training and the validation set, or the test set: whether every image has its mask, and in up
-    to ``max_masks`` of them, evenly spread, whether the mask is an index image of the image's size, and which values
-    occur. Values that are no class are an error that lists them (on a GPU the loss would end in a device assertion,
-    and in validation such pixels count as wrong without a word); a last class that never occurs is a warning. Masks
-    that were not among those are checked when they come in a batch, at half a millisecond each on the host.
+    Checks in the training and the validation set, or the test set: that every image has a mask, and for up to
+    ``max_masks`` of them, evenly spread, that the mask is an index image of the image's size, and which values occur.
+    Values that are no class are an error that lists them (on a GPU the loss would end in a device assertion, and in
+    validation such pixels would silently count as wrong); a last class that never occurs is a warning. The other masks
+    are checked in the batches, at half a millisecond each on the host.
 
     Args:
         max_masks: How many masks of each set are read; None: all.
@@ -241,11 +240,11 @@ def check_masks(
     """Check one data set, as in :class:`CheckMasksHook`.
 
     Args:
-        dataset: Of mmseg, or a :class:`~mmmim.datasets.MaskFolder`.
-        name: What it is called in messages.
-        num_classes: Of the model.
+        dataset: A data set of mmseg, or a :class:`~mmmim.datasets.MaskFolder`.
+        name: Its name in messages.
+        num_classes: The model's.
         max_masks: How many masks are read; None: all.
-        ignore_index: The label that the loss leaves out.
+        ignore_index: The label that the loss ignores.
 
     Raises:
         MaskError: See the hook.
@@ -268,7 +267,7 @@ def check_masks(
 
 
 def _check_values(values: Set[int], info: dict, where: str, num_classes: int, ignore_index: int) -> None:
-    """``values`` are the files'; ``info`` says what the pipeline makes of them."""
+    """Check the ``values`` stored in masks; ``info`` says how the pipeline maps them to labels."""
     reduced, label_map = bool(info.get('reduce_zero_label')), info.get('label_map') or {}
     labels = {value: label_map.get(label, label) for value in values for label in [_after_loading(value, reduced)]}
     wrong = sorted(value for value, label in labels.items() if label >= num_classes and label != ignore_index)
@@ -299,12 +298,12 @@ def _advice(values: Set[int], reduced: bool, num_classes: int) -> str:
 
 
 def _after_loading(value: int, reduced: bool) -> int:
-    """The label that mmseg's LoadAnnotations makes of a value."""
+    """The label that mmseg's LoadAnnotations gives to a value."""
     return value if not reduced or value == 255 else 255 if value == 0 else value - 1
 
 
 def _check_pairs(infos: Sequence[dict], name: str) -> None:
-    """Raise MaskError unless all masks exist; folders are listed once, not asked for file by file."""
+    """Raise MaskError unless all masks exist; folders are listed once instead of checking each file."""
     folders: Dict[str, Set[str]] = {}
     alone: List[str] = []
     for info in infos:
@@ -368,9 +367,9 @@ class ClassMismatchError(RuntimeError):
 class CheckClassesHook(Hook):
     """Stops a run before it trains when head, training set and validation set have different classes.
 
-    A label is the place of a class folder in alphabetical order: a folder that one of two sets lacks moves all labels
-    after it, and the accuracy would be low without a reason to be seen. Data sets that do not name their classes are
-    not checked. Also says when a classifier starts from a random encoder.
+    A label is the index of a class folder in alphabetical order: a folder missing in one of two sets shifts all labels
+    after it, and the accuracy would be low for no visible reason. Data sets that do not name their classes are not
+    checked. Also logs when a classifier starts from a random encoder.
     """
 
     def before_train(self, runner) -> None:

@@ -21,12 +21,12 @@ from ...registry import HOOKS
 from ..processes import HostChannel
 from .runtime_info import DeferredRuntimeInfoHook, NonFiniteLossError
 
-# the process was asked to stop, and can be started again with --resume (EX_TEMPFAIL of sysexits.h)
+# exit code after a stop signal: run again with --resume (EX_TEMPFAIL of sysexits.h)
 EXIT_ASKED_TO_STOP = 75
 
 
 class AtomicBackend(LocalBackend):
-    """MMEngine's local file backend whose ``put`` replaces the file as a whole or not at all."""
+    """MMEngine's local file backend with an atomic ``put``: it replaces the whole file or nothing."""
 
     def put(self, obj: bytes, filepath: str) -> None:
         os.makedirs(osp.dirname(osp.abspath(filepath)), exist_ok=True)
@@ -38,18 +38,18 @@ register_backend('mmmim_atomic', AtomicBackend, force=True)
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """MMEngine's checkpoint hook, safe against crashes, with more intervals and an answer to SIGTERM and Ctrl-C.
+    """MMEngine's checkpoint hook, safe against crashes, with more intervals, and a handler of SIGTERM and Ctrl-C.
 
     A checkpoint is written to a temporary file and renamed; then the pointer ``last_checkpoint`` moves in the same
     way; then old checkpoints are removed. On SIGTERM or Ctrl-C the run saves after the current iteration, on all ranks
     together, and ends with exit code 75. ``save_best`` works as in MMEngine.
 
     Args:
-        interval: Every so many epochs (iterations with ``by_epoch=False``); -1 for none.
+        interval: Epochs (iterations with ``by_epoch=False``) between checkpoints; -1 for none.
         by_epoch: The unit of ``interval``.
-        interval_iters: Also every so many iterations, in mid-epoch.
-        interval_minutes: Also so long after the last one, in mid-epoch.
-        max_keep_ckpts: How many are kept; -1 keeps all.
+        interval_iters: Iterations between additional checkpoints, in mid-epoch.
+        interval_minutes: Minutes after the last checkpoint for another one, in mid-epoch.
+        max_keep_ckpts: Number of checkpoints kept; -1 keeps all.
         **kwargs: As MMEngine's ``CheckpointHook``.
     """
 
@@ -64,7 +64,7 @@ class AtomicCheckpointHook(CheckpointHook):
     ) -> None:
         kwargs.setdefault('backend_args', dict(backend='mmmim_atomic'))
         super().__init__(interval=interval, by_epoch=by_epoch, max_keep_ckpts=max_keep_ckpts, **kwargs)
-        if self.args:  # MMEngine would pass them on when it saves, hours later
+        if self.args:  # MMEngine would pass them on only when it saves, hours later
             raise TypeError(f'AtomicCheckpointHook has no key {", ".join(map(repr, sorted(self.args)))}')
         self.interval_iters = interval_iters if by_epoch else interval
         self.interval_minutes = interval_minutes
@@ -73,7 +73,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
-        # names only, and only what lies here: a run that is continued in another folder leaves the old one alone
+        # names only, in this folder only: a run that is resumed into another folder leaves the old one untouched
         names = runner.message_hub.runtime_info.get('kept_checkpoints', [])
         self.kept: List[str] = (
             [name for name in names if osp.isfile(osp.join(self.out_dir, name))] if self._continues_here(runner) else []
@@ -83,7 +83,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self._listen()
         if runner.rank == 0:
             remove_stale_temporaries(self.out_dir)
-            if not runner.iter:  # a new run here: what an older one left is not to be resumed by mistake
+            if not runner.iter:  # a new run: checkpoints of an older one must not be resumed by mistake
                 with suppress(FileNotFoundError):
                     os.remove(osp.join(runner.work_dir, 'last_checkpoint'))
 
@@ -103,13 +103,13 @@ class AtomicCheckpointHook(CheckpointHook):
         try:
             for signum in (signal.SIGTERM, signal.SIGINT):
                 self._old_handlers[signum] = signal.signal(signum, request_stop)
-        except ValueError:  # not in the main thread: the program around it answers signals
+        except ValueError:  # not in the main thread: the calling program handles signals
             pass
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:
         done = runner.iter + 1
         late = 0 < self.interval_minutes * 60 <= time.monotonic() - self.last_time
-        # clocks and signals differ between ranks: what one wants, all do (through the hosts, no device is waited for)
+        # clocks and signals differ between ranks: all do what one requests (on the hosts, without waiting for a device)
         stop, save = self.channel.sum([int(self.stop_requested), int(late and runner.rank == 0)])
         if stop:
             self._save_and_exit(runner, done)
@@ -131,26 +131,26 @@ class AtomicCheckpointHook(CheckpointHook):
         self.release(runner)
 
     def release(self, runner) -> None:
-        """Give the signals back their meaning; the loop calls it too, however training ends."""
+        """Restore the signal handlers; the loop calls it too, however training ends."""
         for signum, handler in getattr(self, '_old_handlers', {}).items():
             if handler is not None:
                 signal.signal(signum, handler)
         self._old_handlers = {}
 
     def _save_and_exit(self, runner, done: int) -> None:
-        """Save the state after ``done`` iterations, and end the process with its own exit code."""
+        """Save a checkpoint after ``done`` iterations, and exit with code 75."""
         if self.saved_iter != done:
             self._save(runner, f'iter_{done}.pth', runner.epoch, done)
-        self.channel.sum([0])  # a launcher ends all ranks as soon as one has left: rank 0 has to have saved by then
+        self.channel.sum([0])  # barrier: a launcher ends all ranks as soon as one exits, so rank 0 has to save first
         print_log(f'Asked to stop: saved after iteration {done}. Continue with --resume.', 'current')
-        _say('', end='')  # what is buffered
+        _say('', end='')  # flush the buffer
         raise SystemExit(EXIT_ASKED_TO_STOP)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         self._save(runner, self.filename_tmpl.format(step), meta['epoch'], meta['iter'])  # MMEngine's ``save_best``
 
     def _save(self, runner, name: str, epoch: int, done: int) -> None:
-        """Write, then move the pointer, then remove what is too old."""
+        """Write the checkpoint, then move the pointer, then remove old checkpoints."""
         for hook in runner.hooks:
             if isinstance(hook, DeferredRuntimeInfoHook):
                 hook.flush(runner)  # a loss that is not finite ends the run here, before it is saved
@@ -181,17 +181,17 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 def _say(message: str, end: str = '\n') -> None:
-    """Print at once. What reads the output may have ended by the same Ctrl-C (``| tee``): no reason not to save. Nor is
-    an output that was being written to when the signal came."""
-    with suppress(OSError, ValueError, RuntimeError, AttributeError):  # the last: an object in the place of stdout
+    """Print and flush. Errors are ignored: the reader may have ended by the same Ctrl-C (``| tee``), or the signal came
+    during a write; neither may prevent saving."""
+    with suppress(OSError, ValueError, RuntimeError, AttributeError):  # the last: stdout was replaced by another object
         try:
             print(message, end=end, flush=True)
-        except BrokenPipeError:  # what is buffered would fail again at the end, and change the exit code
+        except BrokenPipeError:  # the buffer would fail again at exit, and change the exit code
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_weights(model: nn.Module) -> None:
-    """A finite loss can have a gradient that is not: weights are looked at before they replace good ones.
+    """Check that weights are finite before they replace good ones: a finite loss can have an infinite gradient.
 
     All ranks hold the same weights and stop together.
     """

@@ -17,7 +17,7 @@ from ...registry import HOOKS
 
 @HOOKS.register_module()
 class StepSeedHook(Hook):
-    """Seeds the global generators before each step, so that a resumed run draws what the undisturbed one drew."""
+    """Seeds the global generators before each step, so that a resumed run draws the same as an uninterrupted one."""
 
     priority = 'VERY_HIGH'
 
@@ -27,13 +27,13 @@ class StepSeedHook(Hook):
 
 @HOOKS.register_module()
 class CosineMomentumHook(Hook):
-    """Lets each momentum rise from its config's value to ``end`` by half a cosine (BYOL).
+    """Raises each momentum from its config's value to ``end`` by half a cosine (BYOL).
 
-    Those are the algorithm's own ``momentum`` (CMAE) and the ``ema_momentum`` of targets that follow the encoder. They
-    are functions of the iteration alone, so that a resumed run goes on where it was.
+    These are the algorithm's ``momentum`` (CMAE) and the ``ema_momentum`` of targets with a momentum encoder. They are
+    functions of the iteration alone, so that a resumed run continues exactly.
 
     Args:
-        end: The value that is reached after the last iteration.
+        end: The value after the last iteration.
 
     Raises:
         TypeError: The algorithm has no momentum.
@@ -66,7 +66,7 @@ class FitTargetHook(Hook):
 
     Args:
         num_images: How many training images are used, at most.
-        batch_size: How many at once.
+        batch_size: Images per batch.
     """
 
     def __init__(self, num_images: int = 2000, batch_size: int = 100) -> None:
@@ -103,14 +103,13 @@ ACCURACIES = ('original_accuracy', 'generated_accuracy')
 class DiscriminatorHook(Hook):
     """Warns of a saturated or a collapsed discriminator (GAN-MAE, Vision ELECTRA).
 
-    Saturated: it tells originals and generated ones apart without a mistake. It learns nothing more, and a generator
-    gets no useful gradient from it. Collapsed: it says the same of everything, or guesses: what it says of originals
-    and of generated ones is equally often the same (the two accuracies sum to 1). The log has what this hook looks at:
-    ``original_accuracy`` and ``generated_accuracy`` of patches, and the same with ``image_`` in front. It warns once,
-    and again when the state has changed.
+    Saturated: it classifies originals and generated ones without a mistake. It learns nothing more, and a generator
+    gets no useful gradient from it. Collapsed: its output is constant or a guess, independent of the input: the two
+    accuracies sum to 1. The hook reads from the log ``original_accuracy`` and ``generated_accuracy`` of patches, and
+    the same with ``image_`` in front. It warns once, and again when the state has changed.
 
     Args:
-        window: Iterations over which the accuracies are averaged; before that many, nothing is said.
+        window: Iterations over which the accuracies are averaged; before that, there is no warning.
         margin: How far from 0 and 1 an accuracy still counts as 0 and 1.
     """
 
@@ -122,7 +121,7 @@ class DiscriminatorHook(Hook):
         self.states = dict.fromkeys(('', 'image_'), 'sound')
 
     def before_train(self, runner) -> None:
-        # values are on the host when the log is written, and not before
+        # values are on the host only once the log is written
         self.interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), self.interval)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:

@@ -1,4 +1,4 @@
-"""Images a second in every log, and a progress bar on a terminal."""
+"""Images per second in every log, and a progress bar on a terminal."""
 
 import logging
 from typing import Any, Optional
@@ -13,11 +13,11 @@ from ...registry import HOOKS
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Shows one line with a bar, the epoch, images a second, the loss and the time left.
+    """Shows one line with a bar, the epoch, images per second, the loss and the time left.
 
-    Where the error output is no terminal, the log's own lines serve, which this hook gives ``images_per_second``. With
-    a bar, the log's lines of single iterations go to the log file alone; everything else is printed above the bar.
-    The variable ``MMMIM_PROGRESS`` chooses otherwise: see :mod:`mmmim.progress`.
+    If stderr is no terminal, there is no bar, and the log's lines have ``images_per_second``. With a bar, the log's
+    lines of single iterations go to the log file only; everything else is printed above the bar. The environment
+    variable ``MMMIM_PROGRESS`` overrides this: see :mod:`mmmim.progress`.
     """
 
     priority = 'NORMAL'  # after the timer, before the logger
@@ -43,7 +43,7 @@ class ProgressHook(Hook):
 
     @staticmethod
     def _where(runner) -> str:
-        if isinstance(runner.train_loop, IterBasedTrainLoop):  # of segmentors and detectors: it knows no epochs
+        if isinstance(runner.train_loop, IterBasedTrainLoop):  # of segmentors and detectors: it has no epochs
             return 'training'
         return f'epoch {min(runner.epoch + 1, runner.max_epochs)}/{runner.max_epochs}'
 
@@ -60,7 +60,7 @@ class ProgressHook(Hook):
             seconds = scalars['train/time'].mean(runner.log_processor.window_size)
             runner.message_hub.update_scalar('train/images_per_second', self.images_per_step / max(seconds, 1e-9))
             if 'train/loss' in scalars:
-                shown['loss'] = scalars['train/loss'].current()  # on the host already: it was read for the log
+                shown['loss'] = scalars['train/loss'].current()  # on the host already, for the log
         if self.progress is not None:
             self.progress.update(self.images_per_step, **shown)
 
@@ -68,7 +68,7 @@ class ProgressHook(Hook):
         self.release(runner)
 
     def release(self, runner) -> None:
-        """Give the terminal back; the loop calls it too, however training ends."""
+        """Close the bar; the loop calls it too, however training ends."""
         if self.progress is not None:
             self.progress.close()
             self.progress = None
@@ -79,7 +79,7 @@ class ProgressHook(Hook):
 
 
 class _AboveTheBar(logging.Filter):
-    """Clears the bar for a message that is printed, and keeps what the bar shows already off the screen."""
+    """Clears the bar before a message is printed, and hides log lines that repeat what the bar shows."""
 
     def __init__(self, bar: Any) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The facts of a run, for whoever reads its work dir later."""
+"""Record of a run in its work dir: ``run.json``."""
 
 import datetime
 import json
@@ -23,8 +23,8 @@ from ..hardware import hardware, versions
 class RunRecordHook(Hook):
     """Writes ``run.json`` to the work dir: command, sizes, data, hardware, versions, and the speed of each session.
 
-    A session is what ran from one start to its end; a resumed run adds one. The file is brought up to date at the end
-    of every epoch, with every checkpoint, and whenever training ends.
+    A session lasts from a start to its end; a resumed run adds one. The file is updated at the end of every epoch, with
+    every checkpoint, and whenever training ends.
     """
 
     priority = 'LOW'
@@ -52,14 +52,14 @@ class RunRecordHook(Hook):
         self._write()
 
     def _earlier(self, resumed_at: int) -> List[dict]:
-        """Sessions that this run continues; what they did after the checkpoint is done again and not counted."""
+        """Earlier sessions of a resumed run; iterations after the checkpoint are repeated and not counted."""
         if not resumed_at or not osp.exists(self.path):
             return []
         try:
             with open(self.path) as file:
                 sessions = json.load(file)['sessions']
             return [self._cut(session, resumed_at) for session in sessions if session['from_iter'] < resumed_at]
-        except (ValueError, KeyError, TypeError):  # torn or not ours: a record is no reason to stop
+        except (ValueError, KeyError, TypeError):  # damaged or not ours: a record is no reason to stop
             return []
 
     @staticmethod
@@ -73,26 +73,26 @@ class RunRecordHook(Hook):
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:
         self.seconds += runner.message_hub.get_scalar('train/time').current()
         self.data_seconds += runner.message_hub.get_scalar('train/data_time').current()
-        self.done = runner.iter + 1  # a run that is asked to stop saves and ends before the loop counts this one
+        self.done = runner.iter + 1  # a run that is stopped saves and exits before the loop counts this one
 
     def after_train_epoch(self, runner) -> None:
         self._update(runner)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        with suppress(CheckpointWriteError):  # the checkpoint comes first, and says it itself
+        with suppress(CheckpointWriteError):  # the checkpoint comes first, and raises its own error
             self._update(runner)
 
     def after_train(self, runner) -> None:
         self._update(runner)
 
     def after_run(self, runner) -> None:
-        if self.record and runner.rank == 0:  # now all that other hooks write after training is there
+        if self.record and runner.rank == 0:  # now all files that other hooks write after training exist
             self.record['finished'] = runner.iter >= runner.max_iters
             self._write()
 
     def release(self, runner) -> None:
         """The loop calls it however training ends."""
-        with suppress(CheckpointWriteError):  # a full disk is what ended the run: that error is the one to show
+        with suppress(CheckpointWriteError):  # if a full disk ended the run, that error is the one to show
             self._update(runner)
 
     def _update(self, runner) -> None:
@@ -112,7 +112,7 @@ class RunRecordHook(Hook):
 
 
 def run_facts(runner) -> Dict[str, Any]:
-    """What does not change while a run lasts. ``batch`` is one process's, without accumulation."""
+    """Facts that are constant during a run. ``batch`` is the batch size of one process, without accumulation."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     loader = runner.train_dataloader
     parameters = {

@@ -1,4 +1,4 @@
-"""What a checkpoint says of the run that wrote it, and whether this run may continue it."""
+"""Facts of the run in a checkpoint, and the check whether this run may resume from it."""
 
 import difflib
 from typing import Any, Dict, List
@@ -16,7 +16,7 @@ from ...positions import resize_pos_embed, sincos_grid
 from ...registry import HOOKS
 from ...translate import to_mmmim
 
-# values of the smoothing window; the whole curve is in curve.jsonl
+# length of the smoothing window; the whole curve is in curve.jsonl
 HISTORY = 1000
 
 
@@ -25,32 +25,31 @@ class ResumeError(RuntimeError):
 
 
 class IncompleteCheckpointError(RuntimeError):
-    """A checkpoint to be tested leaves parts of the model at random."""
+    """A checkpoint to be tested leaves parts of the model at their random initialisation."""
 
 
 @HOOKS.register_module()
 class RunStateHook(Hook):
-    """Keeps checkpoints plain, guards a resume, and translates what ``load_from`` is given.
+    """Keeps checkpoints plain, checks a resume, and translates the checkpoint of ``load_from``.
 
     - When saving: MMEngine's histories become plain lists (its own objects would need ``getattr`` on the loader's
       allow-list), and the facts of the run are added under ``'mmmim'``.
-    - When resuming: another model structure, optimizer, data set length, number of steps an epoch or number of
-      processes is an error that names both sides; other differences in the config are a warning that lists them. The
+    - When resuming: another model structure, optimizer, data set length, number of steps per epoch or number of
+      processes is an error that names both values; other differences in the config are a warning that lists them. The
       stored config is compared as text and never executed.
     - With ``load_from``: other naming schemes (original MAE, timm, Hugging Face ViTMAE) are translated, and a
       checkpoint whose encoder does not fit is refused. So is, in testing, one that lacks the rest of a model of
       another toolbox, such as a classifier's head.
 
     Args:
-        guard: Without it only the plain histories remain: for models and loops of other toolboxes, which resume as
-            those do.
+        guard: If False, only histories are made plain: for models and loops of other toolboxes, with their own resume.
     """
 
     priority = 'VERY_HIGH'
 
     def __init__(self, guard: bool = True) -> None:
         self.guard = guard
-        self.loaded = dict(iter=0, epoch=0)  # of the checkpoint that was loaded; None where it does not say
+        self.loaded = dict(iter=0, epoch=0)  # of the loaded checkpoint; None if it does not state them
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         hub = checkpoint['message_hub']
@@ -70,7 +69,7 @@ class RunStateHook(Hook):
             hub['log_scalars'] = {
                 name: HistoryBuffer(**saved) if isinstance(saved, dict) else saved
                 for name, saved in hub['log_scalars'].items()
-            }  # else: saved without this hook
+            }  # others were saved without this hook
         elif self.guard:
             self._translate(runner, checkpoint)
 
@@ -82,7 +81,7 @@ class RunStateHook(Hook):
                 'weights, use load_from=PATH without --resume'
             )
         problems = _state_differences(checkpoint['state_dict'], _module(runner).state_dict())
-        saved, now = {'repeat_crops': 1, **checkpoint['mmmim']}, run_facts(runner)  # older ones know of no repetition
+        saved, now = {'repeat_crops': 1, **checkpoint['mmmim']}, run_facts(runner)  # older ones have no repeat_crops
         problems += [
             f'{name}: the checkpoint has {saved.get(name)}, this run {now[name]}'
             for name in now
@@ -117,10 +116,10 @@ class RunStateHook(Hook):
         model = _module(runner)
         backbone = getattr(model, 'backbone', None)
         if not type(backbone).__module__.startswith('mmmim.'):
-            return  # another toolbox's backbone: its own business
+            return  # another toolbox's backbone loads its own checkpoints
         state = {classifier_name(name): value for name, value in to_mmmim(checkpoint).items()}
         if hasattr(model, 'check_state_dict'):
-            model.check_state_dict(state)  # raises when it is that of another structure
+            model.check_state_dict(state)  # raises for another model structure
         backbone.load_pretrained(checkpoint=checkpoint, logger=runner.logger)  # raises when the encoder does not fit
         encoder = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
         own = model.state_dict()
@@ -148,7 +147,7 @@ class RunStateHook(Hook):
 
 
 def run_facts(runner) -> Dict[str, Any]:
-    """What has to agree for a run to continue another."""
+    """Facts that must agree for a run to resume from a checkpoint."""
     loader = runner.train_dataloader
     return dict(
         world_size=runner.world_size,
@@ -171,7 +170,7 @@ def _module(runner) -> Any:
 
 
 def _same_grid(table: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """A sine-cosine table of as many positions on another grid, on the grid of the model's own."""
+    """A sine-cosine table of another grid with as many positions, resampled to the grid of the model's."""
     for prefix in (0, 1):
         theirs, ours = sincos_grid(table[0, prefix:]), sincos_grid(own[0, prefix:])
         if theirs and ours and theirs != ours:

@@ -22,7 +22,7 @@ class NonFiniteLossError(RuntimeError):
 
 
 class _Step(NamedTuple):
-    """What one iteration leaves behind until the log is written."""
+    """The values of one iteration, kept until the log is written."""
 
     iter: int
     epoch: int
@@ -33,11 +33,11 @@ class _Step(NamedTuple):
 
 @HOOKS.register_module()
 class DeferredRuntimeInfoHook(RuntimeInfoHook):
-    """MMEngine's bookkeeping without its read of every value in every iteration.
+    """MMEngine's runtime info hook without a device synchronisation in every iteration.
 
     At the logger's interval (and at the end of an epoch, and before a checkpoint is written) the values of all
     iterations since then are fetched at once, averaged over the ranks, handed to the log, and appended to
-    ``curve.jsonl`` in the work dir, one line an iteration. A resumed run cuts that file back to where it starts, so
+    ``curve.jsonl`` in the work dir, one line per iteration. A resumed run truncates that file to where it starts, so
     that its curve has no gap and no iteration twice.
 
     A loss that is not finite ends the run on all ranks, before anything is saved. ``non_finite.json`` in the work dir
@@ -108,14 +108,14 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
     def after_val_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
         super().after_val_epoch(runner, metrics)
-        self.flush(runner)  # what was measured follows what was trained
+        self.flush(runner)  # validation follows training in the curve
         self.record(runner, metrics)
 
     def record(self, runner, metrics: Optional[Dict[str, float]]) -> None:
-        """Add measured values (an accuracy, a held-out loss) to the curve at the current iteration."""
+        """Add metrics (an accuracy, a held-out loss) to the curve at the current iteration."""
         values = {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, numbers.Real)}
         if values and self.curve is not None:
-            epoch = -(-runner.iter // len(runner.train_dataloader))  # the one that iteration belongs to, from 1
+            epoch = -(-runner.iter // len(runner.train_dataloader))  # the epoch of that iteration, from 1
             self.curve.replace(dict(iter=runner.iter, epoch=epoch, **values))
 
     def _write_curve(self, records: List[dict]) -> None:
@@ -158,7 +158,7 @@ class CurveFile:
         self.path = path
 
     def read(self) -> List[Dict[str, Any]]:
-        """All whole lines; a line torn by a crash is left out."""
+        """All complete lines; a line truncated by a crash is left out."""
         if not os.path.exists(self.path):
             return []
         records = []
@@ -171,13 +171,13 @@ class CurveFile:
         return records
 
     def cut_after(self, last_iter: int) -> None:
-        """Drop what was recorded after ``last_iter``: a run that resumes there will record it again."""
+        """Drop the lines after ``last_iter``: a run that resumes there records them again."""
         if os.path.exists(self.path):
             kept = [record for record in self.read() if record['iter'] <= last_iter]
             atomic_write_text(self.path, ''.join(json.dumps(record) + '\n' for record in kept))
 
     def replace(self, record: Dict[str, Any]) -> None:
-        """Append a measurement; an earlier one of the same values at the same iteration goes (a run that resumed)."""
+        """Append metrics; earlier ones of the same names at the same iteration are removed (a resumed run)."""
         values = set(record) - {'iter', 'epoch'}
         records = self.read()
         kept = [old for old in records if old['iter'] != record['iter'] or not values & set(old)]

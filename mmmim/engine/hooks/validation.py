@@ -44,7 +44,7 @@ class KNNHook(Hook):
             self._measure(runner)
 
     def _measure(self, runner) -> None:
-        # whatever the measurement draws, training goes on from generators that StepSeedHook sets anew
+        # whatever it draws, StepSeedHook seeds the generators again before each training step
         randomness.seed_generators(randomness.derive(runner.seed, randomness.STEP))
         metrics = self.evaluator(runner.model, runner.optim_wrapper)
         runner.visualizer.add_scalars(metrics, step=runner.iter)
@@ -55,10 +55,10 @@ class KNNHook(Hook):
 
 @HOOKS.register_module()
 class MissedValidationHook(Hook):
-    """Validates first where a run resumes at an iteration after which validation was due.
+    """Validates first if a run resumes at an iteration after which validation was due.
 
-    Checkpoints are written before it, so that a run that ends in the middle of it would go on without, and after the
-    last epoch would never be measured. What had been measured is measured again, and counts once.
+    Checkpoints are written before validation, so that a run that is stopped during it would resume without it, and
+    after the last epoch would never be validated. A repeated measurement replaces the earlier one.
     """
 
     priority = 'LOWEST'
@@ -79,19 +79,19 @@ class MissedValidationHook(Hook):
 
 @HOOKS.register_module()
 class ReconstructionHook(Hook):
-    """Writes ``reconstructions/epoch_0010.png`` to the work dir, and gives the picture to the visualizer's backends.
+    """Writes ``reconstructions/epoch_0010.png`` to the work dir, and adds the picture to the visualizer's backends.
 
     The images and their masks are the same each time. Rank 0 alone works, in evaluation mode and in the precision of
-    training; training is bit-identical with and without the hook. The files are
+    training; training is bit-identical with and without the hook. The files can be read by
     :class:`~mmmim.visualization.panel.Panel`.
 
     Args:
         interval: Epochs between pictures; the last epoch always counts.
-        dataset: Config of the data set. None: the one of the config's ``test_dataloader``, or, where there is none or
-            its images are not there, the training images, augmented by a fixed seed.
-        num_images: Taken at equal distances from the whole data set.
+        dataset: Config of the data set. None: that of ``test_dataloader``, or, without one or without its images, the
+            training images, augmented with a fixed seed.
+        num_images: Number of images, evenly spread over the data set.
         at_start: Also before training.
-        seed: Of the masks.
+        seed: Seed of the masks.
         visible_statistics: Where the reconstruction uses the original patch's mean and variance, add one that takes
             them from the nearest visible patches.
     """
@@ -120,7 +120,7 @@ class ReconstructionHook(Hook):
             self.batch = self._read(runner)
         if self.batch is None:
             return
-        panel = self._panel(runner, 0)  # now, so that a model that cannot do it fails before it has trained for hours
+        panel = self._panel(runner, 0)  # now, so that a model that cannot reconstruct fails before hours of training
         if self.at_start and runner.iter == 0:
             self._write(runner, panel, 0)
 
@@ -132,13 +132,13 @@ class ReconstructionHook(Hook):
             self._write(runner, self._panel(runner, epoch), epoch)
 
     def _read(self, runner) -> Optional[dict]:
-        """The images, once: what becomes of the files later does not matter."""
+        """Read the images once: later changes of the files do not matter."""
         dataset = self._build(runner)
         samples, count = [], min(self.num_images, len(dataset))
         for index in [(2 * k + 1) * len(dataset) // (2 * count) for k in range(count)]:
             try:
                 samples.append(dataset[SampleIndex(index, randomness.derive(self.seed, index))])
-            except (OSError, RuntimeError, ValueError) as error:  # replacing it failed many times, too
+            except (OSError, RuntimeError, ValueError) as error:  # its replacements failed, too
                 runner.logger.warning(f'ReconstructionHook leaves out image {index}: {error}')
         if not samples:
             runner.logger.warning('ReconstructionHook: no image could be read; there will be no pictures')
@@ -173,13 +173,13 @@ class ReconstructionHook(Hook):
         try:
             panel.save(path)
         except OSError as error:
-            runner.logger.warning(f'{error}')  # a picture is not worth a run
+            runner.logger.warning(f'{error}')  # a missing picture must not stop the run
         runner.visualizer.add_image('reconstruction', np.asarray(panel.draw()), step=runner.iter)
 
 
 @contextmanager
 def own_generators(seed: int) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's generators inside; outside they go on as if nothing had been drawn."""
+    """Seed Python's, NumPy's and torch's generators inside; restore their states afterwards."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
         randomness.seed_generators(seed)

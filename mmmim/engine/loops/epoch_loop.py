@@ -1,4 +1,4 @@
-"""The epoch loop: one iteration is one optimizer step, and a run resumes at the very next one."""
+"""The epoch loop: one iteration is one optimizer step, and a run resumes at the next one."""
 
 import itertools
 from typing import Any, Dict, Iterator, List, Optional, Union
@@ -16,9 +16,9 @@ from ...registry import LOOPS
 class ResumableEpochLoop(EpochBasedTrainLoop):
     """MMEngine's epoch loop with exact resume in mid-epoch.
 
-    The data set is wrapped so that each sample is seeded by itself, and the sampler is told where to start: a resumed
-    run reads no image twice. With gradient accumulation an iteration takes that many batches, so that iterations,
-    learning rates, logs and checkpoints count optimizer steps.
+    The data set is wrapped so that each sample has its own seed, and the sampler starts in mid-epoch: a resumed run
+    reads no image twice. With gradient accumulation an iteration takes that many batches, so that iterations, learning
+    rates, logs and checkpoints count optimizer steps.
 
     Args:
         runner: The runner.
@@ -49,7 +49,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 f'ResumableEpochLoop needs train_dataloader.sampler.type=EpochSampler, not '
                 f'{type(self.dataloader.sampler).__name__}: it has to start in mid-epoch'
             )
-        # the runner builds the optimizer after the loop; its config says how many batches make a step
+        # the runner builds the optimizer after the loop; its config states the accumulated batches per step
         self.accumulation = _accumulation(runner.optim_wrapper)
         self.samples_per_step = self.dataloader.batch_size * self.accumulation
         if self.accumulation > 1:
@@ -61,7 +61,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             )
         warmup = runner.cfg.get('warmup_epochs')
         if warmup and int(warmup * len(self.dataloader)) < 2:
-            # a warm-up of one step would leave the rate at its first, tiny value for the whole run
+            # a warm-up of one step would leave the learning rate at its first, tiny value for the whole run
             raise ValueError(
                 f'warmup_epochs={warmup} is {warmup * len(self.dataloader):g} iterations at '
                 f'{len(self.dataloader)} an epoch: use at least 2, or warmup_epochs=0'
@@ -70,7 +70,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.stop_at = min(max_iters or self._max_iters, self._max_iters)
 
     def run(self) -> torch.nn.Module:
-        """Train from wherever the runner stands."""
+        """Train from the runner's current iteration."""
         for wrapper in _wrappers(self.runner.optim_wrapper):
             # the runner has counted iterations; the wrappers count batches
             wrapper.initialize_count_status(
@@ -84,15 +84,15 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                     self._maybe_validate()
             self.runner.call_hook('after_train')
         finally:
-            self.dataloader._iterator = None  # persistent workers end now, in order, not killed when the process ends
+            self.dataloader._iterator = None  # persistent workers end cleanly now, not killed at process exit
             for hook in self.runner.hooks:
                 if hasattr(hook, 'release'):
                     hook.release(self.runner)
         return self.runner.model
 
     def _cut_short(self) -> bool:
-        """Whether ``max_iters`` end the run. After the schedule's last iteration an epoch's end may still be due: where
-        the run was stopped right before it."""
+        """Whether ``max_iters`` ends the run here. After the schedule's last iteration the end of the epoch may still
+        be due, if the run was stopped right before it."""
         return self._iter >= self.stop_at and self._iter < self._max_iters
 
     def _maybe_validate(self) -> None:
@@ -102,7 +102,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self.runner.val_loop.run()
 
     def run_epoch(self) -> bool:
-        """The rest of the current epoch: all of it, unless a run resumes in its middle. False if it was cut short."""
+        """The rest of the current epoch: all of it, unless a run resumes in mid-epoch. False if it was cut short."""
         done = self._iter - self._epoch * len(self.dataloader)
         self.runner.call_hook('before_train_epoch')
         # after the hooks: MMEngine's own sampler hook would start the epoch over
@@ -130,8 +130,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 class StepLoader:
     """Groups the batches of a loader: one item is the list of batches that make an optimizer step.
 
-    Its length is the number of steps, which is what schedules and logs ask the loader for. Everything else is the
-    loader's own.
+    Its length is the number of steps, which schedules and logs read. All other attributes are the loader's.
     """
 
     def __init__(self, loader: DataLoader, batches_per_step: int) -> None:

@@ -1,4 +1,4 @@
-"""Loops for models of other toolboxes."""
+"""Epoch and test loops for models of other toolboxes."""
 
 import itertools
 from typing import Any, Dict, Iterator, List, Optional, Union
@@ -13,11 +13,11 @@ from ...registry import DATA_SAMPLERS, LOOPS
 
 @DATA_SAMPLERS.register_module()
 class LateBatchSampler(BatchSampler):
-    """The batches of another sampler from ``start`` on; those before are not read.
+    """The batches of another sampler from ``start`` on (resume); earlier ones are not read.
 
     Args:
-        sampler: What gives indices.
-        batch_size: Indices a batch.
+        sampler: Sampler of the indices.
+        batch_size: Indices per batch.
         drop_last: Whether an incomplete last batch is left out; not with ``inner``.
         inner: Config of the batch sampler, such as mmdet's ``AspectRatioBatchSampler``; None: torch's.
     """
@@ -34,7 +34,7 @@ class LateBatchSampler(BatchSampler):
         self.start = 0
 
     def __iter__(self) -> Iterator[List[int]]:
-        return itertools.islice(self.batches, self.start, None)  # a loader with workers asks twice
+        return itertools.islice(self.batches, self.start, None)  # a loader with workers iterates twice
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -42,10 +42,10 @@ class LateBatchSampler(BatchSampler):
 
 @LOOPS.register_module()
 class HostEpochLoop(EpochBasedTrainLoop):
-    """MMEngine's epoch loop, which goes on in mid-epoch where a run was stopped: with the next batch of the epoch.
+    """MMEngine's epoch loop with resume in mid-epoch, at the next batch.
 
-    MMEngine's starts that epoch over and trains longer than the schedule lasts. What is drawn for an image is left to
-    its data set and workers, and so is not what it would have been without the stop.
+    MMEngine's starts that epoch over and trains longer than the schedule lasts. Augmentation is left to the data set
+    and workers, so its random draws differ from those of an uninterrupted run.
 
     Args:
         runner: The runner.
@@ -64,7 +64,7 @@ class HostEpochLoop(EpochBasedTrainLoop):
         super().__init__(runner, dataloader, **kwargs)
 
     def run_epoch(self) -> None:
-        """The rest of the current epoch: all of it, unless a run resumes in its middle."""
+        """The rest of the current epoch: all of it, unless a run resumes in mid-epoch."""
         done = self._iter - self._epoch * len(self.dataloader)
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
@@ -78,7 +78,7 @@ class HostEpochLoop(EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class AugmentedTestLoop(TestLoop):
-    """MMEngine's test loop with a test-time-augmentation model around the runner's for as long as it runs.
+    """MMEngine's test loop with test-time augmentation: it wraps the runner's model while it runs.
 
     A config that wraps the model itself cannot be trained, and its checkpoints would have other names.
 

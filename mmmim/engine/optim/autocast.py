@@ -14,7 +14,7 @@ _DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.flo
 
 
 def has_fast_bf16(device: str) -> bool:
-    """Whether this device computes matrix products in bf16 faster than in float32."""
+    """Whether matrix products are faster in bf16 than in float32 on this device."""
     if device == 'cuda':
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device == 'cpu':
@@ -66,7 +66,7 @@ class AutocastOptimWrapper(OptimWrapper):
         self.scaler.update()
 
     def _clip_grad(self) -> None:
-        # MMEngine's reads the norm from the device at every step; the log does not need it that often
+        # MMEngine's reads the norm from the device at every step; the log needs it less often
         params = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
         if params:
             self.clip_func(params, **self.clip_grad_kwargs)

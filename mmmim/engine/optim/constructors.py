@@ -18,10 +18,10 @@ from ...registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """MMEngine's constructor, with its one group for each parameter merged into one for each setting.
+    """MMEngine's constructor, whose group for each parameter is merged into one for each setting.
 
-    Fused and foreach optimizers work on a group at a time: a ViT-B has 250 parameters and needs 2 groups. Parameters
-    that are fixed (sine-cosine positions) are left out. ``paramwise_cfg`` is MMEngine's.
+    Fused and foreach optimizers work on a group at a time: a ViT-B has 250 parameters and needs 2 groups. Fixed
+    parameters (sine-cosine position embeddings) are left out. ``paramwise_cfg`` is MMEngine's.
     """
 
     def add_params(
@@ -37,7 +37,7 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def log_groups(groups: List[dict]) -> None:
-    """A line for each group: how many parameters, and what is set for them."""
+    """Log a line for each group: number of parameters, and their settings."""
     for group in groups:
         settings = ', '.join(f'{key}={value}' for key, value in group.items() if key != 'params')
         count = sum(p.numel() for p in group['params'])
@@ -68,12 +68,12 @@ def _quiet() -> Iterator[None]:
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class PlayersOptimWrapperConstructor:
-    """One optimizer for all parameters, or one for each of two players, who may share some.
+    """One optimizer for all parameters, or one for each of two players, which may share some.
 
-    A shared encoder then has one set of moments that follows both players' gradients, or two sets. The model names the
-    parts of each player by ``parts_of(player)`` and what suits it by ``default_optimizers``.
+    A shared encoder has one set of moments, of both players' gradients, or two sets. The model names the parts of each
+    player by ``parts_of(player)`` and the default number by ``default_optimizers``.
 
-    In a config, either the keys of one optimizer wrapper, and how many are made of it::
+    In a config, either the keys of one optimizer wrapper, and the number of optimizers::
 
         optim_wrapper = dict(type='AutocastOptimWrapper', constructor='PlayersOptimWrapperConstructor',
                              optimizers=2, optimizer=dict(type='AdamW', ...), paramwise_cfg=dict(...))
@@ -84,11 +84,11 @@ class PlayersOptimWrapperConstructor:
     Args:
         optim_wrapper_cfg: The config without ``constructor`` and ``paramwise_cfg``; ``optimizers`` is 1, 2, or left
             out for the model's own choice.
-        paramwise_cfg: Of :class:`GroupedOptimWrapperConstructor`.
+        paramwise_cfg: See :class:`GroupedOptimWrapperConstructor`.
 
     Raises:
-        ValueError: Another number of optimizers, one that the model cannot be trained with, or a config that misses
-            one of the players.
+        ValueError: Another number of optimizers, one that the model cannot be trained with, or a config without one of
+            the players.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
@@ -133,7 +133,7 @@ class PlayersOptimWrapperConstructor:
         for player in PLAYERS:
             cfg = copy.deepcopy(dict(self.cfg[player] if self.apart else self.cfg))
             paramwise_cfg = cfg.pop('paramwise_cfg', self.paramwise_cfg)
-            parts = nn.ModuleDict(model.parts_of(player))  # with the names that they have in the model
+            parts = nn.ModuleDict(model.parts_of(player))  # with their names in the model
             wrappers[player] = GroupedOptimWrapperConstructor(cfg, paramwise_cfg)(parts)
         return OptimWrapperDict(**{GENERATOR: wrappers[GENERATOR], DISCRIMINATOR: wrappers[DISCRIMINATOR]})
 
@@ -147,18 +147,18 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """mmpretrain's layer decay (BEiT, MAE) for any model with a ``backbone`` that knows the layers of its parameters.
 
     The rate of layer i of N is ``lr * layer_decay_rate ** (N - 1 - i)``: layer 0 embeds patches, layer i + 1 is block
-    i, and the last layer is all that follows the blocks: norm, neck, head, decoder. What is added to mmpretrain's:
+    i, and the last layer is all that follows the blocks: norm, neck, head, decoder. Differences to mmpretrain's:
 
-    - it asks the whole model for layers, which only its own classifiers know; here the backbone is asked, wherever
-      the model comes from (mmseg's constructor knows ``layers.N`` only, and in silence gives ``blocks.N`` one rate);
+    - it takes layers from the whole model, which only its own classifiers provide; here from the backbone, in any model
+      (mmseg's constructor knows ``layers.N`` only, and silently gives ``blocks.N`` one rate);
     - it makes a group of every parameter, which slows fused optimizers down; here equal settings share a group. The
-      group with the full rate is the first, which is the one that logs show.
+      group with the full learning rate is the first, which is the one that logs show.
 
     ``paramwise_cfg`` is mmpretrain's: ``layer_decay_rate``, ``norm_decay_mult``, ``bias_decay_mult``,
     ``flat_decay_mult`` and ``custom_keys``.
 
     Raises:
-        TypeError: The model's backbone does not know layers.
+        TypeError: The model's backbone has no ``get_layer_depth``.
         ValueError: The optimizer states no weight decay.
     """
 
@@ -182,7 +182,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             )
         get_layer_depth = get_layer_depth or find_layer_depth(module)
         Theirs.add_params(self, params, module, prefix=prefix, get_layer_depth=get_layer_depth)
-        if prefix:  # theirs recurses through this method
+        if prefix:  # mmpretrain's recurses through this method
             return
         groups = [{key: value for key, value in group.items() if key != 'param_name'} for group in params]
         params[:] = sorted(merge_groups(groups), key=lambda group: -group['layer_id'])
@@ -190,7 +190,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def find_layer_depth(model: nn.Module) -> LayerDepth:
-    """The function that knows the layer of each parameter of a model: its backbone's."""
+    """The backbone's function that returns the layer of each parameter."""
     backbone = getattr(model, 'backbone', None)
     if hasattr(backbone, 'get_layer_depth'):
         return lambda name: backbone.get_layer_depth(name, 'backbone.')

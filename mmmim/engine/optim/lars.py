@@ -14,7 +14,7 @@ class LARS(Optimizer):
 
     Parameters of one dimension, biases and norms, are neither scaled nor decayed, as in the original linear probes.
     mmpretrain's LARS does both to them, multiplies the learning rate into the momentum (which then lags behind the
-    schedule), and waits for the device twice a parameter: hence this one.
+    schedule), and waits for the device twice per parameter: hence this one.
 
     ``g = grad + weight_decay * w;  g *= trust_coefficient * |w| / |g|;  m = momentum * m + g;  w -= lr * m``
 
@@ -61,7 +61,7 @@ class LARS(Optimizer):
         if param.ndim > 1:
             update = update.add(param, alpha=group['weight_decay'])
             size, wanted = update.norm(), group['trust_coefficient'] * param.norm()
-            # a weight or a gradient of zeros has no size to go by
+            # a weight or a gradient of zeros has no norm to scale by
             update = update * torch.where((size > 0) & (wanted > 0), wanted / size, torch.ones_like(size))
         state = self.state[param]
         if 'momentum_buffer' not in state:

@@ -1,4 +1,4 @@
-"""What methods with two players share: one encoder or two, losses whose gradients are known, the weight of Eq. 9."""
+"""Parts of adversarial methods: one or two encoders, losses with given gradients, the adaptive weight of Eq. 9."""
 
 from contextlib import contextmanager
 from copy import deepcopy
@@ -27,11 +27,10 @@ Gradients = List[Optional[Tensor]]
 
 @contextmanager
 def frozen(*parts: Union[nn.Module, Tensor]) -> Iterator[None]:
-    """Parameters, given as such or by their modules, are constants of what is computed inside: nothing is kept for
-    their gradients.
+    """Treat parameters (or all parameters of modules) as constants inside: no activations are kept for their gradients.
 
-    A graph that was recorded before keeps them as variables, so that an encoder can be trained in one place of a loss
-    and be constant in another.
+    A graph that was recorded before still has gradients for them, so that an encoder can be trained in one term of a
+    loss and be constant in another.
     """
     given = [p for part in parts for p in (part.parameters() if isinstance(part, nn.Module) else [part])]
     parameters = list({id(p): p for p in given if p.requires_grad}.values())
@@ -44,19 +43,19 @@ def frozen(*parts: Union[nn.Module, Tensor]) -> Iterator[None]:
             p.requires_grad_(True)
 
 
-def gradients(output: Tensor, of: Sequence[Tensor], scale: Scale = 1.0, retain: bool = False) -> Gradients:
-    """Gradients by the tensors ``of``, apart from the backward pass of a step: nothing is accumulated anywhere.
+def gradients(output: Tensor, tensors: Sequence[Tensor], scale: Scale = 1.0, retain: bool = False) -> Gradients:
+    """Gradients with respect to ``tensors``, outside a step's backward pass: nothing is accumulated in ``.grad``.
 
     Args:
-        output: A scalar; or any tensor, and then ``scale`` is the gradient by it.
-        of: None comes back for those that ``output`` does not depend on.
-        scale: A factor.
-        retain: Keep the graph for another pass.
+        output: A scalar; or any tensor, if ``scale`` is the upstream gradient with respect to it.
+        tensors: The gradient is None for those that ``output`` does not depend on.
+        scale: A factor, or the upstream gradient.
+        retain: Keep the graph for another backward pass.
     """
     outer = torch.as_tensor(scale, dtype=output.dtype, device=output.device).expand_as(output)
-    # in the precisions of the forward pass, which autocast would change here
+    # in the precision of the forward pass, which autocast would change here
     with torch.autocast(output.device.type, enabled=False):
-        return list(torch.autograd.grad(output, of, outer, retain_graph=retain, allow_unused=True))
+        return list(torch.autograd.grad(output, tensors, outer, retain_graph=retain, allow_unused=True))
 
 
 class _WithGradients(torch.autograd.Function):
@@ -71,14 +70,14 @@ class _WithGradients(torch.autograd.Function):
         return (None, None, *(outer * gradient for gradient in ctx.saved_tensors), *[None] * ctx.count)
 
 
-def with_gradients(value: Tensor, of: Sequence[Tensor], gradients: Sequence[Optional[Tensor]]) -> Tensor:
-    """A scalar with this value whose gradients are already known.
+def with_gradients(value: Tensor, tensors: Sequence[Tensor], gradients: Sequence[Optional[Tensor]]) -> Tensor:
+    """A scalar with this value and given gradients with respect to ``tensors``.
 
-    A backward pass through it adds ``gradients`` to what flows into the tensors ``of``; those whose gradient is None
-    are left out. So one pass through a network serves losses that weigh its gradients differently, and hooks that
-    watch parameters (DistributedDataParallel's) see it in the one backward pass that they expect.
+    A backward pass through it adds ``gradients`` to those of ``tensors``; those whose gradient is None are left out. So
+    one pass through a network serves losses that weight its gradients differently, and parameter hooks
+    (DistributedDataParallel's) run in the one backward pass that they expect.
     """
-    known = [(tensor, gradient) for tensor, gradient in zip(of, gradients) if gradient is not None]
+    known = [(tensor, gradient) for tensor, gradient in zip(tensors, gradients) if gradient is not None]
     return _WithGradients.apply(
         value.detach(), len(known), *(tensor for tensor, _ in known), *(gradient.detach() for _, gradient in known)
     )
@@ -94,12 +93,12 @@ def adaptive_weight(
     """``|grad L_recon| / (|grad L_adv| + delta)`` at one layer (GAN-MAE, Eq. 9): a scalar without gradient.
 
     Args:
-        recon_gradients, adv_gradients: Gradients of the two losses by the layer's parameters, on this rank; None for
-            one that neither depends on. They are averaged over all ranks before the norm is taken, so that the weight
-            is that of the whole batch.
+        recon_gradients, adv_gradients: Gradients of the two losses with respect to the layer's parameters, on this
+            rank; None for one that neither depends on. They are averaged over all ranks before the norm is taken, so
+            that the weight is that of the whole batch.
         delta: For numerical stability.
         maximum: Upper bound; None: none.
-        scale: What both gradients have been multiplied with.
+        scale: Factor that both gradients were multiplied by.
     """
     flat = (
         torch.stack(
@@ -114,13 +113,13 @@ def adaptive_weight(
         torch_dist.all_reduce(flat)
         flat = flat / get_world_size()
     recon, adversarial = flat.norm(dim=1).unbind()
-    # an overflow of float16 must not pass for a weight of 0: the gradient scaler has to see it
+    # a float16 overflow must not become a weight of 0: the gradient scaler has to see it
     weight = torch.where(adversarial.isfinite(), recon / (adversarial + delta), torch.nan)
     return weight if maximum is None else weight.clamp(max=maximum)
 
 
 def layer_parameters(module: nn.Module, name: str) -> List[Tensor]:
-    """Trained parameters of the layer ``name`` of a module, or the one parameter of that name.
+    """Trained parameters of the layer ``name`` of a module, or the parameter of that name.
 
     Raises:
         ValueError: There is none; the message names the layers.
@@ -135,7 +134,7 @@ def layer_parameters(module: nn.Module, name: str) -> List[Tensor]:
 
 
 def both_players(optim_wrapper: OptimWrapper) -> Tuple[OptimWrapper, OptimWrapper]:
-    """The generator's and the discriminator's wrapper; the same one twice where there is one optimizer.
+    """The generator's and the discriminator's optimizer wrapper; the same one twice where there is one optimizer.
 
     Raises:
         KeyError: Several optimizers, but none for one of the players.
@@ -152,20 +151,20 @@ def both_players(optim_wrapper: OptimWrapper) -> Tuple[OptimWrapper, OptimWrappe
 
 
 def minimise(algorithm: BaseModel, losses: Dict[str, Tensor], optim_wrapper: OptimWrapper) -> Dict[str, Tensor]:
-    """One backward pass of the sum of ``loss*``, and a step where one is due; returns values for the log."""
+    """Backward pass of the sum of ``loss*``, and an optimizer step when one is due; returns values for the log."""
     loss, values = algorithm.parse_losses(losses)
     optim_wrapper.update_params(loss)
     return {name: value.detach() for name, value in values.items()}
 
 
 def add_to_log(log: Dict[str, Tensor], values: Dict[str, Tensor]) -> None:
-    """What a second player measured joins the values of the first, in place; ``loss`` is the sum of both."""
+    """Add the second player's values to the log of the first, in place; ``loss`` is the sum of both."""
     log.update(values, loss=log.get('loss', 0) + values['loss'])
 
 
 def check_painter(target: BaseTarget, method: str) -> None:
-    """Raises ValueError for a target whose predictions cannot be painted; says in the log what they are painted with
-    when that gives something of the original away."""
+    """Raises ValueError for a target whose predictions cannot be painted; logs a note when they are painted with the
+    original patch's mean and variance."""
     if not target.paints_pixels:
         raise ValueError(f'{method} paints what it predicts, which {type(target).__name__} cannot: use a PixelTarget')
     if target.uses_original_statistics:
@@ -177,7 +176,7 @@ def check_painter(target: BaseTarget, method: str) -> None:
 
 
 def current_epoch() -> int:
-    """The epoch that the runner is in, from 0; also after a resume."""
+    """The runner's current epoch, from 0; also after a resume."""
     return MessageHub.get_current_instance().get_info('epoch', 0)
 
 
@@ -191,9 +190,9 @@ def check_wrapper(model: Any) -> None:
 
 
 def loss_scale(optim_wrapper: OptimWrapper, device: torch.device) -> Tensor:
-    """What float16 training multiplies losses with: a scalar on the device, 1 without a gradient scaler.
+    """The loss scale of float16 training: a scalar on the device, 1 without a gradient scaler.
 
-    Gradients that are taken apart from the backward pass need it as much as that pass does.
+    Gradients computed outside the backward pass need it, too.
     """
     one = torch.ones((), device=device)
     scaler = getattr(optim_wrapper, 'scaler', None)
@@ -201,14 +200,14 @@ def loss_scale(optim_wrapper: OptimWrapper, device: torch.device) -> Tensor:
 
 
 def accumulation(optim_wrapper: OptimWrapper) -> int:
-    """Batches that make one step of an optimizer."""
+    """Gradient accumulation: batches per optimizer step."""
     return getattr(optim_wrapper, '_accumulative_counts', 1)
 
 
 def count_again(optim_wrapper: OptimWrapper) -> None:
-    """Let a wrapper that has made its step count the same batches once more, for the second player's step.
+    """Set an optimizer wrapper's counter back by one step, so that it counts the same batches for the second player.
 
-    Its counter says in which backward passes gradients are synchronised and how many remain of the whole run.
+    The counter decides in which backward passes gradients are synchronised, and how many remain in the whole run.
     """
     optim_wrapper._inner_count -= accumulation(optim_wrapper)
 
@@ -216,17 +215,16 @@ def count_again(optim_wrapper: OptimWrapper) -> None:
 class TwoEncoders(BaseAlgorithm):
     """An algorithm with a generator and a discriminator of the same architecture.
 
-    The encoder that is kept is ``backbone``; where there is another, it is ``generator_backbone`` or
-    ``discriminator_backbone``.
+    The encoder that is kept is ``backbone``; a second encoder is ``generator_backbone`` or ``discriminator_backbone``.
     """
 
     def share_encoder(self, backbone: Any, sharing: str, export: str) -> None:
-        """Add the second encoder where there is one.
+        """Add the second encoder if they are separate.
 
         Args:
             backbone: What ``self.backbone`` was built from.
             sharing: ``'shared'`` or ``'separate'``.
-            export: Of separate ones, which is ``backbone``: ``'generator'`` or ``'discriminator'``.
+            export: Which of two separate encoders is ``backbone``: ``'generator'`` or ``'discriminator'``.
 
         Raises:
             ValueError: Another value.
@@ -239,7 +237,7 @@ class TwoEncoders(BaseAlgorithm):
             self.add_module(f'{_other(export)}_backbone', other)
 
     def encoder_name(self, player: str) -> str:
-        """``'backbone'``, or the name of the one that is not kept."""
+        """Name of a player's encoder: ``'backbone'``, or that of the second encoder."""
         name = f'{player}_backbone'
         return name if name in self._modules else 'backbone'
 
@@ -247,7 +245,7 @@ class TwoEncoders(BaseAlgorithm):
         return self._modules[self.encoder_name(player)]
 
     def check_state_dict(self, state_dict: Dict[str, Any]) -> None:
-        """Raises ValueError for the checkpoint of two encoders where this model has one, or keeps the other one."""
+        """Raises ValueError for a checkpoint with two encoders if this model has one, or keeps the other one."""
         parts = {name.partition('.')[0] for name in state_dict}
         for player in PLAYERS:
             if f'{player}_backbone' in parts - set(self._modules):
@@ -259,7 +257,7 @@ class TwoEncoders(BaseAlgorithm):
                 )
 
     def complete_state_dict(self, state_dict: StateDict) -> None:
-        """A checkpoint with one encoder (MAE's, or a shared one): both players start with it."""
+        """Initialise both players' encoders from a checkpoint with one encoder (MAE's, or a shared one)."""
         super().complete_state_dict(state_dict)
         for name in self.state_dict():
             part, _, rest = name.partition('.')

@@ -1,4 +1,4 @@
-"""What every pre-training method has in common."""
+"""Base class of all pre-training methods."""
 
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
@@ -26,7 +26,7 @@ Model = Union[nn.Module, Callable]
 class BaseAlgorithm(BaseModel):
     """A masked-image-modelling method: backbone, neck, target, head and a masking strategy.
 
-    Sizes that follow from one part are filled in for the others where their configs leave them open: ``in_dim``,
+    Sizes that one part determines are filled in for the others where their configs leave them out: ``in_dim``,
     ``grid_size``, ``num_prefix_tokens``, ``patch_size``, ``in_chans`` and ``fill_in`` (False when it sees mask tokens
     itself) from the backbone, ``out_dim`` from the target. A subclass writes :meth:`loss`, and :meth:`train_step` when
     a step has several phases.
@@ -35,16 +35,16 @@ class BaseAlgorithm(BaseModel):
         backbone, neck, target, head: Configs of the parts.
         mask_ratio: Share of patches that are removed.
         masking: ``'random'``, ``'block'``, ``'grid'`` or ``'unit'``; see :class:`~mmmim.models.masking.Masking`. None:
-            a subclass masks other patches than the backbone's.
+            a subclass masks patches other than the backbone's.
         mask_options: Further arguments of the strategy.
         data_preprocessor: Config of the preprocessor (default: :class:`MIMDataPreprocessor`).
 
     Raises:
-        ValueError: A target whose features are on another grid than the backbone's, or a part is left out that the
-            method ``needs``.
+        ValueError: The target's features are on a grid other than the backbone's, or a part that the method ``needs``
+            is missing.
     """
 
-    needs: Tuple[str, ...] = ()  # of neck, target and head those that a method cannot be without
+    needs: Tuple[str, ...] = ()  # which of neck, target and head a method requires
 
     backbone: BaseEncoder
     neck: Optional[nn.Module]
@@ -85,7 +85,7 @@ class BaseAlgorithm(BaseModel):
                 f"backbone's is {self.backbone.grid_size[0]}x{self.backbone.grid_size[1]}: choose sizes "
                 'of image and patches at which they agree'
             )
-        self.sizes = sizes  # what further parts of a subclass are filled in with
+        self.sizes = sizes  # filled in for further parts of a subclass
         self.neck = build_part(neck, 'neck', **sizes)
         self.head = build_part(head, 'head', **sizes)
         absent = [f'model.{name}' for name in self.needs if getattr(self, name) is None]
@@ -93,7 +93,7 @@ class BaseAlgorithm(BaseModel):
             raise ValueError(f'{type(self).__name__} needs {" and ".join(absent)}')
 
     def make_target(self, cfg: dict, preprocessor: MIMDataPreprocessor, sizes: Dict[str, Any]) -> BaseTarget:
-        """Build the target, tell it what it has to know, and add its widths to ``sizes``."""
+        """Build the target from the preprocessor and sizes, and add its output widths to ``sizes``."""
         target: BaseTarget = build_part(cfg, 'target', **sizes)
         if hasattr(target, 'follow'):
             target.follow(self.backbone)
@@ -102,7 +102,7 @@ class BaseAlgorithm(BaseModel):
         return target
 
     def init_weights(self) -> None:
-        """A target that follows the encoder starts as it, also where that has loaded a checkpoint."""
+        """Initialise a target's momentum encoder as a copy of the encoder, also after that has loaded a checkpoint."""
         super().init_weights()
         if self.target is not None and hasattr(self.target, 'follow'):
             self.target.reset()
@@ -119,13 +119,13 @@ class BaseAlgorithm(BaseModel):
         return self.masking(noise)
 
     def check_batch(self, size: int, repeat_crops: int = 1) -> None:
-        """Called before training with the samples that one pass of all ranks holds, and how many of them in a row are
-        of one image; a method that needs others raises."""
+        """Called before training with the batch size of one pass over all ranks, and the number of consecutive samples
+        from one image; a method that cannot train on such batches raises."""
 
     def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
-        """Called with what ``load_from`` found for this model: a method adds what follows from it, such as a copy.
+        """Called with the state dict that ``load_from`` found: a method adds derived parameters, such as copies.
 
-        Here the momentum encoder of a target that follows the encoder.
+        Here: the momentum encoder of a target that is an exponential moving average of the encoder.
         """
         for name in self.state_dict() if hasattr(self.target, 'follow') else ():
             part, found, rest = name.partition('.momentum_encoder.')
@@ -133,11 +133,11 @@ class BaseAlgorithm(BaseModel):
                 state_dict[name] = state_dict[f'backbone.{rest}'].clone()
 
     def predict_patches(self, tokens: Tensor, mask: PatchMask) -> Tensor:
-        """What the neck predicts for the loss, from ``[B, T, D]``: ``[B, L, out_dim]``. Where the loss counts removed
-        patches alone, a neck that can leaves out what only visible ones need, and theirs are zeros."""
+        """The neck's prediction for the loss, from ``[B, T, D]``: ``[B, L, out_dim]``. If the loss is on removed
+        patches only, a neck that supports it does not compute predictions of visible ones, which are then zeros."""
         assert self.neck is not None
         if getattr(self.neck, 'can_leave_out_visible', False) and getattr(self.head, 'loss_on', None) == 'masked':
-            return self.neck(tokens, mask, True)  # removed_only; by position, as activation checkpointing wants it
+            return self.neck(tokens, mask, True)  # removed_only; positional, as activation checkpointing needs it
         return self.neck(tokens, mask)
 
     def loss(
@@ -163,13 +163,13 @@ class BaseAlgorithm(BaseModel):
         raise ValueError(f"mode='{mode}' is not known; use 'loss', 'predict' or 'tensor'")
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapper, model: Optional[Model] = None) -> Dict[str, Tensor]:
-        """One forward and backward pass; methods with several phases a step override it.
+        """One forward and backward pass; methods with several phases per step override it.
 
         Args:
             data: A batch from the loader.
             optim_wrapper: One wrapper, or a dict of them.
-            model: What forward passes must go through for gradients to be synchronised; the algorithm itself when
-                there is one process.
+            model: The wrapper that forward passes go through so that gradients are synchronised; the algorithm itself
+                with one process.
 
         Returns:
             Values for the log, as tensors: nothing is read from the device here.
@@ -182,13 +182,13 @@ class BaseAlgorithm(BaseModel):
         loss, log_vars = self.parse_losses(losses)
         optim_wrapper.update_params(loss)
         if self.target is not None and hasattr(self.target, 'follow'):
-            if optim_wrapper.should_update():  # when the optimizer has moved
+            if optim_wrapper.should_update():  # after an optimizer step
                 self.target.update()
         return log_vars
 
     def reconstruct(self, images: Tensor, mask: PatchMask) -> Tensor:
-        """What is predicted for every patch, ``[B, L, out_dim]``; a method whose generator is another module overrides
-        it."""
+        """The prediction for every patch, ``[B, L, out_dim]``; a method whose generator is another module overrides
+        this."""
         assert self.neck is not None
         return self.neck(self.backbone(images, mask), mask)
 
@@ -199,11 +199,11 @@ class BaseAlgorithm(BaseModel):
         """Reconstruct a batch.
 
         Returns:
-            One sample an image, with ``recon_loss []`` (what the head minimises, for this image), ``mask [L]`` (1 =
-            removed), ``masked_image`` and, where the target can paint, ``reconstruction`` ``[C, H, W]`` (both
-            normalised, on the host). Visible patches of the reconstruction are the original's. The metainfo
-            ``uses_original_statistics`` says whether the removed ones were painted with the mean and variance of the
-            original patch, which shows more than the model knows.
+            One sample per image, with ``recon_loss []`` (the head's loss for this image), ``mask [L]`` (1 = removed),
+            ``masked_image`` and, where the target can paint, ``reconstruction`` ``[C, H, W]`` (both normalised, on the
+            host). Visible patches of the reconstruction are the original's. The metainfo ``uses_original_statistics``
+            says whether the removed ones were painted with the mean and variance of the original patch, which the model
+            does not know.
         """
         assert self.target is not None and self.head is not None
         mask = self.draw_mask(inputs, data_samples, noise)
@@ -222,7 +222,7 @@ class BaseAlgorithm(BaseModel):
 
     @torch.no_grad()
     def extract_features(self, inputs: Tensor, pool: str = 'mean') -> Tensor:
-        """One vector an image from whole images ``[B, C, H, W]``: ``[B, D]``.
+        """One feature vector per image from whole images ``[B, C, H, W]``: ``[B, D]``.
 
         Args:
             pool: ``'mean'`` of the patch tokens, or the class token ``'cls'``.

@@ -23,31 +23,32 @@ from .base import BaseAlgorithm, Model
 
 @MODELS.register_module()
 class CMAE(BaseAlgorithm):
-    """MAE on one view, and a contrast of its completed features with those of a second view, seen whole.
+    """MAE on one view, and a contrastive loss of its completed features with those of a whole second view.
 
     ``neck``, ``target`` and ``head`` are MAE's pixel decoder, pixel target and reconstruction loss. The two views come
-    from the data pipeline (``PixelShift``, ``TwoCrops``), the colours of the second one from ``ViewPreprocessor``.
+    from the data pipeline (``PixelShift``, ``TwoCrops``), the colour augmentation of the second from
+    ``ViewPreprocessor``.
 
     Where the paper is silent, the defaults are the authors' public code's: projector and predictor of 1536 and 256.
     Where code and paper differ, the defaults are the paper's; configs/cmae/official has the code's.
 
     Args:
         feature_decoder: G_f of Eq. 4, such as a ``MAEDecoder`` of 2 blocks, or a ``SharedDecoder`` (Table 4c). None:
-            the visible patches' mean itself is contrasted (Table 4c, 0 blocks).
+            the mean of the visible patches is used (Table 4c, 0 blocks).
         projector: Config of the projection head of both branches.
         predictor: Config of the prediction head, on the online side only.
         contrast_head: Config of the contrastive loss (Eq. 6-7).
         contrast_weight: lambda_c of Eq. 8. With 0 the losses are MAE's.
-        momentum: mu, fixed in the paper; ``CosineMomentumHook`` lets it rise to 1.
-        feature_out: Values of a patch that the feature decoder puts out: ``'embed_dim'``, as many as the target
-            encoder's ("to align with the output of the target encoder"), or ``'pixels'`` (the authors' code).
+        momentum: mu of the exponential moving average, fixed in the paper; ``CosineMomentumHook`` raises it to 1.
+        feature_out: Output width of the feature decoder: ``'embed_dim'``, the target encoder's ("to align with the
+            output of the target encoder"), or ``'pixels'`` (the authors' code).
         target_backbone: Keys in which the target encoder differs from ``backbone``: ``dict(final_norm=False)`` is the
             authors' code.
         target_mask_ratio: Share of patches that the target encoder does not see (Table 4e; 0 is best).
-        **kwargs: Of :class:`BaseAlgorithm`.
+        **kwargs: Arguments of :class:`BaseAlgorithm`.
 
     Raises:
-        ValueError: The target encoder's parameters do not have the shapes of the online one's.
+        ValueError: The target encoder's parameters differ in shape from the online encoder's.
     """
 
     needs = ('neck', 'target', 'head')
@@ -104,13 +105,13 @@ class CMAE(BaseAlgorithm):
         if isinstance(backbone, nn.Module):
             return momentum_copy(backbone)
         cfg = {**backbone, **changes}
-        cfg.pop('init_cfg', None)  # it starts as the online encoder, whatever that loads
+        cfg.pop('init_cfg', None)  # it is initialised as a copy of the online encoder
         target: BaseEncoder = build_part(cfg, 'target_backbone').requires_grad_(False)
         momentum_pairs(target, self.backbone)
         return target
 
     def init_weights(self) -> None:
-        """Also after a checkpoint was loaded into the online encoder, the target starts as its copy."""
+        """Initialise the target branch as a copy of the online branch, also after that has loaded a checkpoint."""
         super().init_weights()
         self._reset_target()
 
@@ -119,7 +120,7 @@ class CMAE(BaseAlgorithm):
         momentum_reset(self.target_projector, self.projector)
 
     def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
-        """A checkpoint without target branch (MAE's): the target starts as a copy of what is loaded."""
+        """Initialise the target branch as a copy of a checkpoint's encoder that has no target branch (MAE's)."""
         super().complete_state_dict(state_dict)
         for name in self.state_dict():
             online = name.removeprefix('target_')
@@ -127,7 +128,7 @@ class CMAE(BaseAlgorithm):
                 state_dict[name] = state_dict[online].clone()
 
     def check_batch(self, size: int, repeat_crops: int = 1) -> None:
-        """Raises ValueError for a single image: it has no negatives, and a batch norm of one row no variance; and for
+        """Raises ValueError for a batch of one image, which has no negatives and no batch norm variance; and for
         several crops of an image, which would be each other's negatives."""
         if repeat_crops > 1 and self.contrast_head.kind == 'infonce':
             raise ValueError(
@@ -180,9 +181,9 @@ class CMAE(BaseAlgorithm):
         return self.target_projector(pool_tokens(tokens, self.backbone.num_prefix_tokens, 'mean'))
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapper, model: Optional[Model] = None) -> Dict[str, Tensor]:
-        """A step of the online branch, then ``theta_t <- mu theta_t + (1 - mu) theta_s`` (section 3.1)."""
+        """Online step, then update the target: ``theta_t <- mu theta_t + (1 - mu) theta_s`` (section 3.1)."""
         log_vars = super().train_step(data, optim_wrapper, model)
-        if optim_wrapper.should_update():  # with accumulated batches: when the optimizer has moved
+        if optim_wrapper.should_update():  # with gradient accumulation: after an optimizer step
             self.update_target()
         return log_vars
 

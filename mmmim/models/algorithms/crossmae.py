@@ -21,38 +21,38 @@ Predictor = Union[dict, List[Optional[dict]], Tuple[Optional[dict], ...], None]
 
 @MODELS.register_module()
 class CrossMAE(BaseAlgorithm):
-    """A light head draws what is masked, given noise; the backbone sees the completed image, whole, and predicts
-    features of the original. Only the backbone is kept. (Another project of this name, with cross-attention, is another
-    method.)
+    """A light head draws the masked patches, given noise; the backbone encodes the completed image and predicts
+    features of the original. Only the backbone is kept. (The method of the same name with cross-attention is a
+    different one.)
 
-    The document leaves much open. Where it does, the default is stated with its reason below, in the drawing head and
-    in the targets, and the other reading is an option.
+    The paper leaves much open. There, the default and its reason are stated below, in the drawing head and in the
+    targets, and the other reading is an option.
 
     Args:
-        drawing_head: E_draw: ``DrawingHead`` or ``UNetDrawingHead``. Its patches are those that are masked; they are
-            the backbone's where its config does not say otherwise.
+        drawing_head: E_draw: ``DrawingHead`` or ``UNetDrawingHead``. Its patches are the masked ones, by default those
+            of the backbone.
         predictor: f_pred: ``LinearPredictor``, ``MLPPredictor``, ``MAEDecoder``, or None for the backbone's features
-            themselves (Tables 8 and 14). With several targets each gets one of its own; a list makes them differ.
+            themselves (Tables 8 and 14). With several targets each has its own predictor; a list gives different ones.
         target: F of Eq. 3.
         draw_target: The coarse target of Eq. 2; ``dict(type='BlurredPixelTarget', sigma=None)`` is the original image.
-        draw_reduction: Of Eq. 2 over the values of a patch: ``'mean'`` ("the mean squared error"), or ``'sum'`` (the
-            squared norm as printed).
+        draw_reduction: Reduction of Eq. 2 over the values of a patch: ``'mean'`` ("the mean squared error"), or
+            ``'sum'`` (the squared norm as printed).
         pred_weight: lambda of Eq. 4.
-        pred_loss: ``'cosine'`` (Eq. 3), ``'normalized_mse'`` (to which the text calls it equivalent, and whose value
-            alone can be the 0.65 that appendix A.1 reports), or ``'mse'`` (MAE's, for pixels).
-        target_weights: A factor for each of several targets. The document does not say how their losses are added: 1
+        pred_loss: ``'cosine'`` (Eq. 3), ``'normalized_mse'`` (which the text calls equivalent, and the only one whose
+            value can be the 0.65 that appendix A.1 reports), or ``'mse'`` (MAE's, for pixels).
+        target_weights: A loss weight for each of several targets. The paper does not say how their losses are added: 1
             each by default.
         pred_on: ``'all'`` tokens (Eq. 3 excepts none) or ``'masked'`` ones, as L_draw.
-        keep_visible: The backbone sees visible patches as they are, as Figure 3 shows them; else all are drawn.
+        keep_visible: The backbone sees the original visible patches, as in Figure 3; else all patches are drawn.
         end_to_end: The gradient of L_pred flows into the drawing head ("the whole system is end-to-end trainable").
-        swin_match: Where the target's grid is finer than the backbone's: ``'predictor_linear'``: the predictor puts out
-            the features of all cells in a place (section 4.1: "a linear layer to match the dimension of predictor"); or
+        swin_match: If the target's grid is finer than the backbone's: ``'predictor_linear'``: the predictor outputs the
+            features of all cells of a token (section 4.1: "a linear layer to match the dimension of predictor"); or
             ``'target_pool'``: their mean is predicted (appendix A.3: "downsample the features from the prediction
             target"; with learned weights there, the target could be made constant).
-        **kwargs: Of :class:`BaseAlgorithm`.
+        **kwargs: Arguments of :class:`BaseAlgorithm`.
 
     Raises:
-        ValueError: An unknown choice, a target on a grid that cannot be brought to the backbone's, no predictor where
+        ValueError: An unknown choice, a target whose grid cannot be matched to the backbone's, or no predictor although
             widths differ.
     """
 
@@ -86,7 +86,7 @@ class CrossMAE(BaseAlgorithm):
                 'CrossMAE has no `neck` and no `head`: its parts are `drawing_head` and `predictor`, its '
                 'loss is `pred_loss`'
             )
-        super().__init__(backbone, masking=None, **kwargs)  # masked are the drawing head's patches
+        super().__init__(backbone, masking=None, **kwargs)  # the drawing head's patches are masked
         check_choice('swin_match', swin_match, ('predictor_linear', 'target_pool'))
         if pred_weight < 0:
             raise ValueError(f'pred_weight={pred_weight} must not be negative')
@@ -102,7 +102,7 @@ class CrossMAE(BaseAlgorithm):
         self.head = self._build_head(pred_loss, pred_on, target_weights)
 
     def _match_grids(self, swin_match: str) -> None:
-        """Settle on which grid features are compared, and how predictions and targets get there."""
+        """Choose the grid on which features are compared, and how predictions and targets are resampled to it."""
         places, theirs = self.backbone.grid_size, getattr(self.target, 'grid_size', None) or self.sizes['grid_size']
         try:
             cells = cells_per_place(theirs, places)
@@ -175,7 +175,7 @@ class CrossMAE(BaseAlgorithm):
         return unpatchify(drawing, self.drawing_head.patch_size, self.drawing_head.grid_size)
 
     def predict_features(self, completed: Tensor) -> Tensor:
-        """``f_pred(f_net(x_draw))``, of several targets one after another: ``[B, L', D']``."""
+        """``f_pred(f_net(x_draw))``, concatenated for several targets: ``[B, L', D']``."""
         tokens = self.backbone(completed)
         if self.predictor is None:
             return tokens[:, self.backbone.num_prefix_tokens :]
@@ -190,7 +190,7 @@ class CrossMAE(BaseAlgorithm):
         return pool_cells(features, self.backbone.grid_size, self.pooled_cells)
 
     def mask_of_features(self, mask: PatchMask) -> PatchMask:
-        """The mask on the grid of the features: the share of each place that was removed."""
+        """The mask on the grid of the features: the removed share of each cell."""
         pooled, repeated = _between(self.masking.grid, self.pred_grid)
         values = mask.mask[..., None]
         if pooled != (1, 1):
@@ -206,9 +206,9 @@ class CrossMAE(BaseAlgorithm):
         """Complete a batch under two draws of z.
 
         Returns:
-            As of :class:`BaseAlgorithm`: ``recon_loss`` is L_draw of the first completion, which is ``reconstruction``.
-            Further ``pred_loss`` (L_pred without lambda), ``blurred`` (the target of the drawing head) and, for a head
-            with noise, ``second_completion``, for pictures as of Figure 3.
+            As in :class:`BaseAlgorithm`: ``recon_loss`` is L_draw of the first completion, which is ``reconstruction``.
+            Also ``pred_loss`` (L_pred without lambda), ``blurred`` (the target of the drawing head) and, for a head
+            with noise, ``second_completion``, for pictures as in Figure 3.
         """
         mask = self.draw_mask(inputs, data_samples, noise)
         patch_size, grid = self.drawing_head.patch_size, self.drawing_head.grid_size
@@ -240,7 +240,7 @@ class CrossMAE(BaseAlgorithm):
 
 
 def _between(masked: Grid, features: Grid) -> Tuple[Grid, Grid]:
-    """How many cells of the masked grid lie in a place of the features' grid, and the other way round.
+    """Number of cells of the masked grid in a cell of the features' grid, and the reverse.
 
     Raises:
         ValueError: Neither is a whole multiple of the other.

@@ -50,21 +50,21 @@ class Corrupted(NamedTuple):
 
 @MODELS.register_module()
 class GANMAE(TwoEncoders):
-    """MAE completes a masked image; a discriminator, by default with the same encoder, tells which patches it made.
+    """MAE completes a masked image; a discriminator, by default with the same encoder, finds generated patches.
 
     Backbone, ``neck``, ``target`` (by default raw pixels) and ``head`` are MAE's. The discriminator is the backbone on
-    the whole completed image and a two-way linear layer. Where the paper leaves a choice open, both readings are
+    the whole completed image with a two-way linear layer. Where the paper leaves a choice open, both readings are
     options.
 
     Args:
         patch_head: Config of the two-way layer (``PatchDiscriminationHead``).
-        image_head: Config of a layer that also tells whether the image was changed at all (``ImageDiscriminationHead``;
+        image_head: Config of a layer that classifies whether the image was changed at all (``ImageDiscriminationHead``;
             section 4.2: it did not help). Then ``unchanged_ratio`` of the images reach the discriminator as they are.
         scheme: ``'adversarial'`` (Algorithm 1: the generator steps on L_gen, then the discriminator on L_disc and the
             image that was completed before), ``'two_stage'`` (the same without L_adv), or ``'combined'`` (one step on
             Eq. 10).
-        alternate: The players take turns in each ``'iteration'`` (Algorithm 1), or each has an ``'epoch'`` (the text
-            of section 3.3): the first is the generator's.
+        alternate: The players alternate within each ``'iteration'`` (Algorithm 1), or by ``'epoch'`` (the text of
+            section 3.3), the generator first.
         disc_weight: lambda of Eq. 10, for ``'combined'``.
         sharing: ``'shared'``: one encoder for both players; ``'separate'``: one for each (Table 1).
         export: Which of two encoders is kept as ``backbone``: ``'generator'`` or ``'discriminator'``.
@@ -72,19 +72,19 @@ class GANMAE(TwoEncoders):
         gamma_layer: Layer, or one parameter, of the decoder at which Eq. 9 compares gradients. By default its output
             layer, weight and bias: "the last layer in network".
         gamma_delta, gamma_max: delta of Eq. 9, and an upper bound for gamma (the paper has none).
-        adv_through_shared: Whether L_adv also changes the shared encoder by the discriminator's pass through it. By
-            default the discriminator is constant in L_adv, which changes the generator through the painted pixels.
+        adv_through_shared: Whether L_adv also has a gradient with respect to the shared encoder in the discriminator's
+            pass. By default the discriminator is constant in L_adv, whose gradient flows through the painted pixels.
         adv_loss: ``'saturating'`` is Eq. 7; ``'non_saturating'`` minimises ``-log D`` of the generated patches instead.
         adv_mean: Eq. 7 without its sums: a mean over ``'all'`` patches, which makes it the negative of Eq. 6, or
             over the visible and the generated ones ``'apart'``.
         reduction: ``'mean'``, or ``'sum'`` as Eq. 1, 6 and 7 are printed (sums over an image, averaged over images).
-            The sums weigh L_mae more by the values of a patch, 768 of 16x16 pixels: gamma makes up for that in Eq. 8,
-            but nothing does in Eq. 10, whose balance moves.
+            The sums weight L_mae more by the values of a patch, 768 for 16x16 pixels: gamma compensates for that in
+            Eq. 8, but nothing does in Eq. 10, whose balance changes.
         unchanged_ratio: Share of images that ``image_head`` sees unchanged.
-        **kwargs: Of :class:`BaseAlgorithm`.
+        **kwargs: Arguments of :class:`BaseAlgorithm`.
 
     Raises:
-        ValueError: A choice that does not exist or does not go with another, a target that paints no pixels.
+        ValueError: An unknown or incompatible choice, or a target that cannot be painted.
     """
 
     needs = ('neck', 'target', 'head')
@@ -137,11 +137,11 @@ class GANMAE(TwoEncoders):
         if not 0 < unchanged_ratio < 1:
             raise ValueError(f'unchanged_ratio={unchanged_ratio} must lie inside (0, 1)')
         self.has_adversary = scheme != 'two_stage' and gamma != 0  # whether L_adv is part of L_gen
-        self.default_optimizers = 1 if scheme == 'combined' else 2  # one for a single step on a sum of losses
+        self.default_optimizers = 1 if scheme == 'combined' else 2  # one for a single step on the sum of losses
         counted = self.masking.num_patches - (self.masking.num_keep if self.head.loss_on == 'masked' else 0)
-        # squared errors of an image that Eq. 1 adds up; the head takes their mean
-        self.terms_of_mae = counted * (self.target.out_dim if self.head.patch_reduction == 'mean' else 1)
-        self._waiting: List[Tuple[Corrupted, dict]] = []  # batches of this step that the discriminator has yet to see
+        # number of squared errors of an image that Eq. 1 sums; the head takes their mean
+        self.mae_num_terms = counted * (self.target.out_dim if self.head.patch_reduction == 'mean' else 1)
+        self._pending: List[Tuple[Corrupted, dict]] = []  # batches of this step not yet given to the discriminator
 
     def parts_of(self, player: str) -> Dict[str, nn.Module]:
         """theta_mae or theta_disc: modules by their names in the model. A shared encoder is part of both."""
@@ -149,7 +149,7 @@ class GANMAE(TwoEncoders):
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def _discriminator_parameters(self) -> Tuple[List[Tensor], List[Tensor]]:
-        """theta_disc, the encoder's parameters first, and those of them that L_adv changes, too."""
+        """theta_disc, the encoder's parameters first, and those of them that L_adv also trains."""
         own: List[List[Tensor]] = [
             [p for p in part.parameters() if p.requires_grad] for part in self.parts_of(DISCRIMINATOR).values()
         ]
@@ -162,7 +162,7 @@ class GANMAE(TwoEncoders):
     def corrupt(
         self, images: Tensor, prediction: Tensor, mask: PatchMask, data_samples: Optional[List[DataSample]] = None
     ) -> Corrupted:
-        """X_bar: the visible patches and the predicted ones in the place of the removed ones."""
+        """X_bar: the visible patches, and predicted patches in place of the removed ones."""
         generated = mask.mask
         if self.image_head is not None:  # some images stay as they are
             changed = draw_noise(images, data_samples, (1,), randomness.UNCHANGED) >= self.unchanged_ratio
@@ -188,13 +188,13 @@ class GANMAE(TwoEncoders):
         return l_disc, l_adv, metrics
 
     def _counts(self, is_original: Tensor) -> Tuple[int, Union[int, Tensor]]:
-        """Of how many patches a patch is part of the mean, in Eq. 6 and in Eq. 7."""
+        """Number of patches that each patch is averaged with, in Eq. 6 and in Eq. 7."""
         if self.reduction == 'sum':
             return 1, 1
         total = self.masking.num_patches
         if self.adv_mean == 'all':
             return total, total
-        originals = is_original.sum(1, keepdim=True)  # all of them where an image stayed as it is
+        originals = is_original.sum(1, keepdim=True)  # all patches of an unchanged image
         return total, torch.where(is_original.bool(), originals, total - originals)
 
     def generator_loss(
@@ -209,7 +209,7 @@ class GANMAE(TwoEncoders):
         Args:
             inputs: ``[B, C, H, W]``, normalised.
             noise: ``[B, L]`` (for random masking) may come from outside.
-            scale: What gradients that are taken here are multiplied with on their way (float16).
+            scale: The loss scale (float16) of gradients computed here.
         """
         l_mae, corrupted = self._complete(inputs, data_samples, noise)  # Eq. 1-4
         losses = dict(loss_mae=l_mae)
@@ -218,12 +218,13 @@ class GANMAE(TwoEncoders):
             own, shared = self._discriminator_parameters()
             with frozen(*own[len(shared) :]):  # theta_disc is constant
                 _, l_adv, _ = self.judge(painted)  # Eq. 7
-            pulls = gradients(l_adv, [painted.images, *shared], scale)
-            losses.update(self._weigh(l_mae, l_adv, [corrupted.images, *shared], pulls, scale))  # Eq. 8-9
+            upstream_grads = gradients(l_adv, [painted.images, *shared], scale)
+            # Eq. 8-9
+            losses.update(self._adversarial_term(l_mae, l_adv, [corrupted.images, *shared], upstream_grads, scale))
         return losses, Corrupted(corrupted.images.detach(), corrupted.is_original)
 
     def discriminator_loss(self, corrupted: Corrupted) -> Dict[str, Tensor]:
-        """L_disc (Eq. 6) on completed images that have no gradient, and the accuracies."""
+        """L_disc (Eq. 6) on detached completed images, and the accuracies."""
         l_disc, _, metrics = self.judge(corrupted)
         return dict(loss_disc=l_disc, **metrics)
 
@@ -236,52 +237,53 @@ class GANMAE(TwoEncoders):
     ) -> Dict[str, Tensor]:
         """L_gen + lambda L_disc (Eq. 10) by one forward and one backward pass of the discriminator.
 
-        Eq. 7 is the negative of Eq. 6. So the gradients of L_disc by the discriminator's parameters are the
-        discriminator's, and its gradient by the completed image, turned around, is the generator's. Other forms of
-        Eq. 7 (``adv_loss``, ``adv_mean``) take a second backward pass. Arguments: of :meth:`generator_loss`.
+        Eq. 7 is the negative of Eq. 6. So the gradient of L_disc with respect to the discriminator's parameters trains
+        the discriminator, and its negated gradient with respect to the completed image trains the generator. Other
+        forms of Eq. 7 (``adv_loss``, ``adv_mean``) take a second backward pass. Arguments: see :meth:`generator_loss`.
         """
         l_mae, corrupted = self._complete(inputs, data_samples, noise)  # Eq. 1-4
         painted = Corrupted(corrupted.images.detach().requires_grad_(), corrupted.is_original)
         l_disc, l_adv, metrics = self.judge(painted)  # Eq. 5-7
         losses, (own, shared) = dict(loss_mae=l_mae), self._discriminator_parameters()
         mirrored = self.adv_loss == 'saturating' and (self.adv_mean == 'all' or self.reduction == 'sum')
-        adv_pulls: Gradients = []
+        upstream_grads: Gradients = []
         if self.has_adversary and not mirrored:
-            adv_pulls = gradients(l_adv, [painted.images, *shared], scale, retain=True)
-        pulls = gradients(l_disc, [painted.images, *own], scale)  # the discriminator's backward pass
+            upstream_grads = gradients(l_adv, [painted.images, *shared], scale, retain=True)
+        disc_grads = gradients(l_disc, [painted.images, *own], scale)  # the discriminator's backward pass
         if self.has_adversary:
-            adv_pulls = adv_pulls or [None if pull is None else -pull for pull in pulls[: 1 + len(shared)]]
-            losses.update(self._weigh(l_mae, l_adv, [corrupted.images, *shared], adv_pulls, scale))  # Eq. 8-9
-        pulls = [None if pull is None else self.disc_weight * pull / scale for pull in pulls[1:]]
-        return dict(losses, loss_disc=with_gradients(self.disc_weight * l_disc, own, pulls), **metrics)  # Eq. 10
+            upstream_grads = upstream_grads or [None if g is None else -g for g in disc_grads[: 1 + len(shared)]]
+            # Eq. 8-9
+            losses.update(self._adversarial_term(l_mae, l_adv, [corrupted.images, *shared], upstream_grads, scale))
+        disc_grads = [None if g is None else self.disc_weight * g / scale for g in disc_grads[1:]]
+        return dict(losses, loss_disc=with_gradients(self.disc_weight * l_disc, own, disc_grads), **metrics)  # Eq. 10
 
     def _complete(
         self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None
     ) -> Tuple[Tensor, Corrupted]:
-        """L_mae and X_bar, with their graphs."""
+        """L_mae and X_bar, with gradients."""
         mask = self.draw_mask(inputs, data_samples, noise)  # M, Eq. 2
         hidden = self.encoder_of(GENERATOR)(inputs, mask)  # H_v, Eq. 3
         prediction = self.predict_patches(hidden, mask)  # X_m, Eq. 4
         l_mae = self.head.loss(prediction, self.target(inputs), mask)  # Eq. 1
-        l_mae = l_mae * (self.terms_of_mae if self.reduction == 'sum' else 1)
+        l_mae = l_mae * (self.mae_num_terms if self.reduction == 'sum' else 1)
         return l_mae, self.corrupt(inputs, prediction, mask, data_samples)
 
-    def _weigh(
-        self, l_mae: Tensor, l_adv: Tensor, of: List[Tensor], pulls: Gradients, scale: Scale
+    def _adversarial_term(
+        self, l_mae: Tensor, l_adv: Tensor, tensors: List[Tensor], upstream_grads: Gradients, scale: Scale
     ) -> Dict[str, Tensor]:
-        """gamma L_adv: ``pulls`` are the gradients of L_adv by the completed image and by what it may change besides,
-        which is ``of``, times ``scale``."""
+        """gamma L_adv. ``upstream_grads`` are the gradients of L_adv, times ``scale``, with respect to ``tensors``: the
+        completed image and, with ``adv_through_shared``, the shared encoder's parameters."""
         if isinstance(self.gamma, str):  # 'adaptive'
-            assert pulls[0] is not None  # the discriminator looks at the image
+            assert upstream_grads[0] is not None  # the discriminator's output depends on the image
             layer = layer_parameters(self.neck, self.gamma_layer)
             by_mae = gradients(l_mae, layer, scale, retain=True)
-            by_adv = gradients(of[0], layer, pulls[0], retain=True)
+            by_adv = gradients(tensors[0], layer, upstream_grads[0], retain=True)
             gamma = adaptive_weight(by_mae, by_adv, self.gamma_delta, self.gamma_max, scale)  # Eq. 9
         else:
             gamma = l_adv.new_full((), self.gamma)
-        pulls = [None if pull is None else gamma * pull / scale for pull in pulls]
-        gamma = torch.where(gamma.isfinite(), gamma, 0)  # in the log of a step that float16 skips
-        return dict(loss_adv=with_gradients(gamma * l_adv, of, pulls), gamma=gamma)
+        upstream_grads = [None if g is None else gamma * g / scale for g in upstream_grads]
+        gamma = torch.where(gamma.isfinite(), gamma, 0)  # for the log of a step that float16 skips
+        return dict(loss_adv=with_gradients(gamma * l_adv, tensors, upstream_grads), gamma=gamma)
 
     def forward(
         self,
@@ -300,10 +302,10 @@ class GANMAE(TwoEncoders):
         return super().forward(inputs, data_samples, mode, noise)
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapper, model: Optional[Model] = None) -> Dict[str, Tensor]:
-        """One turn of each player (Algorithm 1), one of them in an epoch of its own, or one joint step.
+        """One step of each player (Algorithm 1), of one of them in alternate epochs, or one joint step.
 
-        Where batches are accumulated, the generator sees all of them and steps, and only then the discriminator does,
-        so that a shared encoder's gradients are not mixed. gamma is that of a batch (of all ranks). ``loss`` in the log
+        With gradient accumulation the generator sees all batches and steps before the discriminator does, so that a
+        shared encoder's gradients are not mixed. gamma is computed for each batch (of all ranks). ``loss`` in the log
         is the sum of both players' losses.
         """
         model = self if model is None else model
@@ -325,12 +327,12 @@ class GANMAE(TwoEncoders):
             with torch.no_grad(), generator.optim_context(self):
                 _, corrupted = self._complete(**data)
         if DISCRIMINATOR in turns:
-            self._waiting.append((corrupted, log))
-            if len(self._waiting) == accumulation(discriminator):
+            self._pending.append((corrupted, log))
+            if len(self._pending) == accumulation(discriminator):
                 if GENERATOR in turns and discriminator is generator:
                     count_again(discriminator)
-                waiting, self._waiting = self._waiting, []
-                for corrupted, log_of_batch in waiting:
+                pending, self._pending = self._pending, []
+                for corrupted, log_of_batch in pending:
                     with discriminator.optim_context(model):
                         losses = model(corrupted, mode=DISCRIMINATOR)  # line 11
                     add_to_log(log_of_batch, minimise(self, losses, discriminator))  # line 12

@@ -1,4 +1,4 @@
-"""A generator's encoder and decoder from one checkpoint."""
+"""Load a generator's encoder and decoder from one checkpoint."""
 
 from typing import Optional
 
@@ -13,14 +13,14 @@ from ...translate import Encoder, EncoderMismatchError, fill_encoder
 
 
 def load_generator(encoder: Encoder, decoder: nn.Module, path: str, part: str = 'generator.') -> None:
-    """Load both completely, or raise.
+    """Load encoder and decoder completely, or raise.
 
     Args:
         encoder: A backbone of ours.
-        decoder: What completes its tokens to pixels.
-        path: A file or an address: a pre-training checkpoint of MAE or SimMIM, of this project or another one whose
-            names are known, with its decoder; or one of an adversarial method, whose generator is taken.
-        part: Where an adversarial method's generator is in its checkpoints.
+        decoder: The module that decodes its tokens to pixels.
+        path: A file or an address: a pre-training checkpoint of MAE or SimMIM, of this project or of a known naming
+            scheme, with its decoder; or one of an adversarial method, whose generator is loaded.
+        part: Prefix of the generator in checkpoints of an adversarial method.
 
     Raises:
         EncoderMismatchError: The encoder or the decoder of the file is absent or of another shape.
@@ -37,19 +37,19 @@ def load_generator(encoder: Encoder, decoder: nn.Module, path: str, part: str = 
 
 
 def _fit_positions(state: StateDict, wanted: StateDict, encoder: Encoder, stated: Optional[Grid]) -> str:
-    """Resize a decoder table of another grid as the encoder's is, in place; returns what to say of it."""
+    """Resize the decoder's position table like the encoder's, in place; returns a note for the log."""
     name, prefix, grid = 'decoder_pos_embed', encoder.num_prefix_tokens, encoder.grid_size
     if name not in state or name not in wanted:
         return ''
     found = find_grid(state[name], (prefix,), grid, stated)
-    if found is None or found.grid == grid:  # check_decoder reports what can not be read
+    if found is None or found.grid == grid:  # check_decoder reports unreadable tables
         return ''
     state[name] = resize_pos_embed(state[name], found.grid, grid, prefix)
     return ' Its position table was resized from {} x {} to {} x {} patches.'.format(*found.grid, *grid)
 
 
 def check_decoder(state: StateDict, wanted: StateDict, path: str) -> None:
-    """Raises EncoderMismatchError when the decoder in a file is not of the shape that is wanted."""
+    """Raises EncoderMismatchError when the decoder in a file has other shapes than ``wanted``."""
     if not state:
         raise EncoderMismatchError(
             f'{path} holds an encoder without a decoder, and a generator needs both: take the '
@@ -66,18 +66,18 @@ def check_decoder(state: StateDict, wanted: StateDict, path: str) -> None:
         more = f' and {len(problems) - 6} more' if len(problems) > 6 else ''
         raise EncoderMismatchError(
             f'the decoder in {path} is not that of model.neck (file against model): '
-            f'{"; ".join(problems[:6])}{more}. Let model.neck, model.target and the image size '
-            'of the generator be those of the file'
+            f'{"; ".join(problems[:6])}{more}. Set model.neck, model.target and the image size '
+            'of the generator to match the checkpoint'
         )
 
 
 def complete_generator(state_dict: StateDict, own: StateDict, part: str = 'generator.') -> None:
-    """Let a checkpoint with one encoder, found for the discriminator, start the generator too, in place.
+    """Initialise the generator, too, from a checkpoint with one encoder, in place.
 
     Args:
-        state_dict: What was found for a model; the discriminator is ``backbone.``, the generator's decoder ``neck.``.
+        state_dict: Of the checkpoint; the discriminator is ``backbone.``, the generator's decoder ``neck.``.
         own: The model's own state dict.
-        part: The generator's encoder in it.
+        part: Prefix of the generator's encoder in it.
 
     Raises:
         EncoderMismatchError: Encoder or decoder of the generator are not complete.

@@ -24,21 +24,21 @@ from .load_generator import complete_generator, load_generator
 
 @MODELS.register_module()
 class VisionELECTRA(BaseAlgorithm):
-    """A generator completes masked images; a discriminator, which is kept, tells originals from what it made.
+    """A generator completes masked images; a discriminator, which is kept, tells original from generated ones.
 
     The discriminator sees the original images and the generated ones, and decides on two levels: on each whole image
-    (macro) and on each patch (micro). Both networks learn from one objective::
+    (macro) and on each patch (micro). Both networks are trained on one objective::
 
         L = L_rec + gan_weight * L_gan + image_weight * L_macro + patch_weight * L_micro
 
-    L_rec and L_gan reach the generator alone (``generator``, its encoder, and ``neck``, its decoder), L_macro and
+    L_rec and L_gan train the generator alone (``generator``, its encoder, and ``neck``, its decoder), L_macro and
     L_micro the discriminator alone (``backbone`` and its heads).
 
-    Of the paper only the supplement and the abstract are known to this project. What they leave open is an option:
-    the form of the GAN loss (``gan_loss``), what the discriminator is shown (``fake_image``), how strong the noise is
-    and what shares it (``noise_scale``, ``noise_per``), how an image is summed up (``image_head.pool``), how the two
-    levels weigh, and whether pixels are normalised (``target.norm_pix``; with it, generated patches get the mean and
-    variance of the originals, which the log says).
+    Of the paper only the supplement and the abstract are known to this project. What they leave open is an option: the
+    form of the GAN loss (``gan_loss``), the discriminator's input (``fake_image``), the noise's strength and whether
+    tokens share it (``noise_scale``, ``noise_per``), pooling (``image_head.pool``), the weights of the two levels, and
+    whether pixels are normalised (``target.norm_pix``; with it, generated patches get the mean and variance of the
+    originals, which the log says).
 
     Args:
         backbone: The discriminator's encoder, a ViT or a ``MaskedSwin``.
@@ -46,12 +46,12 @@ class VisionELECTRA(BaseAlgorithm):
             ``MaskedSwin`` with ``mask_tokens`` with a ``SimMIMDecoder`` (SimMIM).
         image_head: Config of the macro level, ``ImageDiscriminationHead``; None: without it.
         patch_head: Config of the micro level, ``PatchDiscriminationHead``; None: without it.
-        image_weight, patch_weight: Of the levels, in the discriminator's and in the GAN loss. They are not known to
-            this project: 1.
-        gan_weight: Of the GAN loss (supplement: 0.2; 0.5 is much worse, Table 1). 0: it is not computed.
+        image_weight, patch_weight: Weights of the levels, in the discriminator's and in the GAN loss. Not known to this
+            project: 1.
+        gan_weight: Weight of the GAN loss (supplement: 0.2; 0.5 is much worse, Table 1). 0: it is not computed.
         gan_loss: ``'non_saturating'``: the generator minimises the cross-entropy of its images and patches with the
             label "original" (Goodfellow et al., 2014, section 3). Its gradient does not vanish when the discriminator
-            is sure, as it soon is with pre-trained weights; hence the default. It takes one more pass of the
+            is confident, as it soon is with pre-trained weights; hence the default. It takes one more pass of the
             discriminator on the generated images. ``'minimax'``: it maximises the discriminator's own loss; the
             gradient comes from the discriminator's pass, and no value is logged.
         fake_image: ``'composite'``: visible patches are the original's, and count as original. ``'full'``: all
@@ -59,14 +59,14 @@ class VisionELECTRA(BaseAlgorithm):
         noise_scale: Standard deviation of the noise on the encoder's output tokens, which have about unit variance.
             0: none. Not known to this project: 0.1.
         noise_per: ``'token'``: each token has its own noise; ``'image'``: all tokens of an image share one vector.
-        pretrained_generator: A full checkpoint (with decoder) of MAE or SimMIM to go on from. The discriminator's is
-            ``backbone.init_cfg``. With ``load_from``, one such file starts both.
-        **kwargs: Of :class:`BaseAlgorithm`; ``neck``, ``target``, ``head``, ``mask_ratio`` and ``masking`` are the
-            generator's.
+        pretrained_generator: A full checkpoint (with decoder) of MAE or SimMIM that initialises the generator. The
+            discriminator's is ``backbone.init_cfg``. With ``load_from``, one such file initialises both.
+        **kwargs: Arguments of :class:`BaseAlgorithm`; ``neck``, ``target``, ``head``, ``mask_ratio`` and ``masking``
+            are the generator's.
 
     Raises:
-        ValueError: An option that is not known, levels that are both off, networks for different images, a
-            discriminator with a mask token, or patches of it that are only partly removed.
+        ValueError: An unknown option, both levels off, networks for different image sizes, a discriminator with a mask
+            token, or a mask that removes only parts of its patches.
     """
 
     generator: BaseEncoder
@@ -92,7 +92,7 @@ class VisionELECTRA(BaseAlgorithm):
         pretrained_generator: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
-        # what the base calls the backbone is what its other parts belong to: here the generator's encoder
+        # the base fills in sizes from its `backbone`: while it is built, that is the generator's encoder
         super().__init__(backbone=build_part(generator, 'generator'), **kwargs)
         self.generator, self.backbone = self.backbone, build_part(backbone, 'backbone')
         sizes = dict(in_dim=self.backbone.embed_dim, num_prefix_tokens=self.backbone.num_prefix_tokens)
@@ -137,8 +137,8 @@ class VisionELECTRA(BaseAlgorithm):
         return losses
 
     def decode(self, tokens: Tensor, latent: Tensor, mask: PatchMask, removed_only: bool = False) -> Tensor:
-        """The generator's second half, from ``[B, T, D]`` and noise that is added to it: ``[B, L, P*P*C]``, with
-        ``removed_only`` as :meth:`predict_patches` gives it."""
+        """The generator's decoder, on tokens ``[B, T, D]`` plus noise: ``[B, L, P*P*C]``; with ``removed_only`` as in
+        :meth:`predict_patches`."""
         if self.noise_scale:
             tokens = tokens + self.noise_scale * latent.to(tokens.dtype)
         return self.predict_patches(tokens, mask) if removed_only else self.neck(tokens, mask)
@@ -151,7 +151,7 @@ class VisionELECTRA(BaseAlgorithm):
         return draw_normal(tokens, data_samples, (count, tokens.shape[2]), draws)
 
     def show(self, images: Tensor, prediction: Tensor, mask: PatchMask) -> Tuple[Tensor, Tensor]:
-        """What the discriminator is shown: ``[B, C, H, W]``, and where it is original, ``[B, L_d]`` of its patches."""
+        """The discriminator's input ``[B, C, H, W]``, and which of its patches are original, ``[B, L_d]``."""
         is_original = self._to_own_grid(1 - mask.mask)
         if self.fake_image == 'full':
             painted = self.target.to_pixels(prediction, images)
@@ -161,7 +161,7 @@ class VisionELECTRA(BaseAlgorithm):
         return self._paint(images, prediction, mask)['reconstruction'], is_original
 
     def judge(self, images: Tensor) -> Dict[str, Tensor]:
-        """The discriminator: logits of each level that is on, ``image [N, 2]`` and ``patch [N, L_d, 2]``."""
+        """The discriminator's logits of each enabled level, ``image [N, 2]`` and ``patch [N, L_d, 2]``."""
         tokens = self.backbone(images)
         return {name: head(tokens) for name, head in self._heads().items()}
 
@@ -170,8 +170,8 @@ class VisionELECTRA(BaseAlgorithm):
         return {name: head for name, head in heads.items() if head is not None}
 
     def _to_discriminator(self, generated: Tensor) -> Tensor:
-        """Generated images as the discriminator's own loss sees them: its gradient does not reach the generator, or,
-        as minimax has it, does so turned around."""
+        """Generated images for the discriminator's own loss: detached from the generator, or, with minimax, with a
+        reversed gradient."""
         constant = generated.detach()
         if self.gan_loss == 'minimax' and self.gan_weight:
             return constant - self.gan_weight * (generated - constant)  # the values are those of `constant`
@@ -203,8 +203,8 @@ class VisionELECTRA(BaseAlgorithm):
         return DiscriminationHead.loss_per_item(logits, torch.full_like(logits[..., 0], ORIGINAL))
 
     def _to_own_grid(self, values: Tensor) -> Tensor:
-        """Values of the generator's patches ``[B, L]`` for the discriminator's ``[B, L_d]``: each lies in one, or holds
-        several that are alike."""
+        """Values of the generator's patches ``[B, L]`` on the discriminator's grid ``[B, L_d]``: each of its patches
+        lies in one, or holds several of equal value."""
         if self.generator.grid_size == self.backbone.grid_size:
             return values
         values = values.unflatten(1, self.generator.grid_size)[:, None]
@@ -221,14 +221,14 @@ class VisionELECTRA(BaseAlgorithm):
         draws: int = 4,
         latent_noise: Optional[Tensor] = None,
     ) -> List[DataSample]:
-        """Complete each image several times: the same mask, and another draw of the latent noise each time.
+        """Complete each image several times with the same mask and different draws of the latent noise.
 
         Args:
             inputs: ``[B, C, H, W]``, normalised.
             data_samples: Their seeds determine the mask and the draws, of which the first is training's.
-            noise: The mask's, in the shape of the masking strategy.
-            draws: How often; once without noise, as all would be the same.
-            latent_noise: Standard normal ``[draws, B, T, D]`` in the place of draws.
+            noise: Mask noise, in the shape of the masking strategy.
+            draws: Number of completions; one without noise, as all would be the same.
+            latent_noise: Standard normal ``[draws, B, T, D]``, instead of drawing it.
 
         Returns:
             As :meth:`BaseAlgorithm.predict`, of the first draw. Each further one is a field ``completion_2`` ...
@@ -259,7 +259,7 @@ class VisionELECTRA(BaseAlgorithm):
         """One completion of each image; ``latent_noise`` ``[B, T, D]`` may come from outside."""
         return self.completions(inputs, data_samples, noise, 1, None if latent_noise is None else latent_noise[None])
 
-    # ------------------------------------------------------------------------------------- what it starts from
+    # ----------------------------------------------------------------------------------------- initialisation
 
     def init_weights(self) -> None:
         """Also load the generator from ``pretrained_generator``, once."""
@@ -269,7 +269,7 @@ class VisionELECTRA(BaseAlgorithm):
             load_generator(self.generator, self.neck, self.pretrained_generator)
 
     def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
-        """A checkpoint of MAE starts both networks; one that does not fill the generator completely is refused."""
+        """Initialise both networks from a checkpoint of MAE; one that does not fill the generator is refused."""
         super().complete_state_dict(state_dict)
         complete_generator(state_dict, self.state_dict())
 

@@ -1,4 +1,4 @@
-"""What the encoders have in common, and how they are filled from a checkpoint."""
+"""Base class of the encoders, and loading a checkpoint into them."""
 
 from os import PathLike
 from typing import Any, Callable, Collection, Dict, List, Tuple, Union
@@ -31,14 +31,14 @@ class BaseEncoder(BaseModule):
     frozen: Tuple[nn.Module, ...] = ()
 
     def train(self, mode: bool = True) -> 'BaseEncoder':
-        """Training mode for what is trained: frozen parts drop nothing."""
+        """Training mode, except for frozen parts, which stay in evaluation mode."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
-        """``(layer, number of layers)`` of a parameter, for layer-wise learning rates."""
+        """``(layer, number of layers)`` of a parameter, for layer-wise learning rate decay."""
         return layer_depth(param_name, prefix, len(self.blocks))
 
     def init_weights(self) -> None:
@@ -49,14 +49,14 @@ class BaseEncoder(BaseModule):
                 raise ValueError(
                     f"{type(self).__name__} initialises itself; init_cfg can only be of type 'Pretrained', not {cfg}"
                 )
-            cfg.pop('map_location', None)  # MMEngine's third key; weights are read to the CPU and copied
+            cfg.pop('map_location', None)  # MMEngine's third key; weights are read on the CPU and copied
             self.load_pretrained(**cfg)
         self._is_init = True
 
     def load_pretrained(
         self, checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str = 'backbone.', **cfg: Any
     ) -> None:
-        """Arguments: of :func:`~mmmim.translate.fill_encoder`."""
+        """Load a checkpoint; arguments as in :func:`~mmmim.translate.fill_encoder`."""
         fill_encoder(self, checkpoint, prefix, **cfg)
 
     def check_images(self, images: Tensor) -> None:
@@ -79,10 +79,10 @@ def fill_all_but(
 ) -> List[str]:
     """:func:`~mmmim.translate.fill_encoder`, completely or not at all, except for the parameters named in ``new``.
 
-    Those are taken from a file that has them (of a dense model), and keep their values otherwise.
+    Those are loaded if the file has them (from a dense model), and keep their values otherwise.
 
     Args:
-        fit: Makes a parameter of the file, of this name, one of the encoder's shape.
+        fit: Resizes a parameter of the file, given its name, to the encoder's shape.
 
     Returns:
         The names in ``new`` that the file has.
@@ -104,7 +104,7 @@ def fill_all_but(
 
 
 class _Without:
-    """An encoder that seems not to have some of its parameters."""
+    """View of an encoder without some of its parameters."""
 
     def __init__(self, encoder: BaseEncoder, names: Collection[str]) -> None:
         self.encoder, self.names = encoder, names

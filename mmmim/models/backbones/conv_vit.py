@@ -54,22 +54,22 @@ class ConvViT(BaseEncoder):
         conv_vit: ``'hybrid'``: projections of both stages' features are added to the last tokens, before the final
             norm, as in ConvMAE (the default: it is the encoder that CMAE's table compares with). ``'stem'``: the
             stages are only a tokenizer.
-        fuse: Whether ``'hybrid'`` makes that sum. ConvMAE's fine-tuned classifier does not: with False, a pre-trained
-            checkpoint's projections are left out.
+        fuse: Whether ``'hybrid'`` computes that sum. ConvMAE's fine-tuned classifier does not: with False, a
+            pre-trained checkpoint's projections are left out.
         img_size: Pixels, an int or (height, width).
         patch_size: Total stride: 16 (stages at strides 4 and 8), 8 (2 and 4) or 4 (1 and 2). Must divide ``img_size``.
         in_chans: Image channels.
         drop_path_rate: Stochastic depth, growing linearly over all blocks of the three stages.
         final_norm: Layer norm at the end.
-        trainable_blocks: Train only so many of the last transformer blocks, and with them the fusion and the final
-            norm; the rest gets no gradient and stays in evaluation mode. 0: nothing is trained. 0.5: the last block's
-            MLP. None or the number of transformer blocks: everything.
+        trainable_blocks: Train only this number of last transformer blocks, and the fusion and final norm with them;
+            the rest gets no gradient and stays in evaluation mode. 0: nothing is trained. 0.5: the last block's MLP.
+            None or the number of transformer blocks: everything.
         compiled: Compile the transformer blocks in place; a string names another backend than Inductor.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a checkpoint of a ConvViT and
             fails when it does not match.
 
-    For layer-wise learning rates both convolutional stages are layer 0, transformer block i is layer i + 1, fusion and
-    norm are the last one.
+    For layer-wise learning rate decay both convolutional stages are layer 0, transformer block i is layer i + 1, fusion
+    and norm are the last one.
 
     Attributes:
         embed_dim, grid_size (h, w), num_prefix_tokens (0), patch_size (h, w), in_chans.
@@ -116,11 +116,11 @@ class ConvViT(BaseEncoder):
             self.fuse.requires_grad_(False)
 
     def _reset_parameters(self) -> None:
-        # In the constructor and nowhere else: `init_weights` runs after a checkpoint may have been loaded.
+        # Only in the constructor: when `init_weights` runs, a checkpoint may have been loaded.
         self.apply(init_weights)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                if module.groups == 1:  # the strided ones, as the linear layers they are; depth-wise ones: PyTorch's
+                if module.groups == 1:  # strided ones are initialised as linear layers; depth-wise ones keep PyTorch's
                     nn.init.xavier_uniform_(module.weight.view(module.out_channels, -1))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -133,7 +133,7 @@ class ConvViT(BaseEncoder):
         super().load_pretrained(checkpoint, prefix, **cfg)
 
     def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
-        """Encode the visible patches (all without a mask). What is removed changes nothing.
+        """Encode the visible patches (all without a mask). Removed patches do not affect the result.
 
         Args:
             images: ``[B, C, H, W]``.

@@ -1,4 +1,4 @@
-"""ViTs with relative positions (BEiT, CAE): whole images, and with masked patches."""
+"""ViTs with relative position biases (BEiT, CAE), for whole images and for masked patches."""
 
 from typing import Any, Optional, Union
 
@@ -29,9 +29,9 @@ class RelativeViT(BaseEncoder):
         img_size: Pixels, an int or (height, width), for which the tables are made.
         patch_size: Pixels, an int or (height, width); must divide ``img_size``.
         in_chans: Image channels.
-        relative_positions: ``'separate'``: a table for each block, as BEiT and SimMIM fine-tune. ``'shared'``: one
-            for all, as they pre-train. A file's shared table is copied to each block where these have their own.
-        layer_scale: Its start; None for none.
+        relative_positions: ``'separate'``: a table for each block, as BEiT and SimMIM fine-tune. ``'shared'``: one for
+            all, as they pre-train. A file's shared table is copied to each block's own.
+        layer_scale: Initial value; None for none.
         drop_path_rate: Stochastic depth, growing linearly over the blocks.
         final_norm: Layer norm after the last block.
         trainable_blocks: As in :class:`MaskedViT`; shared relative positions are trained with all blocks only.
@@ -39,7 +39,8 @@ class RelativeViT(BaseEncoder):
             mmpretrain or this project, pre-trained or fine-tuned, and fails when the encoder does not match. Tables
             for another square map are resized as in BEiT.
 
-    For layer-wise learning rates a table belongs to its block, and a shared one to the last layer, as in BEiT's code.
+    For layer-wise learning rate decay a table belongs to its block, and a shared one to the last layer, as in BEiT's
+    code.
 
     Attributes:
         embed_dim, grid_size (h, w), num_prefix_tokens (1), patch_size (h, w), in_chans.
@@ -96,7 +97,7 @@ class RelativeViT(BaseEncoder):
             return
         if self.rel_pos_bias is not None:
             self.rel_pos_bias.requires_grad_(False)
-        if trainable_blocks % 1:  # the layer scale of attention is no module of its own
+        if trainable_blocks % 1:  # the layer scale of attention is a parameter, not a module
             gamma = self.blocks[len(self.blocks) - int(trainable_blocks) - 1].gamma_1
             if gamma is not None:
                 gamma.requires_grad_(False)
@@ -119,11 +120,11 @@ class RelativeViT(BaseEncoder):
 
 @MODELS.register_module()
 class MaskedRelativeViT(RelativeViT):
-    """:class:`RelativeViT` with a mask token: all tokens come out, in image order.
+    """:class:`RelativeViT` with a mask token: returns all tokens, in image order.
 
     Args:
         relative_positions: As in :class:`RelativeViT`; ``'shared'`` is how SimMIM and BEiT pre-train.
-        **kwargs: Of :class:`RelativeViT`.
+        **kwargs: Arguments of :class:`RelativeViT`.
     """
 
     def __init__(self, relative_positions: str = 'shared', **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The Swin Transformer that pre-trains: mask tokens stand in the place of removed patches (SimMIM)."""
+"""The Swin Transformer for pre-training: mask tokens replace removed patches (SimMIM)."""
 
 from typing import Optional, Tuple, Union
 
@@ -17,8 +17,8 @@ from .dense.swin import DenseSwin, build_swin, resolve_architecture
 class MaskedSwin(BaseEncoder):
     """Swin (Liu et al., 2021) from timm's layers under timm's names, as SimMIM (Xie et al., 2022) pre-trains it.
 
-    What is masked and predicted is a position of the last map: with four stages 32 x 32 pixels, 8 x 8 patches of the
-    first projection. All tokens come out, in image order.
+    The unit that is masked and predicted is a position of the last map: with four stages 32 x 32 pixels, 8 x 8 patches
+    of the first projection. All tokens are returned, in image order.
 
     Args:
         arch: ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or a dict of ``embed_dim``, ``depths`` and
@@ -104,7 +104,7 @@ class MaskedSwin(BaseEncoder):
         return self.norm(self.layers(x)).flatten(1, 2)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
-        """``(layer, number of layers)`` of a parameter, as of :class:`DenseSwin`."""
+        """``(layer, number of layers)`` of a parameter, as in :class:`DenseSwin`."""
         return DenseSwin.get_layer_depth(self, param_name, prefix)
 
 
@@ -114,12 +114,11 @@ def check_windows(
     """(h, w) of the last map of a Swin.
 
     Raises:
-        ValueError: The image is no whole number of patches of the last map, or a map larger than a window is no whole
-            number of windows.
+        ValueError: Patches of the last map do not divide the image, or windows do not divide a map larger than one.
     """
     merged = 2 ** (num_stages - 1)
     stride = (patch_size[0] * merged, patch_size[1] * merged)
-    # the window of the last map, or the whole of it, divides all maps before
+    # the window of the last map, or the whole map, divides all earlier maps
     fitting = [max(1, round(side / (step * window_size))) * step * window_size for side, step in zip(img_size, stride)]
     advice = f'Nearest img_size that fits windows of {window_size}x{window_size}: {fitting[0]}x{fitting[1]}'
     if any(side % step for side, step in zip(img_size, stride)):

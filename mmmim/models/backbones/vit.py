@@ -1,4 +1,4 @@
-"""The Vision Transformer that pre-trains: it embeds only the patches that are visible."""
+"""The Vision Transformer for pre-training: it embeds only the visible patches."""
 
 from typing import Dict, Optional, Tuple, Union
 
@@ -36,13 +36,13 @@ class MaskedViT(BaseEncoder):
         patch_size: Pixels, an int or (height, width); must divide ``img_size``.
         in_chans: Image channels.
         class_token: Whether a class token stands first (``num_prefix_tokens``).
-        mask_tokens: The encoder sees mask tokens in the place of removed patches, as BEiT does (MAE, Table 1c,
+        mask_tokens: The encoder sees mask tokens in place of removed patches, as BEiT does (MAE, Table 1c,
             "encoder w/ [M]"); the output then has all L tokens, in image order.
         drop_path_rate: Stochastic depth, growing linearly over the blocks.
         final_norm: Layer norm after the last block.
-        trainable_blocks: Train only so many of the last blocks, and the final norm with them; the rest gets no
-            gradient and stays in evaluation mode. 0: nothing is trained (linear probing). 0.5: the last block's MLP.
-            None: everything.
+        trainable_blocks: Train only this number of last blocks, and the final norm with them; the rest gets no gradient
+            and stays in evaluation mode. 0: nothing is trained (linear probing). 0.5: the last block's MLP. None:
+            everything.
         compiled: Compile the blocks in place; a string names another backend of ``torch.compile`` than Inductor.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a checkpoint of any known
             naming scheme and fails when the encoder does not match; with ``resize_patches=True`` also one of another
@@ -73,8 +73,8 @@ class MaskedViT(BaseEncoder):
         self.in_chans = in_chans
         self.num_prefix_tokens = int(class_token)
 
-        # timm's module carries the parameters; forward projects gathered patches with the same weight. timm's stub
-        # asks for an int, its code takes a pair, too
+        # timm's module holds the parameters; forward projects gathered patches with the same weight. timm's stub has
+        # int, its code also takes a pair
         self.patch_embed = PatchEmbed(self.img_size, self.patch_size, in_chans, self.embed_dim)  # type: ignore[arg-type]
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim)) if class_token else None
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim)) if mask_tokens else None
@@ -88,7 +88,7 @@ class MaskedViT(BaseEncoder):
         self.frozen = () if trainable_blocks is None else tuple(freeze_all_but_last(self, trainable_blocks))
 
     def _reset_parameters(self) -> None:
-        # In the constructor and nowhere else: `init_weights` runs after a checkpoint may have been loaded.
+        # Only in the constructor: when `init_weights` runs, a checkpoint may have been loaded.
         self.apply(init_weights)
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.embed_dim, -1))
         if self.patch_embed.proj.bias is not None:
@@ -116,7 +116,7 @@ class MaskedViT(BaseEncoder):
         return self.norm(run_blocks(self.blocks, x))
 
     def _embed(self, images: Tensor, mask: Optional[PatchMask]) -> Tensor:
-        """Project patches and add their positions: ``[B, T, D]``."""
+        """Project patches and add their position embeddings: ``[B, T, D]``."""
         positions = self.pos_embed[:, self.num_prefix_tokens :]
         ids = mask.ids_keep if mask is not None and self.mask_token is None else None
         patches = gather_patches(images, self.patch_size, ids)

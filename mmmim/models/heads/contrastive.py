@@ -36,12 +36,12 @@ class ContrastiveHead(BaseModule):
         """Compare the online vectors ``[B, D]`` with the target's ``[B, D]``, which get no gradient.
 
         Returns:
-            The mean over the queries, and what shows a collapse: ``contrast_accuracy`` in [0, 1], how often a query's
-            own key is the nearest in the whole batch, and ``projection_std``, the standard deviation of the
-            normalised keys over the batch, averaged over dimensions (0 when all are the same, ``1 / sqrt(D)`` when
-            they spread over the sphere).
+            The mean over the queries, and metrics that show a collapse: ``contrast_accuracy`` in [0, 1], how often a
+            query's own key is the nearest in the whole batch, and ``projection_std``, the standard deviation of the
+            normalised keys over the batch, averaged over dimensions (0 when all are the same, ``1 / sqrt(D)`` when they
+            spread over the sphere).
         """
-        dtype = torch.promote_types(query.dtype, torch.float32)  # bf16 cannot tell similar cosines apart
+        dtype = torch.promote_types(query.dtype, torch.float32)  # bf16 cannot distinguish similar cosines
         query, key = F.normalize(query.to(dtype), dim=1), F.normalize(key.detach().to(dtype), dim=1)
         keys = torch.cat(all_gather(key))  # [B of all ranks, D]
         cosines = query @ keys.T  # Eq. 6

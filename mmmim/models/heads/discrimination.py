@@ -11,11 +11,11 @@ from ...registry import MODELS
 from ..layers.blocks import init_weights
 from ..necks.pool_tokens import check_pool, pool_tokens
 
-GENERATED, ORIGINAL = 0, 1  # labels, and places of the two logits
+GENERATED, ORIGINAL = 0, 1  # labels, and indices of the two logits
 
 
 class DiscriminationHead(BaseModule):
-    """A two-way linear layer: ``2 * in_dim + 2`` values (GAN-MAE, Table 4), and its cross-entropy with the truth.
+    """A two-way linear layer: ``2 * in_dim + 2`` values (GAN-MAE, Table 4), and its cross-entropy with the label.
 
     Args:
         in_dim: Width of the encoder (filled in by the algorithm).
@@ -35,9 +35,9 @@ class DiscriminationHead(BaseModule):
 
     @staticmethod
     def loss_per_item(logits: Tensor, is_original: Tensor) -> Tensor:
-        """Cross-entropy of each patch or image: ``[..., 2]`` and the truth ``[...]`` (1 = original) to ``[...]``.
+        """Cross-entropy of each patch or image: ``[..., 2]`` and the label ``[...]`` (1 = original) to ``[...]``.
 
-        This is ``-log D`` where the truth is original and ``-log(1 - D)`` where it is generated, D being the
+        This is ``-log D`` where the label is original and ``-log(1 - D)`` where it is generated, D being the
         probability of original.
         """
         return F.cross_entropy(logits.flatten(0, -2), is_original.flatten().long(), reduction='none').reshape(
@@ -46,7 +46,7 @@ class DiscriminationHead(BaseModule):
 
     @classmethod
     def adversarial_loss_per_item(cls, logits: Tensor, is_original: Tensor, kind: str = 'saturating') -> Tensor:
-        """What a generator minimises of each patch or image: shapes of :meth:`loss_per_item`.
+        """The generator's loss for each patch or image; shapes as in :meth:`loss_per_item`.
 
         Args:
             kind: ``'saturating'``, the negative of the discriminator's loss (GAN-MAE, Eq. 7); or
@@ -63,16 +63,16 @@ class DiscriminationHead(BaseModule):
     @staticmethod
     @torch.no_grad()
     def accuracies(logits: Tensor, is_original: Tensor, prefix: str = '') -> Dict[str, Tensor]:
-        """How often originals are called original, and generated ones generated; for the log.
+        """Accuracy on originals and on generated ones, for the log.
 
         Args:
             logits: ``[..., 2]``.
             is_original: ``[...]``, 1 = original, 0 = generated.
-            prefix: Goes before the names.
+            prefix: Prefix of the names.
 
         Returns:
-            ``original_accuracy`` and ``generated_accuracy``, scalars in [0, 1]; 0.5, a coin's, where the batch has
-            none of a kind.
+            ``original_accuracy`` and ``generated_accuracy``, scalars in [0, 1]; 0.5 (chance) where the batch has none
+            of a kind.
         """
         original = is_original.bool()
         right = (logits.argmax(dim=-1) == ORIGINAL) == original
@@ -86,7 +86,7 @@ class DiscriminationHead(BaseModule):
 
 @MODELS.register_module()
 class PatchDiscriminationHead(DiscriminationHead):
-    """Tells for each patch whether it is original or generated (GAN-MAE, Eq. 5-6; Vision ELECTRA, micro level)."""
+    """Classifies each patch as original or generated (GAN-MAE, Eq. 5-6; Vision ELECTRA, micro level)."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``[B, prefix + L, D]`` in image order, as a backbone gives them without a mask, to logits ``[B, L, 2]``."""
@@ -95,12 +95,12 @@ class PatchDiscriminationHead(DiscriminationHead):
 
 @MODELS.register_module()
 class ImageDiscriminationHead(DiscriminationHead):
-    """Tells whether an image has any generated patch (GAN-MAE, section 4.2; Vision ELECTRA, macro level).
+    """Classifies whether an image has any generated patch (GAN-MAE, section 4.2; Vision ELECTRA, macro level).
 
     Args:
-        in_dim, num_prefix_tokens: Of :class:`DiscriminationHead`.
-        pool: What it looks at: the class token ``'cls'``, the ``'mean'`` of the patch tokens, or, by default, the class
-            token where the encoder has one.
+        in_dim, num_prefix_tokens: See :class:`DiscriminationHead`.
+        pool: Its input: the class token ``'cls'``, the ``'mean'`` of the patch tokens, or, by default, the class token
+            if the encoder has one.
 
     Raises:
         ValueError: Another ``pool``, or a class token that the encoder does not have.

@@ -20,11 +20,11 @@ class FeatureHead(PatchLossHead):
         loss_on: ``'all'`` tokens (Eq. 3 excepts none) or ``'masked'`` ones.
         kind: ``'cosine'``, the negative cosine (Eq. 3); or ``'normalized_mse'``, the squared distance of the unit
             vectors, which is ``2 - 2 cos``: the paper calls the two equivalent, but the gradient is twice as large.
-        out_dims: Lengths of the features where the target has several; each is compared by itself (filled in by the
+        out_dims: Lengths of the features if the target has several; each is compared separately (filled in by the
             algorithm). None: one.
         part_weights: A factor for each of them. None: 1 each.
 
-    A feature of zeros, such as a patch without any edge, has no direction: its loss is constant and has no gradient.
+    A feature of zeros, such as of a patch without edges, has no direction: its loss is constant, without gradient.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class FeatureHead(PatchLossHead):
         return reduce(torch.add, (weight * self._distance(ours, theirs) for weight, ours, theirs in parts))
 
     def _distance(self, prediction: Tensor, target: Tensor) -> Tensor:
-        # at least in float32: in bf16 cosines near 1 cannot be told apart
+        # at least in float32: bf16 cannot distinguish cosines near 1
         dtype = torch.promote_types(torch.promote_types(prediction.dtype, target.dtype), torch.float32)
         prediction, target = (F.normalize(x.to(dtype), dim=-1) for x in (prediction, target))
         if self.kind == 'cosine':

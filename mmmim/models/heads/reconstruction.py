@@ -64,7 +64,7 @@ class ReconstructionHead(PatchLossHead):
         self.norm, self.patch_reduction = norm, patch_reduction
 
     def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        # at least in float32, also where networks run in bf16. The backward pass needs the difference alone: F.mse_loss
+        # at least in float32, also if networks run in bf16. The backward pass needs the difference alone: F.mse_loss
         # would keep prediction and target for it
         dtype = torch.promote_types(target.dtype, torch.float32)
         error = prediction.to(dtype) - target.to(dtype)

@@ -1,5 +1,5 @@
-"""Transformer blocks: timm's, with the initialisation of MAE, an MLP that keeps less for the backward pass, and the
-attention backend chosen by measurement."""
+"""Transformer blocks: timm's, with MAE's initialisation, an MLP that keeps fewer activations for the backward pass, and
+the attention backend chosen by measurement."""
 
 import os
 import shutil
@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
-# From this width on GELU is computed again in the backward pass, which takes 2 to 3% of a step on a CPU. Narrower
-# models keep little that could be saved.
+# From this width on GELU is recomputed in the backward pass, which takes 2 to 3% of a step on a CPU. Narrower models
+# have little memory to save.
 RECOMPUTED_FROM = 384
 
 
 class _LinearOfGELU(torch.autograd.Function):
-    """``linear(gelu(x), weight, bias)``, which keeps ``x`` and not ``gelu(x)`` for the backward pass."""
+    """``linear(gelu(x), weight, bias)``, which keeps ``x`` and recomputes ``gelu(x)`` in the backward pass."""
 
     generate_vmap_rule = True
 
@@ -46,17 +46,17 @@ class _LinearOfGELU(torch.autograd.Function):
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
-    """The type that a matrix product with ``x`` is computed in: autocast's where it is on, else its own."""
+    """The dtype of matrix products with ``x``: autocast's if it is enabled, else that of ``x``."""
     kind = x.device.type
     on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # not for the device 'meta'
     return torch.get_autocast_dtype(kind) if on else x.dtype
 
 
 class LeanMlp(Mlp):
-    """timm's MLP, whose hidden values are kept once and not twice for the backward pass.
+    """timm's MLP, which keeps its hidden activations once instead of twice for the backward pass.
 
-    That is a sixth of what a pre-training step of ViT-B keeps. It is computed as timm's is where a layer was replaced
-    or is watched by hooks, and in compiled or traced code, whose compiler decides by itself what to keep.
+    That is a sixth of the activations of a pre-training step of ViT-B. It is computed as in timm if a layer was
+    replaced or has hooks, and in compiled or traced code, where the compiler decides what to keep.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,11 +93,11 @@ class LeanMlp(Mlp):
 
 
 class TailBlock(Block):
-    """timm's block, which can leave out the first tokens where nothing needs them any more."""
+    """timm's block, which can drop the first tokens if nothing needs them any more."""
 
-    # no masks: timm has them in the place of `first`
+    # no attention masks: timm has them in the place of `first`
     def forward(self, x: Tensor, first: int = 0) -> Tensor:  # type: ignore[override]
-        """``[B, T, D] -> [B, T - first, D]``: all tokens are attended to, and the first ones get no MLP."""
+        """``[B, T, D] -> [B, T - first, D]``: attention sees all tokens, and the MLP not the first ones."""
         x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x))))
         if first:
             x = x[:, first:]
@@ -131,7 +131,7 @@ def build_blocks(
             num_heads,
             mlp_ratio,
             qkv_bias=True,
-            norm_layer=LayerNorm,  # type: ignore[arg-type]  # timm asks for a class and takes any callable
+            norm_layer=LayerNorm,  # type: ignore[arg-type]  # timm's stub has a class, its code takes any callable
             drop_path=rate,
             mlp_layer=mlp,
         )
@@ -147,7 +147,8 @@ def compile_blocks(blocks: nn.ModuleList, backend: str) -> None:
 
     Args:
         blocks: Modules.
-        backend: Of ``torch.compile``. Inductor writes kernels, in C++ for a CPU; ``'aot_eager'`` only traces.
+        backend: Backend of ``torch.compile``. Inductor generates kernels, in C++ for a CPU; ``'aot_eager'`` only
+            traces.
 
     Raises:
         RuntimeError: Inductor finds no C++ compiler.
@@ -174,11 +175,11 @@ def init_weights(module: nn.Module) -> None:
 
 
 def layer_depth(param_name: str, prefix: str, num_blocks: int) -> Tuple[int, int]:
-    """The layer of a ViT that a parameter belongs to, for layer-wise learning rates (BEiT, MAE).
+    """The layer of a ViT that a parameter belongs to, for layer-wise learning rate decay (BEiT, MAE).
 
     Args:
         param_name: The parameter's name in the whole model.
-        prefix: Where the ViT is in the model, such as ``'backbone.'``.
+        prefix: Prefix of the ViT in the model, such as ``'backbone.'``.
         num_blocks: Blocks of the ViT.
 
     Returns:
@@ -195,21 +196,21 @@ def layer_depth(param_name: str, prefix: str, num_blocks: int) -> Tuple[int, int
 
 
 def prefers_fused_attention(device_type: str, dtype: torch.dtype) -> bool:
-    """Whether fused attention is the faster one for training.
+    """Whether fused attention is faster for training.
 
-    On a GPU it is. On the CPU its backward pass loses to plain matrix products in bf16 and fp16 at the lengths of
-    masked images, and wins in fp32 (``tools/analysis/benchmark_train.py`` measures it).
+    On a GPU it is. On the CPU its backward pass is slower than plain matrix products in bf16 and fp16 at the lengths of
+    masked images, and faster in fp32 (``tools/analysis/benchmark_train.py`` measures it).
     """
     return device_type != 'cpu' or dtype not in (torch.bfloat16, torch.float16)
 
 
 def choose_attention(block: nn.Module, fused: bool) -> None:
-    """Let a block's attention be one fused kernel, or plain matrix products."""
+    """Set a block's attention to one fused kernel, or to plain matrix products."""
     setattr(block.attn, 'fused_attn', fused)  # which timm declares to be final
 
 
 def run_blocks(blocks: Union[nn.ModuleList, Sequence[nn.Module]], x: Tensor, first: int = 0) -> Tensor:
-    """``[B, T, D]`` through the blocks, with the attention backend for the type that is really computed in.
+    """``[B, T, D]`` through the blocks, with the attention backend for the dtype of the computation.
 
     Returns:
         The tokens from ``first`` on, ``[B, T - first, D]``; the last block computes no others.

@@ -10,13 +10,13 @@ from ..build import check_choice
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, max_sigma: float, truncate: float = 4.0) -> Tensor:
-    """Blur each image by its own standard deviation, separably; the border is continued outwards.
+    """Blur each image with its own standard deviation, separably; the border is replicated.
 
     Args:
         images: ``[B, C, H, W]`` float.
         sigma: ``[B]`` pixels, above 0.
-        max_sigma: No sigma is larger; the kernel's size follows from it without a look at the device.
-        truncate: The kernel ends after so many standard deviations (SciPy's default).
+        max_sigma: Upper bound of sigma; the kernel's size follows from it without a device synchronisation.
+        truncate: Standard deviations after which the kernel ends (SciPy's default).
 
     Returns:
         ``[B, C, H, W]``.
@@ -42,9 +42,9 @@ def blur_matrix(size: int, sigma: float, border: str = 'continue', truncate: flo
     Args:
         size: Pixels of the axis.
         sigma: Pixels, above 0.
-        border: What lies outside: ``'continue'`` the border pixel (as :func:`gaussian_blur`), ``'leave_out'`` nothing,
-            the weights inside being scaled to sum to 1.
-        truncate: The kernel ends after so many standard deviations (SciPy's default).
+        border: Values outside: ``'continue'`` the border pixel (as :func:`gaussian_blur`), ``'leave_out'`` nothing, the
+            weights inside being scaled to sum to 1.
+        truncate: Standard deviations after which the kernel ends (SciPy's default).
 
     Returns:
         ``[size, size]`` float64.

@@ -34,7 +34,7 @@ class ConvTokenizer(nn.Module):
         embed_dims: Widths of the stages and of the tokens.
         depths: Blocks of the stages.
         mlp_ratios: Hidden widths of the stages' MLPs over their width.
-        strides: Of the three strided convolutions; their product is the patch size.
+        strides: Strides of the three convolutions; their product is the patch size.
         drop_path_rates: Stochastic depth, a rate for each block.
     """
 
@@ -57,7 +57,7 @@ class ConvTokenizer(nn.Module):
         self.patch_size = strides[0] * strides[1] * strides[2]
 
     def forward(self, images: Tensor, ids: Optional[Tensor], grid: Tuple[int, int]) -> Tuple[Tensor, List[Tensor]]:
-        """Tokens of the visible patches, and the features that the stages made on the way.
+        """Tokens of the visible patches, and the stages' features.
 
         Args:
             images: ``[B, C, H, W]``.
@@ -100,7 +100,7 @@ class ConvStage(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """A pre-norm residual block with a 5x5 depth-wise convolution in the place of attention (ConvMAE, Fig. 2).
+    """A pre-norm residual block with a 5x5 depth-wise convolution in place of attention (ConvMAE, Fig. 2).
 
     ``conv1``, ``conv2`` and the MLP are 1x1 convolutions; with the channels last that is a linear layer.
     """
@@ -122,7 +122,7 @@ class ConvBlock(nn.Module):
 
 
 def cell_positions(ids: Tensor, grid: Tuple[int, int], side: int) -> Tensor:
-    """Where the ``side x side`` positions of cells lie in a batch of maps, counted row by row over all maps.
+    """Indices of the ``side x side`` positions of cells in a batch of maps, row by row over all maps.
 
     Args:
         ids: ``[B, T]`` cells.
@@ -141,16 +141,16 @@ def cell_positions(ids: Tensor, grid: Tuple[int, int], side: int) -> Tensor:
 
 
 def convolve_cells(x: Tensor, conv: nn.Conv2d, places: Tensor, size: Tuple[int, int]) -> Tensor:
-    """A convolution of stride 1 over the whole map, zero where no cell lies, read where the cells are.
+    """A convolution of stride 1 over the whole map, zero outside the cells, evaluated in the cells.
 
     Args:
         x: ``[B, T, S, S, C]``.
-        conv: Keeps the size of a map.
+        conv: A convolution that keeps the size of a map.
         places: From :func:`cell_positions`.
         size: (H, W) of the map.
     """
     batch, channels = len(x), x.shape[-1]
-    if x.device.type == 'cpu':  # where the gradient of a depth-wise weight takes three times as long in bf16
+    if x.device.type == 'cpu':  # there, the gradient of a depth-wise weight takes three times as long in bf16
         x = x.to(conv.weight.dtype)
     canvas = x.new_zeros(batch * size[0] * size[1], channels).index_copy_(0, places, x.reshape(-1, channels))
     with torch.autocast('cpu', enabled=False):
@@ -163,5 +163,5 @@ def project_windows(x: Tensor, conv: nn.Conv2d) -> Tensor:
     kernel, windows = conv.kernel_size[0], x.shape[2] // conv.kernel_size[0]
     x = x.unflatten(3, (windows, kernel)).unflatten(2, (windows, kernel))  # [B, T, S/k, k, S/k, k, C]
     x = x.permute(0, 1, 2, 4, 3, 5, 6).flatten(4)
-    # the channels are last in x: the weight is brought to their order, as it is much the smaller one
+    # the channels are last in x: the weight is permuted to their order, as it is much smaller
     return F.linear(x, conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias)

@@ -1,4 +1,4 @@
-"""Modules that follow another one by an exponential moving average (MoCo, BYOL)."""
+"""Momentum encoders: exponential moving average (EMA) of another module's parameters (MoCo, BYOL)."""
 
 from copy import deepcopy
 from typing import List, Tuple, TypeVar
@@ -10,12 +10,12 @@ Module = TypeVar('Module', bound=nn.Module)
 
 
 def momentum_copy(module: Module) -> Module:
-    """A copy that gets no gradient."""
+    """A copy without gradients."""
     return deepcopy(module).requires_grad_(False)
 
 
 def momentum_pairs(target: nn.Module, online: nn.Module) -> List[Tuple[Tensor, Tensor]]:
-    """Parameters of ``target`` beside those of ``online`` that have the same names.
+    """Pairs of parameters of ``target`` and ``online`` with the same names.
 
     The target may have fewer: an encoder without its final norm, for instance.
 
@@ -38,7 +38,7 @@ def momentum_pairs(target: nn.Module, online: nn.Module) -> List[Tuple[Tensor, T
 
 @torch.no_grad()
 def momentum_reset(target: nn.Module, online: nn.Module) -> None:
-    """Let the target start where the online module is, its fixed tables and buffers included."""
+    """Copy the online module's parameters, fixed tables and buffers to the target."""
     for ours, theirs in momentum_pairs(target, online):
         ours.copy_(theirs)
     buffers = dict(online.named_buffers())
@@ -50,8 +50,8 @@ def momentum_reset(target: nn.Module, online: nn.Module) -> None:
 def momentum_update(target: nn.Module, online: nn.Module, momentum: float) -> None:
     """``target <- momentum * target + (1 - momentum) * online`` for every trained parameter, in place.
 
-    Buffers are left alone: a batch norm of the target gathers its own statistics. So are parameters that nobody trains
-    (fixed position tables), which rounding would move.
+    Buffers are unchanged: a batch norm of the target has its own statistics. So are parameters that are not trained
+    (fixed position tables), which rounding would change.
     """
     pairs = [(ours, theirs) for ours, theirs in momentum_pairs(target, online) if theirs.requires_grad]
     if pairs:

@@ -1,4 +1,4 @@
-"""Norms: over the channels of a map, and batch norm whose statistics are those of all ranks."""
+"""Norms: layer norm over the channels of a map, and synchronised batch norm over all ranks."""
 
 import torch
 import torch.distributed as dist
@@ -13,8 +13,8 @@ from ...registry import MODELS
 class _CrossRankBatchNorm(_BatchNorm):
     """Statistics of channel 1 over all other axes and all ranks; torch's ``SyncBatchNorm`` needs an accelerator.
 
-    The result and the gradient in the ranks equal those of one process with the whole batch; ranks may hold
-    different numbers of rows and, in two dimensions, maps of different sizes.
+    Results and gradients equal those of one process with the whole batch; ranks may hold different numbers of rows and,
+    in two dimensions, maps of different sizes.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ class _CrossRankBatchNorm(_BatchNorm):
             return super().forward(x)
         self._check_input_dim(x)
         axes, shape = [0, *range(2, x.ndim)], [1, -1] + [1] * (x.ndim - 2)
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # sums of bf16 values lose digits
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # sums in bf16 lose precision
         sums = torch.cat([wide.new_full((1,), wide.numel() // wide.shape[1]), wide.sum(axes)])
         sums = all_reduce(sums)
         count, mean = sums[:1], sums[1:] / sums[:1]
@@ -48,12 +48,12 @@ class _CrossRankBatchNorm(_BatchNorm):
 
 @MODELS.register_module()
 class CrossRankBatchNorm1d(_CrossRankBatchNorm, nn.BatchNorm1d):
-    """``BatchNorm1d`` for ``[N, D]`` whose statistics cross ranks."""
+    """``BatchNorm1d`` for ``[N, D]`` with statistics over all ranks."""
 
 
 @MODELS.register_module()
 class CrossRankBatchNorm2d(_CrossRankBatchNorm, nn.BatchNorm2d):
-    """``BatchNorm2d`` for ``[B, C, H, W]`` whose statistics cross ranks, as ``norm_cfg`` of mmcv's convolutions."""
+    """``BatchNorm2d`` for ``[B, C, H, W]`` with statistics over all ranks, as ``norm_cfg`` of mmcv's convolutions."""
 
 
 # norm_cfg=dict(type='mmmim.LayerNorm2d', eps=1e-6): over the channels of each position of [B, C, H, W], as in ViTDet

@@ -1,8 +1,8 @@
-"""Relative positions in attention: what a patch adds to a logit for where another one is, seen from it.
+"""Relative position biases in attention: a term of the logits for the offset between two patches.
 
-Both kinds begin with zeros, so that an encoder that was pre-trained without them computes what it did before.
-Tables have a row for each offset (query minus key) from ``-(n - 1)`` to ``n - 1`` patches. On a map of another size
-they are stretched to it, as ViTDet's; windows read the middle, as offsets in them are of the same patches.
+Both kinds are initialised with zeros, so that an encoder that was pre-trained without them computes the same as before.
+Tables have a row for each offset (query minus key) from ``-(n - 1)`` to ``n - 1`` patches. For a map of another size
+they are interpolated, as in ViTDet; windows read the middle, as their offsets count the same patches.
 """
 
 from typing import Tuple, Union
@@ -15,7 +15,7 @@ from ...positions import Grid
 
 
 class PositionBias(nn.Module):
-    """A number for each head and offset (BEiT, Bao et al., 2022).
+    """Relative position bias: a number for each head and offset (BEiT, Bao et al., 2022).
 
     Args:
         num_heads: Attention heads.
@@ -31,7 +31,7 @@ class PositionBias(nn.Module):
         self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, num_heads))
 
     def forward(self, size: Grid, stretch: bool = True) -> Tensor:
-        """What is added to logits of a map (``stretch``) or window of ``size``: ``[heads, P + h*w, P + h*w]``."""
+        """The bias added to logits of a map (``stretch``) or window of ``size``: ``[heads, P + h*w, P + h*w]``."""
         table: Tensor = self.relative_position_bias_table
         if stretch and size != self.size:
             table = resize_bias_table(table, self.size, size, self.num_prefix_tokens)
@@ -47,7 +47,7 @@ class PositionBias(nn.Module):
         return table.t()[:, index]
 
     def fit(self, table: Tensor) -> Tensor:
-        """A file's table, of a square map, resized to this one's."""
+        """A file's table, of a square map, resized to this one's size."""
         rows, prefix = table.shape[0] - 3 * self.num_prefix_tokens, self.num_prefix_tokens
         side = (round(max(rows, 0) ** 0.5) + 1) // 2
         if table.shape == self.relative_position_bias_table.shape or (2 * side - 1) ** 2 != rows:
@@ -73,13 +73,13 @@ class DecomposedPositions(nn.Module):
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * size[1] - 1, head_dim))
 
     def forward(self, q: Tensor, k: Tensor, scale: float, size: Grid, stretch: bool = True) -> Tuple[Tensor, Tensor]:
-        """Queries, already scaled, and keys whose products are all of the logits.
+        """Scaled queries and keys whose products are the logits with relative positions.
 
         Args:
-            q, k: ``[B, heads, P + h*w, d]``; prefix tokens get and give no relative positions.
-            scale: Of the products of queries and keys, not of those with positions (as ViTDet has it).
+            q, k: ``[B, heads, P + h*w, d]``; prefix tokens have no relative positions.
+            scale: Scale of the products of queries and keys, not of those with positions (as in ViTDet).
             size: (h, w) of the map or window.
-            stretch: A map, to which tables of another size are stretched; a window otherwise.
+            stretch: Whether it is a map, for which tables of another size are interpolated, or a window.
 
         Returns:
             ``[B, heads, P + h*w, d + h + w]``, twice.

@@ -1,8 +1,8 @@
 """Attention of dense backbones: inside windows or over the whole map, with or without relative positions.
 
-It takes the place of ``attn`` in timm's ``Block`` and keeps the layers of the one that it replaces. ViTDet (Li et al.,
-2022) pads a map that windows do not divide; here the windows at the lower and right edge are cut instead. So there are
-no padded tokens that patches could attend to, and nothing is computed for them.
+It replaces ``attn`` in timm's ``Block`` and keeps its layers. ViTDet (Li et al., 2022) pads a map that windows do not
+divide; here the windows at the lower and right edge are cut instead. So there are no padded tokens that patches could
+attend to, and nothing is computed for them.
 """
 
 from typing import Any, Dict, List, Optional, Tuple
@@ -16,13 +16,13 @@ from ...positions import Grid
 from .blocks import prefers_fused_attention
 from .relative_positions import DecomposedPositions, PositionBias, RelativePositions
 
-# Where plain matrix products are faster than a fused kernel (on a CPU in bf16), they keep the weights for the backward
-# pass, which grow with the square of the tokens. Over so many tokens they are used only if all blocks that attend over
-# the whole map keep no more than so many bytes.
+# Where plain matrix products are faster than a fused kernel (on a CPU in bf16), they keep the attention weights for the
+# backward pass, which grow with the square of the tokens. Above this number of tokens they are used only if all blocks
+# with global attention keep no more than this number of bytes.
 LONG = 1536
 KEPT = 2 << 30
-# Heads are computed together as long as their weights take no more than this: a step needs several times as much for a
-# moment, and more of them at once are not faster.
+# Heads are computed together as long as their attention weights take no more bytes than this: a step temporarily needs
+# several times as much, and more heads at once are not faster.
 TOGETHER = 128 << 20
 
 
@@ -30,16 +30,17 @@ class DenseAttention(nn.Module):
     """Multi-head attention on the tokens of a map of any size.
 
     Args:
-        attn: timm's attention, whose ``qkv`` and ``proj`` are taken over.
+        attn: timm's attention, whose ``qkv`` and ``proj`` are used.
         window: (h, w) patches; None attends over the whole map.
         rel_pos: Relative positions of this block alone.
 
     Attributes:
-        grid: (h, w) of the next map, to be set before a call.
-        fused_attn: Whether one kernel computes it all, or plain matrix products do. None: what is faster, and fused
-            where the weights would take too much memory.
-        alike: Blocks that attend as this one does and keep their weights at the same time.
-        biases: What blocks share: ``[heads, P + h*w, P + h*w]`` for each ((h, w) of map or window, whether a map).
+        grid: (h, w) of the next map; set it before a call.
+        fused_attn: Whether to use a fused kernel or plain matrix products. None: the faster one, and fused where the
+            attention weights would take too much memory.
+        alike: Number of blocks with the same attention that keep their weights at the same time.
+        biases: Shared relative position biases: ``[heads, P + h*w, P + h*w]`` for each ((h, w) of map or window,
+            whether a map).
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class DenseAttention(nn.Module):
         self.biases: Dict[Tuple[Grid, bool], Tensor] = {}
 
     def forward(self, x: Tensor, **_: Any) -> Tensor:
-        """``[B, P + h*w, D]`` to the same; prefix tokens (P) only without windows. timm's mask is not looked at."""
+        """``[B, P + h*w, D]`` to the same; prefix tokens (P) only without windows. timm's mask is ignored."""
         qkv = self.qkv(x).unflatten(2, (3, self.num_heads, self.head_dim))  # [B, T, 3, heads, d]
         if self.window is None:
             x = self.attend(qkv.permute(2, 0, 3, 1, 4), self.grid).transpose(1, 2).flatten(2)
@@ -84,11 +85,11 @@ class DenseAttention(nn.Module):
             bias = bias.to(q.dtype)
         fused = self.fused_attn
         if fused is None:
-            blocks = self.alike if torch.is_grad_enabled() and q.requires_grad else 1  # without gradient none is kept
+            blocks = self.alike if torch.is_grad_enabled() and q.requires_grad else 1  # without gradient none are kept
             weights = blocks * q.shape[:3].numel() * q.shape[2] * q.element_size()
             fused = prefers_fused_attention(q.device.type, q.dtype) or (q.shape[2] > LONG and weights > KEPT)
         if fused:
-            # one width for all three, which the kernels that save memory ask for
+            # one width for all three, as memory-efficient kernels require
             x = F.scaled_dot_product_attention(q, k, F.pad(v, (0, q.shape[3] - v.shape[3])), bias, scale=scale)
             x = x[..., : self.head_dim]
         else:
@@ -103,7 +104,7 @@ def _by_products(q: Tensor, k: Tensor, v: Tensor, bias: Optional[Tensor]) -> Ten
     """Attention by plain matrix products, queries already scaled: ``[B, heads, T, d]`` to the same."""
     products = q @ k.transpose(2, 3)
     products = products if bias is None else products + bias
-    with torch.autocast(q.device.type, enabled=False):  # computed in float32 anyway, but not kept in it
+    with torch.autocast(q.device.type, enabled=False):  # computed in float32 anyway, but not kept in float32
         weights = products.softmax(-1)
     return weights @ v
 
@@ -131,7 +132,7 @@ def split_windows(x: Tensor, window: Grid) -> List[Tensor]:
     """
     groups = []
     rows, columns = _bands(x.shape[1], window[0]), _bands(x.shape[2], window[1])
-    # split, not sliced: the gradient of a slice is a whole map, zero around it; that of all parts of a split one copy
+    # split, not sliced: the gradient of each slice is a whole map of zeros; that of a split is one copy
     for band, (_, _, h) in zip(x.split([bottom - top for top, bottom, _ in rows], dim=1), rows):
         for cells, (_, _, w) in zip(band.split([right - left for left, right, _ in columns], dim=2), columns):
             groups.append(cells.unflatten(2, (-1, w)).unflatten(1, (-1, h)).transpose(2, 3))

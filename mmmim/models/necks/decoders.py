@@ -27,8 +27,8 @@ class MAEDecoder(BaseModule):
         depth: Blocks (MAE, Table 1a: 8).
         num_heads: Attention heads.
         mlp_ratio: Hidden width of the MLP over ``embed_dim``.
-        fill_in: Whether mask tokens take the place of removed patches; not when the encoder saw mask tokens itself
-            (filled in by the algorithm), and then there is no ``mask_token``, which would get no gradient.
+        fill_in: Whether mask tokens replace removed patches; False if the encoder saw mask tokens itself (filled in by
+            the algorithm), and then there is no ``mask_token``, which would get no gradient.
         compiled: Compile the blocks in place; a string names another backend of ``torch.compile`` than Inductor.
     """
 
@@ -36,7 +36,7 @@ class MAEDecoder(BaseModule):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if 'forward' in vars(cls) and 'can_leave_out_visible' not in vars(cls):  # which may have no `removed_only`
+        if 'forward' in vars(cls) and 'can_leave_out_visible' not in vars(cls):  # it may have no `removed_only`
             cls.can_leave_out_visible = False
 
     def __init__(
@@ -75,7 +75,7 @@ class MAEDecoder(BaseModule):
             tokens: ``[B, prefix + L_v, D]`` from the encoder; ``[B, prefix + L, D]`` when it saw mask tokens itself,
                 and then nothing is filled in.
             mask: The mask the encoder was given.
-            removed_only: Compute nothing that only predictions of visible patches need; zeros stand in their place.
+            removed_only: Do not compute predictions of visible patches; they are zeros.
 
         Returns:
             ``[B, L, out_dim]`` in image order.
@@ -95,8 +95,8 @@ class MAEDecoder(BaseModule):
         return run_blocks(self.decoder_blocks[:num_blocks], x + self.decoder_pos_embed)
 
     def _decode_removed(self, tokens: Tensor, mask: PatchMask) -> Tensor:
-        """``[B, L_m, embed_dim]``. The patches stay in the order of ``mask.ids_shuffle``, for which attention does not
-        care: the removed ones are the last, and neither tokens nor their gradients have to be put in order."""
+        """``[B, L_m, embed_dim]``. The patches stay in the order of ``mask.ids_shuffle``, as attention is
+        order-invariant: the removed ones are last, and neither tokens nor their gradients have to be reordered."""
         ids, prefix, table = mask.ids_shuffle, self.num_prefix_tokens, self.decoder_pos_embed
         x = self._fill_in(self.decoder_embed(tokens))
         positions = torch.cat([table[:, :prefix].expand(len(x), -1, -1), table[0, prefix:][ids]], dim=1)
@@ -106,7 +106,7 @@ class MAEDecoder(BaseModule):
         return tokens.shape[1] - self.num_prefix_tokens != self.num_patches
 
     def _fill_in(self, x: Tensor) -> Tensor:
-        """Mask tokens behind the visible ones, for every patch that is missing."""
+        """Append a mask token to the visible ones for every missing patch."""
         missing = self.num_prefix_tokens + self.num_patches - x.shape[1]
         if not missing:
             return x
@@ -128,7 +128,7 @@ class SimMIMDecoder(BaseModule):
         out_dim: Values predicted for a patch (filled in by the algorithm from the target).
         patch_size: P (filled in by the algorithm).
         num_prefix_tokens: 1 when a class token comes first (filled in by the algorithm).
-        fill_in: Whether mask tokens would have to take the place of removed patches here (filled in by the algorithm).
+        fill_in: Whether mask tokens would have to replace removed patches here (filled in by the algorithm).
 
     Raises:
         ValueError: An encoder without mask tokens, or a target that is not pixels.
@@ -167,15 +167,15 @@ class SimMIMDecoder(BaseModule):
 
 @MODELS.register_module()
 class SharedDecoder(BaseModule):
-    """The first blocks of the pixel decoder, with a norm and an output layer of its own (CMAE, Table 4c).
+    """The first blocks of the pixel decoder, with a separate norm and output layer (CMAE, Table 4c).
 
     The paper does not say what is shared when the pixel decoder has more blocks than the feature decoder. Both
     readings are configs: ``num_blocks=2`` of a pixel decoder with 8 (the first n), or with 2 (the same depth).
 
     Args:
         decoder: The pixel decoder (filled in by the algorithm). It is not registered here a second time.
-        out_dim: Width of what goes out (filled in by the algorithm).
-        num_blocks: How many of its blocks; None: all.
+        out_dim: Output width (filled in by the algorithm).
+        num_blocks: Number of shared blocks; None: all.
     """
 
     def __init__(

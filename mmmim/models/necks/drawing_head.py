@@ -35,24 +35,24 @@ class DrawingHead(BaseModule):
     one.
 
     Args:
-        img_size, patch_size, in_chans: Of the image and of the patches that are masked (filled in by the algorithm from
-            the backbone; a Swin's last map is coarser than the usual 16 pixels: state the patch size then).
-        embed_dim: Width, of z and w too.
+        img_size, patch_size, in_chans: Of the image and of the masked patches (filled in by the algorithm from the
+            backbone; a Swin's last map is coarser than the usual 16 pixels: state the patch size then).
+        embed_dim: Width, also of z and w.
         depth: Transformer blocks (Table 13: 2, 4, 6, 8).
         num_heads: Attention heads.
         mlp_ratio: Hidden width of the blocks' MLPs over ``embed_dim``.
-        noise: ``'mapped'``: the vector z and its image w = f(z) enter the blocks. ``'concat'``: z is put beside the
-            input and not mapped (Table 8, "Concatenation"). ``'none'``.
-        noise_tokens: Which is the extra token of which block, for mapped noise: ``'z_then_w'``: z of the first, w of
-            the second ("respectively") and, in deeper heads, of all that follow; ``'w_all'``: w of every block.
-        concat: What is put beside what: ``'channel'``, an image of noise as one more channel of the masked image; or
+        noise: ``'mapped'``: the vectors z and w = f(z) are extra tokens of the blocks. ``'concat'``: z is concatenated
+            with the input and not mapped (Table 8, "Concatenation"). ``'none'``.
+        noise_tokens: Extra token of each block, for mapped noise: ``'z_then_w'``: z for the first, w for the second
+            ("respectively") and, in deeper heads, for all others; ``'w_all'``: w for every block.
+        concat: How noise is concatenated: ``'channel'``, an image of noise as one more channel of the masked image; or
             ``'token'``, a vector as one more token of the input.
         final_norm: Layer norm before the last layer.
         compiled: Compile the blocks in place; a string names another backend of ``torch.compile`` than Inductor.
 
     Attributes:
-        patch_size, grid_size: Of the patches that are masked and drawn.
-        noise_shape: Of the noise for one image; None for none.
+        patch_size, grid_size: Of the masked patches.
+        noise_shape: Shape of the noise for one image; None for none.
 
     Raises:
         ValueError: An unknown choice, or patches that do not divide the image.
@@ -101,7 +101,7 @@ class DrawingHead(BaseModule):
         """Draw every patch.
 
         Args:
-            images: ``[B, C, H, W]``; removed patches are not looked at.
+            images: ``[B, C, H, W]``; removed patches are not used.
             mask: Which patches are removed.
             z: Noise ``[B, *noise_shape]``; None where there is none.
 
@@ -125,18 +125,18 @@ class DrawingHead(BaseModule):
         return [z if i == 0 and self.noise_tokens == 'z_then_w' else w for i in range(len(self.blocks))]
 
     def _embed(self, images: Tensor, mask: PatchMask, z: Optional[Tensor]) -> Tensor:
-        """Visible patches and mask tokens in image order, with positions: ``[B, L, D]``."""
+        """Visible patches and mask tokens in image order, with position embeddings: ``[B, L, D]``."""
         x = self.patch_embed(gather_patches(images, self.patch_size, mask.ids_keep))
         missing = mask.ids_restore.shape[1] - x.shape[1]
         x = torch.cat([x, self.mask_token.to(x.dtype).expand(len(x), missing, -1)], dim=1)
         x = take(x, mask.ids_restore) + self.pos_embed
-        if self.noise_embed is not None:  # a channel beside others is a term of its own in a linear layer
+        if self.noise_embed is not None:  # an additional channel is a separate term in a linear layer
             x = x + self.noise_embed(gather_patches(given(z), self.patch_size))
         return x
 
 
 def given(z: Optional[Tensor]) -> Tensor:
-    """Raises ValueError where the noise is missing that a head was built for."""
+    """Raises ValueError if the noise is missing that a head was built for."""
     if z is None:
         raise ValueError(
             "z=None: this drawing head takes noise, `[B, *noise_shape]`; without it, build it with noise='none'"
@@ -160,7 +160,7 @@ def masked_input(images: Tensor, mask: PatchMask, grid: Tuple[int, int], extra: 
 
 
 class _Convolutions(nn.Sequential):
-    """Two 3 x 3 convolutions, each with a group norm, which knows no other image, and a ReLU."""
+    """Two 3 x 3 convolutions, each with a group norm (independent of other images) and a ReLU."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         layers = []
@@ -173,18 +173,18 @@ class _Convolutions(nn.Sequential):
 class UNetDrawingHead(BaseModule):
     """E_draw as a U-Net (Ronneberger et al., 2015): the masked image and its mask in, the whole image out.
 
-    The paper says no more of it than its cost, 1.7 times the transformer's; at 224 px the default has 1.8 times. Noise
-    enters the coarsest map: z before its first convolution, w before the second, each through a linear layer.
+    The paper states only its cost, 1.7 times the transformer's; at 224 px the default has 1.8 times. Noise enters the
+    coarsest map: z before its first convolution, w before the second, each through a linear layer.
 
     Args:
-        img_size, patch_size, in_chans: As of :class:`DrawingHead`.
+        img_size, patch_size, in_chans: As in :class:`DrawingHead`.
         width: Channels of the finest map; they double from map to map.
         levels: Halvings; the image must be divisible by ``2**levels``.
         noise_dim: Length of z and w.
-        noise, noise_tokens: As of :class:`DrawingHead`; concatenated noise is one more channel of the input.
+        noise, noise_tokens: As in :class:`DrawingHead`; concatenated noise is one more channel of the input.
 
     Attributes:
-        patch_size, grid_size, noise_shape: As of :class:`DrawingHead`.
+        patch_size, grid_size, noise_shape: As in :class:`DrawingHead`.
 
     Raises:
         ValueError: An unknown choice, or an image that cannot be halved so often.

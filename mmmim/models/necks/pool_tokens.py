@@ -1,4 +1,4 @@
-"""From the tokens of a ViT to one vector an image."""
+"""Pooling: from the tokens of a ViT to one vector per image."""
 
 from typing import Optional, Tuple
 
@@ -22,7 +22,7 @@ def pool_tokens(tokens: Tensor, num_prefix_tokens: int, pool: str) -> Tensor:
 
 
 def check_pool(pool: str, num_prefix_tokens: int) -> None:
-    """Raises ValueError for what :func:`pool_tokens` cannot do."""
+    """Raises ValueError for a ``pool`` that :func:`pool_tokens` does not support."""
     check_choice('pool', pool, ('mean', 'cls'))
     if pool == 'cls' and not num_prefix_tokens:
         raise ValueError("pool='cls': the encoder has no class token; use 'mean'")
@@ -32,13 +32,13 @@ def check_pool(pool: str, num_prefix_tokens: int) -> None:
 class PoolTokens(BaseModule):
     """Mean of the patch tokens or the class token, with a norm after it; the neck of mmpretrain's classifiers.
 
-    MAE fine-tunes with the mean and a layer norm after it (its ``fc_norm``, with a backbone of
-    ``final_norm=False``), and probes the class token with a batch norm that learns nothing but its statistics.
+    MAE fine-tunes with the mean and a layer norm after it (its ``fc_norm``, with a backbone of ``final_norm=False``),
+    and probes the class token with a batch norm without scale and shift.
 
     Args:
         in_dim: Width D of the tokens (in a config of ours filled in from the backbone).
         pool: ``'mean'`` or ``'cls'``.
-        norm: ``'layer'``, ``'batch'`` (without scale and shift, eps 1e-6; its statistics cross ranks) or None.
+        norm: ``'layer'``, ``'batch'`` (without scale and shift, eps 1e-6; with statistics over all ranks) or None.
         num_prefix_tokens: Tokens in front of the patches; they are not part of the mean.
 
     Raises:

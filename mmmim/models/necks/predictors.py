@@ -34,10 +34,10 @@ class LinearPredictor(BaseModule):
 @MODELS.register_module()
 class MLPPredictor(BaseModule):
     """Two layers with batch norm in between, as in SimSiam (Chen & He, 2021): ``[B, prefix + L, in_dim] ->
-    [B, L, out_dim]``. The statistics are those of all patch tokens of the whole batch of all ranks.
+    [B, L, out_dim]``. The statistics are over all patch tokens of the batch of all ranks.
 
     Args:
-        in_dim, out_dim, num_prefix_tokens: As of :class:`LinearPredictor`.
+        in_dim, out_dim, num_prefix_tokens: As in :class:`LinearPredictor`.
         hidden_dim: None: a quarter of ``in_dim``, SimSiam's share; the paper states no width.
     """
 
@@ -66,10 +66,10 @@ class Projector(BaseModule):
     Parameters carry mmpretrain's names.
 
     Args:
-        in_dim: Width of what comes in (filled in by the algorithm).
-        hidden_dim: Width in between.
-        out_dim: Width of what goes out.
-        eps: Of the batch norm, whose statistics cross ranks.
+        in_dim: Input width (filled in by the algorithm).
+        hidden_dim: Hidden width.
+        out_dim: Output width.
+        eps: Of the batch norm, whose statistics are over all ranks.
     """
 
     def __init__(

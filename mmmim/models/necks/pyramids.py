@@ -1,4 +1,4 @@
-"""Feature pyramids of plain ViTs: one scale to four, and several scales joined."""
+"""Feature pyramids for plain ViTs: from one map, or from several maps."""
 
 from typing import Optional, Sequence, Tuple, Union
 
@@ -16,14 +16,14 @@ from ..layers.norm import CrossRankBatchNorm2d
 class SimplePyramid(BaseModule):
     """All scales from one map (Li et al., 2022, "Exploring Plain Vision Transformer Backbones for Object Detection").
 
-    The map is enlarged or reduced, each doubling halving its width, then brought to ``out_channels`` by a 1x1 and a
-    3x3 convolution, with a norm after each. With patches of 16 the strides are 4, 8, 16, 32; further ones, which only
-    proposals need, take every second position of the one before.
+    The map is enlarged or reduced, each doubling halving its width, then brought to ``out_channels`` by a 1x1 and a 3x3
+    convolution, with a norm after each. With patches of 16 the strides are 4, 8, 16, 32; further ones, which only
+    proposals use, take every second position of the previous one.
 
     Args:
         in_dim: Width D of the map.
-        out_channels: Of every output.
-        scales: Of the outputs to the map, each 4, 2, 1 or 0.5, from large to small.
+        out_channels: Channels of every output.
+        scales: Scales of the outputs relative to the map, each 4, 2, 1 or 0.5, from large to small.
         num_outs: Outputs, at least as many as ``scales``.
         norm: ``'layer'`` (ViTDet), ``'batch'`` or None.
 
@@ -68,14 +68,14 @@ class SimplePyramid(BaseModule):
 class MultiScalePyramid(BaseModule):
     """Maps of a plain ViT at a quarter, half, whole and twice its patch size (BEiT, iBOT, MAE, CMAE's UperNet).
 
-    The first map is enlarged by two transposed convolutions (with a norm and GELU between them), the second by one,
-    the third stays, the fourth becomes the maximum over 2 x 2. Each ``norm``, the widths and ``scales`` are as in
-    BEiT's segmentor, whose norm is the batch norm.
+    The first map is enlarged by two transposed convolutions (with a norm and GELU between them), the second by one, the
+    third is unchanged, the fourth is reduced by the maximum over 2 x 2. Each ``norm``, the widths and ``scales`` are as
+    in BEiT's segmentor, whose norm is the batch norm.
 
     Args:
         in_dim: Width D of the maps.
-        norm: ``'batch'`` (its statistics cross ranks), ``'layer'`` or None.
-        scales: Of the outputs, each 4, 2, 1 or 0.5; as many as there are maps.
+        norm: ``'batch'`` (statistics over all ranks), ``'layer'`` or None.
+        scales: Scales of the outputs, each 4, 2, 1 or 0.5; as many as there are maps.
 
     Raises:
         ValueError: Another norm or scale.
@@ -106,8 +106,8 @@ def rescaling(in_dim: int, widths: Sequence[int], scale: float, norm: Optional[s
 
     Args:
         in_dim: Width of the map.
-        widths: After a first and a second doubling; elsewhere the width stays.
-        norm: Between two doublings, as in :func:`build_norm`.
+        widths: Width after a first and a second doubling; otherwise the width is unchanged.
+        norm: Norm between two doublings, as in :func:`build_norm`.
     """
 
     def double(before: int, after: int) -> nn.ConvTranspose2d:
@@ -119,7 +119,7 @@ def rescaling(in_dim: int, widths: Sequence[int], scale: float, norm: Optional[s
         return nn.Sequential(double(in_dim, widths[0]))
     if scale == 1:
         return nn.Sequential()
-    if scale == 0.5:  # of an odd number of positions the last remains: a map of one position has a maximum, too
+    if scale == 0.5:  # an odd last position is kept: a map of one position has a maximum, too
         return nn.Sequential(nn.MaxPool2d(2, ceil_mode=True))
     raise ValueError(f'scale {scale} of a pyramid: use 4, 2, 1 or 0.5')
 

@@ -1,4 +1,4 @@
-"""What every reconstruction target has in common."""
+"""Base class of reconstruction targets."""
 
 from typing import Iterable, Optional, Sequence
 
@@ -33,7 +33,7 @@ class BaseTarget(BaseModule):
         return None
 
     def set_image_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Told once by the algorithm: how the images were normalised, in units of 0..255."""
+        """Set the mean and std of the image normalisation, in units of 0..255; called once by the algorithm."""
 
     def compute(self, images: Tensor) -> Tensor:
         raise TypeError(f'{type(self).__name__} does not define compute')

@@ -14,15 +14,15 @@ from .base import BaseTarget
 
 @MODELS.register_module()
 class CombinedTarget(BaseTarget):
-    """The features of several targets, one after another: ``[B, L, sum of their out_dim]`` (CrossMAE, Table 9: CLIP and
-    HOG). ``out_dims`` says where one ends, for heads and predictors that keep them apart.
+    """Concatenated features of several targets: ``[B, L, sum of their out_dim]`` (CrossMAE, Table 9: CLIP and HOG).
+    ``out_dims`` are the widths of the parts, for heads and predictors that treat them separately.
 
     Args:
         targets: Their configs, of targets that are float tensors ``[B, L, D]``.
         patch_size, in_chans, grid_size: Filled in by the algorithm.
 
     Raises:
-        ValueError: No targets, such as live on different grids, or one that has to be fitted.
+        ValueError: No targets, targets on different grids, or a target that needs fitting.
     """
 
     def __init__(

@@ -14,8 +14,8 @@ from .base import BaseTarget
 
 @MODELS.register_module()
 class MomentumTarget(BaseTarget):
-    """Patch tokens that a moving average of the encoder gives for the whole image, ``[B, L, D]`` (BYOL, Grill et al.,
-    2020; CrossMAE, section 4.5, "a moving average of the transformer encoder").
+    """Patch tokens of the whole image by an exponential moving average of the encoder, ``[B, L, D]`` (BYOL, Grill et
+    al., 2020; CrossMAE, section 4.5, "a moving average of the transformer encoder").
 
     It runs without gradient, in the precision of the run, and moves with each step of the optimizer. A checkpoint holds
     it.
@@ -36,7 +36,7 @@ class MomentumTarget(BaseTarget):
         self._online: Tuple[BaseEncoder, ...] = ()
 
     def follow(self, encoder: BaseEncoder) -> None:
-        """Told once by the algorithm: the encoder of which this is the average. It is not registered here."""
+        """Set the encoder to average; called once by the algorithm. It is not registered here."""
         self._online = (encoder,)
         self.momentum_encoder = momentum_copy(encoder)
         for module in self.momentum_encoder.modules():
@@ -45,11 +45,11 @@ class MomentumTarget(BaseTarget):
         self.out_dim, self.grid_size = encoder.embed_dim, encoder.grid_size
 
     def reset(self) -> None:
-        """Start as the encoder is now."""
+        """Reset to a copy of the encoder."""
         momentum_reset(self.momentum_encoder, self._online[0])
 
     def update(self) -> None:
-        """A step of the average."""
+        """Exponential moving average update."""
         momentum_update(self.momentum_encoder, self._online[0], self.ema_momentum)
 
     def train(self, mode: bool = True) -> 'MomentumTarget':

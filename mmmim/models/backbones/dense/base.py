@@ -1,4 +1,4 @@
-"""What the dense backbones have in common: feature maps of images of any size, from a pre-trained encoder's layers."""
+"""Base class of dense backbones: feature maps of images of any size from a pre-trained encoder's layers."""
 
 import math
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
@@ -22,7 +22,7 @@ RELATIVE_POSITIONS = (None, 'shared', 'separate', 'decomposed')
 
 
 class DenseEncoder(BaseEncoder):
-    """Turns an encoder into a dense backbone; to be inherited from after the encoder, whose constructor runs first."""
+    """Turns an encoder into a dense backbone; a mix-in after the encoder, whose constructor runs first."""
 
     def make_dense(
         self,
@@ -62,7 +62,7 @@ class DenseEncoder(BaseEncoder):
         run = [dense_attention(block) for block in self.blocks[: self.out_indices[-1] + 1]]
         for dense in run:
             dense.alike = 1 if with_cp else sum(other.window == dense.window for other in run)
-        for block in self.blocks[self.out_indices[-1] + 1 :]:  # there for the checkpoint, but never run
+        for block in self.blocks[self.out_indices[-1] + 1 :]:  # kept for the checkpoint, but never run
             block.requires_grad_(False)
 
     def _add_relative_positions(self, kind: Optional[str]) -> None:
@@ -87,7 +87,7 @@ class DenseEncoder(BaseEncoder):
         return positions.requires_grad_(attn.qkv.weight.requires_grad)
 
     def pad(self, images: Tensor) -> Tuple[Tensor, Grid]:
-        """Zeros at the lower and right edge up to whole patches; the images and their grid (h, w).
+        """Pad with zeros at the lower and right edge to whole patches; returns the images and their grid (h, w).
 
         Raises:
             ValueError: Another number of channels.
@@ -130,14 +130,14 @@ class DenseEncoder(BaseEncoder):
         return tokens[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid).contiguous()
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
-        """As in any encoder: relative positions are in the layer of their block; shared ones in layer 0."""
+        """As in any encoder; relative positions belong to the layer of their block, shared ones to layer 0."""
         layer, count = super().get_layer_depth(param_name, prefix)
         return (0 if param_name.startswith(f'{prefix}rel_pos_bias.') else layer), count
 
     def load_pretrained(
         self, checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str = 'backbone.', **cfg: Any
     ) -> None:
-        """As any encoder; relative positions that the file does not have stay as they are, and a line says so."""
+        """As in any encoder; relative positions missing in the file keep their values, which is logged."""
         tables = [name for name, _ in self.named_parameters() if 'rel_pos' in name]
         if not tables:
             return super().load_pretrained(checkpoint, prefix, **cfg)
@@ -149,7 +149,7 @@ class DenseEncoder(BaseEncoder):
         )
 
     def _fit(self, name: str, table: Tensor) -> Tensor:
-        """A table of the file for the map or window of ours."""
+        """Resize a table of the file to the encoder's map or window."""
         owner, _, leaf = name.rpartition('.')
         module = self.get_submodule(owner)
         fitted = module.fit(table, leaf) if isinstance(module, DecomposedPositions) else module.fit(table)
@@ -164,13 +164,13 @@ class DenseEncoder(BaseEncoder):
 
 
 def _run_block(block: nn.Module, x: Tensor, grid: Grid, biases: Dict[Tuple[Grid, bool], Tensor]) -> Tensor:
-    # here and not in `run`: a block that is recomputed in the backward pass has to find the same
+    # here and not in `run`: a block recomputed in the backward pass needs the same attributes
     attn = dense_attention(block)
     attn.grid, attn.biases = grid, biases
     try:
         return block(x)
     finally:
-        attn.biases = {}  # would keep the graph of this pass
+        attn.biases = {}  # else they keep the graph of this pass
 
 
 def timm_attention(block: nn.Module) -> Attention:
@@ -186,7 +186,7 @@ def dense_attention(block: nn.Module) -> DenseAttention:
 
 
 def quarters(depth: int) -> Tuple[int, ...]:
-    """The last block of each quarter, which ViTDet lets attend globally: 2, 5, 8, 11 of 12.
+    """The last block of each quarter, which has global attention in ViTDet: 2, 5, 8, 11 of 12.
 
     Raises:
         ValueError: Fewer than four blocks.
@@ -206,7 +206,7 @@ def resolve_indices(indices: Sequence[int], depth: int, name: str) -> Tuple[int,
     """Indices of blocks in order, counted from the end if negative.
 
     Raises:
-        ValueError: One that there is not, or one twice.
+        ValueError: An index out of range, or a repeated one.
     """
     resolved = sorted(index + depth if index < 0 else index for index in indices)
     if not all(0 <= index < depth for index in resolved) or len(set(resolved)) < len(resolved):

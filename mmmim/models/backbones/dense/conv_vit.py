@@ -13,11 +13,10 @@ from .base import DenseEncoder
 
 @MODELS.register_module()
 class DenseConvViT(ConvViT, DenseEncoder):
-    """The parameters of :class:`ConvViT` under the same names; a pyramid of maps of images of any size comes out.
+    """The parameters of :class:`ConvViT` under the same names; returns a pyramid of maps for images of any size.
 
     With patches of 16 pixels the maps are those of the two convolutional stages (strides 4 and 8), of the transformer
-    (16), and its maximum over 2 x 2 (32): no neck has to make them. In an FPN or UperNet the widths are
-    ``out_channels``.
+    (16), and its maximum over 2 x 2 (32): no neck is needed. In an FPN or UperNet the widths are ``out_channels``.
 
     Args:
         arch, conv_vit, img_size, patch_size, in_chans, drop_path_rate, trainable_blocks: As in :class:`ConvViT`.
@@ -25,7 +24,7 @@ class DenseConvViT(ConvViT, DenseEncoder):
             Not as in ConvMAE's downstream models, where the neck sees the stages themselves; a checkpoint's
             projections are then left out.
         final_norm: The encoder's layer norm on the transformer's map.
-        window_size, global_blocks, relative_positions, with_cp: Of the transformer blocks, as in :class:`.DenseViT`.
+        window_size, global_blocks, relative_positions, with_cp: For the transformer blocks, as in :class:`.DenseViT`.
         init_cfg: As in :class:`ConvViT`.
 
     Attributes:
@@ -65,7 +64,7 @@ class DenseConvViT(ConvViT, DenseEncoder):
         first, second, last = resolve_architecture(arch).embed_dims
         self.out_channels = (first, second, last, last)
 
-    # it has the parameters of a ConvViT and is not used as one: maps come out
+    # it has the parameters of a ConvViT but another output: maps
     def forward(self, images: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:  # type: ignore[override]
         """``[B, C, H, W]`` to maps at a quarter, half, whole and twice the patch size, of ``out_channels``."""
         images, grid = self.pad(images)

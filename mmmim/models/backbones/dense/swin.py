@@ -28,7 +28,7 @@ ARCHITECTURES: Dict[str, Architecture] = {
 
 @MODELS.register_module()
 class DenseSwin(BaseEncoder):
-    """Swin (Liu et al., 2021) from timm's layers under timm's names; a map of each stage comes out.
+    """Swin (Liu et al., 2021) from timm's layers under timm's names; returns a map of each stage.
 
     Images are of any size: padded to whole patches here, to whole windows by timm. As in the authors' dense models,
     windows keep their size and are shifted in maps of one window too, where timm's classifiers don't.
@@ -39,26 +39,26 @@ class DenseSwin(BaseEncoder):
         patch_size: Pixels, an int or (height, width).
         in_chans: Image channels.
         window_size: Patches, as in pre-training.
-        out_indices: Stages (strides 4, 8, 16 and 32) whose maps are given out.
+        out_indices: Stages (strides 4, 8, 16 and 32) whose maps are returned.
         out_norms: A layer norm on each map. The last stage's is the encoder's own and comes from the checkpoint; the
-            others begin anew.
+            others are newly initialised.
         drop_path_rate: Stochastic depth, growing linearly over all blocks.
-        with_cp: Checkpoint activations.
+        with_cp: Activation checkpointing.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a Swin of timm, of its
             authors, of SimMIM or mmpretrain, and fails when it does not match.
 
-    For layer-wise learning rates block j of stage i is layer ``sum(depths[:i]) + j + 1``; the merging of patches
+    For layer-wise learning rate decay block j of stage i is layer ``sum(depths[:i]) + j + 1``; the merging of patches
     before a stage belongs to the block before it, as in SimMIM.
 
     Attributes:
         out_channels: Widths of the maps.
 
     Raises:
-        ValueError: An unknown ``arch`` or stages that there are not.
+        ValueError: An unknown ``arch``, or stages out of range.
     """
 
     num_prefix_tokens = 0
-    grid_size = (0, 0)  # there is no position table to be made for one
+    grid_size = (0, 0)  # there is no position table that needs one
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class DenseSwin(BaseEncoder):
         self.out_indices = resolve_indices(out_indices, last + 1, 'out_indices')
         if not self.out_indices:
             raise ValueError('out_indices=[]: a dense backbone needs at least one stage to take a map from')
-        # the image size is of no consequence: windows are always whole, masks made for the map at hand
+        # the image size does not matter: windows are always whole, masks are built for each map
         size = (8 * window_size * self.patch_size[0], 8 * window_size * self.patch_size[1])
         swin = build_swin(
             (embed_dim, self.depths, num_heads),
@@ -98,7 +98,7 @@ class DenseSwin(BaseEncoder):
             {str(stage): nn.LayerNorm(widths[stage]) for stage in self.out_indices if out_norms and stage < last}
         )
         self.norm = swin.norm if out_norms and last in self.out_indices else nn.Identity()
-        for stage in self.layers[self.out_indices[-1] + 1 :]:  # there for the checkpoint, but never run
+        for stage in self.layers[self.out_indices[-1] + 1 :]:  # kept for the checkpoint, but never run
             stage.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
@@ -124,7 +124,7 @@ class DenseSwin(BaseEncoder):
         return self.out_norms[str(stage)] if str(stage) in self.out_norms else nn.Identity()
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
-        """``(layer, number of layers)`` of a parameter, for layer-wise learning rates."""
+        """``(layer, number of layers)`` of a parameter, for layer-wise learning rate decay."""
         last = sum(self.depths) + 1
         if not param_name.startswith(prefix):
             return last, last + 1
@@ -139,7 +139,7 @@ class DenseSwin(BaseEncoder):
     def load_pretrained(
         self, checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str = 'backbone.', **cfg: Any
     ) -> None:
-        """As any encoder; norms on maps, which pre-training does not have, begin anew, and a line says so."""
+        """As in any encoder; norms on maps, missing in pre-training, are newly initialised, which is logged."""
         norms = [name for name, _ in self.named_parameters() if name.startswith('out_norms.')]
         found = fill_all_but(self, norms, checkpoint, prefix, **cfg)
         if len(found) < len(norms):
@@ -150,11 +150,11 @@ class DenseSwin(BaseEncoder):
 def build_swin(
     architecture: Architecture, img_size: Tuple[int, int], patch_size: Tuple[int, int], in_chans: int, **options: Any
 ) -> SwinTransformer:
-    """timm's Swin without a classifier, with further ``options`` of timm's."""
+    """timm's Swin without a classifier, with further ``options`` of timm."""
     embed_dim, depths, num_heads = architecture
     return SwinTransformer(
         img_size,
-        patch_size,  # type: ignore[arg-type]  # timm's stub asks for an int, its code takes a pair, too
+        patch_size,  # type: ignore[arg-type]  # timm's stub has int, its code also takes a pair
         in_chans,
         num_classes=0,
         global_pool='',

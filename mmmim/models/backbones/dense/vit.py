@@ -14,11 +14,11 @@ from .base import DenseEncoder
 
 @MODELS.register_module()
 class DenseViT(MaskedViT, DenseEncoder):
-    """The parameters of :class:`MaskedViT` under the same names; feature maps of images of any size come out.
+    """The parameters of :class:`MaskedViT` under the same names; returns feature maps for images of any size.
 
-    Images are padded with zeros to whole patches. The fixed position table is that of ``img_size``; for another size
-    it is resampled once (bicubic, as in timm). With relative positions at their start (zero), the maps are those that
-    the pre-trained encoder's tokens make.
+    Images are padded with zeros to whole patches. The fixed position table is that of ``img_size``; for another size it
+    is resampled once (bicubic, as in timm). With relative positions at their initial zeros, the maps are the
+    pre-trained encoder's tokens.
 
     Args:
         arch: As in :class:`MaskedViT`.
@@ -26,10 +26,10 @@ class DenseViT(MaskedViT, DenseEncoder):
             one of the task, to which a checkpoint's table is then resized when it is loaded.
         patch_size: Pixels, an int or (height, width).
         in_chans: Image channels.
-        class_token: Whether the class token takes part in attention (it is in no map). None: with full attention it
-            does; with windows, of which none could hold it, it is dropped (ViTDet), as is the checkpoint's.
-        out_indices: Blocks after which a map is given out. None: 3, 5, 7, 11 of 12 and 7, 11, 15, 23 of 24 (BEiT,
-            MAE). Blocks after the last are never run.
+        class_token: Whether the class token takes part in attention (it is in no map). None: yes with full attention;
+            with windows, which have no place for it, it is dropped (ViTDet), as is the checkpoint's.
+        out_indices: Blocks after which a map is returned. None: 3, 5, 7, 11 of 12 and 7, 11, 15, 23 of 24 (BEiT, MAE).
+            Blocks after the last are never run.
         final_norm: The encoder's layer norm, on the last block's map alone. Without it (BEiT, MAE, ViTDet) a
             checkpoint's norm stays unused.
         drop_path_rate: Stochastic depth, growing linearly over the blocks.
@@ -39,18 +39,18 @@ class DenseViT(MaskedViT, DenseEncoder):
         global_blocks: Blocks that attend over the whole map nevertheless. None: the last of each quarter (ViTDet;
             2, 5, 8, 11 of 12).
         relative_positions: None; ``'shared'`` (BEiT: a bias for each head and offset, one table for all blocks),
-            ``'separate'`` (the same, a table for each block, as BEiT's and MAE's segmentors have) or
-            ``'decomposed'`` (ViTDet). All begin with zeros. Tables are for the map of ``img_size`` and are stretched
-            to others; blocks with windows have tables for them, or read the middle of the shared one.
-        with_cp: Checkpoint activations: blocks are computed again in the backward pass, which saves memory.
-        init_cfg: As in :class:`MaskedViT`. Tables of relative positions that the file does not have keep their
-            initialisation, and a line in the log says so.
+            ``'separate'`` (the same, a table for each block, as BEiT's and MAE's segmentors have) or ``'decomposed'``
+            (ViTDet). All are initialised with zeros. Tables are for the map of ``img_size`` and are interpolated to
+            others; blocks with windows have tables for them, or read the middle of the shared one.
+        with_cp: Activation checkpointing: blocks are recomputed in the backward pass, which saves memory.
+        init_cfg: As in :class:`MaskedViT`. Tables of relative positions missing in the file keep their initialisation,
+            which is logged.
 
     Attributes:
         embed_dim, grid_size (h, w) of ``img_size``, num_prefix_tokens, patch_size (h, w), in_chans, out_indices.
 
     Raises:
-        ValueError: Blocks that there are not, a class token with windows, or a norm on a map that is not given out.
+        ValueError: Blocks out of range, a class token with windows, or a norm on a map that is not returned.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class DenseViT(MaskedViT, DenseEncoder):
                 f'out_indices={list(self.out_indices)}'
             )
 
-    # it has the parameters of a MaskedViT and is not used as one: maps come out
+    # it has the parameters of a MaskedViT but another output: maps
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:  # type: ignore[override]
         """``[B, C, H, W]`` to a map ``[B, D, ceil(H/P), ceil(W/P)]`` for each of ``out_indices``."""
         images, grid = self.pad(images)
