@@ -1,13 +1,13 @@
-"""Configs for tests: loaded, resolved, compared, and their models shrunk until they build in no time."""
+"""Configs for tests: read, resolved, compared, and their models shrunk until they build in no time."""
 
 import ast
 import copy
 import functools
-import math
 from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 
 import mmmim.datasets
 import mmmim.models  # noqa: F401
@@ -17,9 +17,7 @@ from mmmim.registry import MODELS, TRANSFORMS
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in (ROOT / 'configs').rglob('*.py')
-    if '_base_' not in path.parts and not path.name.startswith('_')
+    path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts
 )
 GONE = '(not there)'
 
@@ -39,10 +37,34 @@ def docstring(name):
     return ast.get_docstring(ast.parse((ROOT / name).read_text())) or ''
 
 
-def lines_after_docstring(name):
-    """Of 120 columns, whatever the layout."""
-    body = ast.parse((ROOT / name).read_text()).body[1:]
-    return sum(math.ceil(len(ast.unparse(statement)) / 120) for statement in body)
+def parents(name):
+    """The configs that a config inherits from, below the repository."""
+    for statement in ast.parse((ROOT / name).read_text()).body:
+        if isinstance(statement, ast.Assign) and getattr(statement.targets[0], 'id', None) == '_base_':
+            found = ast.literal_eval(statement.value)
+            found = [found] if isinstance(found, str) else found
+            return [((ROOT / name).parent / path).resolve().relative_to(ROOT).as_posix() for path in found]
+    return []
+
+
+def stated(name):
+    """The keys that a config states itself, flat; a dict that replaces its parent's (``_delete_``) is one key."""
+
+    def below(node, key):
+        keywords = node.keywords if isinstance(node, ast.Call) and getattr(node.func, 'id', None) == 'dict' else []
+        if not keywords or '_delete_' in (keyword.arg for keyword in keywords):
+            return [key]
+        return [found for keyword in keywords for found in below(keyword.value, f'{key}.{keyword.arg}')]
+
+    body = [statement for statement in ast.parse((ROOT / name).read_text()).body if isinstance(statement, ast.Assign)]
+    targets = [(getattr(part, 'id', None), s.value) for s in body for part in getattr(s.targets[0], 'elts', s.targets)]
+    return [key for target, value in targets if target != '_base_' for key in below(value, target)]
+
+
+@functools.lru_cache(maxsize=None)
+def plain(name):
+    """What is written in a config and in its parents, as a dict: nothing that follows is filled in."""
+    return Config.fromfile(str(ROOT / name))._cfg_dict.to_dict()
 
 
 def resolved(name, processes=8):

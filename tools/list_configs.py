@@ -33,12 +33,13 @@ HEAD = """# Configs
 
 Written by `python tools/list_configs.py`; do not edit it by hand.
 
-Each file says in its docstring how it is run, on what, and where its published number stands. `_base_/` holds what they
-inherit. `mmmim train mae/vit-b_800e.py` finds them from any folder, and `_base_ = 'mmmim::mae/vit-b_800e.py'` inherits one.
+Each file says in its docstring how it is run, on what, and where its published number stands. `_base_/` holds what
+they inherit. `mmmim train mae/vit-b_800e.py` finds them from any folder, and `_base_ = 'mmmim::mae/vit-b_800e.py'`
+inherits one.
 
 - **published**: quoted, in %, with its source in the docstring; "-" where the documents have none for it.
-- **run here**: *full* (the config's own length), *short* (how long, when), or *built* (the tests build it, and no more).
-  No published number was reproduced at its length.
+- **run here**: *full* (the config's own length), *short* (how long, when), or *built* (the tests build it, no more). No
+  published number was reproduced at its length.
 
 """
 NUMBER = re.compile(
@@ -49,7 +50,7 @@ NUMBER = re.compile(
 def names() -> List[str]:
     """Every config that a person runs, as its path below configs/."""
     paths = (path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob('*.py'))
-    return sorted(path for path in paths if not path.startswith('_base_/') and '/_' not in path)
+    return sorted(path for path in paths if not path.startswith('_base_/'))
 
 
 def docstring(name: str) -> str:

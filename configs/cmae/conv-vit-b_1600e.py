@@ -14,24 +14,5 @@ its own pass: prefer more devices.
 Published: quoted from CMAE*'s row in the paper's Table 2: 85.3% fine-tuning. Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../_base_/models/cmae_vit.py',
-    '../_base_/datasets/imagenet_two_views.py',
-    '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py',
-]
-model = dict(
-    mask_ratio=0.75,
-    backbone=dict(type='ConvViT', arch='base', conv_vit='hybrid', img_size=224, patch_size=16),
-    neck=dict(embed_dim=512, depth=8, num_heads=16),
-    feature_decoder=dict(embed_dim=512, depth=2, num_heads=16),
-    target=dict(norm_pix=True),
-    contrast_head=dict(temperature=0.07),
-    contrast_weight=1.0,
-    momentum=0.996,
-)
-total_batch_size = 4096
-max_batch_per_device = 512
-base_lr = 1.5e-4
+_base_ = './conv-vit-b_800e.py'
 max_epochs = 1600
-warmup_epochs = 40

@@ -9,24 +9,6 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: 84.0% fine-tuning, 70.9% linear (Table 1). Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../_base_/models/crossmae_swin.py',
-    '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py',
-]
-model = dict(
-    mask_ratio=0.75,
-    backbone=dict(arch='base', img_size=224, window_size=7),
-    drawing_head=dict(patch_size=16, depth=2),
-    draw_target=dict(sigma=10.0),
-    predictor=dict(type='LinearPredictor'),
-    target=dict(_delete_=True, type='MomentumTarget', ema_momentum=0.996),
-    pred_weight=0.1,
-)
-total_batch_size = 512
-max_batch_per_device = 256
-base_lr = 1.5e-4
-max_epochs = 100
-warmup_epochs = 20
+_base_ = './swin-b_100e.py'
+model = dict(target=dict(_delete_=True, type='MomentumTarget', ema_momentum=0.996))
 custom_hooks = [dict(type='CosineMomentumHook', end=1.0)]

@@ -9,23 +9,5 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published: nothing for this target and encoder. Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../_base_/models/crossmae_vit.py',
-    '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py',
-]
-model = dict(
-    mask_ratio=0.75,
-    backbone=dict(arch='small', img_size=224, patch_size=16),
-    drawing_head=dict(depth=2),
-    draw_target=dict(sigma=10.0),
-    predictor=dict(type='LinearPredictor'),
-    target=dict(_delete_=True, type='PixelTarget', norm_pix=True),
-    pred_weight=0.1,
-)
-total_batch_size = 512
-max_batch_per_device = 256
-base_lr = 1.5e-4
-max_epochs = 300
-warmup_epochs = 20
+_base_ = './vit-b_pixel_300e.py'
+model = dict(backbone=dict(arch='small'))

@@ -15,19 +15,5 @@ Nothing else is needed: no weights are fetched. The encoder, batch and learning 
 Published: nothing; the sizes and the schedule are this project's choice.
 """
 
-_base_ = [
-    '../_base_/models/crossmae_vit.py',
-    '../_base_/datasets/folder.py',
-    '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py',
-]
-model = dict(
-    backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
-    drawing_head=dict(embed_dim=64, num_heads=2),
-    target=dict(_delete_=True, type='HOGTarget'),
-)
-total_batch_size = 64
-max_epochs = 20
-warmup_epochs = 2
-base_lr = 2e-3
-default_hooks = dict(checkpoint=dict(interval=5))
+_base_ = './vit-tiny_pixel_folder.py'
+model = dict(target=dict(type='HOGTarget'))

@@ -9,24 +9,5 @@ devices.
 Published: quoted from the paper's Tables 1 and 3: 84.6% fine-tuning. Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../_base_/models/gan_mae_vit.py',
-    '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py',
-]
-model = dict(
-    scheme='adversarial',
-    mask_ratio=0.75,
-    backbone=dict(arch='base', img_size=224, patch_size=16),
-    neck=dict(embed_dim=512, depth=8, num_heads=16),
-    target=dict(norm_pix=False),
-)
-optim_wrapper = dict(constructor='PlayersOptimWrapperConstructor')
-model_wrapper_cfg = dict(find_unused_parameters=True)
-default_hooks = dict(discriminator=dict(type='DiscriminatorHook'))
-total_batch_size = 4096
-max_batch_per_device = 256
-base_lr = 1.5e-4
+_base_ = './vit-b_800e.py'
 max_epochs = 1600
-warmup_epochs = 40

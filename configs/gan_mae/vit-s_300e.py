@@ -9,24 +9,5 @@ devices. The decoder stays that of the larger models, wider than this encoder: a
 Published: quoted from the paper's Table 5: 82.2% fine-tuning. Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../_base_/models/gan_mae_vit.py',
-    '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py',
-]
-model = dict(
-    scheme='adversarial',
-    mask_ratio=0.75,
-    backbone=dict(arch='small', img_size=224, patch_size=16),
-    neck=dict(embed_dim=512, depth=8, num_heads=16),
-    target=dict(norm_pix=False),
-)
-optim_wrapper = dict(constructor='PlayersOptimWrapperConstructor')
-model_wrapper_cfg = dict(find_unused_parameters=True)
-default_hooks = dict(discriminator=dict(type='DiscriminatorHook'))
-total_batch_size = 4096
-max_batch_per_device = 512
-base_lr = 1.5e-4
+_base_ = './vit-s_800e.py'
 max_epochs = 300
-warmup_epochs = 40

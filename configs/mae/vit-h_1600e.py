@@ -9,20 +9,5 @@ Published: the slides' Table 7 has 86.9% fine-tuning (quoted; normalised pixels)
 reproduced by this code yet.
 """
 
-_base_ = [
-    '../_base_/models/mae_vit.py',
-    '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py',
-]
-model = dict(
-    mask_ratio=0.75,
-    backbone=dict(arch='huge', img_size=224, patch_size=14),
-    neck=dict(embed_dim=512, depth=8, num_heads=16),
-    target=dict(norm_pix=True),
-)
-total_batch_size = 4096
-max_batch_per_device = 128
-base_lr = 1.5e-4
+_base_ = './vit-h_800e.py'
 max_epochs = 1600
-warmup_epochs = 40

@@ -9,20 +9,6 @@ Published: the slides state no accuracy for this model and length with normalise
 quoted from their Table 2: 85.8% fine-tuning (ablations/table2-vit-h-depth-8.py). Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../_base_/models/mae_vit.py',
-    '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py',
-]
-model = dict(
-    mask_ratio=0.75,
-    backbone=dict(arch='huge', img_size=224, patch_size=14),
-    neck=dict(embed_dim=512, depth=8, num_heads=16),
-    target=dict(norm_pix=True),
-)
-total_batch_size = 4096
+_base_ = './vit-b_800e.py'
+model = dict(backbone=dict(arch='huge', patch_size=14))
 max_batch_per_device = 128
-base_lr = 1.5e-4
-max_epochs = 800
-warmup_epochs = 40

@@ -9,7 +9,6 @@ than a random initialisation's; they are no published result.
 
 _base_ = ['../_base_/models/mae_vit.py', '../_base_/schedules/mae_adamw.py', '../_base_/default_runtime.py']
 model = dict(
-    mask_ratio=0.75,
     backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
     neck=dict(embed_dim=128, depth=2, num_heads=4),
 )
@@ -27,7 +26,6 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='LoadImage'), dict(type='CenterCrop', size=96, ratio=1.0), dict(type='PackImage')]
 train_dataloader = dict(
-    batch_size=64,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='EpochSampler', shuffle=True),

@@ -38,24 +38,15 @@ train_pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 total_batch_size = 2048
-max_batch_per_device = 256
 base_lr = 5e-5
 max_epochs = 800
 warmup_epochs = 10
 optim_wrapper = dict(
     clip_grad=dict(max_norm=5.0),
-    optimizer=dict(betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(betas=(0.9, 0.999)),
     paramwise_cfg=dict(flat_decay_mult=0.0, custom_keys=dict(cls_token=dict(decay_mult=0.0))),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=5e-3, by_epoch=True, begin=0, end=warmup_epochs, convert_to_iter_based=True),
-    dict(
-        type='MultiStepLR',
-        milestones=[690],
-        gamma=0.1,
-        by_epoch=True,
-        begin=warmup_epochs,
-        end=max_epochs,
-        convert_to_iter_based=True,
-    ),
+    dict(type='LinearLR', start_factor=5e-3, by_epoch=True, begin=0, convert_to_iter_based=True),
+    dict(type='MultiStepLR', milestones=[690], gamma=0.1, by_epoch=True, convert_to_iter_based=True),
 ]

@@ -10,15 +10,9 @@ level sees the mean of the patches. The learning rate is read as in `vit-b_50e.p
 Published: the supplement has no number for Swin. Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../_base_/models/vision_electra_vit.py',
-    '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/mae_adamw.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = './vit-b_50e.py'
 model = dict(
     pretrained_generator='data/simmim_pretrain__swin_base__img192_window6__800ep.pth',
-    mask_ratio=0.75,
     generator=dict(_delete_=True, type='MaskedSwin', arch='base', img_size=192, window_size=6, mask_tokens=True),
     neck=dict(_delete_=True, type='SimMIMDecoder'),
     head=dict(norm='l1'),
@@ -34,7 +28,6 @@ model = dict(
             checkpoint=('data/simmim_pretrain__swin_base__img192_window6__800ep.pth'),
         ),
     ),
-    gan_weight=0.2,
 )
 train_pipeline = [
     dict(type='LoadImage'),
@@ -46,11 +39,3 @@ test_pipeline = [dict(type='LoadImage'), dict(type='CenterCrop', size=192, ratio
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 feature_eval = dict(bank=dict(pipeline=test_pipeline), query=dict(pipeline=test_pipeline))
-total_batch_size = 320
-max_batch_per_device = 80
-base_lr = 2e-5
-lr_base_batch = 256
-max_epochs = 50
-warmup_epochs = 10
-optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.999), weight_decay=0.05))
-custom_hooks = [dict(type='DiscriminatorHook')]

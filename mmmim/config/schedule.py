@@ -58,9 +58,11 @@ def set_schedule(cfg: Config) -> None:
     if 'max_epochs' not in cfg:
         return
     cfg.train_cfg.max_epochs = cfg.max_epochs
-    warmup = cfg.get('warmup_epochs')
-    if warmup is None:
+    if 'warmup_epochs' not in cfg:
         return
+    warmup = cfg.warmup_epochs
+    if warmup is None:
+        raise ValueError('warmup_epochs=None: set it to 0 for a schedule without a warm-up')
     if warmup >= cfg.max_epochs:
         raise ValueError(f'warmup_epochs={warmup} must be below max_epochs={cfg.max_epochs}: set both')
     *first, last = cfg.param_scheduler
@@ -71,6 +73,6 @@ def set_schedule(cfg: Config) -> None:
         first[0].end = warmup
     for scheduler in rest:
         scheduler.update(begin=warmup, end=cfg.max_epochs)
-        if 'T_max' in scheduler:
+        if 'T_max' in scheduler or 'CosineAnnealing' in str(scheduler.type):
             scheduler.T_max = cfg.max_epochs - warmup
     cfg.param_scheduler = cfg.param_scheduler if warmup else rest

@@ -9,7 +9,6 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='LoadImage'), dict(type='Resize', size=32), dict(type='PackImage')]
 train_dataloader = dict(
-    batch_size=256,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='EpochSampler', shuffle=True),

@@ -7,13 +7,8 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackImage'),
 ]
-test_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='CenterCrop', size=96, ratio=0.875),
-    dict(type='PackImage'),
-]
+test_pipeline = [dict(type='LoadImage'), dict(type='CenterCrop', size=96, ratio=0.875), dict(type='PackImage')]
 train_dataloader = dict(
-    batch_size=64,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='EpochSampler', shuffle=True),

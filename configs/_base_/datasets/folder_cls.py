@@ -16,7 +16,6 @@ test_pipeline = [
     dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'replaced', 'seed')),
 ]
 train_dataloader = dict(
-    batch_size=64,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='mmmim.EpochSampler', shuffle=True),

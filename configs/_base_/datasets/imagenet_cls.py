@@ -39,7 +39,6 @@ test_pipeline = [
     dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'replaced', 'seed')),
 ]
 train_dataloader = dict(
-    batch_size=128,
     num_workers=10,
     persistent_workers=True,
     sampler=dict(type='mmmim.EpochSampler', shuffle=True),

@@ -1,11 +1,11 @@
-"""AdamW with layer-wise decay, a short warm-up, then half a cosine to zero (CMAE, section 4.3), 100 epochs.
+"""AdamW with layer-wise decay, a short warm-up, then half a cosine to zero (CMAE, section 4.3).
 
-The rate is stated, not scaled with the batch, as in the papers. 0.136 epochs of COCO are ViTDet's 250 steps.
+The config states the length (`max_epochs`). The rate is stated, not scaled with the batch, as in the papers. 0.136
+epochs of COCO are ViTDet's 250 steps.
 """
 
 total_batch_size = 64
 max_batch_per_device = 4
-max_epochs = 100
 warmup_epochs = 0.136
 
 optim_wrapper = dict(
@@ -26,15 +26,7 @@ optim_wrapper = dict(
 )
 
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=warmup_epochs, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=0.0,
-        by_epoch=True,
-        begin=warmup_epochs,
-        end=max_epochs,
-        T_max=max_epochs - warmup_epochs,
-        convert_to_iter_based=True,
-    ),
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, convert_to_iter_based=True),
 ]
-train_cfg = dict(type='mmmim.HostEpochLoop', max_epochs=max_epochs, val_interval=5)
+train_cfg = dict(type='mmmim.HostEpochLoop', val_interval=5)

@@ -1,13 +1,12 @@
-"""AdamW with layer-wise decay, a short warm-up, then steps to a tenth: the 3x schedule of 36 epochs, as in iBOT's code.
+"""AdamW with layer-wise decay, a short warm-up, then steps to a tenth, as in iBOT's code.
 
-The rate is stated, not scaled with the batch, as in the papers. 0.136 epochs of COCO are 1000 steps of 16 images.
+The config states the length (`max_epochs`) and where the steps are (`milestones`). The rate is stated, not scaled with
+the batch, as in the papers. 0.136 epochs of COCO are 1000 steps of 16 images.
 """
 
 total_batch_size = 16
 max_batch_per_device = 2
-max_epochs = 36
 warmup_epochs = 0.136
-milestones = (27, 33)
 
 optim_wrapper = dict(
     type='mmmim.AutocastOptimWrapper',
@@ -27,7 +26,7 @@ optim_wrapper = dict(
 )
 
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=warmup_epochs, convert_to_iter_based=True),
-    dict(type='MultiStepLR', gamma=0.1, by_epoch=True, begin=0, end=max_epochs, milestones=list(milestones)),
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, convert_to_iter_based=True),
+    dict(type='MultiStepLR', gamma=0.1, by_epoch=True),
 ]
-train_cfg = dict(type='mmmim.HostEpochLoop', max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(type='mmmim.HostEpochLoop', val_interval=1)

@@ -1,11 +1,10 @@
 """BEiT's fine-tuning on ADE20K: AdamW with layer-wise decay, 1500 steps of warm-up, then linearly to zero.
 
-The rate is stated, not scaled with the batch, as in the papers.
+The config states the length (`max_iters`). The rate is stated, not scaled with the batch, as in the papers.
 """
 
 total_batch_size = 16
 max_batch_per_device = 16  # batch statistics do not cross batches that are accumulated
-max_iters = 160000
 warmup_iters = 1500
 
 optim_wrapper = dict(
@@ -26,7 +25,7 @@ optim_wrapper = dict(
 )
 
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=warmup_iters),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=warmup_iters, end=max_iters),
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=16000)
+train_cfg = dict(type='IterBasedTrainLoop', val_interval=16000)

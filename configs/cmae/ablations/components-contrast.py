@@ -9,7 +9,7 @@ For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, wh
 quoted from the paper's Table 4a: 83.1% fine-tuning. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(feature_decoder=None)
 train_dataloader = dict(
     dataset=dict(pipeline=[dict(type='LoadImage'), dict(type='TwoCrops', size=224), dict(type='PackImage')])

@@ -2,12 +2,12 @@
 
     tools/dist_train.sh configs/cmae/ablations/contrast-weight-0.py 8
 
-Losses and gradients are MAE's; the image is a window of the master crop instead of the whole crop. Nothing is saved
-by that: `components-baseline.py` is faster.
+Losses and gradients are MAE's; the image is a window of the master crop instead of the whole crop. Nothing is saved by
+that: MAE itself, `../../mae/vit-b_300e.py`, is faster.
 
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published:
 CMAE then "degenerates to the baseline MAE" (section 4.4; 82.9% in Table 4a). Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(contrast_weight=0.0)

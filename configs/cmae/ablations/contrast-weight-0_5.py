@@ -6,5 +6,5 @@ For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, wh
 quoted from the paper's Table 4d: 83.7% fine-tuning. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(contrast_weight=0.5)

@@ -8,5 +8,5 @@ For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, wh
 "a trivial solution" (section 4.4), without a number. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(feature_decoder=dict(depth=8))

@@ -9,5 +9,5 @@ For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, wh
 nothing; the paper's settings are "MAE's", which takes the mean. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(head=dict(patch_reduction='sum'))

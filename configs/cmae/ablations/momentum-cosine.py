@@ -8,5 +8,5 @@ For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, wh
 nothing; the paper's momentum is fixed (section 3.1). Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 custom_hooks = [dict(type='CosineMomentumHook', end=1.0)]

@@ -10,7 +10,7 @@ nothing that could be quoted: the text states neither the ranges nor the numbers
 code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 train_dataloader = dict(
     dataset=dict(
         pipeline=[

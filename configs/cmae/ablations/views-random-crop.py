@@ -8,7 +8,7 @@ For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, wh
 quoted from the paper's Table 4b: 83.0% fine-tuning. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(data_preprocessor=dict(target_view=None))
 train_dataloader = dict(
     dataset=dict(pipeline=[dict(type='LoadImage'), dict(type='TwoCrops', size=224), dict(type='PackImage')])

@@ -2,14 +2,14 @@
 
     tools/dist_train.sh configs/cmae/ablations/views-same.py 8
 
-Both branches get the same crop. As the number is that of Table 4a's baseline, the row may also mean MAE alone: that
-is `components-baseline.py`.
+Both branches get the same crop. As the number is that of Table 4a's baseline, the row may also mean MAE alone: that is
+`../../mae/vit-b_300e.py`.
 
 For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
 quoted from the paper's Table 4b: 82.9% fine-tuning. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(data_preprocessor=dict(target_view=None))
 train_dataloader = dict(
     dataset=dict(

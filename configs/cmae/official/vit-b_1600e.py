@@ -14,12 +14,5 @@ Published: 84.7% fine-tuning in the paper, whose settings are the other ones; fo
 this code yet.
 """
 
-_base_ = '../vit-b_1600e.py'
-model = dict(
-    data_preprocessor=dict(target_view=dict(blur_prob=0.5)),
-    masking='unit',
-    mask_ratio=0.65,
-    feature_out='pixels',
-    target_backbone=dict(final_norm=False),
-    contrast_head=dict(scale=0.14),
-)  # 2 * temperature
+_base_ = './vit-b_800e.py'
+max_epochs = 1600

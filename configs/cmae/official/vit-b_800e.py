@@ -21,5 +21,5 @@ model = dict(
     mask_ratio=0.65,
     feature_out='pixels',
     target_backbone=dict(final_norm=False),
-    contrast_head=dict(scale=0.14),
-)  # 2 * temperature
+    contrast_head=dict(scale=0.14),  # 2 * temperature
+)

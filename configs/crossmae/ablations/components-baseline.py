@@ -9,4 +9,6 @@ Published, quoted from the paper: 83.0% fine-tuning, 54.3% linear. Not reproduce
 """
 
 _base_ = '../../mae/vit-b_300e.py'
-max_epochs, warmup_epochs, total_batch_size, max_batch_per_device = 300, 20, 512, 256
+total_batch_size = 512
+max_batch_per_device = 256
+warmup_epochs = 20

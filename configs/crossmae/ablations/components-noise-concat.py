@@ -9,5 +9,5 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: 83.2% fine-tuning, 69.7% linear. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(drawing_head=dict(noise='concat', concat='channel'), target=dict(_delete_=True, type='PixelTarget'))

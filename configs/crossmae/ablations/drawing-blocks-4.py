@@ -8,5 +8,5 @@ For 8 GPUs with 80 GB: 64 images on each; `max_batch_per_device` allows 256, so 
 Published, quoted from the paper: 84.8% fine-tuning, 1.8 times the cost of 2 blocks. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(drawing_head=dict(depth=4))

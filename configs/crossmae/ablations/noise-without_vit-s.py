@@ -10,5 +10,5 @@ Published, quoted from the paper: 62.1% after fine-tuning on 1% of the labels, 7
 yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(backbone=dict(arch='small'), drawing_head=dict(noise='none'))

@@ -7,5 +7,5 @@ Published, quoted from the paper: 84.7% fine-tuning, 1.8 times the cost of the l
 yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(predictor=dict(type='MAEDecoder', embed_dim=512, depth=8, num_heads=16))

@@ -9,5 +9,5 @@ Published, quoted from the paper: 84.6% fine-tuning, 1.2 times the cost of the l
 yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(predictor=dict(type='MLPPredictor'))

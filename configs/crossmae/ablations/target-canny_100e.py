@@ -9,6 +9,6 @@ Published, quoted from the paper: 82.2% fine-tuning, 47.5 mIoU on ADE20K, 48.6 b
 code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(target=dict(_delete_=True, type='CannyTarget'))
 max_epochs = 100

@@ -9,7 +9,7 @@ Published, quoted from the paper: 83.3% fine-tuning, 50.4 mIoU on ADE20K, 49.1 b
 code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(
     predictor=[dict(type='LinearPredictor'), dict(type='LinearPredictor')],
     target=dict(_delete_=True, type='CombinedTarget', targets=[dict(type='CLIPTarget'), dict(type='HOGTarget')]),

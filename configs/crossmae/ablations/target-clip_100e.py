@@ -7,5 +7,5 @@ Published, quoted from the paper: 83.9% fine-tuning, 50.1 mIoU on ADE20K, 49.3 b
 code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 max_epochs = 100

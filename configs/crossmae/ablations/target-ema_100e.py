@@ -7,7 +7,7 @@ Published, quoted from the paper: 83.6% fine-tuning, 50.3 mIoU on ADE20K, 49.2 b
 code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(target=dict(_delete_=True, type='MomentumTarget', ema_momentum=0.996))
 custom_hooks = [dict(type='CosineMomentumHook', end=1.0)]
 max_epochs = 100

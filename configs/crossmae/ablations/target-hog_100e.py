@@ -9,6 +9,6 @@ Published, quoted from the paper: 83.4% fine-tuning, 48.5 mIoU on ADE20K, 48.9 b
 code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(target=dict(_delete_=True, type='HOGTarget'))
 max_epochs = 100

@@ -7,6 +7,6 @@ Published, quoted from the paper: 83.1% fine-tuning, 46.7 mIoU on ADE20K, 48.9 b
 code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(target=dict(_delete_=True, type='PixelTarget'))
 max_epochs = 100

@@ -10,6 +10,6 @@ Published, quoted from the paper: 82.9% fine-tuning, 46.3 mIoU on ADE20K, 49.1 b
 code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_300e.py'
 model = dict(target=dict(_delete_=True, type='VGGTarget', layer='relu3_3'))
 max_epochs = 100

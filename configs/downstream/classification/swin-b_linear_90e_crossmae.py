@@ -22,5 +22,5 @@ model = dict(
         trainable_blocks=0,
         init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.'),
     ),
-    neck=dict(pool='mean', norm='batch'),
+    neck=dict(pool='mean'),
 )

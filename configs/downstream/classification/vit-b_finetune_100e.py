@@ -16,15 +16,4 @@ _base_ = [
     '../../_base_/schedules/cls_finetune_adamw.py',
     '../../_base_/cls_runtime.py',
 ]
-model = dict(
-    backbone=dict(arch='base', img_size=224, patch_size=16, drop_path_rate=0.1),
-    neck=dict(pool='mean', norm='layer'),
-    head=dict(loss=dict(label_smooth_val=0.1)),
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
-)
-total_batch_size = 1024
-max_batch_per_device = 128
-base_lr = 5e-4
 max_epochs = 100
-warmup_epochs = 5
-optim_wrapper = dict(optimizer=dict(weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.65))

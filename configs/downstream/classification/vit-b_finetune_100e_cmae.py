@@ -17,21 +17,5 @@ pre-training, points there. Everything else is MAE's ("common fine-tuning practi
 Published: 84.7% after 1600 epochs of CMAE (Table 2). Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/vit_cls.py',
-    '../../_base_/datasets/imagenet_cls.py',
-    '../../_base_/schedules/cls_finetune_adamw.py',
-    '../../_base_/cls_runtime.py',
-]
-model = dict(
-    backbone=dict(arch='base', img_size=224, patch_size=16, drop_path_rate=0.1),
-    neck=dict(pool='mean', norm='layer'),
-    head=dict(loss=dict(label_smooth_val=0.1)),
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
-)
-total_batch_size = 1024
-max_batch_per_device = 128
+_base_ = './vit-b_finetune_100e.py'
 base_lr = 2.5e-4
-max_epochs = 100
-warmup_epochs = 5
-optim_wrapper = dict(optimizer=dict(weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.65))

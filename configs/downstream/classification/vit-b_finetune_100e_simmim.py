@@ -15,31 +15,9 @@ and `.std` to 127.5 three times.
 Published: 83.8% after 800 epochs of SimMIM (the authors' README). Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/vit_cls.py',
-    '../../_base_/datasets/imagenet_cls.py',
-    '../../_base_/schedules/cls_finetune_adamw.py',
-    '../../_base_/cls_runtime.py',
-]
-model = dict(
-    backbone=dict(
-        type='mmmim.RelativeViT',
-        arch='base',
-        img_size=224,
-        patch_size=16,
-        drop_path_rate=0.1,
-        relative_positions='separate',
-        layer_scale=0.1,
-    ),
-    neck=dict(pool='mean', norm='layer'),
-    head=dict(loss=dict(label_smooth_val=0.1)),
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
-)
+_base_ = './vit-b_finetune_100e.py'
+model = dict(backbone=dict(type='mmmim.RelativeViT', relative_positions='separate', layer_scale=0.1))
 total_batch_size = 2048
-max_batch_per_device = 128
 base_lr = 6.25e-4
-max_epochs = 100
 warmup_epochs = 20
-optim_wrapper = dict(
-    clip_grad=dict(max_norm=5.0), optimizer=dict(weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.65)
-)
+optim_wrapper = dict(clip_grad=dict(max_norm=5.0))

@@ -10,21 +10,9 @@ over 256, as everywhere in this project; over 512, as in the code of SimMIM, is 
 BEiT's. The supplement states no accuracy for this model. Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/vit_cls.py',
-    '../../_base_/datasets/imagenet_cls.py',
-    '../../_base_/schedules/cls_finetune_adamw.py',
-    '../../_base_/cls_runtime.py',
-]
-model = dict(
-    backbone=dict(arch='base', img_size=224, patch_size=16, drop_path_rate=0.1),
-    neck=dict(pool='mean', norm='layer'),
-    head=dict(loss=dict(label_smooth_val=0.1)),
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
-)
+_base_ = './vit-b_finetune_100e.py'
 total_batch_size = 640
 max_batch_per_device = 160
 base_lr = 1.25e-3
-max_epochs = 100
 warmup_epochs = 20
-optim_wrapper = dict(optimizer=dict(weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.9))
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.9))

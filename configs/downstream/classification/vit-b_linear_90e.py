@@ -16,9 +16,6 @@ _base_ = [
     '../../_base_/schedules/cls_linear_lars.py',
     '../../_base_/cls_runtime.py',
 ]
-model = dict(
-    backbone=dict(arch='base', img_size=224, patch_size=16, trainable_blocks=0), neck=dict(pool='cls', norm='batch')
-)
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
@@ -29,8 +26,4 @@ train_dataloader = dict(
         ]
     )
 )
-total_batch_size = 16384
-max_batch_per_device = 2048
-base_lr = 0.1
 max_epochs = 90
-warmup_epochs = 10

@@ -10,18 +10,8 @@ is validated. Random erasing 0.25 as in fine-tuning; the table does not name it.
 Published: 82.3% (MAE, Table 3, "scratch, our impl."). Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/vit_cls.py',
-    '../../_base_/datasets/imagenet_cls.py',
-    '../../_base_/schedules/cls_finetune_adamw.py',
-    '../../_base_/cls_runtime.py',
-]
-model = dict(
-    backbone=dict(arch='base', img_size=224, patch_size=16, drop_path_rate=0.1, init_cfg=None),
-    neck=dict(pool='mean', norm='layer'),
-    head=dict(loss=dict(label_smooth_val=0.1)),
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
-)
+_base_ = './vit-b_finetune_100e.py'
+model = dict(backbone=dict(init_cfg=None))
 total_batch_size = 4096
 max_batch_per_device = 256
 base_lr = 1e-4

@@ -9,21 +9,6 @@ Settings: MAE, Table 9, with the decay, rate and drop path of the authors' code 
 Published: 86.9% after 1600 epochs of MAE (the paper's Table 3). Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/vit_cls.py',
-    '../../_base_/datasets/imagenet_cls.py',
-    '../../_base_/schedules/cls_finetune_adamw.py',
-    '../../_base_/cls_runtime.py',
-]
-model = dict(
-    backbone=dict(arch='huge', img_size=224, patch_size=14, drop_path_rate=0.3),
-    neck=dict(pool='mean', norm='layer'),
-    head=dict(loss=dict(label_smooth_val=0.1)),
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
-)
-total_batch_size = 1024
+_base_ = './vit-l_finetune_50e.py'
+model = dict(backbone=dict(arch='huge', patch_size=14, drop_path_rate=0.3))
 max_batch_per_device = 32
-base_lr = 1e-3
-max_epochs = 50
-warmup_epochs = 5
-optim_wrapper = dict(optimizer=dict(weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))

@@ -10,27 +10,6 @@ Settings: MAE, Table 10. The mirror image is not in that table, but in the autho
 Published: 76.6% after 1600 epochs of MAE (the paper's comparison with MoCo v3). Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/vit_cls_linear.py',
-    '../../_base_/datasets/imagenet_cls.py',
-    '../../_base_/schedules/cls_linear_lars.py',
-    '../../_base_/cls_runtime.py',
-]
-model = dict(
-    backbone=dict(arch='huge', img_size=224, patch_size=14, trainable_blocks=0), neck=dict(pool='cls', norm='batch')
-)
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type='mmmim.LoadImage'),
-            dict(type='mmmim.RandomResizedCrop', size=224, scale=(0.08, 1.0), interpolation='bicubic'),
-            dict(type='mmmim.RandomFlip', prob=0.5),
-            dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'replaced', 'seed')),
-        ]
-    )
-)
-total_batch_size = 16384
+_base_ = './vit-b_linear_90e.py'
+model = dict(backbone=dict(arch='huge', patch_size=14))
 max_batch_per_device = 512
-base_lr = 0.1
-max_epochs = 90
-warmup_epochs = 10

@@ -11,21 +11,9 @@ Published: 84.9% after 800 epochs of MAE with unnormalised pixels (slides), 85.4
 yet.
 """
 
-_base_ = [
-    '../../_base_/models/vit_cls.py',
-    '../../_base_/datasets/imagenet_cls.py',
-    '../../_base_/schedules/cls_finetune_adamw.py',
-    '../../_base_/cls_runtime.py',
-]
-model = dict(
-    backbone=dict(arch='large', img_size=224, patch_size=16, drop_path_rate=0.2),
-    neck=dict(pool='mean', norm='layer'),
-    head=dict(loss=dict(label_smooth_val=0.1)),
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
-)
-total_batch_size = 1024
+_base_ = './vit-b_finetune_100e.py'
+model = dict(backbone=dict(arch='large', drop_path_rate=0.2))
 max_batch_per_device = 64
 base_lr = 1e-3
 max_epochs = 50
-warmup_epochs = 5
-optim_wrapper = dict(optimizer=dict(weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.75))

@@ -16,21 +16,6 @@ fewer blocks want longer schedules: `max_epochs`, here 50, is that option.
 Published: a figure without numbers (MAE, Fig. 9). Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/vit_cls.py',
-    '../../_base_/datasets/imagenet_cls.py',
-    '../../_base_/schedules/cls_finetune_adamw.py',
-    '../../_base_/cls_runtime.py',
-]
-model = dict(
-    backbone=dict(arch='large', img_size=224, patch_size=16, drop_path_rate=0.2, trainable_blocks=1),
-    neck=dict(pool='mean', norm='layer'),
-    head=dict(loss=dict(label_smooth_val=0.1)),
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
-)
-total_batch_size = 1024
+_base_ = './vit-l_finetune_50e.py'
+model = dict(backbone=dict(trainable_blocks=1))
 max_batch_per_device = 128
-base_lr = 1e-3
-max_epochs = 50
-warmup_epochs = 5
-optim_wrapper = dict(optimizer=dict(weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))

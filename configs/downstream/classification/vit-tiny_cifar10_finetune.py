@@ -17,10 +17,7 @@ _base_ = [
 ]
 model = dict(
     data_preprocessor=dict(num_classes=10, mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7]),
-    backbone=dict(
-        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=32, patch_size=4, drop_path_rate=0.1
-    ),
-    neck=dict(pool='mean', norm='layer'),
+    backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=32, patch_size=4),
     train_cfg=None,
     head=dict(num_classes=10),
 )
@@ -29,4 +26,4 @@ total_batch_size = 64
 base_lr = 2e-3
 max_epochs = 3
 warmup_epochs = 0.5
-optim_wrapper = dict(optimizer=dict(weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.75))

@@ -17,15 +17,12 @@ _base_ = [
 ]
 model = dict(
     data_preprocessor=dict(num_classes=10, mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7]),
-    backbone=dict(
-        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=32, patch_size=4, trainable_blocks=0
-    ),
-    neck=dict(pool='mean', norm='batch'),
+    backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=32, patch_size=4),
+    neck=dict(pool='mean'),
     head=dict(num_classes=10),
 )
 num_classes = 10
 total_batch_size = 256
-base_lr = 0.1
 max_epochs = 3
 warmup_epochs = 0.5
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=base_lr, momentum=0.9, weight_decay=0.0))
+optim_wrapper = dict(optimizer=dict(type='SGD'))

@@ -12,28 +12,5 @@ tools/analysis/sweep_partial.py draws the curve.
 Published: nothing; the size and the schedule are this project's choice.
 """
 
-_base_ = [
-    '../../_base_/models/vit_cls.py',
-    '../../_base_/datasets/cifar10_cls.py',
-    '../../_base_/schedules/cls_finetune_adamw.py',
-    '../../_base_/cls_runtime.py',
-]
-model = dict(
-    data_preprocessor=dict(num_classes=10, mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7]),
-    backbone=dict(
-        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3),
-        img_size=32,
-        patch_size=4,
-        drop_path_rate=0.1,
-        trainable_blocks=1,
-    ),
-    neck=dict(pool='mean', norm='layer'),
-    train_cfg=None,
-    head=dict(num_classes=10),
-)
-num_classes = 10
-total_batch_size = 64
-base_lr = 2e-3
-max_epochs = 3
-warmup_epochs = 0.5
-optim_wrapper = dict(optimizer=dict(weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))
+_base_ = './vit-tiny_cifar10_finetune.py'
+model = dict(backbone=dict(trainable_blocks=1))

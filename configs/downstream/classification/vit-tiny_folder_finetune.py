@@ -17,10 +17,7 @@ _base_ = [
     '../../_base_/cls_runtime.py',
 ]
 model = dict(
-    backbone=dict(
-        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8, drop_path_rate=0.1
-    ),
-    neck=dict(pool='mean', norm='layer'),
+    backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
     train_cfg=None,
 )
 num_classes = 10
@@ -28,4 +25,4 @@ total_batch_size = 64
 base_lr = 2e-3
 max_epochs = 20
 warmup_epochs = 2
-optim_wrapper = dict(optimizer=dict(weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.75))

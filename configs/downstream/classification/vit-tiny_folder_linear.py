@@ -17,14 +17,11 @@ _base_ = [
     '../../_base_/cls_runtime.py',
 ]
 model = dict(
-    backbone=dict(
-        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8, trainable_blocks=0
-    ),
-    neck=dict(pool='mean', norm='batch'),
+    backbone=dict(arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), img_size=96, patch_size=8),
+    neck=dict(pool='mean'),
 )
 num_classes = 10
 total_batch_size = 256
-base_lr = 0.1
 max_epochs = 20
 warmup_epochs = 1
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=base_lr, momentum=0.9, weight_decay=0.0))
+optim_wrapper = dict(optimizer=dict(type='SGD'))

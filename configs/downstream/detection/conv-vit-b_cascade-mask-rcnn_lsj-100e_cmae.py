@@ -13,12 +13,7 @@ Published: 52.9% box AP, 47.0% mask AP after 1600 epochs of CMAE; ConvMAE 52.5 a
 this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/det_cascade_mask_rcnn_vit.py',
-    '../../_base_/datasets/det_coco_lsj.py',
-    '../../_base_/schedules/det_adamw_cosine.py',
-    '../../_base_/det_runtime.py',
-]
+_base_ = './vit-b_cascade-mask-rcnn_lsj-100e.py'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -35,7 +30,3 @@ model = dict(
         _delete_=True, type='FPN', out_channels=256, num_outs=5, norm_cfg=dict(type='mmmim.LayerNorm2d', eps=1e-6)
     ),
 )
-total_batch_size = 64
-max_epochs = 100
-warmup_epochs = 0.136
-optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.1), paramwise_cfg=dict(layer_decay_rate=0.7))

@@ -27,7 +27,7 @@ model = dict(
     neck=dict(_delete_=True, type='FPN', out_channels=256, num_outs=5),
 )
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-4, weight_decay=0.05),
+    optimizer=dict(lr=1e-4),
     paramwise_cfg=dict(
         _delete_=True,
         layer_decay_rate=1.0,

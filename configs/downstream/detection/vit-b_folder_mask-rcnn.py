@@ -16,10 +16,6 @@ _base_ = [
     '../../_base_/schedules/det_adamw_cosine.py',
     '../../_base_/det_runtime.py',
 ]
-model = dict(
-    backbone=dict(arch='base', out_indices=(11,), window_size=14, relative_positions='decomposed', drop_path_rate=0.1)
-)
 total_batch_size = 32
 max_epochs = 25
 warmup_epochs = 0.5
-optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.1), paramwise_cfg=dict(layer_decay_rate=0.7))

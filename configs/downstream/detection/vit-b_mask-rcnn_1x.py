@@ -11,15 +11,7 @@ Published: BEiT 42.6% box AP and 38.8% mask AP after 300 epochs, PeCo 44.9 and 4
 epochs (CrossMAE, Table 4). The settings behind them are not stated.
 """
 
-_base_ = [
-    '../../_base_/models/det_mask_rcnn_fpn_vit.py',
-    '../../_base_/datasets/det_coco_multiscale.py',
-    '../../_base_/schedules/det_adamw_step.py',
-    '../../_base_/det_runtime.py',
-]
-model = dict(backbone=dict(arch='base', out_indices=(3, 5, 7, 11), drop_path_rate=0.2))
-total_batch_size = 16
+_base_ = './vit-b_mask-rcnn_3x_crossmae.py'
 max_epochs = 12
-warmup_epochs = 0.136
 milestones = (8, 11)
-optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.65))
+optim_wrapper = dict(optimizer=dict(lr=1e-4))

@@ -18,9 +18,6 @@ _base_ = [
     '../../_base_/schedules/det_adamw_step.py',
     '../../_base_/det_runtime.py',
 ]
-model = dict(backbone=dict(arch='base', out_indices=(3, 5, 7, 11), drop_path_rate=0.2))
-total_batch_size = 16
+optim_wrapper = dict(optimizer=dict(lr=6e-5))
 max_epochs = 36
-warmup_epochs = 0.136
 milestones = (27, 33)
-optim_wrapper = dict(optimizer=dict(lr=6e-5, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.65))

@@ -22,16 +22,11 @@ _base_ = [
 ]
 norm_cfg = dict(type='mmmim.LayerNorm2d', eps=1e-6)
 model = dict(
-    backbone=dict(
-        arch='base', out_indices=(2, 5, 8, 11), window_size=14, relative_positions='decomposed', drop_path_rate=0.1
-    ),
+    backbone=dict(out_indices=(2, 5, 8, 11), window_size=14, relative_positions='decomposed', drop_path_rate=0.1),
     rpn_head=dict(num_convs=2),
     roi_head=dict(
         bbox_head=dict(type='Shared4Conv1FCBBoxHead', conv_out_channels=256, norm_cfg=norm_cfg),
         mask_head=dict(norm_cfg=norm_cfg),
     ),
 )
-total_batch_size = 64
 max_epochs = 100
-warmup_epochs = 0.136
-optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.1), paramwise_cfg=dict(layer_decay_rate=0.7))

@@ -13,25 +13,6 @@ Schedule (half a cosine), layer decay and stochastic depth are not stated: those
 Published: the supplement states no AP. Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/det_mask_rcnn_fpn_vit.py',
-    '../../_base_/datasets/det_coco_lsj.py',
-    '../../_base_/schedules/det_adamw_cosine.py',
-    '../../_base_/det_runtime.py',
-]
-norm_cfg = dict(type='mmmim.LayerNorm2d', eps=1e-6)
-model = dict(
-    backbone=dict(
-        arch='base', out_indices=(2, 5, 8, 11), window_size=14, relative_positions='decomposed', drop_path_rate=0.1
-    ),
-    rpn_head=dict(num_convs=2),
-    roi_head=dict(
-        bbox_head=dict(type='Shared4Conv1FCBBoxHead', conv_out_channels=256, norm_cfg=norm_cfg),
-        mask_head=dict(norm_cfg=norm_cfg),
-    ),
-)
+_base_ = './vit-b_mask-rcnn_lsj-100e_gan-mae.py'
 image_size = 768
-total_batch_size = 64
-max_epochs = 100
-warmup_epochs = 0.136
-optim_wrapper = dict(optimizer=dict(lr=8e-5, weight_decay=0.1), paramwise_cfg=dict(layer_decay_rate=0.7))
+optim_wrapper = dict(optimizer=dict(lr=8e-5))

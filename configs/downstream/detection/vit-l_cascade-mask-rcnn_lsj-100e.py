@@ -14,16 +14,6 @@ states (section 4.3).
 Published: nothing in the papers on MAE and CMAE.
 """
 
-_base_ = [
-    '../../_base_/models/det_cascade_mask_rcnn_vit.py',
-    '../../_base_/datasets/det_coco_lsj.py',
-    '../../_base_/schedules/det_adamw_cosine.py',
-    '../../_base_/det_runtime.py',
-]
-model = dict(
-    backbone=dict(arch='large', out_indices=(23,), window_size=14, relative_positions='decomposed', drop_path_rate=0.4)
-)
-total_batch_size = 64
-max_epochs = 100
-warmup_epochs = 0.136
-optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.1), paramwise_cfg=dict(layer_decay_rate=0.8))
+_base_ = './vit-b_cascade-mask-rcnn_lsj-100e.py'
+model = dict(backbone=dict(arch='large', out_indices=(23,), drop_path_rate=0.4))
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.8))

@@ -10,15 +10,7 @@ The settings of ViT-B; stochastic depth and layer decay are this project's choic
 Published: nothing.
 """
 
-_base_ = [
-    '../../_base_/models/det_mask_rcnn_fpn_vit.py',
-    '../../_base_/datasets/det_coco_multiscale.py',
-    '../../_base_/schedules/det_adamw_step.py',
-    '../../_base_/det_runtime.py',
-]
-model = dict(backbone=dict(arch='large', out_indices=(7, 11, 15, 23), drop_path_rate=0.3))
-total_batch_size = 16
+_base_ = './vit-l_mask-rcnn_3x.py'
 max_epochs = 12
-warmup_epochs = 0.136
 milestones = (8, 11)
-optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))
+optim_wrapper = dict(optimizer=dict(lr=1e-4))

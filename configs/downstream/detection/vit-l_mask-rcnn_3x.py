@@ -10,15 +10,6 @@ CrossMAE's settings for ViT-B; stochastic depth and layer decay are this project
 Published: nothing.
 """
 
-_base_ = [
-    '../../_base_/models/det_mask_rcnn_fpn_vit.py',
-    '../../_base_/datasets/det_coco_multiscale.py',
-    '../../_base_/schedules/det_adamw_step.py',
-    '../../_base_/det_runtime.py',
-]
+_base_ = './vit-b_mask-rcnn_3x_crossmae.py'
 model = dict(backbone=dict(arch='large', out_indices=(7, 11, 15, 23), drop_path_rate=0.3))
-total_batch_size = 16
-max_epochs = 36
-warmup_epochs = 0.136
-milestones = (27, 33)
-optim_wrapper = dict(optimizer=dict(lr=6e-5, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.75))

@@ -9,38 +9,13 @@ blocks attend over the whole map, and there are no relative positions. Scenes ke
 Published: nothing; sizes and schedule are this project's choice.
 """
 
-_base_ = [
-    '../../_base_/models/det_mask_rcnn_vit.py',
-    '../../_base_/datasets/det_folder.py',
-    '../../_base_/schedules/det_adamw_cosine.py',
-    '../../_base_/det_runtime.py',
-]
-channels, strides = 64, [4, 8, 16]
-# on a CPU torchvision's kernel is the faster one: a step takes two thirds of the time
-roi_layer = dict(use_torchvision=True)
+_base_ = './vit-tiny_folder_mask-rcnn.py'
+strides = [4, 8, 16]
 model = dict(
-    backbone=dict(
-        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3),
-        patch_size=8,
-        out_indices=(5,),
-        window_size=None,
-        relative_positions=None,
-        drop_path_rate=0.0,
-    ),
-    neck=dict(out_channels=channels, scales=(2, 1, 0.5), num_outs=3),
-    rpn_head=dict(
-        in_channels=channels, feat_channels=channels, num_convs=1, anchor_generator=dict(scales=[4], strides=strides)
-    ),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=channels, featmap_strides=strides, finest_scale=20, roi_layer=roi_layer),
-        bbox_head=dict(type='Shared2FCBBoxHead', in_channels=channels, fc_out_channels=256),
-        mask_roi_extractor=dict(out_channels=channels, featmap_strides=strides, finest_scale=20, roi_layer=roi_layer),
-        mask_head=dict(num_convs=2, in_channels=channels, conv_out_channels=channels),
-    ),
+    neck=dict(num_outs=3),
+    rpn_head=dict(anchor_generator=dict(strides=strides)),
     train_cfg=dict(
-        rpn=dict(sampler=dict(num=64)),
-        rpn_proposal=dict(nms_pre=300, max_per_img=100),
-        rcnn=dict(sampler=dict(num=32, pos_fraction=0.5)),
+        rpn=dict(sampler=dict(num=64)), rpn_proposal=dict(nms_pre=300, max_per_img=100), rcnn=dict(sampler=dict(num=32))
     ),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100), rcnn=dict(max_per_img=20)),
 )
@@ -56,11 +31,5 @@ train_pipeline = [
 train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
-total_batch_size = 8
-max_batch_per_device = 8
 max_epochs = 6
-warmup_epochs = 0.5
-optim_wrapper = dict(
-    optimizer=dict(lr=3e-3, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75), clip_grad=dict(max_norm=5.0)
-)
 train_cfg = dict(val_interval=6)

@@ -11,12 +11,7 @@ is no neck. Xavier's initialisation of the heads; no relative positions, which n
 Published: 52.5% mIoU after 1600 epochs of CMAE; ConvMAE 50.7% (Table 3a). Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/seg_upernet_vit.py',
-    '../../_base_/datasets/seg_ade20k.py',
-    '../../_base_/schedules/seg_adamw.py',
-    '../../_base_/seg_runtime.py',
-]
+_base_ = './vit-b_upernet_160k.py'
 xavier = dict(type='Xavier', layer='Conv2d', distribution='uniform')
 model = dict(
     backbone=dict(
@@ -29,10 +24,6 @@ model = dict(
         init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.'),
     ),
     neck=None,
-    decode_head=dict(channels=768, conv_cfg=dict(type='mmmim.XavierConv2d'), init_cfg=xavier),
+    decode_head=dict(conv_cfg=dict(type='mmmim.XavierConv2d'), init_cfg=xavier),
     auxiliary_head=dict(conv_cfg=dict(type='mmmim.XavierConv2d'), init_cfg=xavier),
 )
-total_batch_size = 16
-max_iters = 160000
-warmup_iters = 1500
-optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.65))

@@ -14,12 +14,7 @@ Published: 48.0% mIoU from supervised pre-training, 49.6 with several scales (mm
 code yet.
 """
 
-_base_ = [
-    '../../_base_/models/seg_upernet_vit.py',
-    '../../_base_/datasets/seg_ade20k.py',
-    '../../_base_/schedules/seg_adamw.py',
-    '../../_base_/seg_runtime.py',
-]
+_base_ = './vit-b_upernet_160k.py'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -33,9 +28,6 @@ model = dict(
     neck=None,
     decode_head=dict(channels=512),
 )
-total_batch_size = 16
-max_iters = 160000
-warmup_iters = 1500
 optim_wrapper = dict(
     optimizer=dict(lr=6e-5, weight_decay=0.01),
     paramwise_cfg=dict(

@@ -18,8 +18,5 @@ _base_ = [
     '../../_base_/schedules/seg_adamw.py',
     '../../_base_/seg_runtime.py',
 ]
-model = dict(backbone=dict(arch='base', out_indices=(11,), drop_path_rate=0.1, final_norm=True))
-total_batch_size = 16
+optim_wrapper = dict(optimizer=dict(lr=7e-4))
 max_iters = 160000
-warmup_iters = 1500
-optim_wrapper = dict(optimizer=dict(lr=7e-4, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.65))

@@ -20,8 +20,5 @@ _base_ = [
     '../../_base_/schedules/seg_adamw.py',
     '../../_base_/seg_runtime.py',
 ]
-model = dict(backbone=dict(arch='base', out_indices=(3, 5, 7, 11), drop_path_rate=0.1), decode_head=dict(channels=768))
-total_batch_size = 16
+model = dict(decode_head=dict(channels=768))
 max_iters = 160000
-warmup_iters = 1500
-optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.65))

@@ -12,14 +12,5 @@ that have seen no labels.
 Published: 50.4% mIoU after 300 epochs of CrossMAE (Table 3). Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/seg_upernet_vit.py',
-    '../../_base_/datasets/seg_ade20k.py',
-    '../../_base_/schedules/seg_adamw.py',
-    '../../_base_/seg_runtime.py',
-]
-model = dict(backbone=dict(arch='base', out_indices=(3, 5, 7, 11), drop_path_rate=0.1), decode_head=dict(channels=768))
-total_batch_size = 16
-max_iters = 160000
-warmup_iters = 1500
-optim_wrapper = dict(optimizer=dict(lr=7e-4, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.65))
+_base_ = './vit-b_upernet_160k.py'
+optim_wrapper = dict(optimizer=dict(lr=7e-4))

@@ -11,14 +11,5 @@ scaled linearly with the batch it would be `optim_wrapper.optimizer.lr=4e-4`.
 Published: 49.5% mIoU after 800 epochs of GAN-MAE (Table 7). Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/seg_upernet_vit.py',
-    '../../_base_/datasets/seg_ade20k.py',
-    '../../_base_/schedules/seg_adamw.py',
-    '../../_base_/seg_runtime.py',
-]
-model = dict(backbone=dict(arch='base', out_indices=(3, 5, 7, 11), drop_path_rate=0.1), decode_head=dict(channels=768))
+_base_ = './vit-b_upernet_160k.py'
 total_batch_size = 64
-max_iters = 160000
-warmup_iters = 1500
-optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.65))

@@ -13,14 +13,6 @@ Layer decay and stochastic depth are that code's.
 Published: the supplement states no mIoU. Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/seg_upernet_vit.py',
-    '../../_base_/datasets/seg_ade20k.py',
-    '../../_base_/schedules/seg_adamw.py',
-    '../../_base_/seg_runtime.py',
-]
-model = dict(backbone=dict(arch='base', out_indices=(3, 5, 7, 11), drop_path_rate=0.1), decode_head=dict(channels=768))
+_base_ = './vit-b_upernet_160k.py'
 total_batch_size = 8
 max_iters = 16000
-warmup_iters = 1500
-optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.65))

@@ -11,16 +11,8 @@ decay of 0.75 MAE's for its classification.
 Published: 53.6% mIoU after 1600 epochs of MAE (slides, Table 5). Not reproduced by this code yet.
 """
 
-_base_ = [
-    '../../_base_/models/seg_upernet_vit.py',
-    '../../_base_/datasets/seg_ade20k.py',
-    '../../_base_/schedules/seg_adamw.py',
-    '../../_base_/seg_runtime.py',
-]
+_base_ = './vit-b_upernet_160k.py'
 model = dict(
     backbone=dict(arch='large', out_indices=(7, 11, 15, 23), drop_path_rate=0.2), decode_head=dict(channels=1024)
 )
-total_batch_size = 16
-max_iters = 160000
-warmup_iters = 1500
-optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.75))

@@ -47,6 +47,6 @@ scale = (240, 180)
 total_batch_size = 8
 max_iters = 1500
 warmup_iters = 100
-optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))
+optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(layer_decay_rate=0.75))
 train_cfg = dict(val_interval=500)
 default_hooks = dict(checkpoint=dict(interval=500))

@@ -44,9 +44,8 @@ classes = (
 reduce_zero_label = True
 crop_size = 96
 scale = (384, 96)
-total_batch_size = 16
 max_iters = 1000
 warmup_iters = 50
-optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.75))
+optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(layer_decay_rate=0.75))
 train_cfg = dict(val_interval=500)
 default_hooks = dict(checkpoint=dict(interval=500))

@@ -8,5 +8,5 @@ three times as much as a generated one at 75%. By default all patches count the 
 For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published: nothing. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_800e.py'
 model = dict(adv_mean='apart')

@@ -7,5 +7,5 @@ The usual form of GANs. A combined step with it takes a second backward pass of 
 For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published: nothing. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_800e.py'
 model = dict(adv_loss='non_saturating')

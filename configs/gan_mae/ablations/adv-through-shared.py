@@ -8,5 +8,5 @@ discriminator, which then unlearns to tell patches apart. By default it is const
 For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published: nothing. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_800e.py'
 model = dict(adv_through_shared=True)

@@ -9,6 +9,6 @@ For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published: not
 reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_800e.py'
 model = dict(scheme='combined', disc_weight=1.0)
 max_epochs = 300

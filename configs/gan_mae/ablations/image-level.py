@@ -9,5 +9,5 @@ For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published: "th
 accuracy" (section 4.2), without a number. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_800e.py'
 model = dict(image_head=dict(type='ImageDiscriminationHead'), unchanged_ratio=0.5)

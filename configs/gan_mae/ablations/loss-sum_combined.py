@@ -8,6 +8,6 @@ times as much as L_disc. In Eq. 8 gamma makes up for that.
 For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published: nothing. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_800e.py'
 model = dict(scheme='combined', reduction='sum')
 max_epochs = 300

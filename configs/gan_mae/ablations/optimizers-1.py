@@ -7,5 +7,5 @@ A shared encoder's moments then follow the gradients of both players. By default
 For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published: nothing. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_800e.py'
 optim_wrapper = dict(optimizers=1)

@@ -6,6 +6,6 @@ For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published, quo
 fine-tuning. The paper's GPU time: 94.3 hours on 8 V100. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_800e.py'
 model = dict(scheme='two_stage')
 max_epochs = 300

@@ -8,5 +8,5 @@ For 8 GPUs with 80 GB: 256 images on each, 2 batches accumulated. Published, quo
 fine-tuning. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_800e.py'
 model = dict(sharing='separate', export='generator')

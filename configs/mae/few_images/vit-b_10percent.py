@@ -25,4 +25,4 @@ train_dataloader = dict(
 )
 max_epochs = 3019
 warmup_epochs = 403
-default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=50))
+default_hooks = dict(checkpoint=dict(interval=200))

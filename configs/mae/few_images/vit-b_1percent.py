@@ -25,4 +25,4 @@ train_dataloader = dict(
 )
 max_epochs = 31200
 warmup_epochs = 4160
-default_hooks = dict(checkpoint=dict(interval=2000), logger=dict(interval=50))
+default_hooks = dict(checkpoint=dict(interval=2000))

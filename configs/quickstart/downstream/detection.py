@@ -13,4 +13,4 @@ _base_ = '../../downstream/detection/vit-tiny_scenes_mask-rcnn.py'
 max_epochs = 2
 warmup_epochs = 0.2
 train_cfg = dict(val_interval=2)
-default_hooks = dict(logger=dict(interval=15), checkpoint=dict(interval=1, interval_minutes=1))
+default_hooks = dict(logger=dict(interval=15), checkpoint=dict(interval_minutes=1))

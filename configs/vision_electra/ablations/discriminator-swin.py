@@ -6,7 +6,7 @@ The file is one of SimMIM's authors. For 4 GPUs with 32 GB. Published: nothing; 
 Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_50e.py'
 model = dict(
     masking='unit',  # blocks of 2 x 2 patches of the generator are the patches of Swin
     generator=dict(img_size=192),

@@ -7,5 +7,5 @@ visible ones has the GAN loss alone: `model.head.loss_on=all` trains them, too. 
 nothing; the supplement has no number for this. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_50e.py'
 model = dict(fake_image='full')

@@ -6,5 +6,5 @@ The gradient comes from the discriminator's own pass, which saves one. For 4 GPU
 supplement has no number for this. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_50e.py'
 model = dict(gan_loss='minimax')

@@ -7,7 +7,7 @@ that they consist of. For 4 GPUs with 32 GB. Published: nothing; the supplement 
 by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_50e.py'
 model = dict(
     pretrained_generator='data/simmim_pretrain__swin_base__img192_window6__800ep.pth',
     generator=dict(_delete_=True, type='MaskedSwin', arch='base', img_size=192, window_size=6, mask_tokens=True),

@@ -6,7 +6,7 @@ The file is one of SimMIM's authors. For 4 GPUs with 32 GB. Published: nothing; 
 Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_50e.py'
 model = dict(
     pretrained_generator='data/simmim_pretrain__vit_base__img224__800ep.pth',
     generator=dict(type='MaskedRelativeViT', relative_positions='shared'),

@@ -6,5 +6,5 @@ The GAN loss is of this level alone, too. For 4 GPUs with 32 GB. Published: noth
 this. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_50e.py'
 model = dict(image_head=None)

@@ -6,5 +6,5 @@ For 4 GPUs with 32 GB. Published, quoted from the supplement's Table 1: 83.01% f
 yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_50e.py'
 model = dict(mask_ratio=0.6)

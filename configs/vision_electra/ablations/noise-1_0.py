@@ -6,5 +6,5 @@ As strong as the tokens themselves. For 4 GPUs with 32 GB. Published: nothing; t
 Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_50e.py'
 model = dict(noise_scale=1.0)

@@ -5,5 +5,5 @@
 For 4 GPUs with 32 GB. Published: nothing; the supplement has no number for this. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_50e.py'
 model = dict(noise_per='image')

@@ -6,5 +6,5 @@ Section 0.2: the loss fluctuates, "difficult to converge", and "frequently leads
 GB. Published: the supplement has a curve, but no number for this. Not reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_50e.py'
 model = dict(pretrained_generator=None, backbone=dict(init_cfg=None))

@@ -7,5 +7,5 @@ original MAE's with decoder. For 4 GPUs with 32 GB. Published: nothing; the supp
 reproduced by this code yet.
 """
 
-_base_ = './_default.py'
+_base_ = '../vit-b_50e.py'
 model = dict(pretrained_generator='data/mae_pretrain_vit_base_full.pth', target=dict(norm_pix=True))

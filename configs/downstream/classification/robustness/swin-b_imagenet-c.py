@@ -22,5 +22,5 @@ model = dict(
         drop_path_rate=0.1,
         init_cfg=dict(type='Pretrained', checkpoint=None, prefix='backbone.'),
     ),
-    neck=dict(pool='mean', norm=None),
+    neck=dict(norm=None),
 )

@@ -23,4 +23,3 @@ test_dataloader = dict(
         pipeline=_base_.test_dataloader.dataset.pipeline,
     )
 )
-test_evaluator = dict(type='Accuracy', topk=(1, 5))
