@@ -10,8 +10,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / 'docs/architecture.md').read_text(encoding='utf-8')
-# on their way out of the package
-LEAVING = ('mmmim/analysis/', 'mmmim/apis/repeat.py')
 # public names when they are first asked for; what has to start where torch is not installed
 LAZY = ('mmmim', 'mmmim.cli', 'mmmim.doctor.probes')
 
@@ -45,8 +43,7 @@ def modules() -> Dict[str, Path]:
     found = {}
     for path in sorted((ROOT / 'mmmim').rglob('*.py')):
         relative = path.relative_to(ROOT)
-        if not relative.as_posix().startswith(LEAVING):
-            found['.'.join(relative.with_suffix('').parts).removesuffix('.__init__')] = path
+        found['.'.join(relative.with_suffix('').parts).removesuffix('.__init__')] = path
     return found
 
 

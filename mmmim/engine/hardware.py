@@ -86,7 +86,7 @@ def keep_freed_memory() -> bool:
 
     A training step frees and allocates the same gigabytes again and again. glibc gives large blocks back to the system
     at once; fresh ones come as small pages, each zeroed at its own page fault. In a virtual machine, where page faults
-    are expensive, this took a third of a step (`tools/analysis/README.md`). Processes started by fork inherit it. The
+    are expensive, this took a third of a step (`tools/benchmarks/README.md`). Processes started by fork inherit it. The
     peak is unchanged, but the process keeps the memory after it.
 
     Call it before the first tensor is created. Does nothing without glibc, where the environment has settings of malloc

@@ -39,7 +39,7 @@ def curves(runs: Sequence[RunData]) -> List[Markup]:
     ]
     charts = [drawing for drawing in charts if drawing]
     for run in runs if len(charts) > MOST_CHARTS else ():
-        run.notes.append(f'{len(charts) - MOST_CHARTS} more curves (tools/analysis/plot_logs.py draws them)')
+        run.notes.append(f'{len(charts) - MOST_CHARTS} more curves (tools/visualize/plot_logs.py draws them)')
     return charts[:MOST_CHARTS]
 
 

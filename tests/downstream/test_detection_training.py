@@ -116,7 +116,7 @@ def test_predictions_are_drawn(trained, drawings, tmp_path):
 
 def test_what_training_feeds_is_drawn(trained, tmp_path):
     done = run_tool(
-        'analysis/browse_dataset.py', trained[0], '--images', '3', '--epochs', '2', '--out', tmp_path / 'browse.png'
+        'visualize/browse_dataset.py', trained[0], '--images', '3', '--epochs', '2', '--out', tmp_path / 'browse.png'
     )
     assert '3 images, 2 epochs' in done.stdout and Image.open(tmp_path / 'browse.png').size[0] > 100
 

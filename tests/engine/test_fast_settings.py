@@ -7,7 +7,7 @@ import pytest
 import torch
 from harness import METHODS, make_config, read_curve, train_here
 
-from mmmim.analysis.flops import each_wrapper
+from flops import each_wrapper
 from mmmim.models.layers import blocks
 
 pytestmark = pytest.mark.runs

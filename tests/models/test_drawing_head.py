@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmmim.analysis.flops import FlopCounter
+from flops import FlopCounter
 from mmmim.models.masking import Masking
 from mmmim.models.necks import DrawingHead, UNetDrawingHead
 from mmmim.models.patches import patchify, unpatchify

@@ -6,7 +6,7 @@ from config_harness import config
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmmim.analysis.flops import FlopCounter, count_step
+from flops import FlopCounter, count_step
 from mmmim.models.algorithms import MAE
 from mmmim.registry import MODELS
 

@@ -20,7 +20,7 @@ def plot_logs(monkeypatch, tmp_path):
 
     def run(*arguments):
         monkeypatch.setattr(sys, 'argv', ['plot_logs.py', *map(str, arguments)])
-        runpy.run_path(str(ROOT / 'tools/analysis/plot_logs.py'), run_name='__main__')
+        runpy.run_path(str(ROOT / 'tools/visualize/plot_logs.py'), run_name='__main__')
 
     return run
 
@@ -99,7 +99,7 @@ def test_a_run_without_a_quantity_is_named(plot_logs, tmp_path, capsys):
 
 
 def test_training_time_leaves_out_pauses(tmp_path):
-    tool = runpy.run_path(str(ROOT / 'tools/analysis/plot_logs.py'))
+    tool = runpy.run_path(str(ROOT / 'tools/visualize/plot_logs.py'))
     sessions = [
         dict(started='2026-01-01T00:00:00+00:00', from_iter=0, to_iter=10, seconds=60),
         dict(started='2026-01-05T00:00:00+00:00', from_iter=10, to_iter=30, seconds=240),

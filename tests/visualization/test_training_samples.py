@@ -103,7 +103,7 @@ def test_neighbouring_classes_have_colours_that_differ():
 def test_tool_writes_a_panel_and_says_what_it_cannot(tmp_path, image_root):
     config = save_config(make_config(tmp_path / 'run', image_root, 'mae'), tmp_path / 'config.py')
     options = ['--images', 2, '--epochs', 1, '--out', tmp_path / 'a.png']
-    command = [ROOT / 'tools/analysis/browse_dataset.py', config, *options]
+    command = [ROOT / 'tools/visualize/browse_dataset.py', config, *options]
     python(*command, check=True)
     assert Panel.load(str(tmp_path / 'a.png')).columns == ['epoch 1: view', 'epoch 1: masked']
     done = python(*command, '--cfg-options', 'train_dataloader.dataset.data_root=/nowhere')

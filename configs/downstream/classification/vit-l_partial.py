@@ -4,7 +4,7 @@ r"""Partial fine-tuning of ViT-L/16: the last block, or `model.backbone.trainabl
 
 The curve over several numbers of blocks (0: a linear layer on frozen features; 0.5: the last block's MLP):
 
-    python tools/analysis/sweep_partial.py configs/downstream/classification/vit-l_partial.py \
+    python tools/benchmarks/sweep_partial.py configs/downstream/classification/vit-l_partial.py \
         --blocks 0,0.5,1,2,4,6,12,18,24 \
         --cfg-options pretrained=CHECKPOINT
 

@@ -7,7 +7,7 @@ PATH/TO/cifar10 holds `train/<class>/*` and `val/<class>/*`, or an archive of th
 configs/mae/vit-tiny_cifar10.py makes; without it the encoder is random.
 
 The last block is trained, or `model.backbone.trainable_blocks` of the six (0.5: its MLP);
-tools/analysis/sweep_partial.py draws the curve.
+tools/benchmarks/sweep_partial.py draws the curve.
 
 Published: nothing; the size and the schedule are this project's choice.
 """

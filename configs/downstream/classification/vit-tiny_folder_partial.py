@@ -8,7 +8,7 @@ PATH/TO/PHOTOS holds `train/<class>/*` and `val/<class>/*`, N classes; other fol
 CHECKPOINT is what configs/mae/vit-tiny_folder.py makes; without it the encoder is random.
 
 The last block is trained, or `model.backbone.trainable_blocks` of the six (0.5: its MLP);
-tools/analysis/sweep_partial.py draws the curve.
+tools/benchmarks/sweep_partial.py draws the curve.
 
 Published: nothing; the size and the schedule are this project's choice.
 """

@@ -199,7 +199,7 @@ def prefers_fused_attention(device_type: str, dtype: torch.dtype) -> bool:
     """Whether fused attention is faster for training.
 
     On a GPU it is. On the CPU its backward pass is slower than plain matrix products in bf16 and fp16 at the lengths of
-    masked images, and faster in fp32 (``tools/analysis/benchmark_train.py`` measures it).
+    masked images, and faster in fp32 (``tools/benchmarks/benchmark_train.py`` measures it).
     """
     return device_type != 'cpu' or dtype not in (torch.bfloat16, torch.float16)
 
