@@ -15,7 +15,7 @@ from mmmim.models.targets import PixelTarget
 from mmmim.registry import MODELS
 from mmmim.translate import from_mmmim, to_mmmim
 
-FIXTURE = Path(__file__).parents[1] / 'data' / 'mae_official.npz'
+FIXTURE = Path(__file__).parents[2] / 'data' / 'mae_official.npz'
 # equality with other implementations
 
 

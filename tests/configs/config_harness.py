@@ -15,7 +15,7 @@ from mmmim.config.load import load_config
 from mmmim.config.schedule import set_batch_and_lr, set_schedule
 from mmmim.registry import MODELS, TRANSFORMS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
     path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts
 )

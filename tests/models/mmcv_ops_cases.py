@@ -1,6 +1,6 @@
 """Cases of mmcv's operators and of two detectors that call them, with what mmcv's compiled operators gave.
 
-python tests/downstream/mmcv_ops_cases.py    # where they are compiled: writes tests/data/mmcv_ops.npz anew
+python tests/models/mmcv_ops_cases.py    # where they are compiled: writes tests/data/mmcv_ops.npz anew
 """
 
 from pathlib import Path

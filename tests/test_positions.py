@@ -8,7 +8,7 @@ import torch
 
 from mmmim.positions import sincos_positions
 
-FIXTURE = Path(__file__).parents[1] / 'data' / 'mae_official.npz'
+FIXTURE = Path(__file__).parent / 'data' / 'mae_official.npz'
 
 
 @pytest.mark.parametrize('key, width', [('sd/pos_embed', 48), ('sd/decoder_pos_embed', 32)])
