@@ -1,1 +1,1 @@
-"""Scripts; setup.py installs this folder as ``mmmim_tools``, so that the command ``mmmim`` finds them."""
+"""Scripts of a checkout; a wheel holds none of them."""

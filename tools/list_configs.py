@@ -43,7 +43,7 @@ inherits one.
 
 """
 NUMBER = re.compile(
-    r'\d+(?:\.\d+)? ?(?:%|mIoU|box AP|mask AP|NME|mCE)(?: (?:mIoU|box AP|mask AP|fine-tun\w+|linear|top-1|accuracy))?'
+    r'(\d+\.\d+ ?(?:%|mIoU|box AP|mask AP|NME|mCE))((?: (?:mIoU|box AP|mask AP|fine-tun\w+|linear|top-1|accuracy))?)'
 )
 
 
@@ -63,21 +63,24 @@ def title(text: str) -> str:
 
 
 def published(text: str) -> str:
-    """The numbers behind the word Published."""
-    quoted = re.search(r'Published(.*)', text)
-    found = list(dict.fromkeys(NUMBER.findall(quoted[1]))) if quoted else []
-    found = [number for number in found if float(number.split('%')[0].split(' ')[0]) >= 5]  # others are differences
-    return ', '.join(found[:4]) + (', ...' if len(found) > 4 else '') or '-'
+    """The numbers behind the word Published; none where it says that there is nothing for the config itself."""
+    quoted = re.search(r'Published(?!:? (?:nothing|no number|a point))(.*)', text)
+    found: Dict[str, str] = {}
+    for number, kind in NUMBER.findall(quoted[1]) if quoted else []:
+        if float(re.match(r'[\d.]+', number)[0]) >= 5:  # smaller ones are differences
+            found.setdefault(number, kind)
+    cells = [number + kind for number, kind in found.items()]
+    return ', '.join(cells[:4]) + (', ...' if len(cells) > 4 else '') or '-'
 
 
 def encoder(name: str) -> str:
-    """Type and size of the backbone, and the image size that it is for."""
+    """Type and size of the backbone, and the image size that it is for; dense tasks state theirs in other keys."""
     backbone = Config.fromfile(str(CONFIGS / name)).get('model', {}).get('backbone', {})
     arch = backbone.get('arch', '')
     if isinstance(arch, dict):
         arch = ' x '.join(str(arch[key]) for key in ('embed_dim', 'depth') if key in arch)
-    size = backbone.get('img_size', '')
-    parts = [str(backbone.get('type', '')).rpartition('.')[2], str(arch), f'{size} px' if size else '']
+    kind, size = str(backbone.get('type', '')).rpartition('.')[2], backbone.get('img_size', '')
+    parts = [kind, str(arch), f'{size} px' if size and not kind.startswith('Dense') else '']
     return ', '.join(part for part in parts if part) or '-'
 
 

@@ -1,4 +1,10 @@
-"""Resume: the checkpoint to resume from, and the seed of the run."""
+"""Which checkpoint a run continues from, and with which seed.
+
+The rest of a resumed run is decided elsewhere: whether it may continue that one (hooks/run_state.py), how many samples
+of the epoch are skipped (loops/epoch_loop.py, datasets/samplers.py; loops/toolbox_loops.py for other toolboxes), what a
+checkpoint says of its place (hooks/checkpoint.py), what the curve keeps (hooks/runtime_info.py). The table "The way of
+a resumed run" in docs/architecture.md has all of it, function by function.
+"""
 
 import json
 import os

@@ -91,5 +91,5 @@ class FeatureEvaluator:
         result = knn_accuracy(bank, bank_labels, queries, labels, self.ks, self.temperature)
         if self.linear:
             result.update(linear_probe(bank, bank_labels, queries, labels))
-        print_log('  '.join(f'{name} {value:.2f}%' for name, value in result.items()), 'current')
+        print_log('  '.join(f'{name} {value:.2f}{"%" * ("top" in name)}' for name, value in result.items()), 'current')
         return result

@@ -4,7 +4,7 @@ from typing import List, NamedTuple, Optional, Sequence
 
 from markupsafe import Markup
 
-from . import run_metrics
+from . import run_metrics, summary
 from .charts import Line, line_chart
 from .run_curve import Series, is_learning_rate, is_loss
 from .run_data import RunData
@@ -33,7 +33,7 @@ def curves(runs: Sequence[RunData]) -> List[Markup]:
     by_epoch = all(run.counts_epochs for run in runs)
     drawn = [Drawn(run.name, slot, run) for slot, run in enumerate(runs)]
     charts = [
-        chart(name, run_metrics.capitalised(run_metrics.describe(name).title), drawn, by_epoch)
+        chart(name, summary.capitalised(run_metrics.describe(name).title), drawn, by_epoch)
         for name in names
         if not _measured_once(runs, name)
     ]

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from ..checkpoint import atomic_write_text
 from ..version import __version__
-from . import run_metrics, tables, tasks
+from . import summary, tables, tasks
 from .charts import COLOURS
 from .commands import next_steps
 from .curves import curves
@@ -81,8 +81,8 @@ def _about(slot: int, run: RunData, dense: List[tasks.Task]) -> Dict[str, Any]:
         slot=slot,
         run=run,
         folder=osp.abspath(run.path),
-        results=[run_metrics.result(run), *map(tasks.result, dense)],
-        state=run_metrics.capitalised(run_metrics.state(run)),
+        results=[summary.result(run), *map(tasks.result, dense)],
+        state=summary.capitalised(summary.state(run)),
         broken_off=_broken_off(run),
         measurements=tables.probe_table(run),
         steps=next_steps(run),

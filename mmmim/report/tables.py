@@ -4,10 +4,10 @@ import os
 import os.path as osp
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
-from . import run_metrics
+from . import run_metrics, summary
 from .run_curve import evenly, number
 from .run_data import RunData, mapping, text
-from .run_metrics import count, joined
+from .summary import count, joined
 
 MOST_ROWS, MOST_DIFFERENCES, MOST_BAD_IMAGES = 12, 60, 100
 # what differs between any two runs and says nothing
@@ -122,14 +122,14 @@ def settings(run: RunData) -> Dict[str, str]:
 def throughput(run: RunData) -> Dict[str, str]:
     """How fast it ran, on what, with which versions."""
     about, versions = mapping(run.record.get('hardware')), mapping(run.record.get('versions'))
-    speed, share = run_metrics.images_per_second(run), run_metrics.session_mean(run, 'data_share')
+    speed, share = summary.images_per_second(run), summary.session_mean(run, 'data_share')
     memory, gpus, gpu = number(about.get('memory_gib')), number(about.get('gpus')), text(about.get('gpu'))
     sessions = [
         f'{text(s.get("started"))[:16].replace("T", " ") or "?"}, iterations {s["from_iter"]:,} to {s["to_iter"]:,}'
         for s in run.sessions[-8:]
     ]
     found = {
-        'training time': run_metrics.duration(run_metrics.seconds(run)) if run.sessions else '',
+        'training time': summary.duration(summary.seconds(run)) if run.sessions else '',
         'throughput': f'{speed:,.1f} images/s' if speed else '',
         'waiting for data': f'{share:.1%} of the time' if share else '',
         'sessions': '; '.join(sessions),

@@ -7,12 +7,12 @@ from markupsafe import Markup
 
 from ..visualization.overlay import color_of
 from ..visualization.panel import Panel
-from . import run_metrics
+from . import run_metrics, summary
 from .curves import Drawn, chart
 from .pictures import Room, load_panel, sheets
 from .run_curve import number
 from .run_data import RunData, is_work_dir, load_run, mapping
-from .run_metrics import count
+from .summary import count
 from .tables import Cell, Table
 
 # folders of a work dir, each with a folder for each start, and predictions.png
@@ -104,7 +104,7 @@ def _section(task: Task, most_bytes: int) -> Dict[str, Any]:
     length = [count(first.record.get('max_iters'), ' iterations'), count(first.record.get('batch'), ' images')]
     return dict(
         decoder=_decoder(task, first),
-        length=run_metrics.joined(*length, by=' of ') or 'some iterations',
+        length=summary.joined(*length, by=' of ') or 'some iterations',
         problems=_problems(task),
         numbers=_numbers(task),
         pictures=_pictures(task.panel, task.name, most_bytes) if task.panel else None,
@@ -137,7 +137,7 @@ def _decoder(task: Task, run: RunData) -> str:
 
 def _problems(task: Task) -> List[str]:
     """What makes the two starts no fair comparison."""
-    states = {STARTS[start]: run_metrics.state(run) for start, run in task.starts.items()}
+    states = {STARTS[start]: summary.state(run) for start, run in task.starts.items()}
     problems = [f'{where}: {state}' for where, state in states.items() if state]
     problems += [f'there is no run {where}' for start, where in STARTS.items() if start not in task.starts]
     first, *others = (run.record for run in task.starts.values())

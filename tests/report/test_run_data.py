@@ -7,7 +7,8 @@ import pytest
 
 from mmmim.report.run_curve import find_curve, make_series, read_curve, running_mean
 from mmmim.report.run_data import RANDOM, load_run, load_runs
-from mmmim.report.run_metrics import duration, first_and_last, images_per_second, result
+from mmmim.report.run_metrics import first_and_last
+from mmmim.report.summary import duration, images_per_second, result
 
 
 def write_lines(path, *records):

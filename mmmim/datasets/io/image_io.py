@@ -36,7 +36,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .jpeg import can_wait, decode_jpeg, resize_box
-from .pixel_formats import ImageReadError, high_byte, to_planes, wrong_channels
+from .pixel_formats import ImageReadError, to_8_bits, to_planes, wrong_channels
 
 Box = Tuple[float, float, float, float]
 Plane = Union[Image.Image, np.ndarray]  # the latter [H, W, 1 or 3] uint8
@@ -68,8 +68,8 @@ class ImageSource:
     """An image that is opened lazily and closed again; the decoded pixels of a file are kept.
 
     Args:
-        source: Path of a file, or an array ``[H, W, C]`` uint8, or an object with the bytes of a file (``read()``) and
-            its name (``path``).
+        source: Path of a file, or an array ``[H, W, C]`` uint8 or uint16, or an object with the bytes of a file
+            (``read()``) and its name (``path``).
         channels: Number of output channels, see the table above.
     """
 
@@ -228,7 +228,7 @@ class ImageSource:
         x1, y1 = ceil(left + width + margin_x), ceil(top + height + margin_y)
         region = np.array(array[y0:y1, x0:x1])
         if region.dtype == np.uint16:
-            region = high_byte(region)
+            region = to_8_bits(region)
         count = region.shape[2]
         if count == self.channels and count not in (1, 3):
             # also for 4, which need not be RGBA: resizing as RGBA would weight three channels by the fourth

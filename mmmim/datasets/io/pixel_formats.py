@@ -40,7 +40,7 @@ def to_planes(image: Image.Image, channels: int, path: str) -> List[Image.Image]
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Any Pillow mode to ``L``, ``RGB`` or ``RGBA``, after the table at the top."""
+    """Any Pillow mode to ``L``, ``RGB`` or ``RGBA``, after the table of :mod:`~mmmim.datasets.io.image_io`."""
     if image.mode == 'F' or image.mode.startswith('I'):
         image = _grey_to_8_bits(image)
     if image.has_transparency_data:
@@ -62,10 +62,10 @@ def _grey_to_8_bits(image: Image.Image) -> Image.Image:
         if values.min() >= 0 and values.max() <= 1:
             values = values * 255
         return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
-    return Image.fromarray(high_byte(np.clip(values, 0, 65535)))
+    return Image.fromarray(to_8_bits(np.clip(values, 0, 65535)))
 
 
-def high_byte(values: np.ndarray) -> np.ndarray:
+def to_8_bits(values: np.ndarray) -> np.ndarray:
     """0..65535 to 0..255, rounded: 257 * k becomes k."""
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 

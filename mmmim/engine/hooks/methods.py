@@ -1,4 +1,4 @@
-"""Hooks that methods need: the seed of a step, momentum schedules, targets that are fitted, the discriminator."""
+"""Hooks around a training step: the seed of a step, momentum schedules, targets that are fitted, the discriminator."""
 
 import itertools
 import math
