@@ -54,17 +54,18 @@ def names() -> List[str]:
 
 
 def docstring(name: str) -> str:
-    return ' '.join((ast.get_docstring(ast.parse((CONFIGS / name).read_text())) or '').split())
+    return ast.get_docstring(ast.parse((CONFIGS / name).read_text())) or ''
 
 
 def title(text: str) -> str:
-    """The first sentence, which may hold numbers with a point."""
-    return re.split(r'(?<=[^\d])\.(?:\s|$)|\.\s+(?=[A-Z`])', text, maxsplit=1)[0]
+    """The first sentence of the first paragraph, which may hold numbers with a point and "Eq. 5"."""
+    paragraph = ' '.join(text.partition('\n\n')[0].split())
+    return re.split(r'(?<!\bEq)\.\s+(?=[A-Z`])', paragraph, maxsplit=1)[0].removesuffix('.')
 
 
 def published(text: str) -> str:
     """The numbers behind the word Published; none where it says that there is nothing for the config itself."""
-    quoted = re.search(r'Published(?!:? (?:nothing|no number|a point))(.*)', text)
+    quoted = re.search(r'Published(?!:? (?:nothing|no number|a point))(.*)', ' '.join(text.split()))
     found: Dict[str, str] = {}
     for number, kind in NUMBER.findall(quoted[1]) if quoted else []:
         if float(re.match(r'[\d.]+', number)[0]) >= 5:  # smaller ones are differences

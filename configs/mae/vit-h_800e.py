@@ -5,8 +5,8 @@
 For 8 GPUs with 80 GB: 128 images on each, 4 batches accumulated. On smaller ones lower `max_batch_per_device`: more
 batches are accumulated, and the total batch and the learning rate stay.
 
-Published: the slides state no accuracy for this model and length with normalised pixels; with unnormalised ones,
-quoted from their Table 2: 85.8% fine-tuning (ablations/table2-vit-h-depth-8.py). Not reproduced by this code yet.
+Published: nothing for this model and length with normalised pixels; with unnormalised ones, quoted from the slides'
+Table 2: 85.8% fine-tuning (ablations/table2-vit-h-depth-8.py). Not reproduced by this code yet.
 """
 
 _base_ = './vit-b_800e.py'

@@ -1,9 +1,14 @@
-"""Which checkpoint a run continues from, and with which seed.
+"""Which checkpoint a run continues from (:func:`find_resume`, :func:`newest_checkpoint`), and with which seed.
 
-The rest of a resumed run is decided elsewhere: whether it may continue that one (hooks/run_state.py), how many samples
-of the epoch are skipped (loops/epoch_loop.py, datasets/samplers.py; loops/toolbox_loops.py for other toolboxes), what a
-checkpoint says of its place (hooks/checkpoint.py), what the curve keeps (hooks/runtime_info.py). The table "The way of
-a resumed run" in docs/architecture.md has all of it, function by function.
+Where a resumed run goes on is decided by
+
+- ``ResumableEpochLoop.run_epoch`` (loops/epoch_loop.py): how many samples of the epoch are skipped; ``StepLoader``
+  there groups the rest into steps. Detectors: ``HostEpochLoop.run_epoch`` (loops/toolbox_loops.py);
+- ``EpochSampler.set_epoch`` and ``__iter__`` (datasets/samplers.py): the order, and the skipping;
+- ``AtomicCheckpointHook.after_train_iter`` and ``_save`` (hooks/checkpoint.py): what a checkpoint says of its place;
+- ``RunStateHook.after_load_checkpoint`` (hooks/run_state.py): whether this run may continue that one.
+
+The table "The way of a resumed run" in docs/architecture.md has the rest: curves, hooks, other entry points.
 """
 
 import json

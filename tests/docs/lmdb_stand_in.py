@@ -9,7 +9,7 @@ def open(path, map_size=0, readonly=False, lock=True, readahead=True):
     folder = Path(path)
     if readonly and not folder.is_dir():
         raise OSError(f'{path}: No such file or directory')
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     return _Environment(folder)
 
 

@@ -10,8 +10,8 @@ For 8 GPUs with 80 GB: 512 images on each, no accumulation (the paper: 32 A100).
 smaller ones keeps the total batch and the learning rate, by accumulating, but an image then has only the negatives of
 its own pass: prefer more devices.
 
-Published: 84.7% fine-tuning in the paper, whose settings are the other ones; for these: nothing. Not reproduced by
-this code yet.
+Published: nothing for these settings; with the other ones 84.7% fine-tuning, in the paper. Not reproduced by this
+code yet.
 """
 
 _base_ = './vit-b_800e.py'

@@ -43,7 +43,7 @@ class ProgressHook(Hook):
 
     @staticmethod
     def _where(runner) -> str:
-        if isinstance(runner.train_loop, IterBasedTrainLoop):  # of segmentors and detectors: it has no epochs
+        if isinstance(runner.train_loop, IterBasedTrainLoop):  # of segmentors: it has no epochs
             return 'training'
         return f'epoch {min(runner.epoch + 1, runner.max_epochs)}/{runner.max_epochs}'
 
