@@ -8,6 +8,7 @@ so that `mmmim doctor` can say what to install.
 import importlib.util
 import multiprocessing
 import os
+import re
 import sys
 
 from . import moved
@@ -73,18 +74,40 @@ def _ask_the_doctor() -> str:
 
 
 def _is_the_command() -> bool:
-    """Whether this process is the command: `mmmim`, `python -m mmmim`, or a script that calls it.
+    """Whether this process is the command: `mmmim`, `python -m mmmim`, or a script that stands for it.
 
-    It registers the parts after it has parsed its arguments.
+    It registers once it has looked at its arguments.
     """
-    if multiprocessing.parent_process() is not None:  # a worker process that inherited the arguments
+    if multiprocessing.parent_process() is not None:  # of a worker that inherited the arguments
         return False
     started = os.path.realpath(next(iter(getattr(sys, 'argv', [])), ''))
     if any(started == os.path.join(_ROOT, 'tools', script) for script in _SCRIPTS):
         return True
-    words = sys.orig_argv
-    as_module = any(pair == ('-m', 'mmmim') for pair in zip(words, words[1:]))
-    return as_module or os.path.basename(started) in ('mmmim', 'mmmim.exe')
+    return _module_that_runs(sys.orig_argv) == 'mmmim' or _is_the_console_script(started)
+
+
+def _module_that_runs(words: list) -> str:
+    """Of ``python -m MODULE ...``: options end at the first word that is none."""
+    rest = iter(words[1:])
+    for word in rest:
+        if word in ('-X', '-W'):
+            next(rest, None)
+        elif word.endswith('m') and re.fullmatch('-[a-zA-Z]+', word):
+            return next(rest, '')
+        elif not word.startswith('-') or word == '-c':
+            break
+    return ''
+
+
+def _is_the_console_script(path: str) -> bool:
+    """Whether pip wrote this file for our entry point: anybody's script may have the name."""
+    if os.path.basename(path) not in ('mmmim', 'mmmim.exe'):
+        return False
+    try:
+        with open(path, 'rb') as file:
+            return b'mmmim.cli' in file.read()
+    except OSError:
+        return False
 
 
 if not _is_the_command():

@@ -18,6 +18,7 @@ where nothing is installed yet.
 import importlib
 import os
 import sys
+from types import ModuleType
 from typing import List, Optional
 
 COMMANDS = (
@@ -59,20 +60,26 @@ def run(command: str, argv: List[str]) -> None:
     # on a CPU, idle threads that busy-wait starve the data loading workers; read when torch is imported
     os.environ.setdefault('GOMP_SPINCOUNT', '20000')
     try:
-        importlib.import_module('mmmim').register_all()
-        module = importlib.import_module(f'mmmim.commands.{command}')
-    except ImportError as error:
-        if os.environ.get('MMMIM_TRACEBACK'):
-            raise
-        sys.exit(str(error))
-    from .engine.launch import USER_ERRORS, end_with
+        module = imported(command)
+        from .engine.launch import USER_ERRORS, end_with
 
-    try:
-        module.main(argv)
-    except (*USER_ERRORS, OSError) as error:
-        end_with(error, None)
+        try:
+            module.main(argv)
+        except (*USER_ERRORS, OSError) as error:
+            end_with(error, None)
     except KeyboardInterrupt as stopped:
         if str(stopped):
             print(stopped, file=sys.stderr)
         code = getattr(stopped.__cause__, 'code', None)
         sys.exit(code if isinstance(code, int) else 130)
+
+
+def imported(command: str) -> ModuleType:
+    """The module of a command, after everything was registered; one line says what is missing."""
+    try:
+        importlib.import_module('mmmim').register_all()
+        return importlib.import_module(f'mmmim.commands.{command}')
+    except ImportError as error:
+        if os.environ.get('MMMIM_TRACEBACK'):
+            raise
+        sys.exit(str(error))

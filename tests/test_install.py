@@ -222,3 +222,38 @@ def test_pretrain_and_embed_are_imported_when_they_are_asked_for(tmp_path):
     assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError, match='has no attribute'):
         mmmim.nonsense
+
+
+@pytest.mark.parametrize(
+    'name, content, arguments',
+    [('mmmim', '', []), ('mine.py', '', ['-m', 'mmmim']), ('mmmim', '# a script of mine\n', ['train'])],
+)
+def test_a_script_of_any_name_registers_when_it_imports(tmp_path, name, content, arguments):
+    """Only the command itself puts that off; else the safe reading of checkpoints would be missing silently."""
+    script = tmp_path / 'bin' / name
+    script.parent.mkdir()
+    code = """
+import sys
+sys.path.pop(0)  # this folder, where a script is called like the package
+import mmmim
+from mmengine.runner.checkpoint import CheckpointLoader
+assert CheckpointLoader._schemes[''].__module__.startswith('mmmim'), CheckpointLoader._schemes['']
+"""
+    script.write_text(content + code)
+    done = run(sys.executable, script, *arguments, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    'words, module',
+    [
+        (['python', '-m', 'mmmim', 'train'], 'mmmim'),
+        (['python', '-X', 'dev', '-Im', 'mmmim'], 'mmmim'),
+        (['python', '-u', 'script.py', '-m', 'mmmim'], ''),
+        (['python', '-m', 'pytest', '-m', 'mmmim'], 'pytest'),
+        (['python', '-c', 'import mmmim', '-m', 'mmmim'], ''),
+        (['python'], ''),
+    ],
+)
+def test_which_module_python_runs(words, module):
+    assert mmmim._module_that_runs(words) == module

@@ -2,7 +2,8 @@
 
     mmmim train CONFIG [--resume [CHECKPOINT]] [--work-dir DIR] [--cfg-options key=value ...]
 
-Several processes: tools/dist_train.sh, tools/slurm_train.sh. Exit code 75: it was stopped by a signal (SIGTERM) and
+Several processes: torchrun --nproc_per_node=N -m mmmim train CONFIG --launcher pytorch; a checkout has
+tools/dist_train.sh and tools/slurm_train.sh. Exit code 75: it was stopped by a signal (SIGTERM) and
 saved a checkpoint; run it again with --resume.
 """
 

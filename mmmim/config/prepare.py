@@ -10,6 +10,7 @@ from ..deferred import leave_out_multimodal
 from ..models.mmcv_ops import provide_ops
 from .classification import settle_classifier
 from .detection import settle_detector
+from .paths import checkout
 from .segmentation import settle_segmentor
 
 HOST_TOOLBOXES = ('mmpretrain', 'mmseg', 'mmdet')
@@ -26,7 +27,8 @@ def set_up_scope(cfg: Config) -> None:
         except ImportError as error:
             message = f"the config's default_scope is '{scope}', which cannot be imported: {error}"
             if isinstance(error, ModuleNotFoundError):
-                message += f'. Install it: bash tools/setup_env.sh {"detection" if scope == "mmdet" else "run"}'
+                set_up = f'Install it: bash tools/setup_env.sh {"detection" if scope == "mmdet" else "run"}'
+                message += f'. {set_up if checkout() else "`mmmim doctor` says what to install"}'
             raise ImportError(message) from error
         module.register_all_modules(init_default_scope=False)
         if scope == 'mmdet':
