@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from mmmim.models.patches import (
+    composite,
     denormalize_patches,
     gather_patches,
     grid_size,
@@ -94,3 +95,16 @@ def test_variance_in_float16_does_not_overflow():
     patches = torch.rand(1, 4, 768, generator=torch.Generator().manual_seed(0)).mul(255).half()
     _, var = patch_statistics(patches)
     torch.testing.assert_close(var.double(), patches.double().var(-1, keepdim=True), rtol=5e-3, atol=0)
+
+
+def test_composite_paints_removed_patches_and_keeps_the_others():
+    images, painted = torch.rand(2, 3, 8, 12), torch.rand(2, 6, 4 * 4 * 3)
+    removed = torch.tensor([[1, 0, 0, 1, 1, 0], [0, 1, 1, 0, 0, 1]])
+    result, canvas = composite(images, painted, removed, 4), unpatchify(painted, 4, (2, 3))
+    for b in range(2):
+        for place, gone in enumerate(removed[b].tolist()):
+            rows, columns = slice(place // 3 * 4, place // 3 * 4 + 4), slice(place % 3 * 4, place % 3 * 4 + 4)
+            expected = canvas if gone else images
+            assert torch.equal(result[b, :, rows, columns], expected[b, :, rows, columns])
+    grey = composite(images, 0.0, removed, 4)
+    assert torch.equal(patchify(grey, 4), patchify(images, 4) * (1 - removed[..., None]))
