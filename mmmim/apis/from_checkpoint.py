@@ -6,16 +6,16 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from ..checkpoint.config_text import ConfigTextError, check_types, parse_config_text
+from ..checkpoint.encoder import fill_encoder
+from ..checkpoint.read import load_file
+from ..checkpoint.schemes import detect_scheme, to_mmmim, unwrap
 from ..config.load import load_config
 from ..config.prepare import set_up_scope
-from ..config_text import ConfigTextError, check_types, parse_config_text
 from ..models.backbones.vit import ARCHITECTURES
 from ..models.patches import Size, to_2tuple
 from ..models.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from ..naming import detect_scheme, to_mmmim, unwrap
 from ..registry import MODELS, TRANSFORMS
-from ..safe_load import load_file
-from ..translate import fill_encoder
 
 DECODERS = ('neck.', 'drawing_head.')  # parts that reconstruct, in any method
 

@@ -13,14 +13,14 @@ from timm.models import SwinTransformer, VisionTransformer
 from timm.models.beit import Beit
 from torch import Tensor, nn
 
-from ..config_text import ConfigTextError
+from ..checkpoint.config_text import ConfigTextError
+from ..checkpoint.encoder import EncoderMismatchError, split_encoder
+from ..checkpoint.schemes.beit import SHARED, TABLE, fit_tables, is_beit, table_grid
+from ..checkpoint.schemes.names import pooled_norm_name
 from ..models.backbones.vit import ARCHITECTURES
 from ..models.patches import Size, grid_size, to_2tuple
 from ..models.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from ..naming.beit import SHARED, TABLE, fit_tables, is_beit, table_grid
-from ..naming.state import pooled_norm_name
 from ..positions import find_grid, rebuild_positions, resize_pos_embed
-from ..translate import EncoderMismatchError, split_encoder
 from .from_checkpoint import stored_config
 
 State = Dict[str, Tensor]
@@ -53,7 +53,7 @@ def load_encoder(
         prefix: Prefix of the encoder's parameters in a model of ours.
 
     Raises:
-        FileNotFoundError, CorruptCheckpointError, UnsafeCheckpointError: As :func:`mmmim.safe_load.load_file`.
+        FileNotFoundError, CorruptCheckpointError, UnsafeCheckpointError: As :func:`mmmim.checkpoint.read.load_file`.
         EncoderMismatchError: The file holds another architecture.
         ValueError: The number of heads or the grid cannot be inferred, or the encoder has no such pooling.
     """

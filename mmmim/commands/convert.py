@@ -31,8 +31,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from ..apis.load_encoder import encoder_config
 from ..checkpoint import atomic_save, atomic_write_bytes
-from ..naming import SCHEMES, detect_scheme, from_mmmim, left_out, list_names, to_mmmim, unwrap
-from ..translate import add_positions
+from ..checkpoint.encoder import add_positions
+from ..checkpoint.schemes import SCHEMES, detect_scheme, from_mmmim, left_out, list_names, to_mmmim, unwrap
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:

@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list
 from mmengine.runner import find_latest_checkpoint
 
-from ..safe_load import load_file
+from ..checkpoint.read import load_file
 
 
 def newest_checkpoint(work_dir: str) -> Optional[str]:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..config_text import ConfigTextError, parse_config_text
+from ..checkpoint.config_text import ConfigTextError, parse_config_text
 from .run_curve import Curve, Series, make_series, number, quantity, read_curve
 
 RANDOM = 'random initialisation'

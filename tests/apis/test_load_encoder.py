@@ -15,9 +15,9 @@ from torch import nn
 
 import mmmim
 from mmmim.checkpoint import export_encoder
+from mmmim.checkpoint.encoder import EncoderMismatchError, from_mmmim
 from mmmim.models.backbones import MaskedViT
 from mmmim.positions import sincos_positions
-from mmmim.translate import EncoderMismatchError, from_mmmim
 
 ROOT = Path(__file__).parents[2]
 ARCH = dict(embed_dim=48, depth=2, num_heads=4)  # 4 heads: neither the width nor 64 channels a head would tell

@@ -13,8 +13,8 @@ from mmengine.registry import DefaultScope
 pytest.importorskip('mmseg')
 from mmseg.registry import MODELS  # noqa: E402
 
+from mmmim.checkpoint.schemes import from_mmmim  # noqa: E402
 from mmmim.models.backbones import DenseViT  # noqa: E402
-from mmmim.naming import from_mmmim  # noqa: E402
 
 pytestmark = pytest.mark.runs
 

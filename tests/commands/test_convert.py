@@ -13,8 +13,8 @@ import timm
 import torch
 
 from mmmim.checkpoint import load_file
+from mmmim.checkpoint.schemes import to_mmmim
 from mmmim.commands import convert
-from mmmim.naming import to_mmmim
 
 ROOT = Path(__file__).resolve().parents[2]
 CONVERTER = ROOT / 'tools' / 'convert_checkpoint.py'

@@ -9,10 +9,10 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from PIL import Image
 
+from mmmim.checkpoint.encoder import fill_encoder
 from mmmim.datasets import mim_collate
 from mmmim.models.build import check_model
 from mmmim.registry import MODELS
-from mmmim.translate import fill_encoder
 
 PUBLISHED, SMALL = 'configs/simmim/vit-b_800e.py', 'configs/simmim/vit-tiny_cifar10.py'
 

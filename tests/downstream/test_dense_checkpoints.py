@@ -15,15 +15,15 @@ pytest.importorskip('mmseg')
 from mmseg.registry import MODELS  # noqa: E402
 
 from mmmim.checkpoint import export_encoder  # noqa: E402
+from mmmim.checkpoint.encoder import EncoderMismatchError  # noqa: E402
+from mmmim.checkpoint.schemes import detect_scheme, from_mmmim  # noqa: E402
 from mmmim.config.detection import settle_detector  # noqa: E402
 from mmmim.config.load import load_config  # noqa: E402
 from mmmim.config.prepare import set_up_scope  # noqa: E402
 from mmmim.config.segmentation import settle_segmentor  # noqa: E402
 from mmmim.models.algorithms import MAE  # noqa: E402
 from mmmim.models.backbones import DenseSwin, MaskedViT  # noqa: E402
-from mmmim.naming import detect_scheme, from_mmmim  # noqa: E402
 from mmmim.registry import MODELS as OURS  # noqa: E402
-from mmmim.translate import EncoderMismatchError  # noqa: E402
 
 WIDTH, DEPTH, HEADS = 24, 4, 3
 ARCH = dict(embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS)
@@ -233,7 +233,7 @@ def test_windows_and_relative_positions_take_all_but_the_class_token(files, caps
 
 
 def test_the_files_are_of_different_kinds(files):
-    from mmmim.safe_load import load_file
+    from mmmim.checkpoint.read import load_file
 
     found = {kind: detect_scheme(load_file(str(path))) for kind, path in files.items()}
     assert found == dict(mmmim='mmmim', safetensors='timm', mae='mae', timm='timm', hf='hf', mmpretrain='mmpretrain')

@@ -8,12 +8,12 @@ import torch
 from harness import largest_difference, make_config, read_curve, train_here
 from mmengine.hooks import Hook
 
+from mmmim.checkpoint.encoder import EncoderMismatchError
 from mmmim.engine.hooks import StepSeedHook
 from mmmim.engine.hooks.run_state import ResumeError
 from mmmim.engine.hooks.runtime_info import NonFiniteLossError
 from mmmim.positions import resize_pos_embed, sincos_positions
 from mmmim.registry import HOOKS
-from mmmim.translate import EncoderMismatchError
 
 pytestmark = pytest.mark.runs
 
@@ -94,7 +94,7 @@ def test_load_from_takes_the_weights_and_starts_anew(finished, tmp_path, image_r
 
 
 def test_load_from_translates_the_original_names(finished, tmp_path, image_root):
-    from mmmim.translate import from_mmmim
+    from mmmim.checkpoint.encoder import from_mmmim
 
     saved = torch.load(finished / 'epoch_2.pth', weights_only=True)['state_dict']
     torch.save(dict(model=from_mmmim(saved, 'mae')), tmp_path / 'original.pth')

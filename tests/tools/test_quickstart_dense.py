@@ -18,7 +18,7 @@ from test_quickstart import TINY
 
 pytest.importorskip('mmseg')
 from mmmim.checkpoint import export_encoder  # noqa: E402
-from mmmim.config_text import parse_config_text  # noqa: E402
+from mmmim.checkpoint.config_text import parse_config_text  # noqa: E402
 from mmmim.registry import MODELS  # noqa: E402
 from mmmim.report.tasks import SAME  # noqa: E402
 from mmmim.visualization.panel import Panel  # noqa: E402

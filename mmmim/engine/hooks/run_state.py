@@ -11,10 +11,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import BaseLoop
 
-from ...naming.state import classifier_name
+from ...checkpoint.encoder import to_mmmim
+from ...checkpoint.schemes.names import classifier_name
 from ...positions import resize_pos_embed, sincos_grid
 from ...registry import HOOKS
-from ...translate import to_mmmim
 
 # length of the smoothing window; the whole curve is in curve.jsonl
 HISTORY = 1000

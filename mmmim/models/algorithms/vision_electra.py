@@ -7,6 +7,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...checkpoint.generator import complete_generator, load_generator
 from ...registry import MODELS
 from ...structures import DataSample, fill_samples
 from ..backbones.base import BaseEncoder
@@ -19,7 +20,6 @@ from ..patches import unpatchify
 from ..targets import BaseTarget
 from .adversarial import frozen
 from .base import BaseAlgorithm
-from .load_generator import complete_generator, load_generator
 
 
 @MODELS.register_module()

@@ -8,9 +8,9 @@ from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-from ...naming import StateDict, unwrap
-from ...safe_load import AnyPath
-from ...translate import fill_encoder
+from ...checkpoint.encoder import fill_encoder
+from ...checkpoint.read import AnyPath
+from ...checkpoint.schemes import StateDict, unwrap
 from ..layers.blocks import layer_depth
 
 
@@ -56,7 +56,7 @@ class BaseEncoder(BaseModule):
     def load_pretrained(
         self, checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str = 'backbone.', **cfg: Any
     ) -> None:
-        """Load a checkpoint; arguments as in :func:`~mmmim.translate.fill_encoder`."""
+        """Load a checkpoint; arguments as in :func:`~mmmim.checkpoint.encoder.fill_encoder`."""
         fill_encoder(self, checkpoint, prefix, **cfg)
 
     def check_images(self, images: Tensor) -> None:
@@ -77,7 +77,7 @@ def fill_all_but(
     fit: Callable[[str, Tensor], Tensor] = lambda name, value: value,
     **cfg: Any,
 ) -> List[str]:
-    """:func:`~mmmim.translate.fill_encoder`, completely or not at all, except for the parameters named in ``new``.
+    """:func:`~mmmim.checkpoint.encoder.fill_encoder`, completely or not at all, except for the parameters named in ``new``.
 
     Those are loaded if the file has them (from a dense model), and keep their values otherwise.
 

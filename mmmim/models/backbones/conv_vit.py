@@ -7,10 +7,10 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from ...checkpoint.encoder import split_encoder
+from ...checkpoint.read import AnyPath
 from ...positions import sincos_positions
 from ...registry import MODELS
-from ...safe_load import AnyPath
-from ...translate import split_encoder
 from ..build import check_choice
 from ..freezing import freeze_all_but_last
 from ..layers.blocks import LayerNorm, build_blocks, init_weights, run_blocks

@@ -6,8 +6,8 @@ from typing import Optional, Sequence, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ...naming import unwrap
-from ...safe_load import StateDict, load_file
+from ...checkpoint.read import StateDict, load_file
+from ...checkpoint.schemes import unwrap
 from ..preprocess import IMAGENET_MEAN, IMAGENET_STD
 from .base import BaseTarget
 
@@ -73,7 +73,7 @@ def read_weights(path: str, name: str, absent: str) -> StateDict:
     """The tensors in the file of a fixed network.
 
     Args:
-        path: Any file that :func:`~mmmim.safe_load.load_file` reads.
+        path: Any file that :func:`~mmmim.checkpoint.read.load_file` reads.
         name: What the file should hold, for a message, such as ``'a VGG-16 of torchvision'``.
         absent: What the error says where there is no such file: how to get it.
 

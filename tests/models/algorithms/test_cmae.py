@@ -11,11 +11,11 @@ from cmae_harness import tiny, views
 from harness import METHODS, ROOT
 from torch.nn import functional as F
 
+from mmmim.checkpoint.schemes import from_mmmim, to_mmmim
 from mmmim.engine.hooks import CosineMomentumHook
 from mmmim.engine.optim import AutocastOptimWrapper
 from mmmim.models.algorithms import MAE
 from mmmim.models.layers.ema import momentum_update
-from mmmim.naming import from_mmmim, to_mmmim
 from mmmim.registry import MODELS
 
 

@@ -9,11 +9,11 @@ from harness import FLOAT32, METHODS, make_config, train_here
 from torch.nn import functional as F
 
 import mmmim
+from mmmim.checkpoint.read import load_file
 from mmmim.engine.hooks.runtime_info import NonFiniteLossError
 from mmmim.models.backbones import DenseSwin, DenseViT
 from mmmim.models.targets import MomentumTarget
 from mmmim.registry import MODELS
-from mmmim.safe_load import load_file
 from mmmim.structures import DataSample
 from mmmim.visualization.images import GREY
 from mmmim.visualization.reconstruction import reconstruction_panel

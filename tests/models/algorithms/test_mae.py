@@ -10,10 +10,10 @@ from mae_harness import assert_equal, build, draw_images, draw_noise, samples_wi
 from torch import nn
 from torch.nn import functional as F
 
+from mmmim.checkpoint.encoder import from_mmmim, to_mmmim
 from mmmim.models.patches import patchify, unpatchify
 from mmmim.models.targets import PixelTarget
 from mmmim.registry import MODELS
-from mmmim.translate import from_mmmim, to_mmmim
 
 FIXTURE = Path(__file__).parents[2] / 'data' / 'mae_official.npz'
 # equality with other implementations

@@ -5,6 +5,8 @@ import torch
 from harness import FLOAT32
 from timm.models.swin_transformer import SwinTransformer
 
+from mmmim.checkpoint.encoder import EncoderMismatchError, fill_encoder
+from mmmim.checkpoint.schemes import to_mmmim
 from mmmim.models.backbones import DenseSwin, MaskedRelativeViT, MaskedSwin, MaskedViT
 from mmmim.models.backbones.swin import check_windows
 from mmmim.models.heads import ReconstructionHead
@@ -12,9 +14,7 @@ from mmmim.models.masking import Masking
 from mmmim.models.necks import SimMIMDecoder
 from mmmim.models.patches import patchify
 from mmmim.models.targets import PixelTarget
-from mmmim.naming import to_mmmim
 from mmmim.registry import MODELS
-from mmmim.translate import EncoderMismatchError, fill_encoder
 
 ARCH = dict(embed_dim=8, depths=(2, 2, 2), num_heads=(1, 2, 4))  # maps of 16, 8 and 4 positions at 64 pixels
 THEIRS = dict(embed_dims=8, depths=[2, 2, 2], num_heads=[1, 2, 4])

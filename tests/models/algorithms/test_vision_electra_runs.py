@@ -10,12 +10,12 @@ from harness import FLOAT32, METHODS, ROOT, load_weights, make_config, read_curv
 from safetensors.torch import load_file
 
 import mmmim
-from mmmim.models.algorithms.load_generator import load_generator
+from mmmim.checkpoint.encoder import EncoderMismatchError, fill_encoder
+from mmmim.checkpoint.generator import load_generator
+from mmmim.checkpoint.schemes import from_mmmim
 from mmmim.models.backbones import DenseSwin, MaskedSwin, MaskedViT
-from mmmim.naming import from_mmmim
 from mmmim.positions import resize_pos_embed
 from mmmim.registry import MODELS
-from mmmim.translate import EncoderMismatchError, fill_encoder
 
 pytestmark = pytest.mark.runs
 

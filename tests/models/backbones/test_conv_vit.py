@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
+from mmmim.checkpoint.encoder import EncoderMismatchError, fill_encoder
 from mmmim.models.backbones import ConvViT, MaskedViT
 from mmmim.models.masking import Masking
 from mmmim.registry import MODELS
-from mmmim.translate import EncoderMismatchError, fill_encoder
 
 TINY = dict(
     arch=dict(embed_dims=(8, 12, 32), depths=(1, 2, 2), num_heads=2, mlp_ratios=(2, 3, 4)), img_size=32, patch_size=8

@@ -5,9 +5,9 @@ import torch
 from harness import FLOAT32
 from torch.nn import functional as F
 
+from mmmim.checkpoint.encoder import EncoderMismatchError
 from mmmim.models.backbones import ConvViT, DenseConvViT, MaskedViT
 from mmmim.registry import MODELS
-from mmmim.translate import EncoderMismatchError
 
 SMALL = dict(arch=dict(embed_dims=(8, 12, 32), depths=(1, 1, 4), num_heads=2), img_size=64)
 

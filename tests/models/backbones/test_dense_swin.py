@@ -5,10 +5,10 @@ import torch
 from harness import FLOAT32
 from timm.models.swin_transformer import SwinTransformer
 
+from mmmim.checkpoint.encoder import EncoderMismatchError
+from mmmim.checkpoint.schemes import from_mmmim
 from mmmim.models.backbones import DenseSwin, MaskedViT
-from mmmim.naming import from_mmmim
 from mmmim.registry import MODELS
-from mmmim.translate import EncoderMismatchError
 
 ARCH = dict(embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
 

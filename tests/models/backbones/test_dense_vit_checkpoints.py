@@ -9,8 +9,8 @@ from dense_harness import RELATIVE, SMALL, build, draw, pretrained, save
 from harness import FLOAT32
 
 from mmmim import positions as position_cache
+from mmmim.checkpoint.encoder import EncoderMismatchError, fill_encoder
 from mmmim.models.backbones import MaskedViT
-from mmmim.translate import EncoderMismatchError, fill_encoder
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import torch
 from harness import FLOAT32
 from torch.nn import functional as F
 
+from mmmim.checkpoint.encoder import EncoderMismatchError, fill_encoder
 from mmmim.models.backbones import MaskedViT
 from mmmim.models.masking import Masking
 from mmmim.models.patches import patchify, unpatchify
-from mmmim.translate import EncoderMismatchError, fill_encoder
 
 SMALL = dict(arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=32, patch_size=8)
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as checkpointed
 
+from ....checkpoint.encoder import EncoderMismatchError
+from ....checkpoint.read import AnyPath
 from ....positions import PositionCache
-from ....safe_load import AnyPath
-from ....translate import EncoderMismatchError
 from ...layers.relative_positions import DecomposedPositions, PositionBias, RelativePositions
 from ...layers.window_attention import DenseAttention, Grid, group_sizes
 from ...patches import Size, to_2tuple

@@ -10,8 +10,8 @@ from timm.models.swin_transformer import SwinTransformer, SwinTransformerStage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ....checkpoint.read import AnyPath
 from ....registry import MODELS
-from ....safe_load import AnyPath
 from ...patches import Size, to_2tuple
 from ..base import BaseEncoder, fill_all_but
 from .base import resolve_indices

@@ -11,7 +11,7 @@ from typing import Iterable, List
 import torch
 from torch import Tensor
 
-from .state import HEADS, Renaming, StateDict, Translated, is_other_head
+from .names import HEADS, Renaming, StateDict, Translated, is_other_head
 
 _BLOCK = (
     ('norm1', 'norm1'),

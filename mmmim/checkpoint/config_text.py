@@ -10,7 +10,7 @@ from typing import Any, Dict, Optional, Tuple, Union
 
 from mmengine.registry import Registry
 
-from .positions import Grid, grid_size
+from ..positions import Grid, grid_size
 
 MOST_CHARACTERS = 1_000_000  # Python's parser is not safe for hostile texts of any length
 
@@ -121,7 +121,7 @@ def stated_grid(checkpoint: Any, prefix: str = 'backbone.') -> Optional[Grid]:
     """The patch grid from the image and patch size in a checkpoint's config; None if it states none.
 
     Args:
-        checkpoint: As :func:`mmmim.safe_load.load_file` returned it. The config is a text (a training checkpoint) that
+        checkpoint: As :func:`mmmim.checkpoint.read.load_file` returned it. The config is a text (a training checkpoint) that
             is parsed and never executed, or a dict (an exported encoder).
         prefix: Prefix of the encoder's names: the key of its config in the model's, else ``backbone``.
     """

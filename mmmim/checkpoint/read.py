@@ -1,7 +1,7 @@
 """Reads a checkpoint file safely, without executing code from it.
 
 ``torch.load(weights_only=True)`` interprets a pickle with an allow-list of names: torch's own (tensors,
-``OrderedDict``) and those of :mod:`mmmim.plain_types`. A file that needs more is refused.
+``OrderedDict``) and those of :mod:`mmmim.checkpoint.plain_types`. A file that needs more is refused.
 """
 
 import json

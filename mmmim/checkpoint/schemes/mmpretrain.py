@@ -8,7 +8,7 @@ import re
 from typing import Collection, List, Optional, Tuple
 
 from . import beit, swin
-from .state import HEADS, Renaming, StateDict, Translated, is_other_head
+from .names import HEADS, Renaming, StateDict, Translated, is_other_head
 
 _BLOCK = (
     ('norm1', 'ln1'),

@@ -6,10 +6,10 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from ...config_text import stated_grid
-from ...naming import StateDict, to_mmmim, unwrap
-from ...positions import Grid, find_grid, resize_pos_embed
-from ...translate import Encoder, EncoderMismatchError, fill_encoder
+from ..positions import Grid, find_grid, resize_pos_embed
+from .config_text import stated_grid
+from .encoder import Encoder, EncoderMismatchError, fill_encoder
+from .schemes import StateDict, to_mmmim, unwrap
 
 
 def load_generator(encoder: Encoder, decoder: nn.Module, path: str, part: str = 'generator.') -> None:

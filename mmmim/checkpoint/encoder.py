@@ -1,6 +1,6 @@
 """Extracts the encoder from any checkpoint and loads it, completely or not at all.
 
-The naming schemes are in :mod:`mmmim.naming`, whose functions can be imported from here, too.
+The naming schemes are in :mod:`mmmim.checkpoint.schemes`, whose functions can be imported from here, too.
 """
 
 import re
@@ -12,13 +12,13 @@ from typing import Any, Dict, Iterable, List, Optional, Protocol, Tuple, Union
 from mmengine.logging import print_log
 from timm.layers.patch_embed import resample_patch_embed
 
+from ..positions import Grid, explain_unknown, find_grid, rebuild_positions, resize_pos_embed
 from .config_text import stated_grid
-from .naming import SCHEMES, StateDict, consume, detect_scheme, first_names, from_mmmim, left_out, to_mmmim, unwrap
-from .naming.beit import fit_tables, is_beit
-from .naming.state import describe
-from .naming.swin import is_swin
-from .positions import Grid, explain_unknown, find_grid, rebuild_positions, resize_pos_embed
-from .safe_load import AnyPath
+from .read import AnyPath
+from .schemes import SCHEMES, StateDict, consume, detect_scheme, first_names, from_mmmim, left_out, to_mmmim, unwrap
+from .schemes.beit import fit_tables, is_beit
+from .schemes.names import describe
+from .schemes.swin import is_swin
 
 __all__ = [
     'SCHEMES',
@@ -141,7 +141,7 @@ def fill_encoder(
 
     Args:
         module: A backbone with timm's names, ``grid_size`` (h, w) and ``num_prefix_tokens``.
-        checkpoint: From :func:`mmmim.safe_load.load_file`, or a path or address.
+        checkpoint: From :func:`mmmim.checkpoint.read.load_file`, or a path or address.
         prefix: Prefix of the encoder in a model of ours.
         resize_patches: Resample a patch projection of another patch size, by FlexiViT's pseudo-inverse
             (Beyer et al., 2023, "PI-resize"), instead of refusing it.

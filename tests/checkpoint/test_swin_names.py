@@ -8,8 +8,9 @@ from mmpretrain.registry import MODELS as MMPRETRAIN
 from timm.models import SwinTransformer
 
 import mmmim
-from mmmim.naming import detect_scheme, from_mmmim, left_out, list_names, to_mmmim
-from mmmim.naming.swin import relative_position_index
+from mmmim.checkpoint.encoder import EncoderMismatchError, fill_encoder
+from mmmim.checkpoint.schemes import detect_scheme, from_mmmim, left_out, list_names, to_mmmim
+from mmmim.checkpoint.schemes.swin import relative_position_index
 
 ARCH = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4])
 
@@ -104,5 +105,5 @@ def test_a_swin_is_refused_by_a_vit_and_named(simmim):
     from mmmim.models.backbones import MaskedViT
 
     vit = MaskedViT(dict(embed_dim=8, depth=2, num_heads=1), 64, 4)
-    with pytest.raises(mmmim.translate.EncoderMismatchError, match='The file holds a Swin, the module is a ViT of 2'):
-        mmmim.translate.fill_encoder(vit, simmim.state_dict())
+    with pytest.raises(EncoderMismatchError, match='The file holds a Swin, the module is a ViT of 2'):
+        fill_encoder(vit, simmim.state_dict())

@@ -18,8 +18,8 @@ Position tables are copied, too: sine-cosine tables of different codes differ in
 
 from typing import Any, List, Optional
 
-from . import hugging_face, mmpretrain, plain, simmim
-from .state import StateDict, Translated, describe, first_names, list_names, pooled_norm_name, unwrap
+from . import hugging_face, mmpretrain, simmim, timm
+from .names import StateDict, Translated, describe, first_names, list_names, pooled_norm_name, unwrap
 
 __all__ = [
     'SCHEMES',
@@ -36,8 +36,8 @@ __all__ = [
 
 SCHEMES = ('mmmim', 'timm', 'mae', 'hf', 'mmpretrain', 'cmae')  # schemes that can be written
 _FROM_OURS = {
-    'timm': plain.to_timm,
-    'mae': plain.to_mae,
+    'timm': timm.to_timm,
+    'mae': timm.to_mae,
     'hf': hugging_face.from_ours,
     'mmpretrain': mmpretrain.from_ours,
     'cmae': mmpretrain.to_cmae,
@@ -53,7 +53,7 @@ def detect_scheme(state_dict: Any) -> Optional[str]:
     """
     keys = list(unwrap(state_dict))
     # The order matters: mmpretrain's encoder is under `backbone.` as ours is.
-    return mmpretrain.detect(keys) or hugging_face.detect(keys) or simmim.detect(keys) or plain.detect(keys)
+    return mmpretrain.detect(keys) or hugging_face.detect(keys) or simmim.detect(keys) or timm.detect(keys)
 
 
 def to_mmmim(state_dict: Any) -> StateDict:
@@ -79,7 +79,7 @@ def consume(state: StateDict) -> StateDict:
         return state
     if scheme in ('mmpretrain', 'cmae'):
         return mmpretrain.to_ours(state)
-    return {'hf': hugging_face, 'simmim': simmim}.get(scheme, plain).to_ours(state)
+    return {'hf': hugging_face, 'simmim': simmim}.get(scheme, timm).to_ours(state)
 
 
 def from_mmmim(state_dict: Any, scheme: str) -> StateDict:

@@ -6,7 +6,7 @@ from typing import Any, Iterable, List, Optional, Sequence, Tuple
 
 from torch import Tensor
 
-from ..safe_load import StateDict
+from ..read import StateDict
 
 # A state dict in the names of another project, and those of our names that it cannot represent.
 Translated = Tuple[StateDict, List[str]]

@@ -3,8 +3,8 @@
 import re
 from typing import Iterable, Optional
 
-from . import plain
-from .state import StateDict
+from . import timm
+from .names import StateDict
 
 
 def detect(keys: Iterable[str]) -> Optional[str]:
@@ -21,4 +21,4 @@ def to_ours(state: StateDict) -> StateDict:
         for key, value in state.items()
         if not key.startswith('encoder.')
     }
-    return {**plain.to_ours(encoder), **rest}
+    return {**timm.to_ours(encoder), **rest}

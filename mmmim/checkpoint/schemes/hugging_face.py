@@ -5,7 +5,7 @@ from typing import Dict, Iterable, Optional
 
 import torch
 
-from .state import Renaming, StateDict, Translated, head_name, is_classifier, is_other_head
+from .names import Renaming, StateDict, Translated, head_name, is_classifier, is_other_head
 
 _QKV = ('query', 'key', 'value')
 _BLOCK = (

@@ -12,8 +12,7 @@ from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import nn
 
 from mmmim.checkpoint import export_encoder, load_file
-from mmmim.positions import resize_pos_embed
-from mmmim.translate import (
+from mmmim.checkpoint.encoder import (
     EncoderMismatchError,
     add_positions,
     detect_scheme,
@@ -23,8 +22,9 @@ from mmmim.translate import (
     to_mmmim,
     unwrap,
 )
+from mmmim.positions import resize_pos_embed
 
-FIXTURE = Path(__file__).parent / 'data' / 'mae_official.npz'
+FIXTURE = Path(__file__).parents[1] / 'data' / 'mae_official.npz'
 
 
 @pytest.fixture(scope='module')

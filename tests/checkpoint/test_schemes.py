@@ -14,12 +14,12 @@ from timm.models.beit import Beit
 from torch import nn
 
 import mmmim
+from mmmim.checkpoint.schemes import detect_scheme, from_mmmim, left_out, list_names, to_mmmim
 from mmmim.models.algorithms import MAE
 from mmmim.models.backbones import MaskedViT
 from mmmim.models.masking import Masking
-from mmmim.naming import detect_scheme, from_mmmim, left_out, list_names, to_mmmim
 
-DATA = Path(__file__).parent / 'data'
+DATA = Path(__file__).parents[1] / 'data'
 WIDTH, DEPTH, HEADS = 24, 2, 3
 MMPRETRAIN_ARCH = dict(embed_dims=WIDTH, num_layers=DEPTH, num_heads=HEADS, feedforward_channels=4 * WIDTH)
 OURS = dict(arch=dict(embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS), img_size=32, patch_size=8)
@@ -203,7 +203,7 @@ def test_a_beit_with_relative_positions_is_refused_where_there_are_none(tmp_path
     for scheme in ('mae', 'hf', 'mmpretrain'):
         assert 'backbone.blocks.1.attn.relative_position_bias_table' in left_out(ours, scheme)
     torch.save(state, tmp_path / 'beit.pth')
-    with pytest.raises(mmmim.translate.EncoderMismatchError, match='mmmim.RelativeViT is the backbone'):
+    with pytest.raises(mmmim.checkpoint.encoder.EncoderMismatchError, match='mmmim.RelativeViT is the backbone'):
         MaskedViT(**OURS, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'beit.pth'))).init_weights()
 
 

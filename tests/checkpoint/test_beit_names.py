@@ -15,18 +15,18 @@ from timm.models.beit import Beit
 
 import mmmim
 from mmmim.checkpoint import export_encoder
+from mmmim.checkpoint.encoder import EncoderMismatchError
+from mmmim.checkpoint.schemes import detect_scheme, from_mmmim, left_out, to_mmmim
+from mmmim.checkpoint.schemes.beit import TABLE
+from mmmim.checkpoint.schemes.names import classifier_name
 from mmmim.config.classification import settle_classifier
 from mmmim.config.load import load_config
 from mmmim.models.backbones import DenseViT, MaskedViT, RelativeViT
-from mmmim.naming import detect_scheme, from_mmmim, left_out, to_mmmim
-from mmmim.naming.beit import TABLE
-from mmmim.naming.state import classifier_name
-from mmmim.translate import EncoderMismatchError
 
 WIDTH, DEPTH, HEADS, SIDE, PATCH = 24, 2, 3, 4, 8
 SIZE = SIDE * PATCH
 OURS = dict(arch=dict(embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS), img_size=SIZE, patch_size=PATCH)
-CONFIG = str(Path(__file__).parents[1] / 'configs/downstream/classification/vit-b_finetune_100e_simmim.py')
+CONFIG = str(Path(__file__).parents[2] / 'configs/downstream/classification/vit-b_finetune_100e_simmim.py')
 
 
 def authors_vit(kind, side=SIDE):

@@ -4,7 +4,7 @@ import pytest
 from harness import ROOT
 from mmengine.config import Config
 
-from mmmim.config_text import ConfigTextError, check_types, parse_config_text
+from mmmim.checkpoint.config_text import ConfigTextError, check_types, parse_config_text
 from mmmim.registry import MODELS, TRANSFORMS
 
 CONFIGS = ['configs/mae/vit-b_800e.py', 'configs/mae/vit-tiny_cifar10.py', 'configs/mae/ablations/target-pca.py']

@@ -26,14 +26,14 @@ from mmmim.checkpoint import (
     remove_stale_temporaries,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 # --- schemes ----------------------------------------------------------------------------------------------------------
 
 
 def test_every_scheme_of_mmengine_is_ours():
     for scheme, loader in CheckpointLoader._schemes.items():
-        assert loader.__module__ == 'mmmim.checkpoint', scheme
+        assert loader.__module__ == 'mmmim.checkpoint.hub', scheme
     for address in ('pavi://a/b.pth', 's3://bucket/a.pth', 'petrel:s3://bucket/a.pth', 'petrel://a.pth'):
         with pytest.raises(ValueError, match='Download the file'):
             CheckpointLoader.load_checkpoint(address)

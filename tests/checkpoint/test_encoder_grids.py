@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from mmmim.checkpoint import export_encoder, load_file
-from mmmim.config_text import stated_grid
-from mmmim.models.algorithms.load_generator import load_generator
+from mmmim.checkpoint.config_text import stated_grid
+from mmmim.checkpoint.encoder import EncoderMismatchError, add_positions, fill_encoder
+from mmmim.checkpoint.generator import load_generator
+from mmmim.checkpoint.schemes import from_mmmim
 from mmmim.models.backbones import DenseViT, MaskedViT
 from mmmim.models.necks import MAEDecoder
-from mmmim.naming import from_mmmim
 from mmmim.positions import find_grid, resize_pos_embed, sincos_grid, sincos_positions
-from mmmim.translate import EncoderMismatchError, add_positions, fill_encoder
 
 PATCH = 4
 

@@ -4,7 +4,7 @@ import re
 from typing import Iterable, Optional
 
 from . import beit, swin
-from .state import StateDict, Translated, head_name
+from .names import StateDict, Translated, head_name
 
 _ENCODER = (
     'cls_token',
