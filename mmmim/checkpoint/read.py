@@ -1,49 +1,39 @@
 """Reads a checkpoint file safely, without executing code from it.
 
-``torch.load(weights_only=True)`` interprets a pickle with an allow-list of names: torch's own (tensors,
-``OrderedDict``) and those of :mod:`mmmim.checkpoint.plain_types`. A file that needs more is refused.
+``torch.load(weights_only=True)`` with our own interpreter of pickles (:mod:`mmmim.checkpoint.unpickler`) and its table
+of names: torch's (tensors, ``OrderedDict``) and those of :mod:`mmmim.checkpoint.plain_types`. A file that needs more is
+refused.
 """
 
 import json
 import os
 import os.path as osp
-import pickletools
-import re
 import zipfile
 from collections import OrderedDict
 from os import PathLike
-from typing import IO, Any, Callable, Dict, List, Set, Union
+from typing import Any, Callable, Dict, Union
 
 import torch
 from torch import Tensor
 
-from .plain_types import ALLOWED
+from .plain_types import RefusedPickle
+from .refusal import TORCHSCRIPT, CorruptCheckpointError, UnsafeCheckpointError, corrupt, folder, unsafe
+from .unpickler import in_place_of_torchs
+
+__all__ = [
+    'AnyPath',
+    'CorruptCheckpointError',
+    'MapLocation',
+    'StateDict',
+    'UnsafeCheckpointError',
+    'disarm_config',
+    'load_file',
+]
 
 AnyPath = Union[str, PathLike[str]]
 StateDict = Dict[str, Tensor]
 # Where tensors go, as in `torch.load`; None means the CPU.
 MapLocation = Union[str, torch.device, Dict[str, str], Callable[..., Any], None]
-
-
-class UnsafeCheckpointError(RuntimeError):
-    """The file uses functions or classes that weights do not need."""
-
-
-class CorruptCheckpointError(RuntimeError):
-    """The file is empty, truncated, damaged, or no checkpoint at all."""
-
-
-# the first bytes of files that are mistaken for checkpoints
-_MAGIC = {
-    b'\xff\xd8\xff': 'a JPEG image',
-    b'\x89PNG': 'a PNG image',
-    b'GIF8': 'a GIF image',
-    b'%PDF': 'a PDF document',
-    b'\x93NUMPY': 'a numpy array (.npy)',
-    b'\x1f\x8b': 'gzip-compressed: unpack it first',
-    b'\x89HDF': 'an HDF5 file (Keras?)',
-    b'GGUF': 'a GGUF file',
-}
 
 
 def load_file(path: AnyPath, map_location: MapLocation = 'cpu') -> Any:
@@ -60,17 +50,18 @@ def load_file(path: AnyPath, map_location: MapLocation = 'cpu') -> Any:
 
     Raises:
         FileNotFoundError, IsADirectoryError: With the path.
-        UnsafeCheckpointError: The file uses names outside :data:`ALLOWED`; nothing of it was executed.
-        CorruptCheckpointError: The file is empty, truncated, damaged, or no checkpoint.
+        UnsafeCheckpointError: The file needs functions or classes that are not plain data; nothing of it was executed.
+        CorruptCheckpointError: The file is empty, truncated, damaged (a record's CRC-32 sum is compared), too long, or
+            no checkpoint.
     """
     path = osp.expanduser(os.fspath(path))
     map_location = 'cpu' if map_location is None else map_location
     if osp.isdir(path):
-        raise IsADirectoryError(f'{path} is a folder: give the path of a checkpoint file in it.')
+        raise folder(path)
     if not osp.isfile(path):
         raise FileNotFoundError(f'{path} can not be found: there is no checkpoint file at this path.')
     if osp.getsize(path) == 0:
-        raise CorruptCheckpointError(_corrupt_message(path, 'it is empty'))
+        raise corrupt(path, 'it is empty')
     if path.endswith('.safetensors'):
         return _load_safetensors(path, map_location)
     return disarm_config(_load_torch(path, map_location))
@@ -89,7 +80,6 @@ def disarm_config(checkpoint: Any) -> Any:
     info = hub['runtime_info'] if isinstance(hub, dict) and 'runtime_info' in hub else None
     for holder in (meta, info):
         for key in ('cfg', 'config'):
-            # plain item access: methods of an OrderedDict from a file can be shadowed by its attributes
             if isinstance(holder, dict) and key in holder and isinstance(holder[key], (str, bytes)):
                 holder[f'{key}_text'] = holder[key]
                 del holder[key]
@@ -97,22 +87,61 @@ def disarm_config(checkpoint: Any) -> Any:
 
 
 def _load_torch(path: str, map_location: MapLocation) -> Any:
-    # Names that other code added to torch's process-wide allow-list would extend ours, or replace the guarded numpy
-    # parts.
-    others = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals(list(ALLOWED))
-    try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        if 'Attempting to deserialize object on' in str(error):  # it asks for a GPU that does not exist
+    with open(path, 'rb') as file:
+        is_zip = file.read(4) == b'PK\x03\x04'
+        if is_zip:
+            _check_zip(path)
+        file.seek(0)
+        try:
+            with in_place_of_torchs():
+                content = torch.load(file, map_location=map_location, weights_only=True)
+        except (MemoryError, torch.OutOfMemoryError):
             raise
-        raise _explain(path, error) from None
-    finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(others)
+        except RefusedPickle as error:
+            raise unsafe(path, str(error)) from None
+        except Exception as error:
+            if 'Attempting to deserialize object on' in str(error):  # it asks for a GPU that does not exist
+                raise
+            raise _unreadable(path, error) from None
+        if not is_zip and (rest := osp.getsize(path) - file.tell()):
+            raise corrupt(path, f'it is longer than it should be: {rest} bytes follow its end')
+    return content
+
+
+def _check_zip(path: str) -> None:
+    """Compares the CRC-32 sum of each record, which ``torch.load`` does not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records, end = archive.infolist(), 22 + len(archive.comment)
+            names = {record.filename.split('/', 1)[-1] for record in records}
+            if 'constants.pkl' in names:
+                raise unsafe(path, TORCHSCRIPT)
+            if 'data.pkl' not in names:
+                raise corrupt(path, 'it has no data.pkl')
+            if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+                raise corrupt(path, 'its records are compressed, which torch.save does not do: pack it with `zip -0`')
+            if any(record.CRC for record in records) and (damaged := archive.testzip()):  # all 0: none were computed
+                raise corrupt(path, f'its record {damaged} is damaged: the CRC-32 sum differs')
+    except (UnsafeCheckpointError, CorruptCheckpointError):
+        raise
+    except Exception as error:  # zipfile raises many kinds
+        cut = 'it is cut off: the table of contents at its end is missing'
+        lost = 'not a zip file' in str(error)
+        raise corrupt(path, cut if lost else f'its table of contents is damaged ({error})') from None
+    with open(path, 'rb') as file:
+        file.seek(-end, os.SEEK_END)
+        if file.read(4) != b'PK\x05\x06':
+            raise corrupt(path, 'it is longer than it should be: other bytes follow its end')
+
+
+def _unreadable(path: str, error: Exception) -> Exception:
+    """The error for a file in which torch met something else than refused names."""
+    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    if isinstance(error, EOFError) or 'unexpected EOF' in reason or 'Ran out of input' in reason:
+        return corrupt(path, f'it is cut off ({reason})')
+    if 'magic number' in reason:
+        reason = 'a pickle that torch.save has not written: read it where it was made, and torch.save the weights'
+    return corrupt(path, f'it is damaged, or no checkpoint ({reason})')
 
 
 def _load_safetensors(path: str, map_location: MapLocation) -> Dict[str, Any]:
@@ -125,111 +154,25 @@ def _load_safetensors(path: str, map_location: MapLocation) -> Dict[str, Any]:
             state_dict = OrderedDict((name, file.get_tensor(name)) for name in file.keys())
         if 'mmmim_config' in metadata:
             metadata = dict(config=json.loads(metadata['mmmim_config']))
-    except (SafetensorError, ValueError) as error:
-        raise CorruptCheckpointError(_corrupt_message(path, str(error))) from None
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise corrupt(path, _safetensors_fault(path, str(error))) from None
     return dict(state_dict=state_dict, meta=metadata)
 
 
-def _explain(path: str, error: Exception) -> RuntimeError:
-    """Turns torch's error into ours: unsafe if the file uses names outside the allow-list, else corrupt."""
-    message = str(error)
-    if 'TorchScript' in message:
-        return UnsafeCheckpointError(
-            f'{path} is a TorchScript archive, which holds code. It was not loaded. Save the '
-            "weights alone: torch.save(model.state_dict(), 'weights.pth')."
-        )
-    found = _globals_in(path)
-    wanted = found - _accepted_by_torch() - {name for _, name in ALLOWED}
-    if not any(name.endswith('.HistoryBuffer') for name in found):
-        wanted |= found & {'builtins.getattr'}  # only a history may use it
-    wanted.update(re.findall(r'GLOBAL (\S+) (?:was not|whose module)', message))
-    # builtins are shown by torch without their module: name each only once
-    wanted = {name for name in wanted if f'builtins.{name}' not in wanted}
-    if not wanted:
-        wanted = set(re.findall('.*(?:unrecognized function|Can only).*', message)[:1])
-    if not wanted:
-        reason = message.strip().splitlines()[0] if message.strip() else type(error).__name__
-        return CorruptCheckpointError(_corrupt_message(path, reason))
-    return UnsafeCheckpointError(
-        f'{path} was refused, and nothing in it was run: besides tensors and plain data it wants '
-        f'{", ".join(sorted(wanted))}. If a stranger made it, delete it. If you trust its author, save its weights '
-        'alone once, on a machine where running its code does no harm: '
-        "c = torch.load('IN', weights_only=False); torch.save({'state_dict': c.get('state_dict', c)}, 'OUT')."
-    )
-
-
-def _accepted_by_torch() -> Set[str]:
-    """Names that torch itself accepts, to be left out of an error message."""
+def _safetensors_fault(path: str, reason: str) -> str:
+    """What the header says of the size: there is no sum to compare."""
+    size = osp.getsize(path)
     try:
-        from torch._weights_only_unpickler import _get_allowed_globals
-    except ImportError:  # a private module of torch, which may move
-        return set()
-    return set(_get_allowed_globals())
-
-
-def _globals_in(path: str) -> Set[str]:
-    """Lists the names in the pickles of a file by disassembling them: nothing is executed."""
-    names: Set[str] = set()
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                for member in archive.namelist():
-                    if member.endswith('data.pkl'):
-                        with archive.open(member) as file:
-                            _disassemble(file, names)
-        else:
-            with open(path, 'rb') as file:
-                while True:  # the older format is a sequence of pickles, then raw storages
-                    _disassemble(file, names)
-    except Exception:  # the end of the pickles, or garbage: the names found so far are the answer
-        pass
-    return names
-
-
-def _disassemble(file: IO[bytes], names: Set[str]) -> None:
-    strings: List[str] = []
-    for opcode, argument, _ in pickletools.genops(file):
-        if opcode.name in ('GLOBAL', 'INST'):
-            name = str(argument).replace(' ', '.')
-            names.add(re.sub(r'^__builtin__\.', 'builtins.', name))  # Python 2's name, which protocol 2 still writes
-        elif opcode.name == 'STACK_GLOBAL' and len(strings) > 1:
-            names.add('.'.join(strings[-2:]))
-        elif isinstance(argument, str):
-            strings = strings[-1:] + [argument]
-
-
-def _corrupt_message(path: str, reason: str) -> str:
-    with open(path, 'rb') as file:
-        head = file.read(64).lstrip().lower()
-    if head.startswith((b'<!doctype', b'<html', b'<?xml')):
-        reason = 'it is a web page, probably an error page saved under this name'
-    elif head.startswith(b'version https://git-lfs'):
-        reason = 'it is a Git LFS pointer, not the file itself: run `git lfs pull`'
-    elif kind := _other_kind(path):
-        return f'{path} ({osp.getsize(path)} bytes) is not a readable checkpoint: it is {kind}. Give the right file.'
-    elif head.startswith(b'pk\x03\x04') and not zipfile.is_zipfile(path):
-        reason = f'it is cut off: the table of contents at its end is missing ({reason})'
+        with open(path, 'rb') as file:
+            length = int.from_bytes(file.read(8), 'little')
+            if length > size - 8:
+                return f'it is cut off, or damaged at its start: a header of {length} bytes is announced'
+            header = json.loads(file.read(length))
+        whole = 8 + length + max(entry['data_offsets'][1] for name, entry in header.items() if name != '__metadata__')
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return f'its header is damaged ({reason})'
+    if whole > size:
+        return f'it is cut off: {whole} bytes are announced'
     return (
-        f'{path} ({osp.getsize(path)} bytes) is not a readable checkpoint: {reason}. It may be cut off or damaged: '
-        'copy or download it again, or resume from the checkpoint before it.'
+        f'it is longer than it should be: {whole} bytes are announced' if whole < size else f'it is damaged ({reason})'
     )
-
-
-def _other_kind(path: str) -> str:
-    """The kind of a file that is no checkpoint, by its first bytes; empty if it may be a damaged one."""
-    with open(path, 'rb') as file:
-        head = file.read(4096)
-    if zipfile.is_zipfile(path):  # complete: a truncated checkpoint has lost the table at its end
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        if any(name.endswith('data.pkl') for name in names):
-            return 'written by torch.save: name it .pth' if path.endswith('.safetensors') else ''
-        return f'a zip archive of other files ({", ".join(names[:3])}{" ..." if len(names) > 3 else ""})'
-    if head[8:10] == b'{"' and not path.endswith('.safetensors'):
-        return 'a safetensors file: name it .safetensors'
-    for magic, kind in _MAGIC.items():
-        if head.startswith(magic):
-            return kind
-    if re.fullmatch(rb'[\t\n\r\x20-\x7e]{16,}', head):
-        return 'a text file'
-    return ''
