@@ -158,7 +158,7 @@ class PositionCache:
     """Cache of resampled position tables (bicubic, in float32) for the last sizes.
 
     Not part of the module's state: copies, pickles and state dicts leave it out. A table that was written in place,
-    moved, converted or replaced is resampled again; a trained one is never cached.
+    moved, converted or replaced is resampled again; a trained one is never cached, nor any in traced code.
 
     Args:
         keep: Number of sizes. A table of a 1024 x 1024 image takes 12 MiB for ViT-B.
@@ -174,7 +174,7 @@ class PositionCache:
         """``[1, prefix + h*w, D]`` of ``old_grid`` for ``new_grid`` (h', w')."""
         if old_grid == new_grid:
             return table
-        if table.requires_grad or table.is_inference():
+        if table.requires_grad or table.is_inference() or torch.compiler.is_compiling():
             return resize_pos_embed(table, old_grid, new_grid, prefix)
         source = (table.data_ptr(), table._version, table.dtype, table.device)
         if source != self._source:

@@ -29,10 +29,11 @@ def settle_classifier(cfg: Config) -> None:
     if name_of(model) != 'ImageClassifier' or name_of(backbone) not in ENCODERS:
         return
     set_pretrained(cfg, backbone)
-    embed_dim, num_prefix_tokens = _tokens(backbone)
+    embed_dim, num_class_tokens, num_register_tokens = _tokens(backbone)
     if name_of(model.get('neck') or {}) == 'PoolTokens':
         model.neck.setdefault('in_dim', embed_dim)
-        model.neck.setdefault('num_prefix_tokens', num_prefix_tokens)
+        model.neck.setdefault('num_prefix_tokens', num_class_tokens + num_register_tokens)
+        model.neck.setdefault('num_register_tokens', num_register_tokens)
     if 'head' in model:
         model.head.setdefault('in_channels', embed_dim)
         if cfg.get('num_classes') is not None:
@@ -47,15 +48,17 @@ def name_of(part: Any) -> str:
     return str(part.get('type', '')).rpartition('.')[2]
 
 
-def _tokens(backbone: Any) -> Tuple[int, int]:
-    """Width of the tokens, and number of prefix tokens."""
+def _tokens(backbone: Any) -> Tuple[int, int, int]:
+    """Width of the tokens, and numbers of class tokens and registers."""
     arch = backbone.get('arch', 'base')
     if name_of(backbone) == 'ConvViT':
-        return conv_vit.resolve_architecture(arch).embed_dims[-1], 0
+        return conv_vit.resolve_architecture(arch).embed_dims[-1], 0, 0
     if name_of(backbone) == 'MaskedSwin':
         width, depths, _ = timm_backbone.resolve_architecture(arch)
-        return width * 2 ** (len(depths) - 1), 0
-    return masked_vit.resolve_architecture(arch)[0], int(backbone.get('class_token', True))
+        return width * 2 ** (len(depths) - 1), 0, 0
+    keys = dict(class_token=True, num_class_tokens=1, num_register_tokens=0)
+    counts = masked_vit.count_prefix_tokens(**{key: backbone.get(key, value) for key, value in keys.items()})
+    return masked_vit.resolve_architecture(arch)[0], *counts
 
 
 def set_pretrained(cfg: Config, backbone: Any) -> None:

@@ -51,7 +51,8 @@ def freeze_all_but_last(vit: VisionTransformer, trainable_blocks: float) -> List
         frozen.append(vit.norm)
     for module in frozen:
         module.requires_grad_(False)
-    for token in (vit.cls_token, vit.pos_embed, getattr(vit, 'mask_token', None)):
+    others = (getattr(vit, name, None) for name in ('reg_token', 'mask_token'))
+    for token in (vit.cls_token, vit.pos_embed, *others):
         if token is not None:
             token.requires_grad_(False)
     return frozen

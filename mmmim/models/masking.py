@@ -108,7 +108,7 @@ def block_masking(
     rows = torch.arange(h, device=noise.device)[None, :, None]
     cols = torch.arange(w, device=noise.device)[None, None, :]
     u = noise.double()
-    removed_by = torch.full((len(noise), length), noise.shape[1], device=noise.device)  # K: by none
+    removed_by = torch.full((noise.shape[0], length), noise.shape[1], device=noise.device)  # K: by none
     for k in range(noise.shape[1]):
         remaining = to_remove - (removed_by < noise.shape[1]).sum(1)
         smallest = min(min_patches, length)

@@ -15,7 +15,7 @@ def draw_noise(images: Tensor, data_samples: Optional[List[DataSample]], shape: 
     training loop), from torch's global generator."""
     seeds = sample_seeds(data_samples, images.device)
     if seeds is None:
-        return torch.rand(len(images), *shape, device=images.device)
+        return torch.rand(images.shape[0], *shape, device=images.device)
     return randomness.uniform(seeds, shape, stream)
 
 
@@ -48,10 +48,10 @@ def draw_normal(
     """
     seeds = sample_seeds(data_samples, images.device)
     if seeds is None:
-        return torch.randn(draws, len(images), *shape, device=images.device, dtype=images.dtype)
+        return torch.randn(draws, images.shape[0], *shape, device=images.device, dtype=images.dtype)
     count = math.prod(shape)
     u = randomness.uniform(seeds, (draws, 2, (count + 1) // 2), stream)  # two uniform numbers make two normal ones
     radius = (-2 * torch.log(1 - u[:, :, 0])).sqrt()  # u lies in [0, 1): the logarithm is finite
     angle = 2 * math.pi * u[:, :, 1]
     normal = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=-1)[..., :count]
-    return normal.transpose(0, 1).reshape(draws, len(images), *shape).to(images.dtype)
+    return normal.transpose(0, 1).reshape(draws, images.shape[0], *shape).to(images.dtype)

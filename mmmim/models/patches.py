@@ -69,7 +69,7 @@ def gather_patches(images: Tensor, patch_size: Size, ids: Optional[Tensor] = Non
     if ids is None:
         return windows.flatten(3).flatten(1, 2)
     columns = windows.shape[2]
-    batch = torch.arange(len(images), device=images.device)[:, None]
+    batch = torch.arange(images.shape[0], device=images.device)[:, None]
     rows = torch.div(ids, columns, rounding_mode='floor')
     return windows[batch, rows, ids - rows * columns].flatten(2)
 
@@ -115,18 +115,18 @@ def cells_per_place(fine: Grid, coarse: Grid) -> Grid:
 def split_cells(x: Tensor, coarse: Grid, cells: Grid) -> Tensor:
     """``[B, h*w, ch*cw*D]``, for each place its cells row by row, to ``[B, (h*ch)*(w*cw), D]`` row by row."""
     (h, w), (down, across) = coarse, cells
-    x = x.reshape(len(x), h, w, down, across, -1)
-    return x.transpose(2, 3).reshape(len(x), h * down * w * across, -1)
+    x = x.reshape(x.shape[0], h, w, down, across, -1)
+    return x.transpose(2, 3).reshape(x.shape[0], h * down * w * across, -1)
 
 
 def join_cells(x: Tensor, coarse: Grid, cells: Grid) -> Tensor:
     """Inverse of :func:`split_cells`."""
     (h, w), (down, across) = coarse, cells
-    x = x.reshape(len(x), h, down, w, across, -1)
-    return x.transpose(2, 3).reshape(len(x), h * w, -1)
+    x = x.reshape(x.shape[0], h, down, w, across, -1)
+    return x.transpose(2, 3).reshape(x.shape[0], h * w, -1)
 
 
 def pool_cells(x: Tensor, coarse: Grid, cells: Grid) -> Tensor:
     """Mean over the cells of each place: ``[B, (h*ch)*(w*cw), D] -> [B, h*w, D]``."""
     (h, w), (down, across) = coarse, cells
-    return x.reshape(len(x), h, down, w, across, -1).mean(dim=(2, 4)).flatten(1, 2)
+    return x.reshape(x.shape[0], h, down, w, across, -1).mean(dim=(2, 4)).flatten(1, 2)

@@ -219,6 +219,8 @@ def timm_snippet(path: str) -> str:
             vit = MaskedViT(**{key: value for key, value in backbone.items() if key != 'init_cfg'})
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return ''
+    if vit.num_prefix_tokens - vit.num_register_tokens > 1:  # timm's ViT has one class token
+        return ''
     return _timm_code(path, vit, config)
 
 
@@ -238,10 +240,13 @@ def _timm_code(path: str, vit: MaskedViT, config: Dict[str, Any]) -> str:
     )
     usual = dict(in_chans=3, mlp_ratio=4.0, final_norm=True)
     arguments = {key: value for key, value in arguments.items() if key not in usual or value != usual[key]}
-    if not vit.num_prefix_tokens:
+    if vit.cls_token is None:
         arguments.update(class_token=False, global_pool='avg', fc_norm=False)
+    if vit.num_register_tokens:
+        arguments.update(reg_tokens=vit.num_register_tokens)
     listed = ', '.join(f'{key}={value!r}' for key, value in arguments.items())
-    first = 'class token first' if vit.num_prefix_tokens else 'no class token'
+    first = 'no class token' if vit.cls_token is None else 'class token first'
+    first += f', then {vit.num_register_tokens} registers' if vit.num_register_tokens else ''
     mean, std = ([round(value, 3) for value in config.get(key) or []] for key in ('mean', 'std'))
     return f"""import timm
 import torch

@@ -47,7 +47,7 @@ def block_features(backbone: nn.Module, images: Tensor, block: int = -1) -> Feat
             if chosen is not None:
                 tokens = getattr(backbone, 'norm', nn.Identity())(seen['tokens'])
             patches.append(tokens[:, backbone.num_prefix_tokens :].float().cpu())
-            if 'attended' in seen and backbone.num_prefix_tokens:
+            if 'attended' in seen and getattr(backbone, 'cls_token', None) is not None:
                 row = class_attention(chosen.attn, seen['attended'], backbone.num_prefix_tokens)
                 attention.append(row.float().cpu())
     grid = backbone.grid_size

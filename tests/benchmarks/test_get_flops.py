@@ -113,6 +113,13 @@ def test_fused_and_plain_attention_count_the_same(tmp_path, image_root, monkeypa
     assert by_dtype[0].total('backward', 'attention') == 4 * attention
 
 
+def test_registers_and_class_tokens_count_as_tokens(tmp_path, image_root):
+    added = dict(num_class_tokens=2, num_register_tokens=3)  # four more than the one class token
+    flops = counted(tiny(tmp_path, image_root, **{f'model.backbone.{key}': value for key, value in added.items()}))
+    assert flops.total('forward', 'attention') == 2 * (block_macs(9, **ENCODER)[1] + block_macs(21, **DECODER)[1])
+    assert flops.by_part(2, 'forward', 'linear')['backbone.blocks'] == 2 * block_macs(9, **ENCODER)[0]
+
+
 @pytest.mark.parametrize('make', [tiny, two_phases])
 def test_total_is_that_of_torchs_counter(make, tmp_path, image_root, monkeypatch):
     monkeypatch.setattr(blocks, 'prefers_fused_attention', lambda *_: False)  # torch does not know the CPU's kernel

@@ -144,6 +144,23 @@ def test_of_a_probed_swin_only_the_head_learns(scope):
         MODELS.build(dict(cfg.model.backbone, trainable_blocks=2))
 
 
+@pytest.mark.parametrize(
+    'tokens, expected',
+    [
+        ({}, (1, 0)),
+        (dict(num_class_tokens=2, num_register_tokens=4), (6, 4)),
+        (dict(class_token=False, num_register_tokens=4), (4, 4)),
+    ],
+)
+def test_the_neck_knows_the_tokens_beside_the_patches(tokens, expected):
+    cfg = resolved('vit-b_finetune_100e')
+    for key in ('num_prefix_tokens', 'num_register_tokens'):
+        cfg.model.neck.pop(key)
+    cfg.model.backbone.update(tokens)
+    settle_classifier(cfg)
+    assert (cfg.model.neck.num_prefix_tokens, cfg.model.neck.num_register_tokens) == expected
+
+
 def test_published_supervised_baseline():
     cfg = resolved('vit-b_scratch_300e')
     optimizer = cfg.optim_wrapper.optimizer

@@ -148,6 +148,8 @@ def test_the_config_for_fine_tuning_builds_the_encoder(tmp_path):
     [
         {},
         dict(class_token=False),
+        dict(num_register_tokens=2),
+        dict(class_token=False, num_register_tokens=2),
         dict(final_norm=False),
         dict(in_chans=2),
         dict(img_size=(16, 8), arch=dict(embed_dim=32, depth=2, num_heads=2, mlp_ratio=2)),
@@ -177,6 +179,7 @@ def test_the_snippet_for_timm_gives_the_same_features(tmp_path, backbone):
         dict(backbone=dict(type='Other')),
         dict(backbone=dict(type='MaskedViT', mask_tokens=True)),
         dict(backbone=dict(type='MaskedViT', arch='none')),
+        dict(backbone=dict(type='MaskedViT', num_class_tokens=2, **SMALL)),
     ],
 )
 def test_an_encoder_that_timm_has_not_gets_no_snippet(tmp_path, config):

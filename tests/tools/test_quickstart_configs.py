@@ -39,6 +39,7 @@ def written(folder, task='segmentation', **backbone):
     'backbone',
     [
         dict(arch=SMALL, img_size=32, patch_size=4),
+        dict(arch=SMALL, img_size=32, patch_size=8, num_class_tokens=2, num_register_tokens=2),
         dict(arch='tiny', img_size=64, patch_size=16),
         dict(arch=dict(SMALL, mlp_ratio=2.0), img_size=32, patch_size=8, class_token=False),
     ],

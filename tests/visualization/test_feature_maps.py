@@ -85,6 +85,7 @@ def test_a_block_that_is_not_there(block):
 
 def test_without_a_class_token_there_is_no_attention():
     assert block_features(_backbone(class_token=False), _images()).attention is None
+    assert block_features(_backbone(class_token=False, num_register_tokens=2), _images()).attention is None
 
 
 class _Pyramid(torch.nn.Module):

@@ -43,6 +43,7 @@ def plain_mae(cfg: Config) -> MAE:
         loss_on=getattr(model.head, 'loss_on', '') != 'masked',
         mask_tokens=encoder.mask_token is not None,
         class_token=encoder.cls_token is None,
+        num_prefix_tokens=encoder.num_prefix_tokens > 1,
         final_norm=not isinstance(encoder.norm, nn.LayerNorm),
         drop_path_rate=any(getattr(block.drop_path1, 'drop_prob', 0) for block in encoder.blocks),
         in_chans=encoder.in_chans != 3,
@@ -210,10 +211,11 @@ def timm_model(cfg: Config) -> nn.Module:
     """
     with torch.device('meta'):
         encoder, neck = MODELS.build(dict(cfg.model.backbone, init_cfg=None)), MODELS.build(cfg.model.neck)
-    if encoder.frozen or isinstance(neck.norm, nn.BatchNorm1d) or encoder.mask_token is not None:
+    several = encoder.num_prefix_tokens - encoder.num_register_tokens > 1
+    if encoder.frozen or isinstance(neck.norm, nn.BatchNorm1d) or encoder.mask_token is not None or several:
         raise ValueError(
             '--peers timm compares fine-tuning of the whole model; the config trains a part of it, or has '
-            'a batch norm or mask tokens: leave --peers out'
+            'a batch norm, mask tokens or several class tokens: leave --peers out'
         )
     mean = neck.pool == 'mean'
     if mean != isinstance(neck.norm, nn.LayerNorm) or mean == isinstance(encoder.norm, nn.LayerNorm):
@@ -226,6 +228,7 @@ def timm_model(cfg: Config) -> nn.Module:
         num_classes=cfg.model.head.num_classes,
         global_pool='avg' if mean else 'token',
         class_token=encoder.cls_token is not None,
+        reg_tokens=encoder.num_register_tokens,
         drop_path_rate=cfg.model.backbone.get('drop_path_rate', 0.0),
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
     )

@@ -82,6 +82,7 @@ def _backbone(backbone: Any, **values: Any) -> Dict[str, Choice]:
     said = dict(arch=dict(arch, _delete_=True) if isinstance(arch, dict) else arch, **values)
     if not backbone.get('class_token', True):
         said['class_token'] = False
+    said.update({key: backbone[key] for key in ('num_class_tokens', 'num_register_tokens') if key in backbone})
     return {
         f'model.backbone.{key}': Choice(value, 'as pre-trained' if key == 'arch' else '') for key, value in said.items()
     }

@@ -19,6 +19,7 @@ optim_wrapper = dict(
         flat_decay_mult=0.0,
         custom_keys={
             '.cls_token': dict(decay_mult=0.0),
+            '.reg_token': dict(decay_mult=0.0),
             '.pos_embed': dict(decay_mult=0.0),
             'rel_pos': dict(decay_mult=0.0),
         },

@@ -27,9 +27,9 @@ class BaseAlgorithm(BaseModel):
     """A masked-image-modelling method: backbone, neck, target, head and a masking strategy.
 
     Sizes that one part determines are filled in for the others where their configs leave them out: ``in_dim``,
-    ``grid_size``, ``num_prefix_tokens``, ``patch_size``, ``in_chans`` and ``fill_in`` (False when it sees mask tokens
-    itself) from the backbone, ``out_dim`` from the target. A subclass writes :meth:`loss`, and :meth:`train_step` when
-    a step has several phases.
+    ``grid_size``, ``num_prefix_tokens``, ``num_register_tokens``, ``patch_size``, ``in_chans`` and ``fill_in`` (False
+    when it sees mask tokens itself) from the backbone, ``out_dim`` from the target. A subclass writes :meth:`loss`, and
+    :meth:`train_step` when a step has several phases.
 
     Args:
         backbone, neck, target, head: Configs of the parts.
@@ -71,6 +71,7 @@ class BaseAlgorithm(BaseModel):
             in_dim=self.backbone.embed_dim,
             grid_size=self.backbone.grid_size,
             num_prefix_tokens=self.backbone.num_prefix_tokens,
+            num_register_tokens=self.backbone.num_register_tokens,
             patch_size=self.backbone.patch_size,
             in_chans=self.backbone.in_chans,
             fill_in=getattr(self.backbone, 'mask_token', None) is None,
@@ -225,6 +226,7 @@ class BaseAlgorithm(BaseModel):
         """One feature vector per image from whole images ``[B, C, H, W]``: ``[B, D]``.
 
         Args:
-            pool: ``'mean'`` of the patch tokens, or the class token ``'cls'``.
+            pool: ``'mean'`` of the patch tokens, or the first class token ``'cls'``.
         """
-        return pool_tokens(self.backbone(inputs), self.backbone.num_prefix_tokens, pool)
+        backbone = self.backbone
+        return pool_tokens(backbone(inputs), backbone.num_prefix_tokens, pool, backbone.num_register_tokens)

@@ -95,7 +95,11 @@ class VisionELECTRA(BaseAlgorithm):
         # the base fills in sizes from its `backbone`: while it is built, that is the generator's encoder
         super().__init__(backbone=build_part(generator, 'generator'), **kwargs)
         self.generator, self.backbone = self.backbone, build_part(backbone, 'backbone')
-        sizes = dict(in_dim=self.backbone.embed_dim, num_prefix_tokens=self.backbone.num_prefix_tokens)
+        sizes = dict(
+            in_dim=self.backbone.embed_dim,
+            num_prefix_tokens=self.backbone.num_prefix_tokens,
+            num_register_tokens=self.backbone.num_register_tokens,
+        )
         self.image_head = build_part(image_head, 'image_head', **sizes)
         self.patch_head = build_part(patch_head, 'patch_head', **sizes)
         self.image_weight, self.patch_weight, self.gan_weight = image_weight, patch_weight, gan_weight
@@ -128,7 +132,7 @@ class VisionELECTRA(BaseAlgorithm):
         generated, is_original = self.show(inputs, prediction, mask)  # [B, C, H, W] and, for each patch, [B, L_d]
         shown = torch.cat([inputs, self._to_discriminator(generated)])
         truth = torch.cat([torch.ones_like(is_original), is_original])  # [2B, L_d]
-        of_image = torch.cat([is_original.new_full((len(inputs),), label) for label in (1, 0)])  # [2B]
+        of_image = torch.cat([is_original.new_full((inputs.shape[0],), label) for label in (1, 0)])  # [2B]
         levels = self.judge(shown)
         losses.update(self._discriminate(levels, dict(image=of_image, patch=truth)))  # L_macro, L_micro
 

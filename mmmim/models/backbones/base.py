@@ -26,7 +26,8 @@ class BaseEncoder(BaseModule):
     grid_size: Tuple[int, int]
     in_chans: int
     embed_dim: int
-    num_prefix_tokens: int
+    num_prefix_tokens: int  # all that are not patches: class tokens, then registers
+    num_register_tokens: int = 0
     blocks: nn.ModuleList
     frozen: Tuple[nn.Module, ...] = ()
 

@@ -109,7 +109,7 @@ class RelativeViT(BaseEncoder):
 
     def run(self, x: Tensor) -> Tensor:
         """Embedded patches ``[B, L, D]`` through the blocks, the class token in front: ``[B, 1 + L, D]``."""
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
         bias = None if self.rel_pos_bias is None else self.rel_pos_bias()
         fused = prefers_fused_attention(x.device.type, compute_dtype(x))
         for block in self.blocks:

@@ -1,6 +1,6 @@
 """The Vision Transformer for pre-training: it embeds only the visible patches."""
 
-from typing import Dict, Optional, Tuple, Union
+from typing import Dict, List, Optional, Tuple, Union
 
 import torch
 from timm.layers import PatchEmbed
@@ -35,7 +35,10 @@ class MaskedViT(BaseEncoder):
         img_size: Pixels, an int or (height, width).
         patch_size: Pixels, an int or (height, width); must divide ``img_size``.
         in_chans: Image channels.
-        class_token: Whether a class token stands first (``num_prefix_tokens``).
+        class_token: Whether class tokens stand first. Of several, the first is the one that is pooled.
+        num_class_tokens: Class tokens, at least 1; ``class_token=False`` is the way to have none.
+        num_register_tokens: Learned registers (Darcet et al., 2024) between class tokens and patches, as in timm. They
+            start like a class token, with MAE's deviation of 0.02 (timm: 1e-6 for both).
         mask_tokens: The encoder sees mask tokens in place of removed patches, as BEiT does (MAE, Table 1c,
             "encoder w/ [M]"); the output then has all L tokens, in image order.
         drop_path_rate: Stochastic depth, growing linearly over the blocks.
@@ -49,7 +52,11 @@ class MaskedViT(BaseEncoder):
             patch size.
 
     Attributes:
-        embed_dim, grid_size (h, w), num_prefix_tokens, patch_size (h, w), in_chans.
+        embed_dim, grid_size (h, w), num_prefix_tokens (class tokens and registers, whose rows in ``pos_embed`` are
+        zero unless a file has others), num_register_tokens, patch_size (h, w), in_chans.
+
+    Raises:
+        ValueError: An unknown ``arch``, patches that do not divide the image, or numbers of tokens that contradict.
     """
 
     def __init__(
@@ -59,6 +66,8 @@ class MaskedViT(BaseEncoder):
         patch_size: Size = 16,
         in_chans: int = 3,
         class_token: bool = True,
+        num_class_tokens: int = 1,
+        num_register_tokens: int = 0,
         mask_tokens: bool = False,
         drop_path_rate: float = 0.0,
         final_norm: bool = True,
@@ -71,13 +80,16 @@ class MaskedViT(BaseEncoder):
         self.img_size, self.patch_size = to_2tuple(img_size), to_2tuple(patch_size)
         self.grid_size = grid_size(img_size, patch_size)
         self.in_chans = in_chans
-        self.num_prefix_tokens = int(class_token)
+        classes, self.num_register_tokens = count_prefix_tokens(class_token, num_class_tokens, num_register_tokens)
+        self.num_prefix_tokens = classes + self.num_register_tokens
 
         # timm's module holds the parameters; forward projects gathered patches with the same weight. timm's stub has
         # int, its code also takes a pair
         self.patch_embed = PatchEmbed(self.img_size, self.patch_size, in_chans, self.embed_dim)  # type: ignore[arg-type]
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim)) if class_token else None
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim)) if mask_tokens else None
+        self.cls_token, self.reg_token, self.mask_token = (
+            nn.Parameter(torch.zeros(1, count, self.embed_dim)) if count else None
+            for count in (classes, self.num_register_tokens, int(mask_tokens))
+        )
         self.pos_embed = nn.Parameter(
             sincos_positions(self.embed_dim, self.grid_size, self.num_prefix_tokens), requires_grad=False
         )
@@ -93,7 +105,7 @@ class MaskedViT(BaseEncoder):
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.embed_dim, -1))
         if self.patch_embed.proj.bias is not None:
             nn.init.zeros_(self.patch_embed.proj.bias)
-        for token in (self.cls_token, self.mask_token):
+        for token in (self.cls_token, self.reg_token, self.mask_token):
             if token is not None:
                 nn.init.normal_(token, std=0.02)
 
@@ -109,11 +121,21 @@ class MaskedViT(BaseEncoder):
             a mask or with ``mask_tokens``.
         """
         self.check_images(images)
-        x = self._embed(images, mask)
-        if self.cls_token is not None:
-            cls_token = self.cls_token + self.pos_embed[:, :1]
-            x = torch.cat([cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+        x = self.add_prefix(self._embed(images, mask), self.pos_embed)
         return self.norm(run_blocks(self.blocks, x))
+
+    def add_prefix(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Class tokens, then registers, in front of embedded patches: ``[B, T, D] -> [B, num_prefix_tokens + T, D]``.
+
+        Args:
+            x: ``[B, T, D]``.
+            positions: A table ``[1, num_prefix_tokens + ..., D]``.
+        """
+        tokens: List[Tensor] = [token for token in (self.cls_token, self.reg_token) if token is not None]
+        if not tokens:
+            return x
+        prefix = torch.cat(tokens, dim=1) + positions[:, : self.num_prefix_tokens]
+        return torch.cat([prefix.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
 
     def _embed(self, images: Tensor, mask: Optional[PatchMask]) -> Tensor:
         """Project patches and add their position embeddings: ``[B, T, D]``."""
@@ -126,6 +148,22 @@ class MaskedViT(BaseEncoder):
         if mask is not None and self.mask_token is not None:
             x = torch.where(mask.mask[..., None].bool(), self.mask_token.to(x.dtype), x)
         return x + positions
+
+
+def count_prefix_tokens(class_token: bool, num_class_tokens: int, num_register_tokens: int) -> Tuple[int, int]:
+    """Class tokens and registers of a :class:`MaskedViT` with these keys.
+
+    Raises:
+        ValueError: Numbers that cannot be, or that contradict ``class_token``.
+    """
+    if num_class_tokens < 1 or num_register_tokens < 0:
+        raise ValueError(
+            f'num_class_tokens={num_class_tokens} must be at least 1 (none: class_token=False), and '
+            f'num_register_tokens={num_register_tokens} not negative'
+        )
+    if not class_token and num_class_tokens > 1:
+        raise ValueError(f'class_token=False leaves no class token, but num_class_tokens={num_class_tokens}: set one')
+    return num_class_tokens if class_token else 0, num_register_tokens
 
 
 def resolve_architecture(arch: Union[str, dict]) -> Tuple[int, int, int, float]:

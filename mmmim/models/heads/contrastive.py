@@ -45,7 +45,7 @@ class ContrastiveHead(BaseModule):
         query, key = F.normalize(query.to(dtype), dim=1), F.normalize(key.detach().to(dtype), dim=1)
         keys = torch.cat(all_gather(key))  # [B of all ranks, D]
         cosines = query @ keys.T  # Eq. 6
-        own = torch.arange(len(query), device=query.device) + get_rank() * len(query)
+        own = torch.arange(query.shape[0], device=query.device) + get_rank() * query.shape[0]
         if self.kind == 'infonce':
             loss = F.cross_entropy(cosines / self.temperature, own)  # Eq. 7
         else:

@@ -19,7 +19,7 @@ class DiscriminationHead(BaseModule):
 
     Args:
         in_dim: Width of the encoder (filled in by the algorithm).
-        num_prefix_tokens: 1 when a class token comes first (filled in by the algorithm).
+        num_prefix_tokens: Class tokens and registers in front of the patches (filled in by the algorithm).
     """
 
     def __init__(self, in_dim: int, num_prefix_tokens: int = 1, init_cfg: Optional[dict] = None) -> None:
@@ -99,20 +99,27 @@ class ImageDiscriminationHead(DiscriminationHead):
 
     Args:
         in_dim, num_prefix_tokens: See :class:`DiscriminationHead`.
-        pool: Its input: the class token ``'cls'``, the ``'mean'`` of the patch tokens, or, by default, the class token
-            if the encoder has one.
+        num_register_tokens: How many of them are registers (filled in by the algorithm).
+        pool: Its input: the first class token ``'cls'``, the ``'mean'`` of the patch tokens, or, by default, the class
+            token if the encoder has one.
 
     Raises:
         ValueError: Another ``pool``, or a class token that the encoder does not have.
     """
 
     def __init__(
-        self, in_dim: int, num_prefix_tokens: int = 1, pool: Optional[str] = None, init_cfg: Optional[dict] = None
+        self,
+        in_dim: int,
+        num_prefix_tokens: int = 1,
+        pool: Optional[str] = None,
+        num_register_tokens: int = 0,
+        init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(in_dim, num_prefix_tokens, init_cfg)
-        self.pool = pool or ('cls' if num_prefix_tokens else 'mean')
-        check_pool(self.pool, num_prefix_tokens)
+        num_class_tokens = num_prefix_tokens - num_register_tokens
+        self.pool, self.num_register_tokens = pool or ('cls' if num_class_tokens else 'mean'), num_register_tokens
+        check_pool(self.pool, num_class_tokens)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``[B, prefix + L, D]`` to logits ``[B, 2]``."""
-        return self.classify(pool_tokens(tokens, self.num_prefix_tokens, self.pool))
+        return self.classify(pool_tokens(tokens, self.num_prefix_tokens, self.pool, self.num_register_tokens))

@@ -190,7 +190,7 @@ def layer_depth(param_name: str, prefix: str, num_blocks: int) -> Tuple[int, int
     if not param_name.startswith(prefix):
         return last, last + 1
     first, _, rest = param_name[len(prefix) :].partition('.')
-    if first in ('cls_token', 'mask_token', 'pos_embed', 'patch_embed'):
+    if first in ('cls_token', 'reg_token', 'mask_token', 'pos_embed', 'patch_embed'):
         return 0, last + 1
     return (int(rest.partition('.')[0]) + 1 if first == 'blocks' else last), last + 1
 

@@ -136,7 +136,7 @@ def cell_positions(ids: Tensor, grid: Tuple[int, int], side: int) -> Tensor:
     top, left = torch.div(ids, w, rounding_mode='floor') * side, ids % w * side
     rows = top[..., None, None] + inside[:, None]  # [B, T, S, 1]
     columns = left[..., None, None] + inside  # [B, T, 1, S]
-    first = torch.arange(len(ids), device=ids.device)[:, None, None, None] * (h * w * side * side)
+    first = torch.arange(ids.shape[0], device=ids.device)[:, None, None, None] * (h * w * side * side)
     return (first + rows * (w * side) + columns).flatten()
 
 
@@ -149,7 +149,7 @@ def convolve_cells(x: Tensor, conv: nn.Conv2d, places: Tensor, size: Tuple[int, 
         places: From :func:`cell_positions`.
         size: (H, W) of the map.
     """
-    batch, channels = len(x), x.shape[-1]
+    batch, channels = x.shape[0], x.shape[-1]
     if x.device.type == 'cpu':  # there, the gradient of a depth-wise weight takes three times as long in bf16
         x = x.to(conv.weight.dtype)
     canvas = x.new_zeros(batch * size[0] * size[1], channels).index_copy_(0, places, x.reshape(-1, channels))

@@ -21,38 +21,39 @@ class PositionBias(nn.Module):
         num_heads: Attention heads.
         size: (h, w) patches of the map or window.
         num_prefix_tokens: With a class token there are three rows more, at the end: from it to a patch, from a patch
-            to it, and to itself.
+            to it, and to itself. Several prefix tokens (class tokens, registers) share them.
     """
 
     def __init__(self, num_heads: int, size: Grid, num_prefix_tokens: int = 0) -> None:
         super().__init__()
         self.size, self.num_prefix_tokens = size, num_prefix_tokens
-        rows = (2 * size[0] - 1) * (2 * size[1] - 1) + 3 * num_prefix_tokens
+        rows = (2 * size[0] - 1) * (2 * size[1] - 1) + 3 * (num_prefix_tokens > 0)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, num_heads))
 
     def forward(self, size: Grid, stretch: bool = True) -> Tensor:
         """The bias added to logits of a map (``stretch``) or window of ``size``: ``[heads, P + h*w, P + h*w]``."""
         table: Tensor = self.relative_position_bias_table
         if stretch and size != self.size:
-            table = resize_bias_table(table, self.size, size, self.num_prefix_tokens)
+            table = resize_bias_table(table, self.size, size)
         (h, w), (table_h, table_w) = size, size if stretch else self.size
         rows, columns = offsets(h, table_h, table.device), offsets(w, table_w, table.device)
         index = rows[:, None, :, None] * (2 * table_w - 1) + columns[None, :, None, :]
         index = index.reshape(h * w, h * w)  # row by row: query, key
-        if self.num_prefix_tokens:
+        prefix = self.num_prefix_tokens
+        if prefix:
             patches = len(table) - 3
-            index = F.pad(index, (1, 0), value=patches + 1)
-            index = F.pad(index, (0, 0, 1, 0), value=patches)
-            index[0, 0] = patches + 2
+            index = F.pad(index, (prefix, 0), value=patches + 1)
+            index = F.pad(index, (0, 0, prefix, 0), value=patches)
+            index[:prefix, :prefix] = patches + 2
         return table.t()[:, index]
 
     def fit(self, table: Tensor) -> Tensor:
         """A file's table, of a square map, resized to this one's size."""
-        rows, prefix = table.shape[0] - 3 * self.num_prefix_tokens, self.num_prefix_tokens
+        rows = table.shape[0] - 3 * (self.num_prefix_tokens > 0)
         side = (round(max(rows, 0) ** 0.5) + 1) // 2
         if table.shape == self.relative_position_bias_table.shape or (2 * side - 1) ** 2 != rows:
             return table
-        return resize_bias_table(table, (side, side), self.size, prefix)
+        return resize_bias_table(table, (side, side), self.size)
 
 
 class DecomposedPositions(nn.Module):
@@ -132,9 +133,9 @@ def resize_offsets(table: Tensor, length: int) -> Tensor:
     return resized[0].t().to(table.dtype)
 
 
-def resize_bias_table(table: Tensor, old: Grid, new: Grid, prefix: int) -> Tensor:
-    """A :class:`PositionBias` table of ``old`` (h, w) for maps of ``new``, bicubic; rows of the class token stay."""
+def resize_bias_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
+    """A :class:`PositionBias` table of ``old`` (h, w) for maps of ``new``, bicubic; rows of prefix tokens stay."""
     patches = (2 * old[0] - 1) * (2 * old[1] - 1)
     grid = table[:patches].float().t().reshape(1, -1, 2 * old[0] - 1, 2 * old[1] - 1)
     grid = F.interpolate(grid, size=(2 * new[0] - 1, 2 * new[1] - 1), mode='bicubic')
-    return torch.cat([grid[0].flatten(1).t().to(table.dtype), table[len(table) - 3 * prefix :]])
+    return torch.cat([grid[0].flatten(1).t().to(table.dtype), table[patches:]])

@@ -37,7 +37,7 @@ class DenseAttention(nn.Module):
     Attributes:
         grid: (h, w) of the next map; set it before a call.
         fused_attn: Whether to use a fused kernel or plain matrix products. None: the faster one, and fused where the
-            attention weights would take too much memory.
+            attention weights would take too much memory or code is traced.
         alike: Number of blocks with the same attention that keep their weights at the same time.
         biases: Shared relative position biases: ``[heads, P + h*w, P + h*w]`` for each ((h, w) of map or window,
             whether a map).
@@ -84,9 +84,11 @@ class DenseAttention(nn.Module):
         if bias is not None:
             bias = bias.to(q.dtype)
         fused = self.fused_attn
+        if fused is None and torch.compiler.is_compiling():
+            fused = True  # what follows depends on the batch, which is not known in an exported encoder
         if fused is None:
             blocks = self.alike if torch.is_grad_enabled() and q.requires_grad else 1  # without gradient none are kept
-            weights = blocks * q.shape[:3].numel() * q.shape[2] * q.element_size()
+            weights = blocks * q.shape[0] * q.shape[1] * q.shape[2] ** 2 * q.element_size()
             fused = prefers_fused_attention(q.device.type, q.dtype) or (q.shape[2] > LONG and weights > KEPT)
         if fused:
             # one width for all three, as memory-efficient kernels require

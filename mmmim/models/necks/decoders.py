@@ -22,7 +22,7 @@ class MAEDecoder(BaseModule):
         in_dim: Width of the encoder (filled in by the algorithm).
         grid_size: (h, w) patches (filled in by the algorithm).
         out_dim: Values predicted for a patch (filled in by the algorithm from the target).
-        num_prefix_tokens: 1 when a class token comes first (filled in by the algorithm).
+        num_prefix_tokens: Class tokens and registers in front of the patches (filled in by the algorithm).
         embed_dim: Width of the decoder (MAE, Table 1b: 512).
         depth: Blocks (MAE, Table 1a: 8).
         num_heads: Attention heads.
@@ -83,7 +83,7 @@ class MAEDecoder(BaseModule):
         if removed_only and self._lacks_patches(tokens):
             x = self.decoder_pred(self.decoder_norm(self._decode_removed(tokens, mask)))
             ids = mask.ids_removed[..., None].expand_as(x)
-            return x.new_zeros(len(x), self.num_patches, x.shape[2]).scatter(1, ids, x)
+            return x.new_zeros(x.shape[0], self.num_patches, x.shape[2]).scatter(1, ids, x)
         x = self.decoder_norm(self.decode(tokens, mask))
         return self.decoder_pred(x[:, self.num_prefix_tokens :])
 
@@ -99,7 +99,7 @@ class MAEDecoder(BaseModule):
         order-invariant: the removed ones are last, and neither tokens nor their gradients have to be reordered."""
         ids, prefix, table = mask.ids_shuffle, self.num_prefix_tokens, self.decoder_pos_embed
         x = self._fill_in(self.decoder_embed(tokens))
-        positions = torch.cat([table[:, :prefix].expand(len(x), -1, -1), table[0, prefix:][ids]], dim=1)
+        positions = torch.cat([table[:, :prefix].expand(x.shape[0], -1, -1), table[0, prefix:][ids]], dim=1)
         return run_blocks(self.decoder_blocks, x + positions, first=tokens.shape[1])
 
     def _lacks_patches(self, tokens: Tensor) -> bool:
@@ -114,7 +114,7 @@ class MAEDecoder(BaseModule):
             raise ValueError(
                 f'fill_in=False: the decoder has no mask token for the {missing} patches that the encoder leaves out'
             )
-        return torch.cat([x, self.mask_token.to(x.dtype).expand(len(x), missing, -1)], dim=1)
+        return torch.cat([x, self.mask_token.to(x.dtype).expand(x.shape[0], missing, -1)], dim=1)
 
 
 @MODELS.register_module()
@@ -127,7 +127,7 @@ class SimMIMDecoder(BaseModule):
         in_dim: Width of the encoder (filled in by the algorithm).
         out_dim: Values predicted for a patch (filled in by the algorithm from the target).
         patch_size: P (filled in by the algorithm).
-        num_prefix_tokens: 1 when a class token comes first (filled in by the algorithm).
+        num_prefix_tokens: Class tokens and registers in front of the patches (filled in by the algorithm).
         fill_in: Whether mask tokens would have to replace removed patches here (filled in by the algorithm).
 
     Raises:

@@ -128,7 +128,7 @@ class DrawingHead(BaseModule):
         """Visible patches and mask tokens in image order, with position embeddings: ``[B, L, D]``."""
         x = self.patch_embed(gather_patches(images, self.patch_size, mask.ids_keep))
         missing = mask.ids_restore.shape[1] - x.shape[1]
-        x = torch.cat([x, self.mask_token.to(x.dtype).expand(len(x), missing, -1)], dim=1)
+        x = torch.cat([x, self.mask_token.to(x.dtype).expand(x.shape[0], missing, -1)], dim=1)
         x = take(x, mask.ids_restore) + self.pos_embed
         if self.noise_embed is not None:  # an additional channel is a separate term in a linear layer
             x = x + self.noise_embed(gather_patches(given(z), self.patch_size))

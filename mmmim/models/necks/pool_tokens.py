@@ -11,20 +11,20 @@ from ..layers.blocks import LayerNorm
 from ..layers.norm import CrossRankBatchNorm1d
 
 
-def pool_tokens(tokens: Tensor, num_prefix_tokens: int, pool: str) -> Tensor:
-    """``[B, prefix + L, D] -> [B, D]`` by the ``'mean'`` of the patch tokens or by the class token, ``'cls'``.
+def pool_tokens(tokens: Tensor, num_prefix_tokens: int, pool: str, num_register_tokens: int = 0) -> Tensor:
+    """``[B, prefix + L, D] -> [B, D]`` by the ``'mean'`` of the patch tokens or by the first class token, ``'cls'``.
 
     Raises:
         ValueError: Another ``pool``, or a class token is wanted where there is none.
     """
-    check_pool(pool, num_prefix_tokens)
+    check_pool(pool, num_prefix_tokens - num_register_tokens)
     return tokens[:, 0] if pool == 'cls' else tokens[:, num_prefix_tokens:].mean(dim=1)
 
 
-def check_pool(pool: str, num_prefix_tokens: int) -> None:
+def check_pool(pool: str, num_class_tokens: int) -> None:
     """Raises ValueError for a ``pool`` that :func:`pool_tokens` does not support."""
     check_choice('pool', pool, ('mean', 'cls'))
-    if pool == 'cls' and not num_prefix_tokens:
+    if pool == 'cls' and not num_class_tokens:
         raise ValueError("pool='cls': the encoder has no class token; use 'mean'")
 
 
@@ -39,7 +39,9 @@ class PoolTokens(BaseModule):
         in_dim: Width D of the tokens (in a config of ours filled in from the backbone).
         pool: ``'mean'`` or ``'cls'``.
         norm: ``'layer'``, ``'batch'`` (without scale and shift, eps 1e-6; with statistics over all ranks) or None.
-        num_prefix_tokens: Tokens in front of the patches; they are not part of the mean.
+        num_prefix_tokens: Tokens in front of the patches; they are not part of the mean. Of several class tokens the
+            first is taken.
+        num_register_tokens: How many of them are registers.
 
     Raises:
         ValueError: An unknown ``pool`` or ``norm``, or a class token is wanted where there is none.
@@ -51,12 +53,13 @@ class PoolTokens(BaseModule):
         pool: str = 'mean',
         norm: Optional[str] = 'layer',
         num_prefix_tokens: int = 1,
+        num_register_tokens: int = 0,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        check_pool(pool, num_prefix_tokens)
+        check_pool(pool, num_prefix_tokens - num_register_tokens)
         check_choice('norm', norm, ('layer', 'batch', None))
-        self.pool, self.num_prefix_tokens = pool, num_prefix_tokens
+        self.pool, self.num_prefix_tokens, self.num_register_tokens = pool, num_prefix_tokens, num_register_tokens
         self.norm = (
             LayerNorm(in_dim)
             if norm == 'layer'
@@ -67,4 +70,4 @@ class PoolTokens(BaseModule):
 
     def forward(self, tokens: Tensor) -> Tuple[Tensor]:
         """``[B, prefix + L, D] -> ([B, D], )``; mmpretrain's heads take the last of a tuple."""
-        return (self.norm(pool_tokens(tokens, self.num_prefix_tokens, self.pool)),)
+        return (self.norm(pool_tokens(tokens, self.num_prefix_tokens, self.pool, self.num_register_tokens)),)

@@ -18,7 +18,7 @@ class LinearPredictor(BaseModule):
     Args:
         in_dim: Width of the encoder (filled in by the algorithm).
         out_dim: Values predicted for a token (filled in by the algorithm from the target).
-        num_prefix_tokens: 1 when a class token comes first, which is left out (filled in by the algorithm).
+        num_prefix_tokens: Class tokens and registers in front, which are left out (filled in by the algorithm).
     """
 
     def __init__(self, in_dim: int, out_dim: int, num_prefix_tokens: int = 1, init_cfg: Optional[dict] = None) -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from harness import ROOT
+from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
@@ -82,6 +84,19 @@ def test_every_parameter_of_a_classifier():
         assert decay == (0.0 if parameter.ndim == 1 or name.endswith('cls_token') else 0.05), name
     assert found['backbone.cls_token'][0] == found['backbone.patch_embed.proj.weight'][0] == LR * DECAY**4
     assert found['head.fc.weight'][0] == found['neck.norm.weight'][0] == LR
+
+
+@pytest.mark.parametrize('schedule', ['cls_finetune_adamw', 'seg_adamw', 'det_adamw_cosine', 'det_adamw_step'])
+def test_tokens_beside_the_patches_do_not_decay_in_the_base_schedules(schedule):
+    cfg = Config.fromfile(ROOT / f'configs/_base_/schedules/{schedule}.py').optim_wrapper
+    cfg.optimizer.lr = LR
+    model = classifier(num_class_tokens=2, num_register_tokens=2)
+    groups = build_optim_wrapper(model, cfg).optimizer.param_groups
+    for name in ('cls_token', 'reg_token', 'patch_embed.proj.weight'):
+        parameter = model.backbone.get_parameter(name)
+        (group,) = [group for group in groups if any(p is parameter for p in group['params'])]
+        assert (group['weight_decay'] == 0) == name.endswith('token')
+        assert group['lr'] == pytest.approx(LR * cfg.paramwise_cfg.layer_decay_rate ** (DEPTH + 1))
 
 
 def test_a_final_norm_belongs_to_the_last_layer():

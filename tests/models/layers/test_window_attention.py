@@ -107,11 +107,13 @@ def test_bf16_is_that_of_timm_with_plain_products():
 
 
 def reference_bias(table, size, prefix):
-    """BEiT's bias ``[heads, T, T]``, an entry at a time."""
+    """BEiT's bias ``[heads, T, T]``, an entry at a time; several prefix tokens are all like its class token."""
     h, w = size
     bias = torch.zeros(table.shape[1], prefix + h * w, prefix + h * w, dtype=table.dtype)
     if prefix:
-        bias[:, 0, 1:], bias[:, 1:, 0], bias[:, 0, 0] = table[-3][:, None], table[-2][:, None], table[-1]
+        for token in range(prefix):
+            bias[:, token, prefix:], bias[:, prefix:, token] = table[-3][:, None], table[-2][:, None]
+            bias[:, token, :prefix] = table[-1][:, None]
     for query in range(h * w):
         for key in range(h * w):
             down, across = query // w - key // w, query % w - key % w
@@ -119,7 +121,7 @@ def reference_bias(table, size, prefix):
     return bias
 
 
-@pytest.mark.parametrize('prefix', [0, 1])
+@pytest.mark.parametrize('prefix', [0, 1, 3])
 @torch.no_grad()
 def test_bias_of_each_pair_is_that_of_its_offset(prefix):
     positions = PositionBias(HEADS, (3, 4), prefix)
@@ -141,7 +143,7 @@ def reference_decomposed(q, positions, size):
     return bias
 
 
-@pytest.mark.parametrize('prefix', [0, 1])
+@pytest.mark.parametrize('prefix', [0, 1, 3])
 @torch.no_grad()
 def test_decomposed_positions(prefix):
     positions = DecomposedPositions(DIM // HEADS, (3, 4))
@@ -182,7 +184,7 @@ def test_tables_of_other_maps_are_stretched_about_their_middle():
     torch.testing.assert_close(stretched, -stretched.flip(0))
     assert (stretched.diff() >= 0).all() and stretched[-1] == 1
     table = torch.cat([(ramp[:, None] + 2 * ramp[:5]).reshape(45, 1), torch.tensor([[7.0], [8.0], [9.0]])])
-    larger = resize_bias_table(table, (5, 3), (7, 4), prefix=1)
+    larger = resize_bias_table(table, (5, 3), (7, 4))
     assert larger.shape == (13 * 7 + 3, 1) and larger[-3:, 0].tolist() == [7, 8, 9]
     grid = larger[:-3].reshape(13, 7)
     torch.testing.assert_close(grid[6, 3], table[4 * 5 + 2, 0], **FLOAT32)

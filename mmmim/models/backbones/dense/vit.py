@@ -2,13 +2,12 @@
 
 from typing import Optional, Sequence, Tuple, Union
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ....registry import MODELS
 from ...patches import Size, gather_patches
-from ..vit import MaskedViT
+from ..vit import MaskedViT, count_prefix_tokens
 from .base import DenseEncoder
 
 
@@ -26,8 +25,9 @@ class DenseViT(MaskedViT, DenseEncoder):
             one of the task, to which a checkpoint's table is then resized when it is loaded.
         patch_size: Pixels, an int or (height, width).
         in_chans: Image channels.
-        class_token: Whether the class token takes part in attention (it is in no map). None: yes with full attention;
-            with windows, which have no place for it, it is dropped (ViTDet), as is the checkpoint's.
+        class_token: Whether class tokens take part in attention (they are in no map). None: yes with full attention;
+            with windows, which have no place for them, they are dropped (ViTDet), as are the checkpoint's.
+        num_class_tokens, num_register_tokens: As in :class:`MaskedViT`. With windows they are dropped alike.
         out_indices: Blocks after which a map is returned. None: 3, 5, 7, 11 of 12 and 7, 11, 15, 23 of 24 (BEiT, MAE).
             Blocks after the last are never run.
         final_norm: The encoder's layer norm, on the last block's map alone. Without it (BEiT, MAE, ViTDet) a
@@ -47,7 +47,8 @@ class DenseViT(MaskedViT, DenseEncoder):
             which is logged.
 
     Attributes:
-        embed_dim, grid_size (h, w) of ``img_size``, num_prefix_tokens, patch_size (h, w), in_chans, out_indices.
+        embed_dim, grid_size (h, w) of ``img_size``, num_prefix_tokens, num_register_tokens, patch_size (h, w),
+        in_chans, out_indices.
 
     Raises:
         ValueError: Blocks out of range, a class token with windows, or a norm on a map that is not returned.
@@ -60,6 +61,8 @@ class DenseViT(MaskedViT, DenseEncoder):
         patch_size: Size = 16,
         in_chans: int = 3,
         class_token: Optional[bool] = None,
+        num_class_tokens: int = 1,
+        num_register_tokens: int = 0,
         out_indices: Optional[Sequence[int]] = None,
         final_norm: bool = False,
         drop_path_rate: float = 0.0,
@@ -74,12 +77,17 @@ class DenseViT(MaskedViT, DenseEncoder):
             raise ValueError(
                 'class_token=True: no window holds the class token. Leave it out where there is a window_size'
             )
+        count_prefix_tokens(class_token is not False, num_class_tokens, num_register_tokens)
+        if window_size is not None:
+            class_token, num_class_tokens, num_register_tokens = False, 1, 0
         super().__init__(
             arch,
             img_size,
             patch_size,
             in_chans,
-            class_token=window_size is None if class_token is None else class_token,
+            class_token=class_token is not False,
+            num_class_tokens=num_class_tokens,
+            num_register_tokens=num_register_tokens,
             drop_path_rate=drop_path_rate,
             final_norm=final_norm,
             trainable_blocks=trainable_blocks,
@@ -100,11 +108,7 @@ class DenseViT(MaskedViT, DenseEncoder):
             gather_patches(images, self.patch_size), self.patch_embed.proj.weight.flatten(1), self.patch_embed.proj.bias
         )
         positions = self.positions(grid)
-        x = x + positions[:, self.num_prefix_tokens :]
-        if self.cls_token is not None:
-            cls_token = self.cls_token + positions[:, :1]
-            x = torch.cat([cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
-        outputs = self.run(x, grid)
+        outputs = self.run(self.add_prefix(x + positions[:, self.num_prefix_tokens :], positions), grid)
         if self.out_indices[-1] == len(self.blocks) - 1:
             outputs[-1] = self.norm(outputs[-1])
         return tuple(self.to_map(tokens, grid) for tokens in outputs)
