@@ -83,8 +83,8 @@ class TableGrid(NamedTuple):
 def sincos_grid(rows: Tensor) -> Optional[Grid]:
     """The grid (h, w) for which ``rows`` ``[h * w, D]`` are the fixed sine-cosine table; None if they are not one.
 
-    The halves of the channels may be in either order: see :func:`mmmim.positions.rebuild_positions`. That is ambiguous
-    only for a single row or column of patches: our order is tried first.
+    The halves of the channels may be in either order (mmpretrain, MoCo v3 and CAE have their rows first). That is
+    ambiguous only for a single row or column of patches: our order is tried first.
     """
 
     count, width = rows.shape
@@ -190,16 +190,6 @@ class PositionCache:
 
     def __reduce__(self) -> tuple:
         return PositionCache, (self.keep,)
-
-
-def rebuild_positions(embed_dim: int, grid: Grid, num_prefix_tokens: int, scheme: Optional[str] = None) -> Tensor:
-    """The fixed sine-cosine table that the code of this ``scheme`` builds, ``[1, prefix + h * w, D]``.
-
-    mmpretrain's (and so the authors' CMAE's) has its rows in the first half of the channels, all others have their
-    columns there.
-    """
-    table = sincos_positions(embed_dim, grid, num_prefix_tokens)
-    return table.roll(embed_dim // 2, -1) if scheme in ('mmpretrain', 'cmae') else table
 
 
 def resize_pos_embed(table: Tensor, old_grid: Grid, new_grid: Grid, prefix: int) -> Tensor:

@@ -7,6 +7,7 @@ default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
     step_seed=dict(type='StepSeedHook'),
     run_state=dict(type='RunStateHook'),
+    load_from=dict(type='LoadFromHook'),
     fit_target=dict(type='FitTargetHook'),
     timer=dict(type='IterTimerHook'),
     progress=dict(type='ProgressHook'),

@@ -17,6 +17,7 @@ default_hooks = dict(
     runtime_info=dict(type='mmmim.DeferredRuntimeInfoHook'),
     step_seed=dict(type='mmmim.StepSeedHook'),
     run_state=dict(type='mmmim.RunStateHook'),
+    load_from=dict(type='mmmim.LoadFromHook'),
     check_masks=dict(type='mmmim.CheckMasksHook', max_masks=500),
     timer=dict(type='IterTimerHook'),
     progress=dict(type='mmmim.ProgressHook'),

@@ -36,6 +36,8 @@ def embed(
     num_workers: Optional[int] = None,
     config: Optional[str] = None,
     device: Optional[str] = None,
+    prefix: Optional[str] = None,
+    part: Optional[str] = None,
 ) -> Embedded:
     """Write one feature vector for each image of a folder.
 
@@ -52,6 +54,9 @@ def embed(
         num_workers: Processes that read images; None: one per core.
         config: The config of the checkpoint, if it is not stored inside.
         device: Such as ``'cuda:1'``; None: a GPU if there is one.
+        prefix: Which network, where the file holds several, such as ``'student'``; None takes the one that its project
+            evaluates, and says so.
+        part: Another name of ``prefix``.
 
     Raises:
         FileNotFoundError: No such folder, checkpoint or config.
@@ -63,7 +68,7 @@ def embed(
     if batch_size < 1:
         raise ValueError(f'batch_size={batch_size} must be at least 1')
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    source = read_source(checkpoint, config)
+    source = read_source(checkpoint, config, prefix if part is None else part)
     backbone, preprocessor = load_backbone(source)
     backbone, preprocessor = backbone.to(device), preprocessor.to(device)
     pipeline = build_pipeline(source, backbone.img_size, len(preprocessor.mean))
@@ -131,7 +136,9 @@ def _write(
         unreadable += bad
         if data is not None:
             batch = preprocessor(data, False)
-            features = pool_tokens(backbone(batch['inputs']), backbone.num_prefix_tokens, pool)
+            features = pool_tokens(
+                backbone(batch['inputs']), backbone.num_prefix_tokens, pool, backbone.num_register_tokens
+            )
             rows[len(names) : len(names) + len(features)] = features.float().cpu().numpy()
             names += [loader.dataset.names[sample.sample_idx] for sample in batch['data_samples']]
         progress.update(len(names) + len(unreadable) - progress.done)

@@ -1,15 +1,16 @@
 """Build a model for inference from a checkpoint file, with or without its training config."""
 
 import copy
+import math
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from ..checkpoint.config_text import ConfigTextError, check_types, parse_config_text
-from ..checkpoint.encoder import fill_encoder
-from ..checkpoint.read import load_file
-from ..checkpoint.schemes import detect_scheme, to_mmmim, unwrap
+from ..checkpoint.config_text import ConfigTextError, check_types
+from ..checkpoint.encoder import EncoderFile, open_encoder
+from ..checkpoint.schemes.names import encoder_depth
 from ..config.load import load_config
 from ..config.prepare import set_up_scope
 from ..models.backbones.vit import ARCHITECTURES
@@ -23,57 +24,40 @@ DECODERS = ('neck.', 'drawing_head.')  # parts that reconstruct, in any method
 class Source(NamedTuple):
     """A checkpoint and what is known of the model in it."""
 
-    path: str
-    checkpoint: Dict[str, Any]
+    file: EncoderFile
     cfg: Dict[str, Any]  # at least cfg['model']['backbone']
     origin: str  # where cfg is from, in words
     trusted: bool  # the user gave the config: it may use any part
 
 
-def read_source(path: str, config: Optional[str] = None) -> Source:
+def read_source(path: str, config: Optional[str] = None, prefix: Optional[str] = None) -> Source:
     """Read a checkpoint, and find the config that goes with it.
 
     The config is ``config`` if given; else the one inside the checkpoint, which is parsed and never executed, and
     from which only this project's own parts are built; else it is inferred from the shapes, for the papers' ViTs.
 
+    Args:
+        path: A file or an address.
+        config: Path of a config.
+        prefix: Which network, where the file holds several, as in :func:`~mmmim.checkpoint.encoder.open_encoder`.
+
     Raises:
         FileNotFoundError: No such file.
         ConfigTextError: The config inside the checkpoint is more than plain values.
+        EncoderMismatchError: There is no encoder in it.
         ValueError: There is no config and the shapes do not determine the model.
     """
-    checkpoint = load_file(path)
+    file = open_encoder(path, prefix)
     if config is not None:
         cfg = load_config(config)
         set_up_scope(cfg)
-        return Source(path, checkpoint, cfg._cfg_dict.to_dict(), config, True)
+        return Source(file, cfg._cfg_dict.to_dict(), config, True)
     init_default_scope('mmmim')
-    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
-    stored = stored_config(meta if isinstance(meta, dict) else {}, path)
-    if stored is not None:
-        return Source(path, checkpoint, stored, 'the config inside the checkpoint', False)
-    inferred = dict(model=infer_model(to_mmmim(checkpoint)))
-    return Source(path, checkpoint, inferred, 'the shapes of the parameters', True)
-
-
-def stored_config(meta: Dict[str, Any], path: str) -> Optional[Dict[str, Any]]:
-    """The config stored in a training checkpoint (text) or in an exported encoder's metadata."""
-    exported = meta.get('config')
-    if isinstance(exported, dict) and isinstance(exported.get('backbone'), dict):
-        cfg = dict(
-            model=dict(
-                backbone=exported['backbone'],
-                data_preprocessor={key: exported[key] for key in ('mean', 'std') if key in exported},
-            )
-        )
-    elif isinstance(meta.get('cfg_text'), str):
-        try:
-            cfg = parse_config_text(meta['cfg_text'])
-        except ConfigTextError as error:
-            raise ConfigTextError(f'{path}: {error}. Give the config of the run with --config') from None
-    else:
-        return None
-    model = cfg.get('model')
-    return cfg if isinstance(model, dict) and isinstance(model.get('backbone'), dict) else None
+    if file.config_error:
+        raise ConfigTextError(f'{path}: {file.config_error}. Give the config of the run with --config')
+    if file.config:
+        return Source(file, file.config, 'the config inside the checkpoint', False)
+    return Source(file, dict(model=infer_model(file.whole())), 'the shapes of the parameters', True)
 
 
 def _buildable(cfg: Any, source: Source) -> Any:
@@ -83,7 +67,7 @@ def _buildable(cfg: Any, source: Source) -> Any:
         try:
             check_types(cfg, MODELS)
         except ConfigTextError as error:
-            raise ConfigTextError(f'{source.path}: {error}. Give the config of the run with --config') from None
+            raise ConfigTextError(f'{source.file.path}: {error}. Give the config of the run with --config') from None
     return cfg
 
 
@@ -109,13 +93,17 @@ def infer_model(state: Dict[str, Tensor]) -> Dict[str, Any]:
     if 'backbone.patch_embed.proj.weight' not in state or 'backbone.pos_embed' not in state:
         raise refuse('it holds no ViT with a position table')
     width, channels, *patch = state['backbone.patch_embed.proj.weight'].shape
-    depth, prefix = _depth(state, 'backbone.blocks.'), int('backbone.cls_token' in state)
+    depth, rows = encoder_depth(state, 'backbone.blocks.'), state['backbone.pos_embed'].shape[1]
+    classes, registers = (
+        state[name].shape[1] if name in state else 0 for name in ('backbone.cls_token', 'backbone.reg_token')
+    )
     arch = next((name for name, sizes in ARCHITECTURES.items() if sizes[:2] == (width, depth)), None)
-    side = round((state['backbone.pos_embed'].shape[1] - prefix) ** 0.5)
-    if arch is None or side**2 + prefix != state['backbone.pos_embed'].shape[1] or channels != 3:
+    prefixes = (classes + registers, classes, 0)
+    side = next((math.isqrt(rows - n) for n in prefixes if rows > n and math.isqrt(rows - n) ** 2 == rows - n), 0)
+    if arch is None or not side or channels != 3:
         raise refuse(
-            f'{depth} blocks of width {width} with {state["backbone.pos_embed"].shape[1]} positions for '
-            f'images of {channels} channels are none of {", ".join(ARCHITECTURES)} for square RGB images'
+            f'{depth} blocks of width {width} with {rows} positions for images of {channels} channels are none of '
+            f'{", ".join(ARCHITECTURES)} for square RGB images'
         )
     model = dict(
         type='MAE',
@@ -124,7 +112,9 @@ def infer_model(state: Dict[str, Tensor]) -> Dict[str, Any]:
             arch=arch,
             img_size=[side * length for length in patch],
             patch_size=list(patch),
-            class_token=bool(prefix),
+            class_token=classes > 0,
+            num_class_tokens=classes,
+            num_register_tokens=registers,
             final_norm='backbone.norm.weight' in state,
         ),
     )
@@ -132,16 +122,13 @@ def infer_model(state: Dict[str, Tensor]) -> Dict[str, Any]:
         decoder_width = len(state['neck.decoder_embed.weight'])
         if decoder_width != 512:
             raise refuse(f'a decoder of width {decoder_width} has an unknown number of heads')
+        blocks = encoder_depth(state, 'neck.decoder_blocks.')
         model.update(
-            neck=dict(type='MAEDecoder', embed_dim=512, depth=_depth(state, 'neck.decoder_blocks.'), num_heads=16),
+            neck=dict(type='MAEDecoder', embed_dim=512, depth=blocks, num_heads=16),
             target=dict(type='PixelTarget'),
             head=dict(type='ReconstructionHead'),
         )
     return model
-
-
-def _depth(state: Dict[str, Tensor], prefix: str) -> int:
-    return 1 + max((int(key[len(prefix) :].split('.')[0]) for key in state if key.startswith(prefix)), default=-1)
 
 
 def load_algorithm(source: Source, **overrides: Any) -> nn.Module:
@@ -156,10 +143,10 @@ def load_algorithm(source: Source, **overrides: Any) -> nn.Module:
         ValueError: The checkpoint has no decoder, or the model cannot reconstruct.
         EncoderMismatchError: The encoder does not fit.
     """
-    state = to_mmmim(source.checkpoint) if detect_scheme(source.checkpoint) else unwrap(source.checkpoint)
+    state = source.file.whole()
     if not any(key.startswith(DECODERS) for key in state):
         raise ValueError(
-            f'{source.path} has no decoder, and without one nothing can be reconstructed: give a '
+            f'{source.file.path} has no decoder, and without one nothing can be reconstructed: give a '
             'checkpoint of a whole pre-training run (epoch_N.pth), not an encoder alone'
         )
     if all(source.cfg['model'].get(part.rstrip('.')) is None for part in DECODERS):
@@ -170,8 +157,8 @@ def load_algorithm(source: Source, **overrides: Any) -> nn.Module:
     model = MODELS.build(cfg)
     if not hasattr(model, 'predict') or not hasattr(model, 'masking'):
         raise ValueError(f'{type(model).__name__} ({source.origin}) is no pre-training method that masks patches')
-    fill_encoder(model.backbone, source.checkpoint, logger='silent')
-    _load_rest(model, state, source.path)
+    model.backbone.load_pretrained(source.file, logger='silent')
+    _load_rest(model, state, source.file.path)
     return model.eval()
 
 
@@ -206,7 +193,9 @@ def load_backbone(source: Source, img_size: Optional[Size] = None) -> Tuple[nn.M
     if img_size is not None:
         cfg['img_size'] = img_size
     backbone = MODELS.build(cfg)
-    fill_encoder(backbone, source.checkpoint, logger='silent')
+    backbone.load_pretrained(source.file, logger='silent')
+    for note in source.file.notes:
+        print_log(f'{source.file.path}: {note}', 'current')
     given = model.get('data_preprocessor') or source.cfg.get('data_preprocessor') or {}
     preprocessor = MODELS.build(
         dict(

@@ -1,27 +1,25 @@
 """Load the encoder of any checkpoint as a timm module that computes features."""
 
-import json
 import os
 from functools import partial
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from mmengine.logging import print_log
-from mmengine.runner.checkpoint import CheckpointLoader
 from timm.layers.patch_embed import resample_patch_embed
 from timm.models import SwinTransformer, VisionTransformer
 from timm.models.beit import Beit
 from torch import Tensor, nn
 
-from ..checkpoint.config_text import ConfigTextError
-from ..checkpoint.encoder import EncoderMismatchError, split_encoder
+from ..checkpoint.encoder import EncoderFile, EncoderMismatchError, Unused, open_encoder
+from ..checkpoint.fit import count_tokens, fit_channels, with_prefix_rows
 from ..checkpoint.schemes.beit import SHARED, TABLE, fit_tables, is_beit, table_grid
-from ..checkpoint.schemes.names import pooled_norm_name
+from ..checkpoint.schemes.names import encoder_depth, pooled_norm_name
+from ..checkpoint.schemes.timm import one_class_token
 from ..models.backbones.vit import ARCHITECTURES
 from ..models.patches import Size, grid_size, to_2tuple
 from ..models.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from ..positions import find_grid, rebuild_positions, resize_pos_embed
-from .from_checkpoint import stored_config
+from ..positions import find_grid, resize_pos_embed
 
 State = Dict[str, Tensor]
 POOLS = ('avg', 'token', '')
@@ -32,9 +30,13 @@ def load_encoder(
     *,
     img_size: Optional[Size] = None,
     patch_size: Optional[Size] = None,
+    in_chans: Optional[int] = None,
     num_heads: Optional[int] = None,
     pool: str = 'avg',
-    prefix: str = 'backbone.',
+    prefix: Optional[str] = None,
+    part: Optional[str] = None,
+    adapt_channels: bool = False,
+    allow_unused: Unused = False,
 ) -> nn.Module:
     """Load the encoder of a checkpoint as a timm ``VisionTransformer`` in evaluation mode.
 
@@ -47,96 +49,110 @@ def load_encoder(
         path: A file or an address. A Hugging Face file's ``config.json`` is read when it lies beside it.
         img_size: If not pre-training's; position embeddings are resampled (bicubic, float32; relative ones as in BEiT).
         patch_size: If not pre-training's; the patch projection is resampled (FlexiViT's "PI-resize").
+        in_chans: If not pre-training's; needs ``adapt_channels``.
         num_heads: Number of attention heads. Needed where neither a config nor a width of the papers' ViTs gives it.
         pool: What ``module(images)`` returns: ``'avg'`` the mean of the patch tokens ``[B, D]``, ``'token'`` the class
             token ``[B, D]``, ``''`` all tokens ``[B, T, D]``. (``module.forward_features`` always returns the last.)
-        prefix: Prefix of the encoder's parameters in a model of ours.
+        prefix: Which network, where the file holds several: ``'student'``, ``'target_backbone'``. None takes the one
+            that its project evaluates, and says so.
+        part: Another name of ``prefix``.
+        adapt_channels: Adapt the patch projection to ``in_chans`` as timm does: summed for one, repeated for others.
+        allow_unused: True, or beginnings of names, for what stands beside the encoder and is not known.
+
+    Returns:
+        The module. ``num_class_tokens`` and ``num_register_tokens`` say what stands before the patch tokens in the
+        file; timm's ViT has one class token, so that further ones are among its registers.
 
     Raises:
-        FileNotFoundError, CorruptCheckpointError, UnsafeCheckpointError: As :func:`mmmim.checkpoint.read.load_file`.
+        FileNotFoundError, CorruptCheckpointError, UnsafeCheckpointError: As :func:`mmmim.checkpoint.load_file`.
         EncoderMismatchError: The file holds another architecture.
         ValueError: The number of heads or the grid cannot be inferred, or the encoder has no such pooling.
     """
     if pool not in POOLS:
         raise ValueError(f'pool={pool!r} is not known; use one of {", ".join(map(repr, POOLS))}')
-    path = os.fspath(path)
-    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
-    config = encoder_config(checkpoint, path) or {}
-    encoder, others, scheme = split_encoder(checkpoint, prefix, owned=True)
-    encoder = {key: value.float() if value.is_floating_point() else value for key, value in encoder.items()}
+    file = open_encoder(os.fspath(path), prefix, part)
+    file.check(allow_unused)
+    encoder = {key: value.float() if value.is_floating_point() else value for key, value in file.encoder.items()}
     encoder.pop('mask_token', None)
-    others = {pooled_norm_name(key): value for key, value in others.items()}
+    notes = list(file.notes)
+    if in_chans is not None:
+        notes += _set_channels(encoder, in_chans, adapt_channels, file.path)
+    others = {pooled_norm_name(key): value for key, value in file.others.items()}
     if any(key.startswith('layers.') for key in encoder):
-        model = _build_swin(encoder, img_size, path)
+        model = _build_swin(encoder, img_size, file.path)
     elif is_beit(encoder):
-        size = config.get('backbone', {}).get('img_size')
-        model = _assign(build_beit(encoder, others, img_size, patch_size, size, pool, path), encoder, path)
+        model = build_beit(encoder, others, img_size, patch_size, file, pool)
     else:
-        if pool == 'token' and 'cls_token' not in encoder:
-            raise ValueError(f"{path} has no class token: use pool='avg'")
-        hub = {**_hub_config(path, scheme), **_own_heads(config), **({'num_heads': num_heads} if num_heads else {})}
-        options = _describe_vit(encoder, others, hub, path)
-        stored = _stored_grid(encoder, options, config, img_size, path)
-        grid, patch = _fit(encoder, options, stored, img_size, patch_size, scheme, path)
-        model = _build_vit(
-            encoder,
-            others,
-            dict(options, img_size=(grid[0] * patch[0], grid[1] * patch[1]), patch_size=patch, global_pool=pool),
-            path,
-        )
-    _set_data_config(model, config)
+        model = _build_vit(encoder, others, img_size, patch_size, num_heads, file, pool, notes)
+    for note in notes:
+        print_log(f'{file.path}: {note}', 'current')
+    set_data_config(model, file)
     return model.eval()
 
 
-def encoder_config(checkpoint: Any, path: str) -> Optional[Dict[str, Any]]:
-    """``backbone`` (its config), ``mean`` and ``std`` (0-255), as far as the checkpoint states them; else None.
-
-    A config text that is more than plain values is not executed: it counts as absent.
-    """
-    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
-    try:
-        cfg = stored_config(meta if isinstance(meta, dict) else {}, path)
-    except ConfigTextError:
-        return None
-    if cfg is None:
-        return None
-    preprocessor = cfg['model'].get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    return dict(
-        backbone=cfg['model']['backbone'],
-        **{key: preprocessor[key] for key in ('mean', 'std') if preprocessor.get(key) is not None},
-    )
+def _set_channels(encoder: State, in_chans: int, adapt: bool, path: str) -> List[str]:
+    kernel = encoder['patch_embed.proj.weight']
+    if in_chans != kernel.shape[1] and not adapt:
+        raise EncoderMismatchError(
+            f'{path} was trained on images of {kernel.shape[1]} channels, not {in_chans}: adapt_channels=True sums or '
+            "repeats the weights of its patch projection, as timm's in_chans does."
+        )
+    return fit_channels(encoder, kernel.new_zeros(1, in_chans, 1, 1))
 
 
-def _own_heads(config: Dict[str, Any]) -> Dict[str, Any]:
-    arch = config.get('backbone', {}).get('arch')
-    return dict(num_heads=arch['num_heads']) if isinstance(arch, dict) and 'num_heads' in arch else {}
+def _build_vit(
+    encoder: State,
+    others: State,
+    img_size: Optional[Size],
+    patch_size: Optional[Size],
+    num_heads: Optional[int],
+    file: EncoderFile,
+    pool: str,
+    notes: List[str],
+) -> nn.Module:
+    """A timm ``VisionTransformer`` of the parameters, whose number and shapes tell its arguments."""
+    classes = encoder['cls_token'].shape[1] if 'cls_token' in encoder else 0
+    registers = encoder['reg_token'].shape[1] if 'reg_token' in encoder else 0
+    if pool == 'token' and not classes:
+        raise ValueError(f"{file.path} has no class token: use pool='avg'")
+    options = _describe_vit(encoder, others, num_heads, file)
+    stored = _fit_prefix(encoder, img_size, file)
+    grid, patch = _fit_sizes(encoder, stored, img_size, patch_size, file, notes)
+    if options['fc_norm']:
+        encoder.update({key: value.float() for key, value in others.items() if key.startswith('fc_norm.')})
+    elif 'fc_norm.weight' in others:
+        notes.append('The file has a norm before the classifier besides the final one: it is left out.')
+    encoder = one_class_token(encoder)
+    with torch.device('meta'):  # the weights of the file become the module's: nothing is initialised or copied
+        model = VisionTransformer(
+            weight_init='skip',
+            img_size=(grid[0] * patch[0], grid[1] * patch[1]),
+            patch_size=patch,
+            global_pool=pool,
+            class_token=classes > 0,
+            reg_tokens=registers + max(classes - 1, 0),
+            **options,
+        )
+    model.num_class_tokens, model.num_register_tokens = classes, registers
+    return _assign(model, encoder, file.path)
 
 
-def _hub_config(path: str, scheme: Optional[str]) -> Dict[str, Any]:
-    """Settings from Hugging Face's ``config.json`` that the weights do not show."""
-    beside = os.path.join(os.path.dirname(path), 'config.json')
-    if scheme != 'hf' or not os.path.isfile(beside):
-        return {}
-    with open(beside, encoding='utf-8') as file:
-        cfg = json.load(file)
-    known = dict(num_heads=cfg.get('num_attention_heads'), eps=cfg.get('layer_norm_eps'))
-    return {key: value for key, value in known.items() if value is not None}
-
-
-def _describe_vit(encoder: State, others: State, known: Dict[str, Any], path: str) -> Dict[str, Any]:
+def _describe_vit(encoder: State, others: State, num_heads: Optional[int], file: EncoderFile) -> Dict[str, Any]:
     """The arguments of timm's VisionTransformer, inferred from names and shapes."""
     kernel = encoder.get('patch_embed.proj.weight')
     relative = [key for key in encoder if 'relative_position' in key]
     if relative or kernel is None or kernel.ndim != 4 or 'blocks.0.mlp.fc1.weight' not in encoder:
         reason = f'has relative positions ({relative[0]})' if relative else 'is none'
         raise EncoderMismatchError(
-            f"{path}: timm's VisionTransformer is what is loaded, and the encoder in this file {reason}"
+            f"{file.path}: timm's VisionTransformer is what is loaded, and the encoder in this file {reason}"
         )
-    width = kernel.shape[0]
-    heads = known.get('num_heads') or {sizes[0]: sizes[2] for sizes in ARCHITECTURES.values()}.get(width)
+    width, hub = kernel.shape[0], file.hub_config()
+    arch = file.model.get(file.part, {}).get('arch')
+    stated = arch.get('num_heads') if isinstance(arch, dict) else hub.get('num_attention_heads')
+    heads = num_heads or stated or {sizes[0]: sizes[2] for sizes in ARCHITECTURES.values()}.get(width)
     if heads is None or width % heads:
         raise ValueError(
-            f'{path}: a file does not say its number of attention heads, and {width} is the width of none '
+            f'{file.path}: a file does not say its number of attention heads, and {width} is the width of none '
             f'of {", ".join(ARCHITECTURES)}: give num_heads=N (a divisor of {width})'
         )
     return dict(
@@ -144,80 +160,64 @@ def _describe_vit(encoder: State, others: State, known: Dict[str, Any], path: st
         embed_dim=width,
         num_heads=heads,
         num_classes=0,
-        depth=1 + max(int(key.split('.')[1]) for key in encoder if key.startswith('blocks.')),
+        depth=encoder_depth(encoder),
         mlp_ratio=encoder['blocks.0.mlp.fc1.weight'].shape[0] / width,
         qkv_bias='blocks.0.attn.qkv.bias' in encoder,
         qk_norm='blocks.0.attn.q_norm.weight' in encoder,
         init_values=1.0 if 'blocks.0.ls1.gamma' in encoder else None,
-        class_token='cls_token' in encoder,
-        reg_tokens=encoder['reg_token'].shape[1] if 'reg_token' in encoder else 0,
         pre_norm='norm_pre.weight' in encoder,
         final_norm='norm.weight' in encoder or 'fc_norm.weight' in others,
         fc_norm='fc_norm.weight' in others and 'norm.weight' not in encoder,
-        norm_layer=partial(nn.LayerNorm, eps=known.get('eps', 1e-6)),
+        norm_layer=partial(nn.LayerNorm, eps=hub.get('layer_norm_eps', 1e-6)),
     )
 
 
-def _stored_grid(
-    encoder: State, options: Dict[str, Any], config: Dict[str, Any], img_size: Optional[Size], path: str
-) -> Optional[Tuple[int, int]]:
-    """The grid of the file's position embedding, None if unknown; sets ``no_embed_class`` in ``options``.
+def _fit_prefix(encoder: State, img_size: Optional[Size], file: EncoderFile) -> Optional[Tuple[int, int]]:
+    """The grid of the file's position table, None without one; gives the table a row for each class and register token.
 
     It is that of the config in the file, or of a fixed sine-cosine table; or else square, or else that of the wanted
-    image size, if that has as many patches. In timm's ``no_embed_class`` models the prefix tokens have no rows in the
-    table.
+    image size, if that has as many patches.
     """
-    prefix, table = int(options['class_token']) + options['reg_tokens'], encoder.get('pos_embed')
-    patch, size = tuple(encoder['patch_embed.proj.weight'].shape[2:]), config.get('backbone', {}).get('img_size')
-    known = grid_size(size, patch) if size is not None else None
+    table, patch = encoder.get('pos_embed'), tuple(encoder['patch_embed.proj.weight'].shape[2:])
+    (tokens, prefixes), known = count_tokens(encoder), file.grid()
     if table is None:
         return known
     wanted = tuple(side // length for side, length in zip(to_2tuple(img_size), patch)) if img_size is not None else None
-    found = find_grid(table, (prefix, 0), stated=known) or find_grid(table, (prefix, 0), wanted)
+    found = find_grid(table, prefixes, stated=known) or find_grid(table, prefixes, wanted)
     if found is None:
         raise ValueError(
-            f'{path}: its {table.shape[1] - prefix} positions are no square grid, and no config in the '
+            f'{file.path}: its {table.shape[1] - prefixes[0]} positions are no square grid, and no config in the '
             'file tells the sides: give the img_size of pre-training'
         )
-    options['no_embed_class'] = found.prefix < prefix
+    encoder['pos_embed'] = with_prefix_rows(table, found.prefix, tokens)
     return found.grid
 
 
-def _fit(
+def _fit_sizes(
     encoder: State,
-    options: Dict[str, Any],
     stored: Optional[Tuple[int, int]],
     img_size: Optional[Size],
     patch_size: Optional[Size],
-    scheme: Optional[str],
-    path: str,
+    file: EncoderFile,
+    notes: List[str],
 ) -> Tuple[Tuple[int, int], Tuple[int, int]]:
     """Resize position embedding and patch projection to the wanted sizes, in place; returns grid and patch size."""
-    file_patch = tuple(encoder['patch_embed.proj.weight'].shape[2:])
-    patch = to_2tuple(patch_size) if patch_size is not None else file_patch
-    prefix = 0 if options.get('no_embed_class') else int(options['class_token']) + options['reg_tokens']
+    kernel, tokens = encoder['patch_embed.proj.weight'], count_tokens(encoder)[0]
+    patch = to_2tuple(patch_size) if patch_size is not None else tuple(kernel.shape[2:])
     if img_size is None and stored is None:
-        raise ValueError(f'{path} has no position table, and nothing in it tells the size of its images: give img_size')
+        raise ValueError(
+            f'{file.path} has no position table, and nothing in it tells the size of its images: give img_size'
+        )
     if img_size is None:
-        img_size = (stored[0] * file_patch[0], stored[1] * file_patch[1])
+        img_size = (stored[0] * kernel.shape[2], stored[1] * kernel.shape[3])
     grid, table = grid_size(img_size, patch), encoder.get('pos_embed')
     if table is None:
-        encoder['pos_embed'] = rebuild_positions(options['embed_dim'], grid, prefix, scheme)
-        print_log(f'{path} has no position table: the fixed sine-cosine table was rebuilt.', 'current')
+        encoder['pos_embed'] = file.rebuilt_positions(len(kernel), grid, tokens)
+        notes.append("The file has no position table: the fixed one of its project's code was rebuilt.")
     else:
-        encoder['pos_embed'] = resize_pos_embed(table, stored, grid, prefix)
-    encoder['patch_embed.proj.weight'] = resample_patch_embed(encoder['patch_embed.proj.weight'], list(patch))
+        encoder['pos_embed'] = resize_pos_embed(table, stored, grid, tokens)
+    encoder['patch_embed.proj.weight'] = resample_patch_embed(kernel, list(patch))
     return grid, patch
-
-
-def _build_vit(encoder: State, others: State, options: Dict[str, Any], path: str) -> nn.Module:
-    if options['fc_norm']:
-        encoder.update({key: value.float() for key, value in others.items() if key.startswith('fc_norm.')})
-    elif 'fc_norm.weight' in others:
-        print_log(f'{path} has a norm before the classifier besides the final one: it is left out.', 'current')
-    with torch.device('meta'):  # the weights of the file become the module's: nothing is initialised or copied
-        model = VisionTransformer(weight_init='skip', **options)
-    return _assign(model, encoder, path)
 
 
 def _build_swin(encoder: State, img_size: Optional[Size], path: str) -> nn.Module:
@@ -259,10 +259,11 @@ def _assign(model: nn.Module, state: State, path: str) -> nn.Module:
     return model
 
 
-def _set_data_config(model: nn.Module, config: Dict[str, Any]) -> None:
+def set_data_config(model: nn.Module, file: EncoderFile) -> None:
     """Set what ``timm.data.resolve_model_data_config`` reads; timm's statistics are of images in 0..1."""
     height, width = to_2tuple(model.patch_embed.img_size)
-    mean, std = config.get('mean', IMAGENET_MEAN), config.get('std', IMAGENET_STD)
+    stated = file.model.get('data_preprocessor') or {}
+    mean, std = stated.get('mean') or IMAGENET_MEAN, stated.get('std') or IMAGENET_STD
     model.pretrained_cfg = dict(
         input_size=(model.patch_embed.proj.in_channels, height, width),
         fixed_input_size=True,
@@ -279,18 +280,16 @@ def build_beit(
     others: State,
     img_size: Optional[Size],
     patch_size: Optional[Size],
-    known_size: Optional[Size],
+    file: EncoderFile,
     pool: str,
-    path: str,
 ) -> nn.Module:
-    """A timm ``Beit`` for the parameters of an encoder, which are resized in place; they are not loaded into it yet.
+    """A timm ``Beit`` of the parameters of an encoder, whose tables are resized.
 
     Args:
         encoder: In timm's names.
         others: Other parameters of the file: a norm after pooling is added to ``encoder``.
         img_size, patch_size, pool: As in :func:`.load_encoder`.
-        known_size: Image size of the file, if known; else its grid is taken to be square.
-        path: For messages.
+        file: Tells the grid; else it is taken to be square.
 
     Raises:
         EncoderMismatchError: Sizes cannot be inferred.
@@ -298,10 +297,10 @@ def build_beit(
     kernel = encoder['patch_embed.proj.weight']
     table = next(value for key, value in encoder.items() if key.endswith(TABLE))
     file_patch = tuple(kernel.shape[2:])
-    stored = grid_size(known_size, file_patch) if known_size is not None else table_grid(table)
+    stored = file.grid() or table_grid(table)
     if stored is None or len(table) != (2 * stored[0] - 1) * (2 * stored[1] - 1) + 3:
         raise EncoderMismatchError(
-            f'{path}: its tables of relative positions have {len(table)} rows, which fit no '
+            f'{file.path}: its tables of relative positions have {len(table)} rows, which fit no '
             'square map with a class token, and no config in the file tells the map'
         )
     patch = to_2tuple(patch_size) if patch_size is not None else file_patch
@@ -309,7 +308,7 @@ def build_beit(
     grid = grid_size(size, patch)
     if grid != stored and stored[0] != stored[1]:
         raise EncoderMismatchError(
-            f'{path}: tables of relative positions are resized from square maps only, and '
+            f'{file.path}: tables of relative positions are resized from square maps only, and '
             f'these are for {stored[0]} x {stored[1]} patches: leave img_size out'
         )
     pooled = 'norm.weight' not in encoder
@@ -322,7 +321,7 @@ def build_beit(
         num_classes=0,
         global_pool='avg' if pooled else '',
         embed_dim=kernel.shape[0],
-        depth=1 + max(int(key.split('.')[1]) for key in encoder if key.startswith('blocks.')),
+        depth=encoder_depth(encoder),
         num_heads=table.shape[1],
         qkv_bias='blocks.0.attn.q_bias' in encoder,
         mlp_ratio=encoder['blocks.0.mlp.fc1.weight'].shape[0] / kernel.shape[0],
@@ -338,4 +337,4 @@ def build_beit(
         encoder['pos_embed'] = resize_pos_embed(encoder['pos_embed'], stored, grid, 1)
     encoder['patch_embed.proj.weight'] = resample_patch_embed(kernel, list(patch))
     model.global_pool = pool
-    return model
+    return _assign(model, encoder, file.path)

@@ -6,7 +6,7 @@ calls whatever a ``type`` names, also ``'os.system'``. :func:`check_types` lets 
 """
 
 import ast
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Dict, Optional
 
 from mmengine.registry import Registry
 
@@ -23,70 +23,56 @@ def parse_config_text(text: str) -> Dict[str, Any]:
     """``name = value`` lines, as MMEngine's ``Config.pretty_text`` writes them, to a dict.
 
     Args:
-        text: Values are numbers, strings, booleans, None, lists, tuples, dicts and ``dict(name=value, ...)``.
+        text: Values are literals of Python (numbers, strings, booleans, None, lists, tuples, dicts) and
+            ``dict(name=value, ...)``.
 
     Raises:
         ConfigTextError: Anything else, with the line.
     """
     if len(text) > MOST_CHARACTERS:
         raise ConfigTextError(f'a config of {len(text)} characters is not read: {MOST_CHARACTERS} are the most')
+    values = {}
     try:
-        statements = ast.parse(text).body
-        return dict(_assignment(statement) for statement in statements if not _is_comment(statement))
-    except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
+        for statement in ast.parse(text).body:
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                continue  # a docstring
+            if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+                raise _refusal(statement)
+            values[statement.targets[0].id] = ast.literal_eval(_PlainValues().visit(statement.value))
+    except (SyntaxError, RecursionError, MemoryError, TypeError, ValueError) as error:
         if isinstance(error, ConfigTextError):
             raise
         raise ConfigTextError(f'not a config: {type(error).__name__}: {error}') from None
+    return values
 
 
-def _is_comment(statement: ast.stmt) -> bool:
-    """A docstring."""
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+class _PlainValues(ast.NodeTransformer):
+    """Lets literals pass, and makes displays of ``dict(a=1)`` and ``dict({'a b': 1})``, as MMEngine writes them."""
 
+    def visit(self, node: ast.AST) -> ast.AST:
+        if isinstance(node, ast.Call):
+            return self.visit(self._display(node))
+        known = isinstance(node, (ast.List, ast.Tuple, ast.Dict, ast.UnaryOp, ast.USub, ast.Load)) or (
+            isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float, str, type(None)))
+        )
+        if not known or (isinstance(node, ast.Dict) and None in node.keys):  # None stands for **other
+            raise _refusal(node)
+        return self.generic_visit(node)
 
-def _assignment(statement: ast.stmt) -> Tuple[str, Any]:
-    if not (
-        isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Name)
-    ):
-        raise _refusal(statement)
-    return statement.targets[0].id, _value(statement.value)
-
-
-def _value(node: ast.expr) -> Any:
-    if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, (bool, int, float, str))):
-        return node.value
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-        number = node.operand.value
-        if isinstance(number, (int, float)) and not isinstance(number, bool):
-            return -number
-    if isinstance(node, (ast.List, ast.Tuple)):
-        values = [_value(element) for element in node.elts]
-        return values if isinstance(node, ast.List) else tuple(values)
-    if isinstance(node, ast.Dict):
-        items = [(key, value) for key, value in zip(node.keys, node.values) if key is not None]
-        if len(items) == len(node.keys):  # None stands for **other
-            return {_key(key): _value(value) for key, value in items}
-    if (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id == 'dict'
-        and all(keyword.arg for keyword in node.keywords)
-    ):
-        if not node.args:
-            return {keyword.arg: _value(keyword.value) for keyword in node.keywords}
-        if not node.keywords and len(node.args) == 1 and isinstance(node.args[0], ast.Dict):
-            return _value(node.args[0])  # MMEngine writes keys that are not identifiers so
-    raise _refusal(node)
-
-
-def _key(node: ast.expr) -> Any:
-    if not isinstance(node, ast.Constant):
+    def _display(self, node: ast.Call) -> ast.Dict:
+        if isinstance(node.func, ast.Name) and node.func.id == 'dict' and all(keyword.arg for keyword in node.keywords):
+            if not node.args:
+                names = [ast.Constant(keyword.arg) for keyword in node.keywords]
+                return ast.Dict(list(names), [keyword.value for keyword in node.keywords])
+            if not node.keywords and len(node.args) == 1 and isinstance(node.args[0], ast.Dict):
+                return node.args[0]
         raise _refusal(node)
-    return node.value
 
 
-def _refusal(node: Union[ast.stmt, ast.expr]) -> ConfigTextError:
-    return ConfigTextError(f'line {node.lineno} has more than plain values: {ast.unparse(node)[:80]!r}')
+def _refusal(node: ast.AST) -> ConfigTextError:
+    return ConfigTextError(
+        f'line {getattr(node, "lineno", "?")} has more than plain values: {ast.unparse(node)[:80]!r}'
+    )
 
 
 def check_types(cfg: Any, *registries: Registry) -> None:
@@ -117,16 +103,31 @@ def _check_type(name: Any, registries: tuple) -> None:
         raise ConfigTextError(f'the config inside the checkpoint names the type {name!r}, which is no part of mmmim')
 
 
-def stated_grid(checkpoint: Any, prefix: str = 'backbone.') -> Optional[Grid]:
-    """The patch grid from the image and patch size in a checkpoint's config; None if it states none.
+def stored_config(checkpoint: Any) -> Dict[str, Any]:
+    """The config in a checkpoint, with at least ``model.backbone``; empty if there is none.
 
     Args:
-        checkpoint: As :func:`mmmim.checkpoint.read.load_file` returned it. The config is a text (a training checkpoint) that
-            is parsed and never executed, or a dict (an exported encoder).
-        prefix: Prefix of the encoder's names: the key of its config in the model's, else ``backbone``.
+        checkpoint: As :func:`mmmim.checkpoint.read.load_file` returned it. The config is a text (a training checkpoint)
+            that is parsed and never executed, or a dict (an exported encoder).
+
+    Raises:
+        ConfigTextError: The text is more than plain values.
     """
-    model = _stated_model(checkpoint)
-    cfg = model.get((prefix or '').split('.')[0])
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    meta = meta if isinstance(meta, dict) else {}
+    exported, text = meta.get('config'), meta.get('cfg_text', meta.get('cfg'))
+    if isinstance(exported, dict):
+        statistics = {key: exported[key] for key in ('mean', 'std') if key in exported}
+        cfg = dict(model=dict(backbone=exported.get('backbone', exported), data_preprocessor=statistics))
+    else:
+        cfg = parse_config_text(text) if isinstance(text, str) else {}
+    model = cfg.get('model')
+    return cfg if isinstance(model, dict) and isinstance(model.get('backbone'), dict) else {}
+
+
+def stated_grid(model: Dict[str, Any], part: str = 'backbone') -> Optional[Grid]:
+    """The patch grid from the image and patch size of a part of a model's config; None if it states none."""
+    cfg = model.get(part)
     cfg = cfg if isinstance(cfg, dict) else model.get('backbone')
     if not isinstance(cfg, dict) or 'img_size' not in cfg:
         return None
@@ -134,17 +135,3 @@ def stated_grid(checkpoint: Any, prefix: str = 'backbone.') -> Optional[Grid]:
         return grid_size(cfg['img_size'], cfg.get('patch_size', 16))  # the default of our ViTs and of mmpretrain's
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _stated_model(checkpoint: Any) -> Dict[str, Any]:
-    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
-    if not isinstance(meta, dict):
-        return {}
-    exported, text = meta.get('config'), meta.get('cfg_text', meta.get('cfg'))
-    if isinstance(exported, dict):
-        return dict(backbone=exported.get('backbone', exported))
-    try:
-        model = parse_config_text(text).get('model') if isinstance(text, str) else None
-    except ConfigTextError:  # more than plain values: counts as absent
-        model = None
-    return model if isinstance(model, dict) else {}

@@ -1,41 +1,40 @@
-"""Extracts the encoder from any checkpoint and loads it, completely or not at all.
+"""The one way into an encoder: any checkpoint, completely or not at all."""
 
-The naming schemes are in :mod:`mmmim.checkpoint.schemes`, whose functions can be imported from here, too.
-"""
-
+import json
+import os.path as osp
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from os import PathLike
-from typing import Any, Dict, Iterable, List, Optional, Protocol, Tuple, Union
+from os import PathLike, fspath
+from typing import Any, Callable, Collection, Dict, List, Optional, Protocol, Sequence, Union
 
 from mmengine.logging import print_log
-from timm.layers.patch_embed import resample_patch_embed
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor
 
-from ..positions import Grid, explain_unknown, find_grid, rebuild_positions, resize_pos_embed
-from .config_text import stated_grid
-from .read import AnyPath
-from .schemes import SCHEMES, StateDict, consume, detect_scheme, first_names, from_mmmim, left_out, to_mmmim, unwrap
-from .schemes.beit import fit_tables, is_beit
-from .schemes.names import describe
-from .schemes.swin import is_swin
+from ..positions import Grid, find_grid, resize_pos_embed
+from .config_text import ConfigTextError, stated_grid, stored_config
+from .fit import PATCHES, check, fit_tensors
+from .peel import EncoderMismatchError, find_network, unwrap
+from .read import AnyPath, StateDict
+from .schemes import SCHEMES, Scheme, translate
+from .schemes.names import UNSUPPORTED, describe, is_known_beside, list_names
 
 __all__ = [
-    'SCHEMES',
+    'EncoderFile',
     'EncoderMismatchError',
     'LoadReport',
-    'add_positions',
     'detect_scheme',
     'encoder_state_dict',
     'fill_encoder',
     'from_mmmim',
     'left_out',
-    'rebuild_positions',
+    'open_encoder',
     'resize_pos_embed',
-    'split_encoder',
     'to_mmmim',
-    'unwrap',
 ]
+
+Unused = Union[bool, str, Sequence[str]]
 
 
 class Encoder(Protocol):
@@ -49,16 +48,114 @@ class Encoder(Protocol):
     def load_state_dict(self, state_dict: StateDict, strict: bool = True) -> Any: ...
 
 
-class EncoderMismatchError(RuntimeError):
-    """A checkpoint does not fill an encoder completely."""
+@dataclass
+class EncoderFile:
+    """An encoder as it came out of a checkpoint.
+
+    Attributes:
+        encoder: Its parameters, in timm's names without a prefix.
+        others: What stands beside it, in our names where they are known (``neck.``, ``head.``, ``fc_norm.``).
+        scheme: Whose names the file has.
+        config: The one in the file, with at least ``model.backbone``; empty without one.
+        model: ``model`` in it, or empty.
+        config_error: Why the config in the file could not be read; empty without one.
+        part: Key of the encoder's config in it.
+        path: Of the file; empty where a content was given.
+        notes: What was chosen.
+        asked_for: A prefix was given: what stands beside it is not looked at.
+        added: What the file does not have in front of its decoder's names.
+    """
+
+    encoder: StateDict
+    others: StateDict
+    scheme: Scheme
+    config: Dict[str, Any] = field(default_factory=dict)
+    config_error: str = ''
+    model: Dict[str, Any] = field(default_factory=dict)
+    part: str = 'backbone'
+    path: str = ''
+    notes: List[str] = field(default_factory=list)
+    asked_for: bool = False
+    added: str = ''
+
+    def whole(self) -> StateDict:
+        """All parameters in our names."""
+        return {**{f'backbone.{name}': value for name, value in self.encoder.items()}, **self.others}
+
+    def grid(self) -> Optional[Grid]:
+        """The patch grid that the config in the file states."""
+        return stated_grid(self.model, self.part)
+
+    def check(self, allow_unused: Unused = False) -> None:
+        """Whether all of the encoder is there, and nothing else that may belong to it.
+
+        Args:
+            allow_unused: True, or the beginnings of names that may be left out.
+
+        Raises:
+            EncoderMismatchError: Something beside the encoder is of no known decoder, head, projector or momentum copy;
+                or the encoder's positions are neither in the file nor known to follow from its project.
+        """
+        if isinstance(allow_unused, (bool, str)):
+            allow_unused = [''] if allow_unused is True else [allow_unused] if allow_unused else []
+        starts = (*allow_unused, *(f'{key}.' for key in self.model if key != 'backbone'))
+        unknown = [n for n in self.others if not self.asked_for and not n.startswith(starts) and not is_known_beside(n)]
+        name = self.path or 'The checkpoint'
+        if unknown:
+            raise EncoderMismatchError(
+                f'{name} holds parameters beside the encoder that are of no known decoder, head, projector or momentum '
+                f'copy: {list_names(unknown[:12])}. They may belong to the encoder, so nothing was loaded. If they do '
+                'not: allow_unused=True, or a list of the beginnings of their names.'
+            )
+        is_vit = PATCHES in self.encoder and any(key.startswith('blocks.') for key in self.encoder)
+        if not is_vit or any('pos_embed' in key or 'relative_position' in key for key in self.encoder):
+            return
+        if self.rebuilt_positions(4, (1, 1), 0) is None:
+            raise EncoderMismatchError(
+                f'{name} has no position table. Its network has rotary positions, as DINOv3 and EVA-02, or a table '
+                'that its own code makes; no masked encoder here computes the same. Frozen, it can be used by timm: '
+                "timm.create_model(NAME, checkpoint_path='FILE')."
+            )
+
+    def rebuilt_positions(self, width: int, grid: Grid, prefix: int) -> Optional[Tensor]:
+        """The position table that the file's project computes and does not store; None for other projects."""
+        return self.scheme.absent_positions(self.whole().keys(), width, grid, prefix)
+
+    def normalised_pixels(self) -> Optional[bool]:
+        """Whether the decoder in the file predicts normalised pixels: by its config, or by the original MAE's file
+        names. None if neither tells."""
+        target, head = (self.model.get(key) for key in ('target', 'head'))
+        if isinstance(target, dict) and str(target.get('type')).endswith('PixelTarget'):
+            return bool(target.get('norm_pix', True))
+        if isinstance(head, dict) and 'norm_pix' in head:  # mmpretrain's MAE
+            return bool(head['norm_pix'])
+        if 'mae_visualize' in osp.basename(self.path):
+            return False
+        return True if re.search(r'mae_pretrain_\w+_full', osp.basename(self.path)) else None
+
+    def hub_config(self) -> Dict[str, Any]:
+        """Hugging Face's ``config.json`` beside the file; empty for other files."""
+        beside = osp.join(osp.dirname(self.path), 'config.json')
+        if self.scheme.name != 'hf' or not self.path or not osp.isfile(beside):
+            return {}
+        with open(beside, encoding='utf-8') as file:
+            return dict(json.load(file))
 
 
 @dataclass
 class LoadReport:
-    """Report of :func:`fill_encoder`: number of ``matched`` keys, ``unused`` file keys by first name, and ``notes``."""
+    """Report of :func:`fill_encoder`.
+
+    Attributes:
+        matched: Number of keys.
+        unused: Keys of the file by first name.
+        found: New parameters (see there) that the file has.
+        notes: What was changed to fit.
+    """
 
     matched: int = 0
     unused: Dict[str, int] = field(default_factory=dict)
+    found: List[str] = field(default_factory=list)
     notes: List[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -68,258 +165,186 @@ class LoadReport:
         )
 
 
-def encoder_state_dict(checkpoint: Dict[str, Any], prefix: str = 'backbone.') -> StateDict:
-    """Extracts the encoder from any checkpoint: any naming scheme, wrapped or not, a whole model or an exported
-    encoder.
+def open_encoder(
+    checkpoint: Union[AnyPath, Dict[str, Any]],
+    prefix: Optional[str] = None,
+    part: Optional[str] = None,
+    logger: Any = 'silent',
+) -> EncoderFile:
+    """The encoder in a checkpoint: any naming scheme, wrapped or not, a whole model or an encoder alone.
 
     Args:
-        checkpoint: The content of the file.
-        prefix: Prefix of the encoder in a model of ours.
-
-    Returns:
-        timm's names without a prefix.
+        checkpoint: A path or address; or the content of a file, as :func:`mmmim.checkpoint.load_file` returns it.
+        prefix: Which network, where the file holds several: the end of the path to it, such as ``student`` or
+            ``target_backbone``. None, an empty text and ``backbone.`` stand for the one that its project evaluates.
+        part: Another name of ``prefix``.
+        logger: As in MMEngine's ``print_log``.
 
     Raises:
-        EncoderMismatchError: There is no encoder under ``prefix`` nor under a known scheme's names.
+        EncoderMismatchError: There is no encoder, or one of a kind that nothing here can build.
     """
-    return split_encoder(checkpoint, prefix)[0]
-
-
-def split_encoder(
-    checkpoint: Dict[str, Any], prefix: str = 'backbone.', owned: bool = False
-) -> Tuple[StateDict, StateDict, Optional[str]]:
-    """As :func:`encoder_state_dict`, with the other tensors and the scheme.
-
-    Args:
-        owned: ``checkpoint`` is not used afterwards: it is emptied, so that its memory can be freed early.
-
-    Returns:
-        The encoder's tensors; all others in our names (``neck.``, ``head.``, ``fc_norm.``); the detected scheme, None
-        for names that are only known by their prefix.
-    """
-    state, meta = unwrap(checkpoint), checkpoint.get('meta')
-    prefix = prefix and prefix.rstrip('.') + '.'
-    scheme = detect_scheme(state)
-    if owned:
-        checkpoint.clear()
-    if prefix != 'backbone.' or scheme in (None, 'mmmim'):
-        if prefix and any(key.startswith(prefix) for key in state):
-            encoder = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-            others = {key: value for key, value in state.items() if not key.startswith(prefix)}
-            inner = detect_scheme(encoder)
-            return _encoder_of(encoder)[0] if inner else encoder, others, inner or scheme
-        if isinstance(meta, dict) and isinstance(meta.get('config'), dict):  # from export_encoder: only the encoder
-            return state, {}, scheme
-        if scheme in (None, 'mmmim'):
-            kind = describe(state)
+    path = fspath(checkpoint) if isinstance(checkpoint, (str, PathLike)) else ''
+    content: Any = checkpoint
+    if path:
+        content = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger=logger)
+    prefix = part if part is not None else prefix
+    config, config_error = {}, ''
+    try:
+        config = stored_config(content)
+    except ConfigTextError as error:
+        config_error = str(error)
+    try:
+        network = find_network(content, prefix)
+        kind = describe(network.state, UNSUPPORTED)
+        if kind:
             raise EncoderMismatchError(
-                f'There is no encoder under {prefix!r} in this checkpoint: its names begin with {first_names(state)}'
-                f'{" and are those of " + kind if kind else ""}. Set the prefix to the one that holds the encoder.'
+                f'The checkpoint holds {kind}: none of the encoders here computes the same. If timm has the network, '
+                "it can be used frozen: timm.create_model(NAME, checkpoint_path='FILE')."
             )
-    return *_encoder_of(state), scheme
-
-
-def _encoder_of(state: StateDict) -> Tuple[StateDict, StateDict]:
-    ours = consume(state)
-    encoder = {key[len('backbone.') :]: value for key, value in ours.items() if key.startswith('backbone.')}
-    return encoder, {key: value for key, value in ours.items() if not key.startswith('backbone.')}
+    except EncoderMismatchError as error:
+        raise EncoderMismatchError(f'{path}: {error}' if path else str(error)) from None
+    if path:
+        content.clear()  # its memory can be freed as tensors are translated
+    names_in_file = list(network.state)
+    names = network.scheme.to_ours(network.state)
+    encoder = {name[len('backbone.') :]: value for name, value in names.items() if name.startswith('backbone.')}
+    others = {name: value for name, value in names.items() if not name.startswith('backbone.')}
+    asked_for = bool(prefix) and str(prefix).strip('.') != 'backbone'
+    return EncoderFile(
+        encoder,
+        {**network.beside, **others},
+        network.scheme,
+        config,
+        config_error,
+        config.get('model', {}),
+        network.path.split('.')[-1] if asked_for else 'backbone',
+        path,
+        [network.choice()] if network.others else [],
+        asked_for,
+        '' if any(name.startswith('neck.') for name in names_in_file) else 'neck.',
+    )
 
 
 def fill_encoder(
     module: Encoder,
-    checkpoint: Union[AnyPath, Dict[str, Any]],
-    prefix: str = 'backbone.',
+    checkpoint: Union[AnyPath, Dict[str, Any], EncoderFile],
+    prefix: Optional[str] = None,
+    part: Optional[str] = None,
     resize_patches: bool = False,
+    adapt_channels: bool = False,
+    allow_unused: Unused = False,
     logger: Any = None,
+    new: Collection[str] = (),
+    fit: Callable[[str, Tensor], Tensor] = lambda name, value: value,
+    left_out: str = '',
 ) -> LoadReport:
     """Loads an encoder into a module of ours completely or not at all, and logs a report.
 
-    Position embeddings of another grid (see :func:`mmmim.positions.find_grid`), also relative ones, are resized; an
-    absent one is rebuilt. A class token that the module does not have is dropped. A final norm (mean-pooled or dense
-    models) or a mask token that the module does not have is not used. A layer scale that it does not have is multiplied
-    into the layers before it, which computes the same.
+    Position embeddings of another grid (see :func:`mmmim.positions.find_grid`), also relative ones, are resized; one
+    that the file's project is known to leave out is rebuilt. Class and register tokens that a module without such
+    tokens does not have are dropped. A final norm (mean-pooled or dense models) or a mask token that the module does
+    not have is not used. A layer scale that it does not have is multiplied into the layers before it, which computes
+    the same.
 
     Args:
         module: A backbone with timm's names, ``grid_size`` (h, w) and ``num_prefix_tokens``.
-        checkpoint: From :func:`mmmim.checkpoint.read.load_file`, or a path or address.
-        prefix: Prefix of the encoder in a model of ours.
+        checkpoint: A path or address, the content of a file, or what :func:`open_encoder` returned.
+        prefix, part: As in :func:`open_encoder`.
         resize_patches: Resample a patch projection of another patch size, by FlexiViT's pseudo-inverse
             (Beyer et al., 2023, "PI-resize"), instead of refusing it.
+        adapt_channels: Adapt a patch projection for another number of channels as timm does: summed for one channel,
+            repeated and scaled for others.
+        allow_unused: True, or beginnings of names that may stand beside the encoder though they are not known.
         logger: As in MMEngine's ``print_log``.
+        new: Parameters of the module that the file may lack; they keep their values then.
+        fit: Resizes one of those to the module's shape, given its name and the file's value.
+        left_out: Parameters of the file's encoder that begin so are not loaded.
 
     Raises:
         EncoderMismatchError: With the missing and unexpected names, and both shapes of those that differ.
     """
-    if isinstance(checkpoint, (str, PathLike)):
-        from mmengine.runner.checkpoint import CheckpointLoader
-
-        content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu', logger=logger)
-    else:
-        content = checkpoint
-    stated = stated_grid(content, prefix)
-    encoder, others, scheme = split_encoder(content, prefix, owned=content is not checkpoint)
-    report, unused = LoadReport(), _file_names(others, scheme)
-    wanted = module.state_dict()
-    _fold_layer_scale(encoder, wanted, report)
-    if resize_patches:
-        _fit_patch_projection(encoder, wanted, report)
-    dropped = _drop_class_token(encoder, wanted, module, report)
-    if 'pos_embed' in encoder:
-        _fit_position_table(encoder, wanted, module, dropped, stated, report)
-    else:
-        _rebuild_position_table(encoder, wanted, module, scheme, report)
-    report.notes += fit_tables(encoder, wanted, module.grid_size)
-    for key in [key for key in encoder if re.match(r'(fc_)?norm\.|mask_token$', key) and key not in wanted]:
-        del encoder[key]
-        unused.append(key)
+    file = checkpoint if isinstance(checkpoint, EncoderFile) else open_encoder(checkpoint, prefix, part, logger)
+    file.check(allow_unused)
+    encoder, wanted = dict(file.encoder), dict(module.state_dict())
+    report, unused = LoadReport(notes=list(file.notes)), [name.removeprefix(file.added) for name in file.others]
+    kept = {name: wanted.pop(name) for name in new}
+    report.found = [name for name in new if name in encoder]
+    kept.update({name: fit(name, encoder.pop(name)) for name in report.found})
+    unused += [name for name in encoder if left_out and name.startswith(left_out)]
+    encoder = {name: value for name, value in encoder.items() if not left_out or not name.startswith(left_out)}
+    unused += fit_tensors(
+        encoder, wanted, module, file.grid(), file.rebuilt_positions, resize_patches, adapt_channels, report.notes
+    )
     report.matched = len(encoder)
     if 'mask_token' in wanted and 'mask_token' not in encoder:  # other encoders do not learn one
         encoder['mask_token'] = wanted['mask_token']
         report.notes.append('The file has no mask token for the encoder: the module keeps its own.')
-    _check(encoder, wanted, module.grid_size)
-    module.load_state_dict(encoder, strict=True)
-    report.unused = dict(Counter(key.split('.')[0] for key in unused))
+    check(encoder, wanted, module.grid_size, file.path)
+    module.load_state_dict({**encoder, **kept}, strict=True)
+    report.unused = dict(Counter(name.split('.')[0] for name in unused))
     print_log(str(report), logger=logger)
     return report
 
 
-def _file_names(others: Iterable[str], scheme: Optional[str]) -> List[str]:
-    """First names as in the file, where the original MAE's decoder is not under ``neck.``"""
-    return [key.removeprefix('neck.') if scheme in ('mae', 'hf', 'simmim') else key for key in others]
+# --- names alone ------------------------------------------------------------------------------------------------------
 
 
-def _fold_layer_scale(encoder: StateDict, wanted: StateDict, report: LoadReport) -> None:
-    scales = [key for key in encoder if re.fullmatch(r'blocks\.\d+\.ls[12]\.gamma', key) and key not in wanted]
-    for key in scales:
-        gamma = encoder.pop(key)
-        layer = key.replace('ls1.gamma', 'attn.proj').replace('ls2.gamma', 'mlp.fc2')
-        for name in (f'{layer}.weight', f'{layer}.bias'):
-            if name in encoder:
-                encoder[name] = gamma.reshape(-1, *[1] * (encoder[name].ndim - 1)) * encoder[name]
-    if scales:
-        report.notes.append(f'{len(scales)} layer scales were multiplied into the layers before them.')
+def detect_scheme(checkpoint: Any) -> Optional[str]:
+    """The name of the scheme of a checkpoint's parameters; None for others."""
+    try:
+        return find_network(checkpoint).scheme.name
+    except EncoderMismatchError:
+        return None
 
 
-def _fit_patch_projection(encoder: StateDict, wanted: StateDict, report: LoadReport) -> None:
-    key = 'patch_embed.proj.weight'
-    kernel, own = encoder.get(key), wanted.get(key)
-    if kernel is None or own is None or kernel.shape[2:] == own.shape[2:]:
-        return
-    encoder[key] = resample_patch_embed(kernel, list(own.shape[2:]))
-    report.notes.append(
-        'The patch projection was resampled from {} x {} to {} x {} pixels.'.format(*kernel.shape[2:], *own.shape[2:])
-    )
+def to_mmmim(checkpoint: Any, prefix: Optional[str] = None) -> StateDict:
+    """A checkpoint's parameters in our names; those outside of encoder and decoder keep theirs.
+
+    Raises:
+        EncoderMismatchError: The scheme is unknown, or one of query, key and value is missing.
+    """
+    return open_encoder(checkpoint, prefix).whole()
 
 
-def _drop_class_token(encoder: StateDict, wanted: StateDict, module: Encoder, report: LoadReport) -> bool:
-    if 'cls_token' not in encoder or module.num_prefix_tokens > 0 or 'cls_token' in wanted:
-        return False
-    del encoder['cls_token']
-    report.notes.append('The class token of the file was dropped: the module has none.')
-    return True
+def from_mmmim(state_dict: StateDict, scheme: str) -> StateDict:
+    """Translates our names to ``scheme``, the inverse of :func:`to_mmmim`; without what :func:`left_out` lists."""
+    return translate(unwrap(state_dict), scheme)[0]
 
 
-def _rebuild_position_table(
-    encoder: StateDict, wanted: StateDict, module: Encoder, scheme: Optional[str], report: LoadReport
-) -> None:
-    own = wanted.get('pos_embed')
-    if own is None or any('relative_position' in key for key in encoder):
-        return
-    encoder['pos_embed'] = rebuild_positions(own.shape[-1], module.grid_size, module.num_prefix_tokens, scheme)
-    report.notes.append('The file has no position table: the fixed sine-cosine table was rebuilt.')
+def left_out(state_dict: StateDict, scheme: str) -> List[str]:
+    """Names (ours) that ``scheme`` cannot represent."""
+    return translate(unwrap(state_dict), scheme)[1]
 
 
-def _fit_position_table(
-    encoder: StateDict, wanted: StateDict, module: Encoder, dropped: bool, stated: Optional[Grid], report: LoadReport
-) -> None:
-    table, own = encoder['pos_embed'], wanted.get('pos_embed')
-    if own is None or table.ndim != 3 or table.shape[-1] != own.shape[-1]:
-        return
-    h, w = module.grid_size
-    rows = own.shape[1] - h * w  # of class and register tokens
-    # Some tables have no row for the class token (timm's no_embed_class).
-    found = find_grid(table, (rows + 1, rows) if dropped else (rows,), (h, w), stated)
-    if found is None:  # _check reports it
-        return
-    encoder['pos_embed'] = resize_pos_embed(table[:, found.prefix - rows :], found.grid, (h, w), rows)
-    if found.grid != (h, w):
-        old = ' x '.join(map(str, found.grid))
-        report.notes.append(f'The position table was resized from {old} to {h} x {w} patches (bicubic).')
-    elif not found.known and h != w:
-        report.notes.append(
-            f"Nothing in the file tells the grid of its {h * w} positions: it was taken for the module's, {h} x {w}."
-        )
+def encoder_state_dict(checkpoint: Union[AnyPath, Dict[str, Any]], prefix: Optional[str] = None) -> StateDict:
+    """The encoder of any checkpoint in timm's names without a prefix; arguments as in :func:`open_encoder`."""
+    return open_encoder(checkpoint, prefix).encoder
 
 
-def add_positions(ours: StateDict, scheme: Optional[str]) -> List[str]:
-    """Adds the fixed position tables that are missing in a file in our names, in place; returns notes.
+def add_positions(ours: StateDict, scheme: str) -> List[str]:
+    """Adds the fixed position tables of encoder and decoder that a file lacks, in place; returns notes.
 
     Args:
-        ours: From :func:`to_mmmim`.
-        scheme: The file's, see :func:`rebuild_positions`.
+        ours: The file's parameters, in our names.
+        scheme: The name of the file's scheme: only tables that its project is known to compute are added.
+
+    Raises:
+        EncoderMismatchError: Nothing tells the grid of an absent one.
     """
+    project = next(one for one in SCHEMES if one.name == scheme)
     layers = {'backbone.pos_embed': 'backbone.patch_embed.proj', 'neck.decoder_pos_embed': 'neck.decoder_embed'}
     widths = {table: len(ours[f'{layer}.weight']) for table, layer in layers.items() if f'{layer}.weight' in ours}
-    if is_swin(ours) or any('relative_position' in key for key in ours):
-        return []
+    prefix, notes = int('backbone.cls_token' in ours), []
     absent = [table for table in widths if table not in ours]
-    if not absent:
+    if project.absent_positions(ours.keys(), 4, (1, 1), prefix) is None:
         return []
-    present = next((ours[table] for table in widths if table in ours), None)
-    prefix = int('backbone.cls_token' in ours)
-    found = None if present is None else find_grid(present, (prefix,))
-    if found is None:
-        return [f'{" and ".join(absent)} can not be rebuilt, as nothing in the file tells the grid']
+    found = next((find_grid(ours[table], (prefix,)) for table in widths if table in ours), None)
+    if absent and found is None:
+        raise EncoderMismatchError(f'{" and ".join(absent)} can not be rebuilt, as nothing in the file tells the grid.')
     for table in absent:
-        ours[table] = rebuild_positions(widths[table], found.grid, prefix, scheme)
-    return [
-        f'{table} was absent: the fixed sine-cosine table of {found.grid[0]} x {found.grid[1]} patches was rebuilt'
-        for table in absent
-    ]
-
-
-def _check(encoder: StateDict, wanted: StateDict, grid: Grid) -> None:
-    missing = [key for key in wanted if key not in encoder]
-    unexpected = [key for key in encoder if key not in wanted]
-    shapes = [
-        f'{key}: file {list(encoder[key].shape)}, module {list(wanted[key].shape)}'
-        for key in wanted
-        if key in encoder and encoder[key].shape != wanted[key].shape
-    ]
-    if not (missing or unexpected or shapes):
-        return
-    lines = [
-        f'The encoder of the checkpoint does not match the module; nothing was loaded. The file holds '
-        f'{_architecture(encoder)}, the module is {_architecture(wanted)}.'
-    ]
-    for title, keys in (
-        ('Missing in the file', missing),
-        ('Unexpected in the file', unexpected),
-        ('Different shapes', shapes),
-    ):
-        if keys:
-            more = f', and {len(keys) - 10} more' if len(keys) > 10 else ''
-            lines.append(f'{title} ({len(keys)}): {"; ".join(keys[:10])}{more}')
-    if is_beit(encoder) and not is_beit(wanted):
-        lines.append("Its positions are relative, as BEiT's: mmmim.RelativeViT is the backbone for them, to classify.")
-    unknown = '' if missing else explain_unknown(encoder.get('pos_embed'), wanted.get('pos_embed'), grid)
-    lines.append(
-        unknown
-        if unknown and not unexpected and len(shapes) == 1
-        else 'Build the module with the width, depth and patch size of the file, or name the right file or prefix. '
-        '(Another patch size can be resampled: resize_patches=True beside the checkpoint in init_cfg.)'
-    )
-    raise EncoderMismatchError('\n'.join(lines))
-
-
-def _architecture(state: StateDict) -> str:
-    """``a ViT of 12 blocks of width 768, patches of 16 x 16``, inferred from names and shapes."""
-    depth = len({key.split('.')[1] for key in state if key.startswith('blocks.')})
-    kernel = state.get('patch_embed.proj.weight')
-    if not depth or kernel is None or kernel.ndim != 4:
-        return describe(state) or f'{len(state)} parameters of another kind'
-    relative = ', relative positions' if any('relative_position' in key for key in state) else ''
-    return (
-        f'a ViT of {depth} blocks of width {kernel.shape[0]}, patches of {kernel.shape[2]} x {kernel.shape[3]}, '
-        f'{kernel.shape[1]} channels{relative}'
-    )
+        assert found is not None
+        positions = project.absent_positions(ours.keys(), widths[table], found.grid, prefix)
+        assert positions is not None
+        ours[table] = positions
+        notes.append(f'{table} was absent: the fixed one of {found.grid[0]} x {found.grid[1]} patches was rebuilt')
+    return notes

@@ -1,18 +1,47 @@
-"""Load a generator's encoder and decoder from one checkpoint."""
+"""A model that paints: encoder and decoder from one checkpoint."""
 
-from typing import Optional
+import logging
+from dataclasses import replace
+from typing import Any, List, Optional
 
 from mmengine.logging import print_log
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..positions import Grid, find_grid, resize_pos_embed
-from .config_text import stated_grid
-from .encoder import Encoder, EncoderMismatchError, fill_encoder
-from .schemes import StateDict, to_mmmim, unwrap
+from .encoder import Encoder, EncoderFile, fill_encoder, open_encoder
+from .peel import EncoderMismatchError
+from .read import StateDict
 
 
-def load_generator(encoder: Encoder, decoder: nn.Module, path: str, part: str = 'generator.') -> None:
+def check_pixels(file: EncoderFile, target: Any, key: str) -> List[str]:
+    """Whether the decoder in a file predicts the pixels that a model's target is made of; returns warnings.
+
+    Args:
+        file: Of :func:`~mmmim.checkpoint.encoder.open_encoder`.
+        target: The model's; only those with ``norm_pix`` are looked at.
+        key: Of ``norm_pix`` in the config, for messages.
+
+    Raises:
+        EncoderMismatchError: The file's are normalised, and the model paints raw ones.
+    """
+    wanted, told = getattr(target, 'norm_pix', None), file.normalised_pixels()
+    if wanted is None or not any(name.startswith('neck.') for name in file.others) or told is wanted:
+        return []
+    name = file.path or 'the checkpoint'
+    if told and not wanted:
+        raise EncoderMismatchError(
+            f'{name}: its decoder predicts normalised pixels, and this model paints raw ones. Set {key}=True, or take '
+            'a checkpoint that was trained with raw pixels (of the original MAE: mae_visualize_vit_*.pth).'
+        )
+    if told is None:
+        said = f'nothing tells whether the decoder in {name} predicts raw or normalised pixels; here {key}={wanted}'
+        return [] if wanted else [said]
+    return [f'the decoder in {name} predicts raw pixels, and the target here is normalised ones ({key}=True)']
+
+
+def load_generator(
+    encoder: Encoder, decoder: nn.Module, path: str, part: str = 'generator.', target: Any = None
+) -> None:
     """Load encoder and decoder completely, or raise.
 
     Args:
@@ -21,17 +50,23 @@ def load_generator(encoder: Encoder, decoder: nn.Module, path: str, part: str = 
         path: A file or an address: a pre-training checkpoint of MAE or SimMIM, of this project or of a known naming
             scheme, with its decoder; or one of an adversarial method, whose generator is loaded.
         part: Prefix of the generator in checkpoints of an adversarial method.
+        target: The model's; see :func:`check_pixels`.
 
     Raises:
-        EncoderMismatchError: The encoder or the decoder of the file is absent or of another shape.
+        EncoderMismatchError: The encoder or the decoder of the file is absent or of another shape, or it predicts other
+            pixels.
     """
-    checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
-    prefix = part if any(key.startswith(part) for key in unwrap(checkpoint)) else 'backbone.'
-    state = {key.removeprefix('neck.'): value for key, value in to_mmmim(checkpoint).items() if key.startswith('neck.')}
+    file = open_encoder(path)
+    generator = {name[len(part) :]: value for name, value in file.others.items() if name.startswith(part)}
+    if generator:
+        file = replace(file, encoder=generator, part=part.rstrip('.'))
+    state = {name[len('neck.') :]: value for name, value in file.others.items() if name.startswith('neck.')}
     wanted = decoder.state_dict()
-    notes = _fit_positions(state, wanted, encoder, stated_grid(checkpoint, prefix))
+    notes = _fit_positions(state, wanted, encoder, file.grid())
     check_decoder(state, wanted, str(path))
-    fill_encoder(encoder, checkpoint, prefix)
+    for warning in check_pixels(file, target, 'model.target.norm_pix'):
+        print_log(warning, 'current', logging.WARNING)
+    fill_encoder(encoder, file)
     decoder.load_state_dict(state)
     print_log(f'Decoder loaded from {path}: {len(state)} keys matched.{notes}', 'current')
 

@@ -25,6 +25,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='path of the checkpoint')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='files, folders, patterns')
     parser.add_argument('--config', help='of the run; default: the one inside the checkpoint, or inferred from it')
+    parser.add_argument('--prefix', '--part', help='which network, where the checkpoint holds several, e.g. student')
     parser.add_argument('--out', default='features.png', help='the picture (default: %(default)s)')
     parser.add_argument('--block', type=int, default=-1, help='from 0, or from the end (default: %(default)s)')
     parser.add_argument('--each', action='store_true', help='fit the components to each image by itself')
@@ -43,7 +44,7 @@ def show(args: argparse.Namespace) -> str:
     """Writes the picture; returns a sentence that says what is in it."""
 
     paths, found = find_images(args.images, args.limit)
-    source = read_source(args.checkpoint, args.config)
+    source = read_source(args.checkpoint, args.config, args.prefix)
     backbone, preprocessor = load_backbone(source, args.img_size)
     images = read_images(paths, build_pipeline(source, backbone.img_size, backbone.in_chans))
     for path, reason in images.skipped:

@@ -26,6 +26,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='path of the checkpoint')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='files, folders, patterns')
     parser.add_argument('--config', help='of the run; default: the one inside the checkpoint, or inferred from it')
+    parser.add_argument('--prefix', '--part', help='which network, where the checkpoint holds several, e.g. student')
     parser.add_argument('--out', default='reconstructions.png', help='the picture (default: %(default)s)')
     parser.add_argument('--mask-ratio', type=float, metavar='R', help='share of patches removed (default: as trained)')
     parser.add_argument('--masking', choices=['random', 'block', 'grid', 'unit'], help='(default: as trained)')
@@ -46,7 +47,7 @@ def reconstruct(args: argparse.Namespace) -> str:
     """Writes the picture; returns a sentence that says what is in it."""
 
     paths, found = find_images(args.images, args.limit)
-    source = read_source(args.checkpoint, args.config)
+    source = read_source(args.checkpoint, args.config, args.prefix)
     overrides = {} if args.mask_ratio is None else dict(mask_ratio=args.mask_ratio)
     if args.masking is not None:
         overrides.update(masking=args.masking, mask_options=None)  # options of another strategy do not apply

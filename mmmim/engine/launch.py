@@ -53,6 +53,8 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     check_model(cfg.model)
     if 'run_state' not in (cfg.get('default_hooks') or {}):  # a config of another toolbox
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmmim.RunStateHook', guard=False)]
+    else:
+        cfg.default_hooks.setdefault('load_from', dict(type='mmmim.LoadFromHook'))  # configs of version 0.2 have none
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if hasattr(model, 'check_batch') and 'total_batch_size' in cfg:

@@ -159,13 +159,17 @@ def test_another_image_and_patch_size(exported):
     assert larger.patch_embed.grid_size == (8, 12) and larger(random_images(64, 96)).shape == (2, 48)
 
 
-def test_an_absent_position_table_is_rebuilt(tmp_path):
+def test_an_absent_position_table_is_rebuilt_for_projects_that_compute_it(tmp_path):
+    """Not for names alone: a model with rotary positions has no table either."""
     state = {key: value for key, value in build().state_dict().items() if key != 'pos_embed'}
     torch.save(state, tmp_path / 'bare.pth')
-    model = mmmim.load_encoder(str(tmp_path / 'bare.pth'), num_heads=4, img_size=(32, 48))
+    with pytest.raises(EncoderMismatchError, match='no position table.*rotary positions.*timm.create_model'):
+        mmmim.load_encoder(str(tmp_path / 'bare.pth'), num_heads=4, img_size=(32, 48))
+    torch.save({**state, 'decoder_embed.weight': torch.ones(8, 48)}, tmp_path / 'mae.pth')
+    model = mmmim.load_encoder(str(tmp_path / 'mae.pth'), num_heads=4, img_size=(32, 48))
     torch.testing.assert_close(model.pos_embed.detach(), sincos_positions(48, (4, 6), 1))
     with pytest.raises(ValueError, match='give img_size'):
-        mmmim.load_encoder(str(tmp_path / 'bare.pth'), num_heads=4)
+        mmmim.load_encoder(str(tmp_path / 'mae.pth'), num_heads=4)
 
 
 def test_what_a_file_cannot_tell_is_asked_for(exported, tmp_path):

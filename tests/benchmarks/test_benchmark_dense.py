@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 pytest.importorskip('mmseg')
 from mmseg.registry import MODELS  # noqa: E402
 
-from mmmim.checkpoint.schemes import from_mmmim  # noqa: E402
+from mmmim.checkpoint.encoder import from_mmmim  # noqa: E402
 from mmmim.models.backbones import DenseViT  # noqa: E402
 
 pytestmark = pytest.mark.runs

@@ -15,8 +15,7 @@ from timm.models.beit import Beit
 
 import mmmim
 from mmmim.checkpoint import export_encoder
-from mmmim.checkpoint.encoder import EncoderMismatchError
-from mmmim.checkpoint.schemes import detect_scheme, from_mmmim, left_out, to_mmmim
+from mmmim.checkpoint.encoder import EncoderMismatchError, detect_scheme, from_mmmim, left_out, to_mmmim
 from mmmim.checkpoint.schemes.beit import TABLE
 from mmmim.checkpoint.schemes.names import classifier_name
 from mmmim.config.classification import settle_classifier

@@ -4,11 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from mmmim.checkpoint import export_encoder, load_file
-from mmmim.checkpoint.config_text import stated_grid
-from mmmim.checkpoint.encoder import EncoderMismatchError, add_positions, fill_encoder
+from mmmim.checkpoint import export_encoder
+from mmmim.checkpoint.config_text import ConfigTextError, stated_grid, stored_config
+from mmmim.checkpoint.encoder import EncoderMismatchError, add_positions, fill_encoder, from_mmmim, open_encoder
 from mmmim.checkpoint.generator import load_generator
-from mmmim.checkpoint.schemes import from_mmmim
 from mmmim.models.backbones import DenseViT, MaskedViT
 from mmmim.models.necks import MAEDecoder
 from mmmim.positions import find_grid, resize_pos_embed, sincos_grid, sincos_positions
@@ -161,7 +160,7 @@ def test_files_on_disk_state_their_grid(tmp_path):
     export_encoder(model, tmp_path / 'plain.safetensors', size)
     expected = resize_pos_embed(model.pos_embed, (4, 16), (8, 8), 1)
     for name in ('epoch_1.pth', 'encoder.safetensors', 'plain.safetensors'):
-        assert stated_grid(load_file(tmp_path / name)) == (4, 16)
+        assert open_encoder(str(tmp_path / name)).grid() == (4, 16)
         for module in (vit((8, 8)), vit((8, 8), kind=DenseViT, out_indices=(0, 1))):
             module.load_pretrained(checkpoint=str(tmp_path / name))
             assert torch.equal(module.pos_embed, expected)
@@ -171,14 +170,17 @@ def test_files_on_disk_state_their_grid(tmp_path):
 
 
 def test_what_a_config_may_say():
-    def told(text, prefix='backbone.'):
-        return stated_grid(dict(meta=dict(cfg_text=text)), prefix)
+    def told(text, part='backbone'):
+        try:
+            return stated_grid(stored_config(dict(meta=dict(cfg_text=text))).get('model', {}), part)
+        except ConfigTextError:
+            return None
 
     both = (
         'model = dict(backbone=dict(img_size=(64, 256)), generator=dict(img_size=64, patch_size=(8, 16)), neck=dict())'
     )
-    assert told(both) == told(both, 'online.') == told(both, '') == told(both, None) == (4, 16)
-    assert told(both, 'generator.') == (8, 4)
+    assert told(both) == told(both, 'online') == told(both, '') == (4, 16)
+    assert told(both, 'generator') == (8, 4)
     for text in (
         '',
         'model = 3',
@@ -193,7 +195,7 @@ def test_what_a_config_may_say():
         '__import__("os").abort()',
     ):
         assert told(text) is None
-    assert stated_grid(dict(meta=[1])) is stated_grid(dict(meta=dict(cfg=b'x'))) is stated_grid([1]) is None
+    assert stored_config(dict(meta=[1])) == stored_config(dict(meta=dict(cfg=b'x'))) == stored_config([1]) == {}
 
 
 def test_a_config_of_another_grid_counts_for_nothing():

@@ -14,7 +14,8 @@ from timm.models.beit import Beit
 from torch import nn
 
 import mmmim
-from mmmim.checkpoint.schemes import detect_scheme, from_mmmim, left_out, list_names, to_mmmim
+from mmmim.checkpoint.encoder import detect_scheme, from_mmmim, left_out, to_mmmim
+from mmmim.checkpoint.schemes import list_names
 from mmmim.models.algorithms import MAE
 from mmmim.models.backbones import MaskedViT
 from mmmim.models.masking import Masking

@@ -8,8 +8,8 @@ from mmpretrain.registry import MODELS as MMPRETRAIN
 from timm.models import SwinTransformer
 
 import mmmim
-from mmmim.checkpoint.encoder import EncoderMismatchError, fill_encoder
-from mmmim.checkpoint.schemes import detect_scheme, from_mmmim, left_out, list_names, to_mmmim
+from mmmim.checkpoint.encoder import EncoderMismatchError, detect_scheme, fill_encoder, from_mmmim, left_out, to_mmmim
+from mmmim.checkpoint.schemes import list_names
 from mmmim.checkpoint.schemes.swin import relative_position_index
 
 ARCH = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4])

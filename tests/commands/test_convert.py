@@ -13,7 +13,7 @@ import timm
 import torch
 
 from mmmim.checkpoint import load_file
-from mmmim.checkpoint.schemes import to_mmmim
+from mmmim.checkpoint.encoder import to_mmmim
 from mmmim.commands import convert
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from harness import ROOT, make_config, save_config, train_here
 
-from mmmim.checkpoint.schemes import from_mmmim
+from mmmim.checkpoint.encoder import from_mmmim
 from mmmim.registry import MODELS
 from mmmim.visualization.panel import Panel
 from mmmim.visualization.reconstruction import FROM_ORIGINAL, FROM_VISIBLE

@@ -15,8 +15,12 @@ import torch
 from harness import ROOT, load_weights, near, python, read_curve
 from PIL import Image
 
+import mmmim
+from mmmim.checkpoint import load_file, schemes
 from mmmim.cli import COMMANDS
+from mmmim.commands import convert
 from mmmim.config.load import load_config
+from mmmim.models.backbones import MaskedViT
 from mmmim.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from mmmim.registry import DATASETS, MODELS, TRANSFORMS
 
@@ -317,6 +321,59 @@ def test_images_of_12_bits_train(written, tmp_path):
         Image.fromarray(rng.integers(0, 4096, (12, 12), dtype=np.uint16)).save(tmp_path / f'camera/{i}.png')
     run = run_page(written, 'my_12_bits.py', tmp_path / 'camera')
     assert len(read_curve(run)) == 4 and load_weights(run)['backbone.patch_embed.proj.weight'].shape[1] == 1
+
+
+# ------------------------------------------------------------------------------------------------- checkpoint schemes
+
+
+@pytest.fixture
+def their_mae(written, modules):
+    """A tiny MAE of ours, and its encoder in a file under the page's names, which are known."""
+    known = list(schemes.SCHEMES)
+    modules('my_scheme')
+    arch = dict(embed_dim=48, depth=2, num_heads=3)
+    model = MODELS.build(
+        dict(
+            type='MAE',
+            backbone=dict(type='MaskedViT', arch=arch, img_size=96, patch_size=8),
+            neck=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2),
+            target=dict(type='PixelTarget'),
+            head=dict(type='ReconstructionHead'),
+        )
+    ).eval()
+    encoder = {f'backbone.{name}': value for name, value in model.backbone.state_dict().items()}
+    theirs, lost = schemes.translate({**encoder, 'head.weight': torch.ones(5, 48)}, 'mine')
+    assert not lost and 'layer1.pre_attention.bias' in theirs and 'cls.weight' in theirs
+    torch.save(dict(model={f'module.{name}': value for name, value in theirs.items()}), written / 'theirs.pth')
+    yield model
+    schemes.SCHEMES[:] = known
+
+
+@of('scheme')
+@torch.no_grad()
+def test_a_scheme_is_one_file_and_one_line(written, their_mae, tmp_path):
+    """Convert, load_encoder, init_cfg and load_from read its files, and convert writes them."""
+    encoder, path, images = their_mae.backbone, str(written / 'theirs.pth'), torch.randn(2, 3, 96, 96)
+    tokens = encoder(images)
+    convert.convert(path, str(tmp_path / 'ours.pth'), 'mmmim')
+    convert.convert(str(tmp_path / 'ours.pth'), str(tmp_path / 'back.pth'), 'mine')
+    back = load_file(tmp_path / 'back.pth')
+    assert all(torch.equal(back[n.removeprefix('module.')], v) for n, v in load_file(path)['model'].items())
+    loaded = mmmim.load_encoder(path, num_heads=3)
+    torch.testing.assert_close(loaded.forward_features(images), tokens, atol=1e-5, rtol=0)
+    arch = dict(embed_dim=48, depth=2, num_heads=3)
+    fresh = MaskedViT(arch, 96, 8, init_cfg=dict(type='Pretrained', checkpoint=path, prefix='backbone.'))
+    fresh.init_weights()
+    torch.testing.assert_close(fresh.eval()(images), tokens)
+
+
+@of('scheme')
+@pytest.mark.runs
+def test_load_from_reads_the_scheme(written, their_mae, photos):
+    options = ['load_from=theirs.pth', 'base_lr=0']
+    run = run_page(written, 'my_finetuning.py', photos, *options)
+    weights, own = load_weights(run), their_mae.backbone.state_dict()
+    assert all(torch.equal(weights[f'backbone.{name}'], value) for name, value in own.items())
 
 
 # ------------------------------------------------------------------------------------------------------------- metrics

@@ -19,7 +19,7 @@ from harness import (
 )
 from mmengine.hooks import Hook
 
-from mmmim.checkpoint.schemes import from_mmmim, left_out
+from mmmim.checkpoint.encoder import from_mmmim, left_out
 from mmmim.registry import HOOKS
 
 pytestmark = pytest.mark.runs

@@ -15,8 +15,11 @@ pytest.importorskip('mmseg')
 from mmseg.registry import MODELS  # noqa: E402
 
 from mmmim.checkpoint import export_encoder  # noqa: E402
-from mmmim.checkpoint.encoder import EncoderMismatchError  # noqa: E402
-from mmmim.checkpoint.schemes import detect_scheme, from_mmmim  # noqa: E402
+from mmmim.checkpoint.encoder import (  # noqa: E402
+    EncoderMismatchError,  # noqa: E402
+    detect_scheme,
+    from_mmmim,
+)
 from mmmim.config.detection import settle_detector  # noqa: E402
 from mmmim.config.load import load_config  # noqa: E402
 from mmmim.config.prepare import set_up_scope  # noqa: E402

@@ -13,7 +13,7 @@ import torch
 from timm.layers import resize_rel_pos_bias_table
 from torch import Tensor
 
-from .names import StateDict
+from ..read import StateDict
 
 TABLE = 'relative_position_bias_table'
 SHARED = f'rel_pos_bias.{TABLE}'

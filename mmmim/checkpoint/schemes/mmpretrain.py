@@ -1,14 +1,15 @@
-"""mmpretrain's MAE, VisionTransformer, BEiT, and the authors' CMAE, which builds on them.
-
-BEiT without relative positions is written back as a VisionTransformer, which computes the same: our names do not
-distinguish them. With relative positions it is read as timm's ``Beit``, and cannot be written.
-"""
+"""mmpretrain's MAE, VisionTransformer, BEiT and Swin, and the authors' CMAE, which builds on them."""
 
 import re
 from typing import Collection, List, Optional, Tuple
 
+from torch import Tensor
+
+from ...positions import sincos_positions
+from ..read import StateDict
 from . import beit, swin
-from .names import HEADS, Renaming, StateDict, Translated, is_other_head
+from .base import Scheme, Translated
+from .names import HEADS, Renaming, is_other_head
 
 _BLOCK = (
     ('norm1', 'ln1'),
@@ -65,36 +66,58 @@ _CMAE = Renaming(
 _BEIT = Renaming([(f'backbone.blocks.#.{ours}', f'backbone.layers.#.{theirs}') for ours, theirs in _BEIT_BLOCK])
 
 
-def detect(keys: Collection[str]) -> Optional[str]:
-    """``'mmpretrain'``, ``'cmae'`` or None."""
-    if not any(re.match(r'(backbone\.)?layers\.\d+\.ln1\.', key) or swin.is_mmpretrain(key) for key in keys):
-        return None
-    return 'cmae' if any(key.startswith(('pixel_decoder.', 'feature_decoder.')) for key in keys) else 'mmpretrain'
+class MMPretrain(Scheme):
+    """mmpretrain's MAE, VisionTransformer, BEiT and Swin: whole models, or a backbone without a prefix.
+
+    BEiT without relative positions is written back as a VisionTransformer, which computes the same: our names do not
+    distinguish them. With relative positions it is read as timm's ``Beit``, and cannot be written.
+    """
+
+    name = 'mmpretrain'
+    can_write = True
+    wrapper = 'state_dict'
+    table = _TABLE
+
+    def recognises(self, names: Collection[str]) -> bool:
+        encoder = any(re.match(r'(backbone\.)?layers\.\d+\.ln1\.', n) or swin.is_mmpretrain(n) for n in names)
+        return encoder and not _is_cmae(names)
+
+    def absent_positions(
+        self, names: Collection[str], width: int, grid: Tuple[int, int], prefix: int
+    ) -> Optional[Tensor]:
+        """MAE's: rows in the first half of the channels, columns in the second, the other way round than elsewhere."""
+        is_mae = any(name.startswith('neck.decoder_') for name in names)
+        return sincos_positions(width, grid, prefix).roll(width // 2, -1) if is_mae else None
+
+    def to_ours(self, state: StateDict) -> StateDict:
+        if not any(name.startswith('backbone.') for name in state):
+            state = {f'backbone.{name}': value for name, value in state.items()}
+        if any(map(swin.is_mmpretrain, state)):
+            return swin.from_mmpretrain(state)
+        renamed = {self.table.to_ours(name) or _BEIT.to_ours(name) or name: value for name, value in state.items()}
+        return beit.current_names(renamed)
+
+    def from_ours(self, ours: StateDict) -> Translated:
+        """Encoder under ``backbone.``, MAE's decoder under ``neck.``, classifier in ``head.fc``."""
+        return swin.to_mmpretrain(ours) if swin.is_swin(ours) else _write(ours, self.table)
 
 
-def to_ours(state: StateDict) -> StateDict:
-    """Our names, from a whole model or from a backbone without a prefix."""
-    if not any(key.startswith('backbone.') for key in state):
-        state = {f'backbone.{key}': value for key, value in state.items()}
-    if any(map(swin.is_mmpretrain, state)):
-        return swin.from_mmpretrain(state)
-    table = _CMAE if detect(state) == 'cmae' else _TABLE
-    renamed = {}
-    for key, value in state.items():
-        renamed[table.to_ours(key) or _BEIT.to_ours(key) or key] = value
-    return beit.current_names(renamed)
+class CMAE(MMPretrain):
+    """The authors' CMAE, which builds on mmpretrain's MAE."""
+
+    name = 'cmae'
+    table = _CMAE
+
+    def recognises(self, names: Collection[str]) -> bool:
+        return _is_cmae(names)
+
+    def from_ours(self, ours: StateDict) -> Translated:
+        return _write(ours, self.table)
 
 
-def from_ours(ours: StateDict) -> Translated:
-    """``(state, left out)``: encoder under ``backbone.``, MAE's decoder under ``neck.``, classifier in ``head.fc``."""
-    if swin.is_swin(ours):
-        return swin.to_mmpretrain(ours)
-    return _write(ours, _TABLE)
-
-
-def to_cmae(ours: StateDict) -> Translated:
-    """``(state, left out)`` in the names of the authors' CMAE."""
-    return _write(ours, _CMAE)
+def _is_cmae(names: Collection[str]) -> bool:
+    decoder = any(name.startswith(('pixel_decoder.', 'feature_decoder.')) for name in names)
+    return decoder and any(re.match(r'(backbone\.)?layers\.\d+\.ln1\.', name) for name in names)
 
 
 def _write(ours: StateDict, table: Renaming) -> Translated:

@@ -1,38 +1,19 @@
-"""State dicts: extracted from checkpoints, described, renamed."""
+"""Names of parameters: summed up and described for messages, renamed by tables."""
 
 import re
 from collections import Counter
-from typing import Any, Iterable, List, Optional, Sequence, Tuple
+from typing import Collection, Iterable, List, Optional, Sequence, Tuple
 
-from torch import Tensor
-
-from ..read import StateDict
-
-# A state dict in the names of another project, and those of our names that it cannot represent.
-Translated = Tuple[StateDict, List[str]]
+# What may stand beside an encoder, by our names or by those of its project: decoders, heads, projectors and predictors,
+# momentum copies, the other networks of a method, frozen targets, centers and queues of losses.
+_BESIDE = re.compile(
+    r'(neck|fc|fc_norm|pooler|classifier|target|generator|discriminator|teacher|student|data_preprocessor|mask_token|'
+    r'center|queue\w*|criterion|\w*heads?|head_\w+|\w*decoder\w*|\w*predictor\w*|\w*project(or|ion)\w*|\w*loss\w*|'
+    r'(target|momentum|ema|teacher|student)_\w+|\w+_ema|cls_pt_layers|norm\d)(\.|$)'
+)
 
 # A linear classifier: two names of mmpretrain, which are ours too, and timm's
 HEADS = [('head.fc', 'head.fc'), ('head.layers.head', 'head.layers.head'), ('head', 'head.fc')]
-
-
-def unwrap(checkpoint: Any) -> StateDict:
-    """Returns the state dict inside ``checkpoint``: under ``state_dict`` or ``model``, without ``module.`` prefixes.
-
-    Raises:
-        ValueError: There is no dictionary of tensors.
-    """
-    state = checkpoint
-    for key in ('state_dict', 'model'):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict):
-        raise ValueError(f'A checkpoint is a dictionary of tensors, but this one is a {type(state).__name__}.')
-    state = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if state and all(key.startswith('module.') for key in state):  # saved from a DistributedDataParallel
-        state = {key[len('module.') :]: value for key, value in state.items()}
-    if not state:
-        raise ValueError('The checkpoint holds no named tensors.')
-    return state
 
 
 def first_names(keys: Iterable[str]) -> str:
@@ -47,21 +28,50 @@ def list_names(keys: Iterable[str]) -> str:
     return ', '.join(f'{name} ({count})' if count > 1 else name for name, count in names.items())
 
 
-def describe(keys: Iterable[str]) -> str:
-    """The kind of network with such names, for a message: a ConvNet, a Swin, ..."""
-    keys = set(keys)
-    signs = (
-        ('a convolutional ViT', r'(.*\.)?patch_embed\.stages\.\d+\.blocks\.\d+\.depthwise\.'),
-        ('a ResNet', r'(.*\.)?layer1\.0\.conv1\.weight'),
-        ('a ConvNeXt', r'(.*\.)?stages\.\d+\.(blocks\.)?\d+\.(conv_dw|depthwise_conv|dwconv)\.'),
-        ('a Swin V2', r'.*\.(cpb_mlp|logit_scale)'),
-        ('a Swin', r'.*(stages|layers)\.\d+\.blocks\.\d+\..*relative_position_bias_table'),
-        ('a language model', r'(.*\.)?(wte|word_embeddings|embed_tokens)\.weight'),
-    )
-    for name, pattern in signs:
-        if any(re.match(pattern, key) for key in keys):
-            return name
-    return ''
+def is_known_beside(name: str) -> bool:
+    """Whether a name beside an encoder is that of a decoder, a head, a projector, a momentum copy or a loss."""
+    return bool(_BESIDE.match(name))
+
+
+_OURS = re.compile(r'(backbone|neck|head|fc_norm|pooler|(target_|feature_)?(backbone|decoder|projector)|predictor)\.')
+
+
+def is_ours(name: str) -> bool:
+    """Whether a name is one that a scheme's table makes: of an encoder, a decoder, a classifier, CMAE's parts."""
+    return bool(_OURS.match(name))
+
+
+# Kinds of networks that no encoder here computes, and a name that tells each.
+UNSUPPORTED = (
+    ('flat shards of FSDP, which only the program that wrote them puts together', r'(.*[._])?flat_param(_\d+)?$'),
+    ("SatMAE's ViT, which embeds its channels in groups", r'(.*\.)?(channel_embed|patch_embed\.0\.proj\.weight)$'),
+    ("Scale-MAE's ViT, whose positions follow from the resolution", r'(.*\.)?(fcn_high|mask_token_decoder)\b'),
+    ("ConvMAE's hybrid ViT", r'(.*\.)?(patch_embed4\.proj|stage1_output_decode)\.'),
+    ('Hiera', r'(.*\.)?(encoder_norm|multi_scale_fusion_heads|pos_embed_spatial)\b'),
+    ('a Swin V2', r'.*\.(cpb_mlp|logit_scale)\b'),
+    ('a ViT with rotary positions', r'(.*[._])?(rope\w*|rotary\w*|freqs_cis|storage_tokens)\b'),
+    ('a ViT with rotary positions', r'(.*\.)?embeddings\.patch_embeddings\.weight$'),  # DINOv3 in transformers
+    ('a ViT with decomposed relative positions', r'(.*\.)?blocks\.\d+\.attn\.rel_pos_[hw]$'),
+    ('a ViT with a gated MLP', r'(.*\.)?mlp\.(w12|weights_in|gate_proj)\.'),
+)
+_OTHERS = (
+    ('a convolutional ViT', r'(.*\.)?patch_embed\.stages\.\d+\.blocks\.\d+\.depthwise\.'),
+    ('a ResNet', r'(.*\.)?layer1\.0\.conv1\.weight'),
+    ('a ConvNeXt', r'(.*\.)?stages\.\d+\.(blocks\.)?\d+\.(conv_dw|depthwise_conv|dwconv)\.'),
+    ('a Swin', r'.*(stages|layers)\.\d+\.blocks\.\d+\..*relative_position_bias_table'),
+    ('a language model', r'(.*\.)?(wte|word_embeddings|embed_tokens|tok_embeddings|token_embedding)\.weight'),
+)
+
+
+def describe(names: Iterable[str], kinds: Sequence[Tuple[str, str]] = (*UNSUPPORTED, *_OTHERS)) -> str:
+    """The kind of network with such names, for a message: a ConvNeXt, a language model, ...; else empty."""
+    names = list(names)
+    return next((kind for kind, pattern in kinds if any(re.match(pattern, name) for name in names)), '')
+
+
+def encoder_depth(names: Collection[str], blocks: str = 'blocks.') -> int:
+    """Number of blocks under a prefix: one more than the highest index."""
+    return 1 + max((int(name[len(blocks) :].split('.')[0]) for name in names if name.startswith(blocks)), default=-1)
 
 
 def head_name(key: str) -> str:

@@ -1,24 +1,24 @@
 """The SimMIM authors' pre-training files: a ViT or Swin under ``encoder.``, one convolution as the decoder."""
 
 import re
-from typing import Iterable, Optional
+from typing import Collection
 
+from ..read import StateDict
 from . import timm
-from .names import StateDict
+from .base import Scheme
 
 
-def detect(keys: Iterable[str]) -> Optional[str]:
-    """``'simmim'`` or None."""
-    pattern = r'encoder\.(blocks\.\d+\.|layers\.\d+\.blocks\.\d+\.|patch_embed\.proj\.)'
-    return 'simmim' if any(re.match(pattern, key) for key in keys) else None
+class SimMIM(Scheme):
+    """SimMIM's pre-training model; the decoder goes to ``neck.decoder``, as in mmpretrain."""
 
+    name = 'simmim'
 
-def to_ours(state: StateDict) -> StateDict:
-    """The decoder goes to ``neck.decoder``, as in mmpretrain."""
-    encoder = {key.removeprefix('encoder.'): value for key, value in state.items() if key.startswith('encoder.')}
-    rest = {
-        f'neck.{key}' if key.startswith('decoder.') else key: value
-        for key, value in state.items()
-        if not key.startswith('encoder.')
-    }
-    return {**timm.to_ours(encoder), **rest}
+    def recognises(self, names: Collection[str]) -> bool:
+        encoder = {name.removeprefix('encoder.') for name in names if name.startswith('encoder.')}
+        return timm.is_plain(encoder) and any(re.match(r'decoder\.0\.(weight|bias)$', name) for name in names)
+
+    def to_ours(self, state: StateDict) -> StateDict:
+        encoder = {name.removeprefix('encoder.'): v for name, v in state.items() if name.startswith('encoder.')}
+        rest = {name: value for name, value in state.items() if not name.startswith('encoder.')}
+        decoder = {f'neck.{name}' if name.startswith('decoder.') else name: value for name, value in rest.items()}
+        return {**timm.Timm().to_ours(encoder), **decoder}

@@ -11,7 +11,9 @@ from typing import Iterable, List
 import torch
 from torch import Tensor
 
-from .names import HEADS, Renaming, StateDict, Translated, is_other_head
+from ..read import StateDict
+from .base import Translated
+from .names import HEADS, Renaming, is_other_head
 
 _BLOCK = (
     ('norm1', 'norm1'),

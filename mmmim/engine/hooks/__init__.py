@@ -1,6 +1,7 @@
 from .bad_images import BadImagesHook
 from .check_data import CheckAnnotationsHook, CheckClassesHook, CheckMasksHook
 from .checkpoint import AtomicCheckpointHook, ExportEncoderHook
+from .load_from import LoadFromHook
 from .methods import CosineMomentumHook, DiscriminatorHook, FitTargetHook, StepSeedHook
 from .progress import ProgressHook
 from .run_record import RunRecordHook
@@ -20,6 +21,7 @@ __all__ = [
     'ExportEncoderHook',
     'FitTargetHook',
     'KNNHook',
+    'LoadFromHook',
     'MissedValidationHook',
     'ProgressHook',
     'ReconstructionHook',

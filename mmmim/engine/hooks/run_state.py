@@ -4,16 +4,11 @@ import difflib
 from typing import Any, Dict, List
 
 import numpy as np
-import torch
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
-from mmengine.runner import BaseLoop
 
-from ...checkpoint.encoder import to_mmmim
-from ...checkpoint.schemes.names import classifier_name
-from ...positions import resize_pos_embed, sincos_grid
 from ...registry import HOOKS
 
 # length of the smoothing window; the whole curve is in curve.jsonl
@@ -24,22 +19,15 @@ class ResumeError(RuntimeError):
     """The checkpoint belongs to another kind of run."""
 
 
-class IncompleteCheckpointError(RuntimeError):
-    """A checkpoint to be tested leaves parts of the model at their random initialisation."""
-
-
 @HOOKS.register_module()
 class RunStateHook(Hook):
-    """Keeps checkpoints plain, checks a resume, and translates the checkpoint of ``load_from``.
+    """Keeps checkpoints plain, and checks a resume.
 
     - When saving: MMEngine's histories become plain lists (its own objects would need ``getattr`` on the loader's
       allow-list), and the facts of the run are added under ``'mmmim'``.
     - When resuming: another model structure, optimizer, data set length, number of steps per epoch or number of
       processes is an error that names both values; other differences in the config are a warning that lists them. The
       stored config is compared as text and never executed.
-    - With ``load_from``: other naming schemes (original MAE, timm, Hugging Face ViTMAE) are translated, and a
-      checkpoint whose encoder does not fit is refused. So is, in testing, one that lacks the rest of a model of
-      another toolbox, such as a classifier's head.
 
     Args:
         guard: If False, only histories are made plain: for models and loops of other toolboxes, with their own resume.
@@ -70,8 +58,6 @@ class RunStateHook(Hook):
                 name: HistoryBuffer(**saved) if isinstance(saved, dict) else saved
                 for name, saved in hub['log_scalars'].items()
             }  # others were saved without this hook
-        elif self.guard:
-            self._translate(runner, checkpoint)
 
     def _check(self, runner, checkpoint: dict) -> None:
         absent = {'meta', 'state_dict', 'message_hub', 'mmmim', 'optimizer'} - set(checkpoint)
@@ -112,39 +98,6 @@ class RunStateHook(Hook):
                 'change them, start anew with load_from=PATH.\n' + '\n'.join(changes[:60])
             )
 
-    def _translate(self, runner, checkpoint: dict) -> None:
-        model = _module(runner)
-        backbone = getattr(model, 'backbone', None)
-        if not type(backbone).__module__.startswith('mmmim.'):
-            return  # another toolbox's backbone loads its own checkpoints
-        state = {classifier_name(name): value for name, value in to_mmmim(checkpoint).items()}
-        if hasattr(model, 'check_state_dict'):
-            model.check_state_dict(state)  # raises for another model structure
-        backbone.load_pretrained(checkpoint=checkpoint, logger=runner.logger)  # raises when the encoder does not fit
-        encoder = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
-        own = model.state_dict()
-        rest = {
-            k: v for k, v in state.items() if not k.startswith('backbone.') and k in own and own[k].shape == v.shape
-        }
-        rest.update({name: _same_grid(rest[name], own[name]) for name in rest if name.endswith('pos_embed')})
-        loaded = {**rest, **encoder}
-        if hasattr(model, 'complete_state_dict'):
-            model.complete_state_dict(loaded)
-        checkpoint.clear()
-        checkpoint['state_dict'] = loaded
-        skipped = sorted(set(own) - set(loaded))
-        testing = not isinstance(runner._train_loop, BaseLoop)
-        if skipped and testing and not type(model).__module__.startswith('mmmim.'):
-            raise IncompleteCheckpointError(
-                f'the checkpoint has no {", ".join(skipped[:5])}{" ..." if len(skipped) > 5 else ""} of this size: it '
-                f'cannot be tested as {type(model).__name__}. Give one that this config has trained'
-            )
-        if skipped:
-            runner.logger.warning(
-                f'load_from: {len(skipped)} parameters outside the encoder keep their '
-                f'initialisation: {", ".join(skipped[:5])}{" ..." if len(skipped) > 5 else ""}'
-            )
-
 
 def run_facts(runner) -> Dict[str, Any]:
     """Facts that must agree for a run to resume from a checkpoint."""
@@ -167,15 +120,6 @@ def _optimizer_facts(optim_wrapper: Any) -> Any:
 
 def _module(runner) -> Any:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
-def _same_grid(table: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """A sine-cosine table of another grid with as many positions, resampled to the grid of the model's."""
-    for prefix in (0, 1):
-        theirs, ours = sincos_grid(table[0, prefix:]), sincos_grid(own[0, prefix:])
-        if theirs and ours and theirs != ours:
-            return resize_pos_embed(table, theirs, ours, prefix)
-    return table
 
 
 def _plain(buffer: HistoryBuffer) -> dict:

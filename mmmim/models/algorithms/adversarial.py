@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch import distributed as torch_dist
 
-from ...checkpoint.schemes import StateDict
+from ...checkpoint.read import StateDict
 from ..backbones.base import BaseEncoder
 from ..build import build_part, check_choice
 from ..targets import BaseTarget

@@ -270,7 +270,7 @@ class VisionELECTRA(BaseAlgorithm):
         first = not self.is_init
         super().init_weights()
         if first and self.pretrained_generator is not None:
-            load_generator(self.generator, self.neck, self.pretrained_generator)
+            load_generator(self.generator, self.neck, self.pretrained_generator, target=self.target)
 
     def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
         """Initialise both networks from a checkpoint of MAE; one that does not fill the generator is refused."""

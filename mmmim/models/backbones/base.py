@@ -1,16 +1,13 @@
 """Base class of the encoders, and loading a checkpoint into them."""
 
-from os import PathLike
-from typing import Any, Callable, Collection, Dict, List, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
-import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-from ...checkpoint.encoder import fill_encoder
+from ...checkpoint.encoder import EncoderFile, fill_encoder
 from ...checkpoint.read import AnyPath
-from ...checkpoint.schemes import StateDict, unwrap
 from ..layers.blocks import layer_depth
 
 
@@ -18,7 +15,8 @@ class BaseEncoder(BaseModule):
     """An encoder of images of one size, with transformer ``blocks`` in timm's names.
 
     Subclasses set these attributes; ``img_size``, ``patch_size`` and ``grid_size`` are (height, width). ``frozen`` are
-    the modules that are not trained: a tuple, so that they are not registered a second time.
+    the modules that are not trained: a tuple, so that they are not registered a second time. Parameters of a checkpoint
+    that begin with ``left_out`` are not loaded.
     """
 
     img_size: Tuple[int, int]
@@ -30,6 +28,7 @@ class BaseEncoder(BaseModule):
     num_register_tokens: int = 0
     blocks: nn.ModuleList
     frozen: Tuple[nn.Module, ...] = ()
+    left_out = ''
 
     def train(self, mode: bool = True) -> 'BaseEncoder':
         """Training mode, except for frozen parts, which stay in evaluation mode."""
@@ -55,10 +54,25 @@ class BaseEncoder(BaseModule):
         self._is_init = True
 
     def load_pretrained(
-        self, checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str = 'backbone.', **cfg: Any
+        self, checkpoint: Union[AnyPath, Dict[str, Any], EncoderFile], prefix: Optional[str] = None, **cfg: Any
     ) -> None:
         """Load a checkpoint; arguments as in :func:`~mmmim.checkpoint.encoder.fill_encoder`."""
-        fill_encoder(self, checkpoint, prefix, **cfg)
+        new = self.new_parameters()
+        report = fill_encoder(self, checkpoint, prefix, new=new, fit=self.fit_parameter, left_out=self.left_out, **cfg)
+        if new:
+            print_log(self.about_new(report.found), cfg.get('logger'))
+
+    def new_parameters(self) -> List[str]:
+        """Names of parameters that an encoder's checkpoint may lack; they keep their values then."""
+        return []
+
+    def about_new(self, found: List[str]) -> str:
+        """A sentence on new parameters, of which a file had those that are ``found``."""
+        return f'{len(found)} of {len(self.new_parameters())} new parameters are in the file.'
+
+    def fit_parameter(self, name: str, value: Tensor) -> Tensor:
+        """One of the new parameters from a checkpoint of a dense model, resized to the shape here."""
+        return value
 
     def check_images(self, images: Tensor) -> None:
         """Raises ValueError for ``[B, C, H, W]`` of another size than the encoder was built for."""
@@ -68,52 +82,3 @@ class BaseEncoder(BaseModule):
                 f'{self.img_size[1]} (channels, height, width) and got {list(images.shape[1:])}. Let the '
                 'crop in the data pipeline and the `img_size` and `in_chans` of the backbone agree'
             )
-
-
-def fill_all_but(
-    encoder: BaseEncoder,
-    new: Collection[str],
-    checkpoint: Union[AnyPath, Dict[str, Any]],
-    prefix: str = 'backbone.',
-    fit: Callable[[str, Tensor], Tensor] = lambda name, value: value,
-    **cfg: Any,
-) -> List[str]:
-    """:func:`~mmmim.checkpoint.encoder.fill_encoder`, completely or not at all, except for the parameters named in ``new``.
-
-    Those are loaded if the file has them (from a dense model), and keep their values otherwise.
-
-    Args:
-        fit: Resizes a parameter of the file, given its name, to the encoder's shape.
-
-    Returns:
-        The names in ``new`` that the file has.
-    """
-    if isinstance(checkpoint, (str, PathLike)):
-        content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
-    else:
-        content = checkpoint
-    state, found = unwrap(content), {}
-    for name in new:
-        key = next((key for key in (f'{prefix.rstrip(".")}.{name}', name) if key in state), None)
-        if key:
-            found[name] = fit(name, state.pop(key))
-    fill_encoder(_Without(encoder, new), dict(state_dict=state, meta=content.get('meta')), prefix, **cfg)
-    with torch.no_grad():
-        for name, value in found.items():
-            encoder.get_parameter(name).copy_(value)
-    return list(found)
-
-
-class _Without:
-    """View of an encoder without some of its parameters."""
-
-    def __init__(self, encoder: BaseEncoder, names: Collection[str]) -> None:
-        self.encoder, self.names = encoder, names
-        self.grid_size, self.num_prefix_tokens = encoder.grid_size, encoder.num_prefix_tokens
-
-    def state_dict(self) -> StateDict:
-        return {name: value for name, value in self.encoder.state_dict().items() if name not in self.names}
-
-    def load_state_dict(self, state_dict: StateDict, strict: bool = True) -> None:
-        own = {name: value for name, value in self.encoder.state_dict().items() if name in self.names}
-        self.encoder.load_state_dict({**state_dict, **own}, strict=strict)

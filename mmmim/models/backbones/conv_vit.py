@@ -1,14 +1,10 @@
 """The hybrid convolutional ViT of ConvMAE (Gao et al., 2022), as CMAE's experiments marked * use it."""
 
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
-from mmengine.logging import print_log
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-from ...checkpoint.encoder import split_encoder
-from ...checkpoint.read import AnyPath
 from ...positions import sincos_positions
 from ...registry import MODELS
 from ..build import check_choice
@@ -97,6 +93,7 @@ class ConvViT(BaseEncoder):
         check_choice('conv_vit', conv_vit, ('hybrid', 'stem'))
         strides = resolve_strides(patch_size)
         self.conv_vit, self.embed_dim, self.in_chans = conv_vit, dims[2], in_chans
+        self.left_out = 'fuse.' if conv_vit == 'hybrid' and not fuse else ''
         self.img_size, self.patch_size = to_2tuple(img_size), to_2tuple(patch_size)
         self.grid_size = grid_size(img_size, patch_size)
         self.num_prefix_tokens, self.cls_token = 0, None
@@ -124,13 +121,6 @@ class ConvViT(BaseEncoder):
                     nn.init.xavier_uniform_(module.weight.view(module.out_channels, -1))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-
-    def load_pretrained(
-        self, checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str = 'backbone.', **cfg: Any
-    ) -> None:
-        if self.conv_vit == 'hybrid' and not self.fuse:
-            checkpoint, prefix = _without_fusion(checkpoint, prefix), 'backbone.'
-        super().load_pretrained(checkpoint, prefix, **cfg)
 
     def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         """Encode the visible patches (all without a mask). Removed patches do not affect the result.
@@ -185,17 +175,3 @@ def resolve_strides(patch_size: Size) -> Tuple[int, int, int]:
             f'patch_size={patch_size} is no total stride of a ConvViT; use one of {", ".join(map(str, STRIDES))}'
         )
     return STRIDES[height]
-
-
-def _without_fusion(checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str) -> Dict[str, Any]:
-    """A checkpoint's parameters with the encoder under ``backbone.`` and without the projections for the sum."""
-    if isinstance(checkpoint, dict):
-        encoder, others, _ = split_encoder(checkpoint, prefix)
-    else:
-        file = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
-        encoder, others, _ = split_encoder(file, prefix, owned=True)
-    kept = {key: value for key, value in encoder.items() if not key.startswith('fuse.')}
-    if len(kept) < len(encoder):
-        print_log(f'fuse=False: {len(encoder) - len(kept)} keys of the multi-scale sum are not loaded.', 'current')
-    others = {key: value for key, value in others.items() if not key.startswith('backbone.')}
-    return {**others, **{f'backbone.{key}': value for key, value in kept.items()}}

@@ -6,8 +6,8 @@ from typing import Optional, Sequence, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ...checkpoint.peel import unwrap
 from ...checkpoint.read import StateDict, load_file
-from ...checkpoint.schemes import unwrap
 from ..preprocess import IMAGENET_MEAN, IMAGENET_STD
 from .base import BaseTarget
 

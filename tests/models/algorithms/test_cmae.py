@@ -11,7 +11,7 @@ from cmae_harness import tiny, views
 from harness import METHODS, ROOT
 from torch.nn import functional as F
 
-from mmmim.checkpoint.schemes import from_mmmim, to_mmmim
+from mmmim.checkpoint.encoder import from_mmmim, to_mmmim
 from mmmim.engine.hooks import CosineMomentumHook
 from mmmim.engine.optim import AutocastOptimWrapper
 from mmmim.models.algorithms import MAE

@@ -10,9 +10,8 @@ from harness import FLOAT32, METHODS, ROOT, load_weights, make_config, read_curv
 from safetensors.torch import load_file
 
 import mmmim
-from mmmim.checkpoint.encoder import EncoderMismatchError, fill_encoder
+from mmmim.checkpoint.encoder import EncoderMismatchError, fill_encoder, from_mmmim
 from mmmim.checkpoint.generator import load_generator
-from mmmim.checkpoint.schemes import from_mmmim
 from mmmim.models.backbones import DenseSwin, MaskedSwin, MaskedViT
 from mmmim.positions import resize_pos_embed
 from mmmim.registry import MODELS

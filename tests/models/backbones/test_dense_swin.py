@@ -5,8 +5,7 @@ import torch
 from harness import FLOAT32
 from timm.models.swin_transformer import SwinTransformer
 
-from mmmim.checkpoint.encoder import EncoderMismatchError
-from mmmim.checkpoint.schemes import from_mmmim
+from mmmim.checkpoint.encoder import EncoderMismatchError, from_mmmim
 from mmmim.models.backbones import DenseSwin, MaskedViT
 from mmmim.registry import MODELS
 

@@ -1,22 +1,20 @@
 """Base class of dense backbones: feature maps of images of any size from a pre-trained encoder's layers."""
 
 import math
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
-from mmengine.logging import print_log
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as checkpointed
 
 from ....checkpoint.encoder import EncoderMismatchError
-from ....checkpoint.read import AnyPath
 from ....positions import PositionCache
 from ...layers.relative_positions import DecomposedPositions, PositionBias, RelativePositions
 from ...layers.window_attention import DenseAttention, Grid, group_sizes
 from ...patches import Size, to_2tuple
-from ..base import BaseEncoder, fill_all_but
+from ..base import BaseEncoder
 
 RELATIVE_POSITIONS = (None, 'shared', 'separate', 'decomposed')
 
@@ -134,21 +132,17 @@ class DenseEncoder(BaseEncoder):
         layer, count = super().get_layer_depth(param_name, prefix)
         return (0 if param_name.startswith(f'{prefix}rel_pos_bias.') else layer), count
 
-    def load_pretrained(
-        self, checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str = 'backbone.', **cfg: Any
-    ) -> None:
-        """As in any encoder; relative positions missing in the file keep their values, which is logged."""
-        tables = [name for name, _ in self.named_parameters() if 'rel_pos' in name]
-        if not tables:
-            return super().load_pretrained(checkpoint, prefix, **cfg)
-        found = fill_all_but(self, tables, checkpoint, prefix, self._fit, **cfg)
-        print_log(
-            f'Tables of relative positions: {len(found)} of {len(tables)} are in the file; the others keep '
-            'their initialisation (zero: they change nothing before training).',
-            cfg.get('logger'),
+    def new_parameters(self) -> List[str]:
+        """Tables of relative positions, which pre-training does not have."""
+        return [name for name, _ in self.named_parameters() if 'rel_pos' in name]
+
+    def about_new(self, found: List[str]) -> str:
+        return (
+            f'Tables of relative positions: {len(found)} of {len(self.new_parameters())} are in the file; the others '
+            'keep their initialisation (zero: they change nothing before training).'
         )
 
-    def _fit(self, name: str, table: Tensor) -> Tensor:
+    def fit_parameter(self, name: str, table: Tensor) -> Tensor:
         """Resize a table of the file to the encoder's map or window."""
         owner, _, leaf = name.rpartition('.')
         module = self.get_submodule(owner)

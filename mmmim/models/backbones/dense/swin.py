@@ -2,18 +2,16 @@
 
 import math
 from itertools import accumulate
-from typing import Any, Dict, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
-from mmengine.logging import print_log
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerStage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ....checkpoint.read import AnyPath
 from ....registry import MODELS
 from ...patches import Size, to_2tuple
-from ..base import BaseEncoder, fill_all_but
+from ..base import BaseEncoder
 from .base import resolve_indices
 
 # name: (embed_dim, depths, num_heads)
@@ -136,15 +134,13 @@ class DenseSwin(BaseEncoder):
         before = [0, *accumulate(self.depths)][int(parts[1])]
         return (before if parts[2] == 'downsample' else before + int(parts[3]) + 1), last + 1
 
-    def load_pretrained(
-        self, checkpoint: Union[AnyPath, Dict[str, Any]], prefix: str = 'backbone.', **cfg: Any
-    ) -> None:
-        """As in any encoder; norms on maps, missing in pre-training, are newly initialised, which is logged."""
-        norms = [name for name, _ in self.named_parameters() if name.startswith('out_norms.')]
-        found = fill_all_but(self, norms, checkpoint, prefix, **cfg)
-        if len(found) < len(norms):
-            stages = sorted({name.split('.')[1] for name in norms if name not in found})
-            print_log(f'The norms on the maps of stages {", ".join(stages)} begin anew.', cfg.get('logger'))
+    def new_parameters(self) -> List[str]:
+        """Norms on the maps of all stages but the last, which pre-training does not have."""
+        return [name for name, _ in self.named_parameters() if name.startswith('out_norms.')]
+
+    def about_new(self, found: List[str]) -> str:
+        stages = sorted({name.split('.')[1] for name in self.new_parameters() if name not in found})
+        return f'The norms on the maps of stages {", ".join(stages)} begin anew.' if stages else 'All norms are loaded.'
 
 
 def build_swin(

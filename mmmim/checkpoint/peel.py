@@ -1,0 +1,172 @@
+"""Finds the network in a checkpoint: below what training tools put around it, and by the names of its project."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from torch import Tensor
+
+from .read import StateDict
+from .schemes import SCHEMES, Scheme, recognise
+from .schemes.names import describe, first_names
+
+# what torch.compile, FSDP and activation checkpointing put into names
+_WRAPPERS = re.compile(r'(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
+_DICTIONARIES, _PREFIXES = 2, 4  # how many of them are looked through
+# Of several networks in a file the one that its project evaluates: DINO's teacher, I-JEPA's target encoder, MoCo v3's
+# base encoder; and a model rather than its copies.
+_PREFERRED = ('state_dict', 'model', 'module', 'teacher', 'target_encoder', 'base_encoder', 'encoder', 'backbone')
+
+
+class EncoderMismatchError(RuntimeError, ValueError):
+    """A checkpoint holds no such encoder, or does not fill one completely."""
+
+
+@dataclass
+class Network:
+    """A network in a checkpoint.
+
+    Attributes:
+        path: Where it stood: the keys of dictionaries and the prefix, such as ``teacher.backbone``; may be empty.
+        scheme: Whose names these are.
+        state: Its parameters, without what stood in front of their names.
+        beside: Other parameters of the same dictionary that belong to no network that is known.
+        others: Paths of the other networks in the file.
+    """
+
+    path: str
+    scheme: Scheme
+    state: StateDict
+    beside: StateDict = field(default_factory=dict)
+    others: List[str] = field(default_factory=list)
+
+    def choice(self) -> str:
+        """A sentence on the other networks of the file; empty without any."""
+        others = ', '.join(map(repr, self.others))
+        return f"The file holds several networks: '{self.path}' is taken; prefix= takes {others}." if others else ''
+
+
+def find_network(checkpoint: Any, prefix: Optional[str] = None) -> Network:
+    """The network in a checkpoint.
+
+    Args:
+        checkpoint: The content of a file.
+        prefix: Which one, where there are several: the end of its path, such as ``student`` or ``target_backbone``.
+            None, an empty text and ``backbone`` leave the choice to us.
+
+    Raises:
+        EncoderMismatchError: There is none, or several and none that is preferred.
+    """
+    prefix = '' if prefix in (None, 'backbone', 'backbone.') else str(prefix).strip('.')
+    groups = named_tensors(checkpoint)
+    found = list(_chosen(groups, prefix) if prefix else _networks(groups))
+    if not found:
+        raise EncoderMismatchError(_nothing_found(groups, prefix))
+    if len(found) == 1:
+        return found[0]
+    found.sort(key=lambda network: _rank(network.path))
+    best = found[0]
+    best.others = [network.path for network in found[1:]]
+    if _rank(best.others[0]) == _rank(best.path):
+        raise EncoderMismatchError(
+            f'The checkpoint holds several networks, and none is known to be the right one: '
+            f'{", ".join(repr(network.path) for network in found)}. Say which by prefix=.'
+        )
+    return best
+
+
+def named_tensors(checkpoint: Any) -> Dict[str, StateDict]:
+    """The tensors of a checkpoint by the keys of the dictionary that holds them: ``{'model.': {'norm.bias': ...}}``.
+
+    Dictionaries up to two levels down are looked at. What wrappers put into names is taken out.
+
+    Raises:
+        EncoderMismatchError: There are no tensors with names, or two get the same name.
+    """
+    if not isinstance(checkpoint, dict):
+        raise EncoderMismatchError(
+            f'A checkpoint is a dictionary of tensors, but this one is a {type(checkpoint).__name__}.'
+        )
+    groups: Dict[str, StateDict] = {}
+    waiting: List[Tuple[str, Dict[Any, Any], int]] = [('', checkpoint, 0)]
+    for path, content, depth in waiting:
+        state: StateDict = {}
+        for key, value in content.items():
+            if isinstance(key, str) and isinstance(value, Tensor):
+                bare = _WRAPPERS.sub('', key)
+                if bare in state:
+                    raise EncoderMismatchError(f'Two parameters of the checkpoint are called {bare} without wrappers.')
+                state[bare] = value
+            elif isinstance(key, str) and isinstance(value, dict) and depth < _DICTIONARIES:
+                waiting.append((f'{path}{key}.', value, depth + 1))
+        if state:
+            groups[path] = state
+    if not groups:
+        keys = ', '.join(map(str, list(checkpoint)[:8])) or 'nothing'
+        raise EncoderMismatchError(f'The checkpoint holds no named tensors, but {keys}.')
+    return groups
+
+
+def unwrap(checkpoint: Any) -> StateDict:
+    """The tensors of any network's checkpoint: under ``state_dict`` or ``model``, without ``module.`` in front.
+
+    Raises:
+        EncoderMismatchError: There are no tensors with names.
+    """
+    groups = named_tensors(checkpoint)
+    state = next((groups[key] for key in ('state_dict.', 'model.') if key in groups), max(groups.values(), key=len))
+    if all(name.startswith('module.') for name in state):  # saved from a DistributedDataParallel
+        state = {name[len('module.') :]: value for name, value in state.items()}
+    return state
+
+
+def _networks(groups: Dict[str, StateDict]) -> Iterator[Network]:
+    """All networks with known names; each dictionary by itself, below prefixes that some of its names share."""
+    for place, tensors in groups.items():
+        found: List[Tuple[str, Scheme, StateDict]] = []
+        waiting = [(place, tensors, 0)]
+        for path, state, depth in waiting:
+            scheme = recognise(state)
+            if scheme is not None:
+                found.append((path, scheme, state))
+            elif depth < _PREFIXES:
+                parts: Dict[str, StateDict] = defaultdict(dict)
+                for name, value in state.items():
+                    first, dot, rest = name.partition('.')
+                    if dot:
+                        parts[first][rest] = value
+                waiting += [(f'{path}{first}.', part, depth + 1) for first, part in parts.items()]
+        inside = tuple(path for path, _, _ in found)
+        for path, scheme, state in found:
+            beside = {name: v for name, v in tensors.items() if not f'{place}{name}'.startswith(inside)}
+            yield Network(path.rstrip('.'), scheme, state, beside)
+
+
+def _chosen(groups: Dict[str, StateDict], prefix: str) -> Iterator[Network]:
+    """Networks whose path ends in ``prefix``."""
+    pattern = re.compile(rf'((?:.*?\.)??{re.escape(prefix)}\.)(.+)')
+    chosen: Dict[str, StateDict] = defaultdict(dict)
+    for place, tensors in groups.items():
+        for name, value in tensors.items():
+            match = pattern.fullmatch(f'{place}{name}')
+            if match:
+                chosen[match[1]][match[2]] = value
+    return _networks(chosen)
+
+
+def _rank(path: str) -> List[int]:
+    places = {name: place for place, name in enumerate(_PREFERRED)}
+    return [places.get(name, len(places)) for name in path.split('.') if name]
+
+
+def _nothing_found(groups: Dict[str, StateDict], prefix: str) -> str:
+    names = [name for tensors in groups.values() for name in tensors]
+    paths = ', '.join(repr(network.path) for network in _networks(groups)) if prefix else ''
+    where, kind = f" under '{prefix}.'" if prefix else '', describe(names)
+    return (
+        f'There is no encoder{where} in this checkpoint: the names of its parameters belong to none of '
+        f'{", ".join(scheme.name for scheme in SCHEMES)}: they begin with {first_names(names)}'
+        f'{" and are those of " + kind if kind else ""}. A ViT or a Swin of one of these projects is needed'
+        f'{"; the prefix may be one of " + paths if paths else ""}.'
+    )

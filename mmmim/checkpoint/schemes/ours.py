@@ -1,0 +1,32 @@
+"""Our own names: the encoder under ``backbone.``, in timm's names; a decoder under ``neck.``."""
+
+import re
+from typing import Collection
+
+from ..read import StateDict
+from .base import Scheme, Translated
+from .timm import current_names
+
+_ENCODER = re.compile(r'backbone\.(blocks\.\d|layers\.\d+\.blocks\.|patch_embed\.proj\.)')
+_CONV_VIT = re.compile(r'patch_embed\.stages\.\d')  # only ours, also without a prefix
+
+
+class Ours(Scheme):
+    """Whole models of this project, and of others that have timm's names under ``backbone.`` (DINO, iBOT, DINOv2)."""
+
+    name = 'mmmim'
+    can_write = True
+    wrapper = 'state_dict'
+
+    def recognises(self, names: Collection[str]) -> bool:
+        return any(_ENCODER.match(name) or _CONV_VIT.match(name) for name in names)
+
+    def to_ours(self, state: StateDict) -> StateDict:
+        if any(map(_CONV_VIT.match, state)):
+            return {f'backbone.{name}': value for name, value in state.items()}
+        inner = {name.removeprefix('backbone.'): v for name, v in state.items() if name.startswith('backbone.')}
+        encoder = {f'backbone.{name}': value for name, value in current_names(inner).items()}
+        return {**encoder, **{name: v for name, v in state.items() if not name.startswith('backbone.')}}
+
+    def from_ours(self, ours: StateDict) -> Translated:
+        return ours, []

@@ -1,0 +1,111 @@
+"""``load_from``: the weights of any checkpoint into a model of ours."""
+
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop
+
+from ...checkpoint.encoder import open_encoder
+from ...checkpoint.generator import check_pixels
+from ...checkpoint.read import StateDict
+from ...checkpoint.schemes.names import classifier_name
+from ...positions import resize_pos_embed, sincos_grid
+from ...registry import HOOKS
+
+
+class IncompleteCheckpointError(RuntimeError):
+    """A checkpoint to be tested leaves parts of the model at their random initialisation."""
+
+
+@HOOKS.register_module()
+class LoadFromHook(Hook):
+    """Translates the checkpoint of ``load_from`` and says what came of it.
+
+    Other naming schemes (original MAE, timm, Hugging Face ViTMAE) are translated, and a checkpoint whose encoder does
+    not fit is refused. So is, in testing, one that lacks the rest of a model of another toolbox, such as a classifier's
+    head, and one whose decoder predicts normalised pixels where the model paints raw ones.
+
+    Args:
+        prefix: Which network, where the file holds several, as in :func:`~mmmim.checkpoint.encoder.fill_encoder`.
+        part: Another name of ``prefix``.
+        resize_patches, adapt_channels, allow_unused: As there.
+    """
+
+    priority = 'HIGH'  # after the guard of a resume
+
+    def __init__(
+        self,
+        prefix: Optional[str] = None,
+        part: Optional[str] = None,
+        resize_patches: bool = False,
+        adapt_channels: bool = False,
+        allow_unused: Union[bool, str, Sequence[str]] = False,
+    ) -> None:
+        self.prefix = part if part is not None else prefix
+        self.options = dict(resize_patches=resize_patches, adapt_channels=adapt_channels, allow_unused=allow_unused)
+
+    def after_load_checkpoint(self, runner, checkpoint: Dict[str, Any]) -> None:
+        """Replaces the content of ``checkpoint`` by the parameters of the model that it fills."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        resuming = getattr(runner, '_resume', False) and runner._train_loop is not None
+        if resuming or not type(getattr(model, 'backbone', None)).__module__.startswith('mmmim.'):
+            return  # another toolbox's backbone loads its own checkpoints
+        file = open_encoder(checkpoint, self.prefix)
+        file.path = str(getattr(runner, '_load_from', None) or '')
+        state = {classifier_name(name): value for name, value in file.whole().items()}
+        if hasattr(model, 'check_state_dict'):
+            model.check_state_dict(state)  # raises for another model structure
+        for warning in check_pixels(file, getattr(model, 'target', None), 'model.target.norm_pix'):
+            runner.logger.warning(f'load_from: {warning}')
+        model.backbone.load_pretrained(file, logger=runner.logger, **self.options)  # raises when it does not fit
+        own = model.state_dict()
+        loaded = _fitting(state, own, model.backbone.num_prefix_tokens)
+        loaded.update({f'backbone.{name}': value for name, value in model.backbone.state_dict().items()})
+        if hasattr(model, 'complete_state_dict'):
+            model.complete_state_dict(loaded)
+        _report(runner, file.path, loaded, own)
+        checkpoint.clear()
+        checkpoint['state_dict'] = loaded
+
+
+def _fitting(state: StateDict, own: StateDict, prefix: int) -> StateDict:
+    """What stands beside the encoder and has its place in the model."""
+    rest = {
+        name: value
+        for name, value in state.items()
+        if not name.startswith('backbone.') and name in own and own[name].shape == value.shape
+    }
+    rest.update({name: _same_grid(rest[name], own[name], prefix) for name in rest if name.endswith('pos_embed')})
+    return rest
+
+
+def _report(runner, path: str, loaded: StateDict, own: StateDict) -> None:
+    absent = sorted(set(own) - set(loaded))
+    testing = not isinstance(runner._train_loop, BaseLoop)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if absent and testing and not type(model).__module__.startswith('mmmim.'):
+        raise IncompleteCheckpointError(
+            f'the checkpoint has no {_some(absent)} of this size: it cannot be tested as {type(model).__name__}. Give '
+            'one that this config has trained'
+        )
+    parts = sorted({name.split('.')[0] for name in loaded} - {'backbone'})
+    runner.logger.info(f'load_from: {path}: {len(loaded)} parameters: {", ".join(["the encoder", *parts])}')
+    if absent:
+        runner.logger.warning(
+            f'load_from: {len(absent)} parameters outside the encoder keep their initialisation: {_some(absent)}'
+        )
+
+
+def _some(names: List[str]) -> str:
+    return f'{", ".join(names[:5])}{" ..." if len(names) > 5 else ""}'
+
+
+def _same_grid(table: torch.Tensor, own: torch.Tensor, prefix: int) -> torch.Tensor:
+    """A sine-cosine table of another grid with as many positions, resampled to the grid of the model's."""
+    for rows in (prefix, 0):
+        theirs, ours = sincos_grid(table[0, rows:]), sincos_grid(own[0, rows:])
+        if theirs and ours and theirs != ours:
+            return resize_pos_embed(table, theirs, ours, rows)
+    return table
