@@ -20,8 +20,9 @@ from quickstart_parts.dense_stage import DETECTION, SEGMENTATION, Task, fine_tun
 from quickstart_parts.processes import ROOT, Tools, say
 
 from mmmim.apis.pretrain import write_config
+from mmmim.checkpoint.newest import newest_checkpoint
 from mmmim.engine.launch import USER_ERRORS
-from mmmim.engine.resume import is_finished, newest_checkpoint
+from mmmim.engine.resume import is_finished
 from mmmim.report.page import write_report
 from mmmim.report.run_metrics import describe
 

@@ -8,11 +8,12 @@ import sys
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
+from ..checkpoint.newest import newest_checkpoint
 from ..config.load import load_config
 from ..config.paths import command, relative_to_here
 from ..config.write import Choice, config_text, merge_overrides
 from ..engine.launch import build_runner
-from ..engine.resume import is_finished, newest_checkpoint
+from ..engine.resume import is_finished
 from ..progress import mode
 from ..report.page import write_report
 from .folder_split import FolderSplit, write_if_changed
@@ -139,7 +140,7 @@ def describe(choices: Dict[str, Choice]) -> list:
 
 def _train(config: str, out: str) -> None:
     cfg = load_config(config, work_dir=out)
-    cfg.resume = newest_checkpoint(out) is not None
+    cfg.resume = 'auto'
     with redirect_stdout(_NOWHERE):  # MMEngine prints the whole config and more; the log file has it too
         runner = build_runner(cfg)
     for handler in runner.logger.handlers:

@@ -43,6 +43,9 @@ def _write_and_rename(path: AnyPath, write: Callable[[IO[bytes]], Any]) -> None:
     path = osp.abspath(osp.expanduser(os.fspath(path)))
     folder, name = osp.split(path)
     temporary = osp.join(folder, f'.{name}.{socket.gethostname()}.{os.getpid()}.tmp')
+    changed = [folder]
+    while not osp.exists(changed[-1]):  # a folder that is made here is an entry of its parent
+        changed.append(osp.dirname(changed[-1]))
     try:
         os.makedirs(folder, exist_ok=True)
         with open(temporary, 'wb') as file:
@@ -60,6 +63,12 @@ def _write_and_rename(path: AnyPath, write: Callable[[IO[bytes]], Any]) -> None:
                 f'{folder}). The earlier file, if any, is untouched.'
             ) from error
         raise
+    for parent in changed:
+        flush_folder(parent)
+
+
+def flush_folder(folder: str) -> None:
+    """Makes the entries of a folder survive a loss of power, where the file system can."""
     with suppress(OSError):  # some network file systems cannot flush a folder
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,6 +1,6 @@
 """Train anything that a config describes: pre-training here; classification, segmentation, detection by their scopes.
 
-    mmmim train CONFIG [--resume [CHECKPOINT]] [--work-dir DIR] [--cfg-options key=value ...]
+    mmmim train CONFIG [--resume [CHECKPOINT] | --anew] [--work-dir DIR] [--cfg-options key=value ...]
 
 Several processes: torchrun --nproc_per_node=N -m mmmim train CONFIG --launcher pytorch; a checkout has
 tools/dist_train.sh and tools/slurm_train.sh. Exit code 75: it was stopped by a signal (SIGTERM) and
@@ -13,7 +13,6 @@ import sys
 from typing import List
 
 from mmengine.config import DictAction
-from mmengine.runner import find_latest_checkpoint
 
 from ..config.load import load_config
 from ..engine.launch import USER_ERRORS, build_runner, end_with
@@ -26,12 +25,16 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     )
     parser.add_argument('config', help='path of the config')
     parser.add_argument('--work-dir', help='for checkpoints and logs (default: work_dirs/, then as below configs/)')
-    parser.add_argument(
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue from CHECKPOINT, or from the newest one in the work dir',
+        help='continue from CHECKPOINT, or from the newest whole one in the work dir',
+    )
+    start.add_argument(
+        '--anew', action='store_true', help='begin although the work dir has checkpoints; they are moved to earlier_N/'
     )
     parser.add_argument('--no-validate', action='store_true', help='leave out validation during training')
     parser.add_argument(
@@ -52,13 +55,13 @@ def train(args: argparse.Namespace) -> None:
     runner = None
     try:
         cfg = load_config(args.config, args.cfg_options, args.work_dir)
-        if args.resume and args.resume != 'auto':
+        if args.resume == 'auto':
+            cfg.resume = 'auto'
+        elif args.resume:
             cfg.resume, cfg.load_from = True, args.resume
-        elif args.resume and find_latest_checkpoint(cfg.work_dir):  # else it starts from load_from, if that is set
-            cfg.resume, cfg.load_from = True, None
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-        runner = build_runner(cfg, args.launcher)
+        runner = build_runner(cfg, args.launcher, args.anew)
         runner.train()
     except USER_ERRORS as error:
         end_with(error, runner)

@@ -37,13 +37,17 @@ __all__ = [
 USER_ERRORS = (FileNotFoundError, NotADirectoryError, KeyError, ValueError, TypeError, RuntimeError, ImportError)
 
 
-def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
-    """Prepare a config and the processes, and build the runner for ``runner.train()`` or ``runner.test()``."""
+def build_runner(cfg: Config, launcher: str = 'none', anew: bool = True) -> Runner:
+    """Prepare a config and the processes, and build the runner for ``runner.train()`` or ``runner.test()``.
+
+    ``anew``: see :func:`~mmmim.engine.resume.find_resume`.
+    """
     cfg.launcher = launcher
     keep_freed_memory()
     set_up_scope(cfg)
     set_up_processes(launcher, cfg)
-    fix_seed(cfg)
+    found = find_resume(cfg, anew)
+    fix_seed(cfg, found)
     world_size = dist.get_world_size() if dist.is_initialized() else 1
     set_batch_and_lr(cfg, world_size)
     set_schedule(cfg)
@@ -56,6 +60,8 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     else:
         cfg.default_hooks.setdefault('load_from', dict(type='mmmim.LoadFromHook'))  # configs of version 0.2 have none
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if found:
+        runner._load_from = found.path  # MMEngine would follow the pointer
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if hasattr(model, 'check_batch') and 'total_batch_size' in cfg:
         model.check_batch(

@@ -2,19 +2,18 @@
 
 import argparse
 import json
-import os
 import os.path as osp
-import re
 import shlex
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from ..checkpoint.newest import newest_checkpoint
 from ..config.paths import command as command_here
 from ..models.backbones.vit import MaskedViT
 from .run_curve import number
-from .run_data import RunData, mapping, read_text, text
+from .run_data import RunData, mapping, text
 
 
 class Step(NamedTuple):
@@ -56,11 +55,12 @@ _OPTIONS = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
 _OPTIONS.add_argument('--cfg-options', nargs='*', default=[])
 for names in (['--work-dir'], ['--resume'], ['--launcher'], ['--local-rank', '--local_rank']):
     _OPTIONS.add_argument(*names, nargs='?')
+_OPTIONS.add_argument('--anew', action='store_true')
 
 
 def next_steps(run: RunData) -> List[Step]:
     """What one may want to do with this run, in the order of likelihood."""
-    command, checkpoint = training_command(run), newest_checkpoint(run)
+    command, checkpoint = training_command(run), newest_checkpoint(run.path)
     steps = [_go_on(run, command, checkpoint)]
     if checkpoint:
         steps += [
@@ -154,16 +154,6 @@ def _train_command(run: RunData, start: List[str], words: List[str]) -> Command:
     else:
         start = [*start, config]
     return Command(start, options.work_dir, options.cfg_options, rest)
-
-
-def newest_checkpoint(run: RunData) -> Optional[str]:
-    """The one that ``last_checkpoint`` names, else the one written last; None where there is none.
-
-    Unlike :func:`mmmim.engine.resume.newest_checkpoint` it looks into this work dir alone, which may be a copy.
-    """
-    pointer = read_text(run, 'last_checkpoint', 4096) or ''
-    found = [osp.join(run.path, name) for name in os.listdir(run.path) if re.fullmatch(r'(epoch|iter)_\d+\.pth', name)]
-    return run.file(osp.basename(pointer.strip())) or max(found, key=osp.getmtime, default=None)
 
 
 def _test(run: RunData, command: Optional[Command], checkpoint: str) -> Optional[Step]:

@@ -181,6 +181,15 @@ def test_bytes_reach_the_disk_before_the_name_moves(tmp_path, monkeypatch):
     assert order == ['fsync', 'replace', 'fsync']
 
 
+def test_a_folder_that_is_made_reaches_the_disk_with_its_parents(tmp_path, monkeypatch):
+    flushed, real = [], os.fsync
+    monkeypatch.setattr(
+        os, 'fsync', lambda handle: (flushed.append(os.readlink(f'/proc/self/fd/{handle}')), real(handle))
+    )
+    atomic_write_text(tmp_path / 'one/two/last_checkpoint', 'text')
+    assert flushed[1:] == [str(tmp_path / 'one/two'), str(tmp_path / 'one'), str(tmp_path)]
+
+
 def test_stale_temporaries(tmp_path):
     child = subprocess.Popen([sys.executable, '-c', 'pass'])
     child.wait()  # its id belongs to nobody now

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -124,6 +125,18 @@ def test_bad_input_is_told_before_training(case, tmp_path, image_root, monkeypat
     for word in words:
         assert word in message
     assert not (tmp_path / 'run/curve.jsonl').exists()
+
+
+def test_beginning_over_checkpoints_has_to_be_asked_for(trained, tmp_path, monkeypatch):
+    run = shutil.copytree(trained.parent / 'run', tmp_path / 'run')
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    message = _main(monkeypatch, 'train.py', trained, '--work-dir', run)
+    assert all(word in message for word in ('StartOverError', str(run), '--resume', '--anew', '--work-dir'))
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    train(trained, '--work-dir', run, '--anew', '--cfg-options', 'train_cfg.max_iters=2')
+    assert (run / 'last_checkpoint').read_text() == str(run / 'iter_2.pth')
+    assert (run / 'earlier_1/epoch_2.pth').read_bytes() == before[run / 'epoch_2.pth']
+    assert _main(monkeypatch, 'train.py', trained, '--anew', '--resume') == 2
 
 
 def test_empty_folder_is_told(tmp_path, monkeypatch):

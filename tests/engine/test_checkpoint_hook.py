@@ -12,6 +12,8 @@ from harness import make_config, train_here
 from mmengine.hooks import Hook
 
 from mmmim.checkpoint import CheckpointWriteError
+from mmmim.checkpoint.newest import newest_whole
+from mmmim.engine.hooks.checkpoint import AtomicBackend
 from mmmim.engine.hooks.runtime_info import CurveFile
 from mmmim.registry import HOOKS
 
@@ -131,19 +133,44 @@ def test_the_exit_code_stays_though_nobody_reads_what_is_printed():
     assert (done.returncode, 'Error' in done.stderr) == (75, False), done.stderr
 
 
-def test_a_new_run_in_an_old_folder_does_not_leave_the_old_one_to_be_resumed(tmp_path, image_root):
-    train_here(_config(tmp_path / 'run', image_root, interval=1))
-    again = _config(tmp_path / 'run', image_root, interval=1)
-    again.custom_hooks = [dict(type='FailHook')]
+@pytest.fixture
+def old(tmp_path, image_root):
+    """A work dir with epoch_2.pth and epoch_3.pth, and the config of a run that dies in its first iteration there."""
 
     @HOOKS.register_module(name='FailHook', force=True)
     class FailHook(Hook):
         def before_train_iter(self, runner, batch_idx, data_batch=None):
             raise OSError('gone')
 
+    train_here(_config(tmp_path / 'run', image_root, interval=1))
+    again = _config(tmp_path / 'run', image_root, interval=1)
+    again.custom_hooks = [dict(type='FailHook')]
+    return tmp_path / 'run', again
+
+
+def test_a_new_run_in_an_old_folder_does_not_leave_the_old_one_to_be_resumed(old):
+    run, again = old
     with pytest.raises(OSError, match='gone'):
         train_here(again)
-    assert not (tmp_path / 'run/last_checkpoint').exists() and len(_files(tmp_path / 'run')) == 2
+    assert newest_whole(run) == (None, {}) and not (run / 'last_checkpoint').exists()
+    assert _files(run / 'earlier_1') == ['epoch_2.pth', 'epoch_3.pth']
+
+
+def test_a_run_that_goes_back_to_an_older_checkpoint_is_not_resumed_from_a_later_one(old):
+    run, again = old
+    again.update(resume=True, load_from=str(run / 'epoch_2.pth'))
+    with pytest.raises(OSError, match='gone'):
+        train_here(again)
+    assert newest_whole(run)[0].path == str(run / 'epoch_2.pth') and _files(run / 'earlier_1') == ['epoch_3.pth']
+
+
+def test_the_last_whole_checkpoint_stays_where_the_disk_loses_the_new_one(tmp_path, image_root, monkeypatch):
+    def put(self, data, path, original=AtomicBackend.put):
+        original(self, data[:1000] if 'epoch_3' in path else data, path)
+
+    monkeypatch.setattr(AtomicBackend, 'put', put)
+    train_here(_config(tmp_path / 'run', image_root, interval=1, max_keep_ckpts=1))
+    assert newest_whole(tmp_path / 'run')[0].path == str(tmp_path / 'run/epoch_2.pth')
 
 
 def test_curve_survives_a_torn_line(tmp_path):

@@ -2,9 +2,12 @@
 
 import os
 import random
+import re
 import signal
 
 import pytest
+import torch
+import torch.distributed as dist
 from harness import (
     METHODS,
     largest_difference,
@@ -15,6 +18,10 @@ from harness import (
     save_config,
     train,
 )
+from mmengine.config import Config
+
+from mmmim.checkpoint.newest import NoWholeCheckpointError
+from mmmim.engine.resume import StartOverError, find_resume
 
 pytestmark = pytest.mark.runs
 
@@ -54,6 +61,62 @@ def test_killed_five_times_and_resumed_is_bit_identical(undisturbed, tmp_path, w
     train(config, *args)
     assert largest_difference(weights, load_weights(tmp_path / 'run')) == 0
     assert read_curve(tmp_path / 'run') == curve
+
+
+def test_a_lost_newest_checkpoint_and_an_empty_pointer_change_nothing(undisturbed, tmp_path):
+    """After a kill while one is written; the one before it is cut off, as by a loss of power."""
+    method, config, weights, curve = undisturbed
+    if method != 'mae':
+        pytest.skip('the same for every method')
+    run, args = tmp_path / 'run', ['--work-dir', str(tmp_path / 'run'), '--resume']
+    done = train(config, *args, check=False, TEST_KILL_IN_WRITE='4')
+    assert done.returncode == -signal.SIGKILL and list(run.glob('.epoch_2.pth.*.tmp'))
+    os.truncate(run / 'iter_6.pth', 5000)
+    (run / 'last_checkpoint').write_text('')
+    done = train(config, *args)
+    assert re.search(r'goes on from \S*/epoch_1\.pth; passed over: \S*/iter_6\.pth: .*cut off', done.stderr)
+    assert largest_difference(weights, load_weights(run)) == 0 and read_curve(run) == curve
+    assert os.listdir(run / 'earlier_1') == ['iter_6.pth'] and not list(run.glob('.*.tmp'))
+
+
+def _look(rank, folder):
+    """Rank 1 has a folder of its own, without anything: what it sees does not count."""
+    dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
+    found = []
+    for name, resume in (('whole', 'auto'), ('broken', 'auto'), ('whole', False)):
+        cfg = Config(dict(work_dir=f'{folder}/{name}' if rank == 0 else f'{folder}/none', resume=resume))
+        try:
+            found.append((find_resume(cfg, anew=False).path, cfg.resume))
+        except (NoWholeCheckpointError, StartOverError) as error:
+            found.append(str(error))
+    dist.destroy_process_group()
+    torch.save(found, f'{folder}/rank{rank}.pth')
+
+
+def test_all_processes_do_what_rank_0_found(tmp_path):
+    for name in ('whole', 'broken'):
+        (tmp_path / name).mkdir()
+    torch.save(dict(meta=dict(iter=4, epoch=1), state_dict={}, message_hub={}), tmp_path / 'whole/epoch_1.pth')
+    (tmp_path / 'broken/epoch_1.pth').touch()
+    torch.multiprocessing.start_processes(_look, (str(tmp_path),), nprocs=2, start_method='fork')
+    found = [torch.load(tmp_path / f'rank{rank}.pth') for rank in (0, 1)]
+    assert found[0][:2] == found[1][:2] and found[0][0] == (str(tmp_path / 'whole/epoch_1.pth'), True)
+    assert str(tmp_path / 'broken/epoch_1.pth') in found[0][1]
+    assert all('--anew' in message for _, _, message in found)
+
+
+def test_two_processes_go_on_from_the_same_whole_one_or_end_together(tmp_path, image_root):
+    config = save_config(make_config(tmp_path / 'whole', image_root, epochs=2), tmp_path / 'config.py')
+    train(config, processes=2)
+    run, args = tmp_path / 'run', ['--work-dir', str(tmp_path / 'run'), '--resume']
+    train(config, *args, '--cfg-options', 'train_cfg.max_iters=6', processes=2)
+    os.truncate(run / 'iter_6.pth', 5000)
+    assert 'epoch_1.pth; passed over: ' in train(config, *args, processes=2).stderr
+    assert largest_difference(load_weights(tmp_path / 'whole'), load_weights(run)) == 0
+    for path in run.glob('*.pth'):
+        os.truncate(path, 5000)
+    done = train(config, *args, processes=2, check=False, timeout=120)
+    assert done.returncode == 1 and 'NoWholeCheckpointError' in done.stderr and 'epoch_2.pth: ' in done.stderr
 
 
 def test_curve_has_each_iteration_once(undisturbed):

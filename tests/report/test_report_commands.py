@@ -14,12 +14,16 @@ from mmmim.cli import COMMANDS as COMMAND_NAMES
 from mmmim.commands.train import parse_args
 from mmmim.models.backbones.vit import MaskedViT
 from mmmim.registry import MODELS
-from mmmim.report.commands import newest_checkpoint, next_steps, timm_snippet, training_command
+from mmmim.report.commands import next_steps, timm_snippet, training_command
 from mmmim.report.run_data import RunData
 
 SMALL = dict(arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=4)
 COMMANDS = {
     'tools/train.py configs/mae/a.py --resume': [
+        'python tools/train.py configs/mae/a.py --resume',
+        'python tools/train.py configs/mae/a.py --work-dir w_longer --cfg-options max_epochs=4',
+    ],
+    'tools/train.py configs/mae/a.py --anew': [
         'python tools/train.py configs/mae/a.py --resume',
         'python tools/train.py configs/mae/a.py --work-dir w_longer --cfg-options max_epochs=4',
     ],
@@ -78,8 +82,9 @@ def steps_elsewhere(monkeypatch, tmp_path, command):
     """Words of the steps of a dense run that was started in a folder without tools/."""
     monkeypatch.chdir(tmp_path)
     Path('w').mkdir()
-    for name in ('pretrain.py', 'as_run_pretrain.py', 'epoch_3.pth'):
+    for name in ('pretrain.py', 'as_run_pretrain.py'):
         Path('w', name).touch()
+    torch.save({}, 'w/epoch_3.pth')
     run = RunData(
         'w',
         config_name='as_run_pretrain.py',
@@ -112,9 +117,8 @@ def test_a_config_that_was_written_to_the_work_dir_goes_before_the_dumped_one(tm
 def test_next_steps_follow_from_what_is_there(tmp_path):
     run = RunData(str(tmp_path), record=dict(command='tools/train.py a.py', max_epochs=10))
     assert [step.title for step in next_steps(run)] == ['Start again']
-    (tmp_path / 'epoch_3.pth').touch()
+    torch.save({}, tmp_path / 'epoch_3.pth')
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/before/it/moved/epoch_3.pth')
-    assert newest_checkpoint(run) == str(tmp_path / 'epoch_3.pth')
     assert [step.title for step in next_steps(run)] == ['Continue', 'Train longer: 40 epochs']
     run.record.update(finished=True, source='a.py')
     steps = {step.title: step.lines for step in next_steps(run)}
@@ -125,16 +129,15 @@ def test_next_steps_follow_from_what_is_there(tmp_path):
 def test_a_copy_of_a_work_dir_goes_on_from_its_own_checkpoint(tmp_path):
     for name in ('first', 'copy'):
         (tmp_path / name).mkdir()
-        for epoch in (3, 4):
-            (tmp_path / f'{name}/epoch_{epoch}.pth').touch()
+        torch.save({}, tmp_path / f'{name}/epoch_3.pth')
         (tmp_path / name / 'last_checkpoint').write_text(str(tmp_path / 'first/epoch_3.pth'))
-    assert newest_checkpoint(RunData(str(tmp_path / 'copy'))) == str(tmp_path / 'copy/epoch_3.pth')
-    (tmp_path / 'copy/last_checkpoint').write_bytes(b'\xff\x00')
-    assert newest_checkpoint(RunData(str(tmp_path / 'copy'))) == str(tmp_path / 'copy/epoch_4.pth')
+    run = RunData(str(tmp_path / 'copy'), record=dict(source='a.py'))
+    measure = next(step.lines for step in next_steps(run) if step.title == 'Measure it')
+    assert shlex.split(measure)[4:6] == ['a.py', str(tmp_path / 'copy/epoch_3.pth')]
 
 
 def test_the_config_for_fine_tuning_builds_the_encoder(tmp_path):
-    (tmp_path / 'epoch_3.pth').touch()
+    torch.save({}, tmp_path / 'epoch_3.pth')
     run = RunData(str(tmp_path), config=dict(model=dict(backbone=dict(type='MaskedViT', init_cfg=None, **SMALL))))
     lines = next(step.lines for step in next_steps(run) if step.title.startswith('Fine-tune'))
     config = Config.fromstring(lines, '.py')

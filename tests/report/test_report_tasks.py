@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from test_report_page import Page
 
 from mmmim.report.commands import next_steps
@@ -145,7 +146,7 @@ def test_dense_runs_beside_each_other(work_dir, tmp_path):
 
 def test_a_dense_run_goes_on_by_its_own_units(work_dir):
     path = work_dir / 'segmentation/pretrained'
-    (path / 'iter_20.pth').write_bytes(b'')
+    torch.save({}, path / 'iter_20.pth')
     titles = {step.title: step.lines for step in next_steps(load_run(str(path)))}
     assert 'max_iters=80' in titles['Train longer: 80 iterations'] and '--linear' not in titles['Measure it']
     assert '-m mmmim predict' in titles['See what it says about other images']

@@ -31,9 +31,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 from mmmim.checkpoint import atomic_write_text
+from mmmim.checkpoint.newest import newest_checkpoint
 from mmmim.config.prepare import set_up_scope
 from mmmim.engine.hardware import hardware, usable_cores
-from mmmim.engine.resume import is_finished, newest_checkpoint
+from mmmim.engine.resume import is_finished
 from mmmim.registry import DATASETS
 from script import at_least, errors_in_one_line, make_parser
 from started_runs import claim, final_accuracy, read_config, read_json, start_text
@@ -170,7 +171,7 @@ class Comparison:
         place = osp.join(self.args.out, method.name, f'seed{seed}')
         options = [*self.args.cfg_options, *(option.format(**checkpoints) for option in method.options)]
         record = self.train(method, place, options, seed, rate)
-        checkpoint = osp.join(place, osp.basename(newest_checkpoint(place)))
+        checkpoint = newest_checkpoint(place)
         row = dict(
             seed=seed,
             checkpoint=checkpoint,

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Optional, Sequence
 from mmengine.config import Config, DictAction
 
 from mmmim.checkpoint import atomic_write_text
+from mmmim.checkpoint.newest import has_checkpoints
 from mmmim.config.load import load_config
 from mmmim.engine.resume import is_finished
 from mmmim.report.run_curve import read_curve
@@ -59,7 +60,7 @@ def claim(work_dir: str, start: str, option: str) -> bool:
         ValueError: The run that is there was started with something else.
     """
     path = osp.join(work_dir, STARTED)
-    if not is_finished(work_dir) and not osp.exists(osp.join(work_dir, 'last_checkpoint')):
+    if not is_finished(work_dir) and not has_checkpoints(work_dir):
         os.makedirs(work_dir, exist_ok=True)
         atomic_write_text(path, start)
         return True

@@ -7,7 +7,8 @@ from typing import Dict, NamedTuple, Tuple
 
 from quickstart_parts.processes import Tools, say
 
-from mmmim.engine.resume import is_finished, newest_checkpoint
+from mmmim.checkpoint.newest import newest_checkpoint
+from mmmim.engine.resume import is_finished
 from mmmim.report.run_data import load_run
 from mmmim.report.run_metrics import describe
 from mmmim.report.tasks import STARTS

@@ -17,6 +17,7 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from ...checkpoint import atomic_write_bytes, atomic_write_text, export_encoder, remove_stale_temporaries
+from ...checkpoint.newest import POINTER, seen_problem, set_aside
 from ...registry import HOOKS
 from ..processes import HostChannel
 from .runtime_info import DeferredRuntimeInfoHook, NonFiniteLossError
@@ -41,8 +42,10 @@ class AtomicCheckpointHook(CheckpointHook):
     """MMEngine's checkpoint hook, safe against crashes, with more intervals, and a handler of SIGTERM and Ctrl-C.
 
     A checkpoint is written to a temporary file and renamed; then the pointer ``last_checkpoint`` moves in the same
-    way; then old checkpoints are removed. On SIGTERM or Ctrl-C the run saves after the current iteration, on all ranks
-    together, and ends with exit code 75. ``save_best`` works as in MMEngine.
+    way; then old checkpoints are removed. Those that are further in the run than the place where training begins (of
+    an older run, or broken) are moved to ``earlier_N`` in their folder, so that no resume takes them for this run's.
+    On SIGTERM or Ctrl-C the run saves after the current iteration, on all ranks together, and ends with exit code 75.
+    ``save_best`` works as in MMEngine.
 
     Args:
         interval: Epochs (iterations with ``by_epoch=False``) between checkpoints; -1 for none.
@@ -81,11 +84,20 @@ class AtomicCheckpointHook(CheckpointHook):
         self.last_time, self.saved_iter = time.monotonic(), runner.iter
         self.channel = HostChannel()
         self._listen()
+        self.channel.sum([0])  # barrier: all ranks have read the checkpoint that they start from
         if runner.rank == 0:
-            remove_stale_temporaries(self.out_dir)
-            if not runner.iter:  # a new run: checkpoints of an older one must not be resumed by mistake
-                with suppress(FileNotFoundError):
-                    os.remove(osp.join(runner.work_dir, 'last_checkpoint'))
+            self._clear_the_way(runner)
+
+    def _clear_the_way(self, runner) -> None:
+        """Nothing that is left in the folders may be resumed by mistake."""
+        if not runner.iter:
+            with suppress(FileNotFoundError):
+                os.remove(osp.join(runner.work_dir, POINTER))
+        for folder in {osp.abspath(folder) for folder in (self.out_dir, runner.work_dir)}:
+            remove_stale_temporaries(folder)
+            aside = set_aside(folder, runner.iter, runner.epoch)
+            if aside:
+                runner.logger.info(f'Checkpoints that are further than this start were moved to {aside}')
 
     def _continues_here(self, runner) -> bool:
         last = runner.message_hub.runtime_info.get('last_ckpt')
@@ -172,10 +184,10 @@ class AtomicCheckpointHook(CheckpointHook):
             **self.args,
         )
         if runner.rank == 0:
-            atomic_write_text(osp.join(runner.work_dir, 'last_checkpoint'), path)
+            atomic_write_text(osp.join(runner.work_dir, POINTER), path)
         while 0 < self.max_keep_ckpts < len(self.kept):
             old = osp.join(self.out_dir, self.kept.pop(0))
-            if runner.rank == 0 and osp.isfile(old):
+            if runner.rank == 0 and osp.isfile(old) and not seen_problem(path):  # one whole file always stays
                 os.remove(old)
         self.last_time, self.saved_iter = time.monotonic(), done
 
