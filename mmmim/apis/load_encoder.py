@@ -148,7 +148,7 @@ def _describe_vit(encoder: State, others: State, num_heads: Optional[int], file:
         )
     width, hub = kernel.shape[0], file.hub_config()
     arch = file.model.get(file.part, {}).get('arch')
-    stated = arch.get('num_heads') if isinstance(arch, dict) else hub.get('num_attention_heads')
+    stated = arch.get('num_heads') if isinstance(arch, dict) else hub.get('num_heads')
     heads = num_heads or stated or {sizes[0]: sizes[2] for sizes in ARCHITECTURES.values()}.get(width)
     if heads is None or width % heads:
         raise ValueError(
@@ -168,7 +168,7 @@ def _describe_vit(encoder: State, others: State, num_heads: Optional[int], file:
         pre_norm='norm_pre.weight' in encoder,
         final_norm='norm.weight' in encoder or 'fc_norm.weight' in others,
         fc_norm='fc_norm.weight' in others and 'norm.weight' not in encoder,
-        norm_layer=partial(nn.LayerNorm, eps=hub.get('layer_norm_eps', 1e-6)),
+        norm_layer=partial(nn.LayerNorm, eps=hub.get('eps', 1e-6)),
     )
 
 

@@ -6,7 +6,7 @@ calls whatever a ``type`` names, also ``'os.system'``. :func:`check_types` lets 
 """
 
 import ast
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 from mmengine.registry import Registry
 
@@ -96,7 +96,7 @@ def check_types(cfg: Any, *registries: Registry) -> None:
             check_types(value, *registries)
 
 
-def _check_type(name: Any, registries: tuple) -> None:
+def _check_type(name: Any, registries: Tuple[Registry, ...]) -> None:
     for registry in registries:
         registry.import_from_location()
     if not isinstance(name, str) or not any(name.removeprefix('mmmim.') in r.module_dict for r in registries):

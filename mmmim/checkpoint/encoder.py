@@ -1,6 +1,5 @@
 """The one way into an encoder: any checkpoint, completely or not at all."""
 
-import json
 import os.path as osp
 import re
 from collections import Counter
@@ -15,10 +14,11 @@ from torch import Tensor
 from ..positions import Grid, find_grid, resize_pos_embed
 from .config_text import ConfigTextError, stated_grid, stored_config
 from .fit import PATCHES, check, fit_tensors
+from .kinds import beside, timm_model, unsupported
 from .peel import EncoderMismatchError, find_network, unwrap
 from .read import AnyPath, StateDict
 from .schemes import SCHEMES, Scheme, translate
-from .schemes.names import UNSUPPORTED, describe, is_known_beside, list_names
+from .schemes.names import is_known_beside, list_names
 
 __all__ = [
     'EncoderFile',
@@ -134,12 +134,12 @@ class EncoderFile:
         return True if re.search(r'mae_pretrain_\w+_full', osp.basename(self.path)) else None
 
     def hub_config(self) -> Dict[str, Any]:
-        """Hugging Face's ``config.json`` beside the file; empty for other files."""
-        beside = osp.join(osp.dirname(self.path), 'config.json')
-        if self.scheme.name != 'hf' or not self.path or not osp.isfile(beside):
-            return {}
-        with open(beside, encoding='utf-8') as file:
-            return dict(json.load(file))
+        """``num_heads`` and ``eps``, as far as a ``config.json`` of Hugging Face or timm beside the file says them."""
+        config, model = beside(self.path), timm_model(self.path)
+        if model is not None and hasattr(model, 'blocks'):
+            return dict(num_heads=model.blocks[0].attn.num_heads, eps=model.blocks[0].norm1.eps)
+        stated = dict(num_heads=config.get('num_attention_heads'), eps=config.get('layer_norm_eps'))
+        return {key: value for key, value in stated.items() if value is not None and self.scheme.name == 'hf'}
 
 
 @dataclass
@@ -195,12 +195,9 @@ def open_encoder(
         config_error = str(error)
     try:
         network = find_network(content, prefix)
-        kind = describe(network.state, UNSUPPORTED)
-        if kind:
-            raise EncoderMismatchError(
-                f'The checkpoint holds {kind}: none of the encoders here computes the same. If timm has the network, '
-                "it can be used frozen: timm.create_model(NAME, checkpoint_path='FILE')."
-            )
+        reason = unsupported(network.state, path)
+        if reason:
+            raise EncoderMismatchError(reason)
     except EncoderMismatchError as error:
         raise EncoderMismatchError(f'{path}: {error}' if path else str(error)) from None
     if path:

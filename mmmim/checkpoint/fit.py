@@ -10,10 +10,11 @@ from timm.models import adapt_input_conv
 from torch import Tensor
 
 from ..positions import Grid, explain_unknown, find_grid, resize_pos_embed
+from .kinds import describe
 from .peel import EncoderMismatchError
 from .read import StateDict
 from .schemes.beit import TABLE, fit_tables, is_beit
-from .schemes.names import describe, encoder_depth
+from .schemes.names import encoder_depth
 
 PATCHES = 'patch_embed.proj.weight'
 Rebuild = Callable[[int, Grid, int], Optional[Tensor]]

@@ -7,9 +7,10 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from torch import Tensor
 
+from .kinds import describe
 from .read import StateDict
 from .schemes import SCHEMES, Scheme, recognise
-from .schemes.names import describe, first_names
+from .schemes.names import first_names
 
 # what torch.compile, FSDP and activation checkpointing put into names
 _WRAPPERS = re.compile(r'(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')

@@ -43,14 +43,14 @@ class _PlainDtype:
         self.order = state[1]
 
 
-def _as_plain(dtype: Any) -> np.dtype:
+def _as_plain(dtype: Any) -> 'np.dtype[Any]':
     name, order = (dtype.name, dtype.order) if type(dtype) is _PlainDtype else (None, None)
     if type(name) is not str or not re.fullmatch(r'[biufcSU][0-9]{1,9}', name) or order not in ('<', '>', '|', '='):
         raise RefusedPickle('a numpy.dtype that is neither numbers nor text')
     return np.dtype(name).newbyteorder(order)  # type: ignore[arg-type]
 
 
-class _PlainArray(np.ndarray):
+class _PlainArray(np.ndarray[Any, Any]):
     """Stands in for ``numpy.ndarray`` while a file is read; afterwards it is an ordinary array."""
 
     def __new__(cls, *_: Any) -> '_PlainArray':
@@ -81,7 +81,7 @@ def _scalar(dtype: Any, raw: Any) -> Any:
     return np.frombuffer(raw, _as_plain(dtype))[0]
 
 
-class _PlainHistory(HistoryBuffer):
+class _PlainHistory(HistoryBuffer):  # type: ignore[misc]  # MMEngine has no types
     """Stands in for MMEngine's ``HistoryBuffer`` while a file is read: accepts numbers and no methods."""
 
     def __init__(self, *content: Any) -> None:
@@ -107,7 +107,7 @@ def _nothing(owner: Any = None, name: Any = None, *_: Any) -> None:
         raise RefusedPickle('builtins.getattr')
 
 
-def _of(kind: type, make: Callable) -> Callable:
+def _of(kind: type, make: Callable[..., Any]) -> Callable[..., Any]:
     """A stand-in with at most one argument, which must be of a type; it is never a function's way to other calls."""
 
     def stand_in(*arguments: Any) -> Any:

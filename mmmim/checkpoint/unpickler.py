@@ -34,7 +34,7 @@ _OPCODES = (
 ).split()
 
 
-class Unpickler(_Base):
+class Unpickler(_Base):  # type: ignore[misc]  # a private class, without types
     """As ``pickle.Unpickler``; raises :class:`RefusedPickle` for what is not data, other errors for what is torn."""
 
     dispatch = {opcode[0]: _Base.dispatch[opcode[0]] for opcode in _OPCODES}

@@ -16,6 +16,7 @@ from harness import (
 )
 from mmengine.registry import DefaultScope
 
+from mmmim.checkpoint.encoder import EncoderMismatchError
 from mmmim.engine.launch import build_runner
 
 pytestmark = pytest.mark.runs
@@ -90,7 +91,8 @@ def test_curve_and_checkpoint(tmp_path, image_root):
 
 
 def test_a_run_starts_from_mae_and_refuses_two_encoders(tmp_path, image_root):
-    train_here(make_config(tmp_path / 'mae', image_root, 'mae', epochs=2))
+    raw = {'model.target.norm_pix': False}
+    train_here(make_config(tmp_path / 'mae', image_root, 'mae', epochs=2, **raw))
     for name, sharing in (('apart', 'separate'), ('shared', 'shared')):
         cfg = make_config(
             tmp_path / name,
@@ -110,6 +112,11 @@ def test_a_run_starts_from_mae_and_refuses_two_encoders(tmp_path, image_root):
         for key, p in model.named_parameters():
             if not key.startswith('patch_head.'):
                 assert torch.equal(p, mae[key.replace('discriminator_backbone', 'backbone')]), key
+    normalised = make_config(tmp_path / 'normalised', image_root, 'mae', epochs=2, **{'train_cfg.max_iters': 1})
+    train_here(normalised)
+    cfg = make_config(tmp_path / 'paints', image_root, 'gan_mae', load_from=str(tmp_path / 'normalised/iter_1.pth'))
+    with pytest.raises(EncoderMismatchError, match='Set model.target.norm_pix=True'):
+        train_here(cfg)
     cfg = make_config(
         tmp_path / 'refused',
         image_root,

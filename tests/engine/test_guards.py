@@ -108,6 +108,23 @@ def test_load_from_translates_the_original_names(finished, tmp_path, image_root)
     assert largest_difference(saved, runner.model.state_dict()) == 0
 
 
+def test_load_from_takes_one_of_several_networks_and_says_what_it_did(finished, tmp_path, image_root):
+    saved = torch.load(finished / 'epoch_2.pth', weights_only=True)['state_dict']
+    other = {name: torch.zeros_like(value) for name, value in saved.items()}
+    torch.save(dict(teacher=other, student=saved), tmp_path / 'two.pth')
+    options = {'load_from': str(tmp_path / 'two.pth'), 'train_cfg.max_iters': 1, 'base_lr': 0.0}
+    for key in ('prefix', 'part'):
+        chosen = {**options, f'default_hooks.load_from.{key}': 'student'}
+        runner = train_here(_config(tmp_path / key, image_root, **chosen))
+        assert largest_difference(saved, runner.model.state_dict()) == 0
+        log = next((tmp_path / key).rglob('*.log')).read_text()
+        assert f'load_from: {tmp_path / "two.pth"}: {len(saved)} parameters: the encoder, neck' in log
+    runner = train_here(_config(tmp_path / 'default', image_root, **options))
+    assert largest_difference(other, runner.model.state_dict()) == 0
+    log = next((tmp_path / 'default').rglob('*.log')).read_text()
+    assert "several networks: 'teacher' is taken; prefix= takes 'student'" in log
+
+
 def test_load_from_with_another_encoder_is_refused(finished, tmp_path, image_root):
     with pytest.raises(EncoderMismatchError, match=r'\[32.*\n?.*\[48|blocks'):
         train_here(

@@ -33,40 +33,14 @@ def is_known_beside(name: str) -> bool:
     return bool(_BESIDE.match(name))
 
 
-_OURS = re.compile(r'(backbone|neck|head|fc_norm|pooler|(target_|feature_)?(backbone|decoder|projector)|predictor)\.')
+_OURS = re.compile(
+    r'(backbone|neck|head|fc_norm|pooler|target_backbone|target_projector|feature_decoder|projector|predictor)\.'
+)
 
 
 def is_ours(name: str) -> bool:
     """Whether a name is one that a scheme's table makes: of an encoder, a decoder, a classifier, CMAE's parts."""
     return bool(_OURS.match(name))
-
-
-# Kinds of networks that no encoder here computes, and a name that tells each.
-UNSUPPORTED = (
-    ('flat shards of FSDP, which only the program that wrote them puts together', r'(.*[._])?flat_param(_\d+)?$'),
-    ("SatMAE's ViT, which embeds its channels in groups", r'(.*\.)?(channel_embed|patch_embed\.0\.proj\.weight)$'),
-    ("Scale-MAE's ViT, whose positions follow from the resolution", r'(.*\.)?(fcn_high|mask_token_decoder)\b'),
-    ("ConvMAE's hybrid ViT", r'(.*\.)?(patch_embed4\.proj|stage1_output_decode)\.'),
-    ('Hiera', r'(.*\.)?(encoder_norm|multi_scale_fusion_heads|pos_embed_spatial)\b'),
-    ('a Swin V2', r'.*\.(cpb_mlp|logit_scale)\b'),
-    ('a ViT with rotary positions', r'(.*[._])?(rope\w*|rotary\w*|freqs_cis|storage_tokens)\b'),
-    ('a ViT with rotary positions', r'(.*\.)?embeddings\.patch_embeddings\.weight$'),  # DINOv3 in transformers
-    ('a ViT with decomposed relative positions', r'(.*\.)?blocks\.\d+\.attn\.rel_pos_[hw]$'),
-    ('a ViT with a gated MLP', r'(.*\.)?mlp\.(w12|weights_in|gate_proj)\.'),
-)
-_OTHERS = (
-    ('a convolutional ViT', r'(.*\.)?patch_embed\.stages\.\d+\.blocks\.\d+\.depthwise\.'),
-    ('a ResNet', r'(.*\.)?layer1\.0\.conv1\.weight'),
-    ('a ConvNeXt', r'(.*\.)?stages\.\d+\.(blocks\.)?\d+\.(conv_dw|depthwise_conv|dwconv)\.'),
-    ('a Swin', r'.*(stages|layers)\.\d+\.blocks\.\d+\..*relative_position_bias_table'),
-    ('a language model', r'(.*\.)?(wte|word_embeddings|embed_tokens|tok_embeddings|token_embedding)\.weight'),
-)
-
-
-def describe(names: Iterable[str], kinds: Sequence[Tuple[str, str]] = (*UNSUPPORTED, *_OTHERS)) -> str:
-    """The kind of network with such names, for a message: a ConvNeXt, a language model, ...; else empty."""
-    names = list(names)
-    return next((kind for kind, pattern in kinds if any(re.match(pattern, name) for name in names)), '')
 
 
 def encoder_depth(names: Collection[str], blocks: str = 'blocks.') -> int:

@@ -109,5 +109,5 @@ def _move(key: str, old: str, new: str, step: int) -> str:
 def _reorder(value: Tensor, back: bool = False) -> Tensor:
     """The last axis (4 * C) of patch merging from (C, row, column) to (column, row, C), or back."""
     shape = (-1, 2, 2) if not back else (2, 2, -1)
-    parts = value.unflatten(-1, shape)
+    parts = value.reshape(*value.shape[:-1], *shape)
     return parts.movedim((-3, -2, -1), (-1, -2, -3)).flatten(-3).contiguous()

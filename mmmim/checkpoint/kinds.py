@@ -1,0 +1,111 @@
+"""Networks that no encoder here computes, though their names may look like a ViT's: told by names and shapes."""
+
+import json
+import math
+import os.path as osp
+import re
+from typing import Any, Dict, Iterable
+
+import timm
+import torch
+from timm.models import Beit, SwinTransformer, VisionTransformer
+from timm.models.vision_transformer import Block
+from torch import nn
+
+from .read import StateDict
+
+_IN_TIMM = "Frozen, it can be used by timm: timm.create_model(NAME, checkpoint_path='FILE')."
+_ROTARY, _GATED = 'a ViT with rotary positions', 'a ViT with a gated MLP'
+# a name that tells the kind, the kind, what can be done
+_UNSUPPORTED = (
+    (
+        r'(.*[._])?flat_param(_\d+)?$',
+        'flat shards of FSDP',
+        'Save one file with the program that wrote them: StateDictOptions(full_state_dict=True).',
+    ),
+    (r'(.*\.)?(channel_embed|patch_embed\.0\.proj\.weight)$', "SatMAE's ViT, which embeds its channels in groups", ''),
+    (r'(.*\.)?(fcn_high|mask_token_decoder)\b', "Scale-MAE's ViT, whose positions follow from the resolution", ''),
+    (r'(.*\.)?(patch_embed4\.proj|stage1_output_decode)\.', "ConvMAE's hybrid ViT", ''),
+    (r'(.*\.)?(encoder_norm|multi_scale_fusion_heads|pos_embed_spatial)\b', 'Hiera', _IN_TIMM),
+    (r'.*\.(cpb_mlp|logit_scale)\b', 'a Swin V2', _IN_TIMM),
+    (r'(.*[._])?(rope\w*|rotary\w*|freqs_cis|storage_tokens)\b', _ROTARY, _IN_TIMM),
+    (r'(.*\.)?embeddings\.patch_embeddings\.weight$', _ROTARY, _IN_TIMM),  # DINOv3 in transformers
+    (r'(.*\.)?attn\.(q_proj|inner_attn_ln)\.', _ROTARY, _IN_TIMM),  # EVA-02
+    (r'(.*\.)?blocks\.\d+\.attn\.rel_pos_[hw]$', 'a ViT with decomposed relative positions', _IN_TIMM),
+    (r'(.*\.)?mlp\.(w12|weights_in|gate_proj|fc1_g)\.', _GATED, _IN_TIMM),
+)
+_OTHERS = (
+    (r'(.*\.)?patch_embed\.stages\.\d+\.blocks\.\d+\.depthwise\.', 'a convolutional ViT', ''),
+    (r'(.*\.)?layer1\.0\.conv1\.weight', 'a ResNet', ''),
+    (r'(.*\.)?stages\.\d+\.(blocks\.)?\d+\.(conv_dw|depthwise_conv|dwconv)\.', 'a ConvNeXt', ''),
+    (r'.*(stages|layers)\.\d+\.blocks\.\d+\..*relative_position_bias_table', 'a Swin', ''),
+    (r'(.*\.)?(wte|word_embeddings|embed_tokens|tok_embeddings|token_embedding)\.weight', 'a language model', ''),
+)
+
+
+def describe(names: Iterable[str]) -> str:
+    """The kind of network with such names, for a message: a ConvNeXt, a language model, ...; else empty."""
+    names = list(names)
+    kinds = (*_UNSUPPORTED, *_OTHERS)
+    return next((kind for pattern, kind, _ in kinds if any(re.match(pattern, name) for name in names)), '')
+
+
+def unsupported(state: StateDict, path: str = '') -> str:
+    """Why no encoder here computes a network, and what can be done, in a sentence or two; else empty.
+
+    Args:
+        state: Its parameters, without what stood in front of their names.
+        path: Of the file: timm's ``config.json`` beside it tells what the parameters do not, such as an activation.
+    """
+    for pattern, kind, advice in _UNSUPPORTED:
+        if any(re.match(pattern, name) for name in state):
+            return f'It holds {kind}: none of the encoders here computes the same. {advice}'.rstrip()
+    kind = _by_shape(state) or _other_than_assumed(timm_model(path))
+    return f'It holds {kind}: none of the encoders here computes the same. {_IN_TIMM}' if kind else ''
+
+
+def _by_shape(state: StateDict) -> str:
+    kernel, table = state.get('patch_embed.proj.weight'), state.get('pos_embed')
+    first, second = (state.get(f'blocks.0.mlp.{name}.weight') for name in ('fc1', 'fc2'))
+    if kernel is not None and kernel.ndim == 5:
+        return 'a ViT for video'
+    if first is not None and second is not None and first.shape[0] != second.shape[1]:
+        return _GATED
+    # timm's Eva has gamma_1 beside one bias for queries, keys and values. So have DeiT III's own files, whose table has
+    # no row for the class token.
+    if table is not None and {'blocks.0.gamma_1', 'blocks.0.attn.qkv.bias', 'cls_token'} <= state.keys():
+        return '' if math.isqrt(table.shape[1]) ** 2 == table.shape[1] else _ROTARY
+    return ''
+
+
+def beside(path: str) -> Dict[str, Any]:
+    """The ``config.json`` of Hugging Face or timm beside a file; empty without one."""
+    config = osp.join(osp.dirname(path), 'config.json')
+    try:
+        with open(config, encoding='utf-8') as file:
+            content = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return content if path and isinstance(content, dict) else {}
+
+
+def timm_model(path: str) -> Any:
+    """The model that timm's ``config.json`` beside a file names, without values; None without one."""
+    config = beside(path)
+    if not timm.is_model(str(config.get('architecture', ''))):
+        return None
+    try:
+        with torch.device('meta'):
+            return timm.create_model(config['architecture'], pretrained=False, **(config.get('model_args') or {}))
+    except Exception:  # arguments of another version of timm: then the parameters have to tell
+        return None
+
+
+def _other_than_assumed(model: Any) -> str:
+    """The kind of a model of timm that has a ViT's names and computes something else."""
+    if model is None or isinstance(model, (Beit, SwinTransformer)):
+        return ''
+    name = f'{type(model).__name__} of timm ({model.pretrained_cfg.get("architecture")})'
+    if not isinstance(model, VisionTransformer) or type(model.blocks[0]) is not Block:
+        return name
+    return '' if isinstance(model.blocks[0].mlp.act, nn.GELU) else f'{name} with another activation than GELU'
