@@ -9,6 +9,7 @@ from harness import make_config, train_here
 
 from mmmim.apis import embed
 from mmmim.apis.from_checkpoint import build_pipeline, load_backbone, read_source
+from mmmim.models.backbones import MaskedViT
 
 
 @pytest.fixture(scope='module')
@@ -53,6 +54,31 @@ def test_class_token_is_another_feature(run, image_root, tmp_path):
         for pool in ('mean', 'cls')
     )
     assert np.abs(mean - cls).max() > 1e-3
+
+
+@torch.no_grad()
+def test_one_of_several_networks_by_its_prefix(tmp_path, image_root, capsys):
+    """DINO's file, with register tokens and no config: the architecture follows from the shapes."""
+    shutil.copytree(image_root / 'class0', tmp_path / 'photos')
+    networks = {}
+    for seed, name in enumerate(('teacher', 'student')):
+        torch.manual_seed(seed)
+        networks[name] = MaskedViT('tiny', 32, 8, num_register_tokens=2).eval()
+    torch.save({name: network.state_dict() for name, network in networks.items()}, tmp_path / 'dino.pth')
+    images = None
+    for options, name in ((dict(), 'teacher'), (dict(prefix='student'), 'student'), (dict(part='student'), 'student')):
+        path, out = str(tmp_path / 'dino.pth'), str(tmp_path / f'{len(options)}{name}.npy')
+        features = embed(path, str(tmp_path / 'photos'), out, pool='cls', num_workers=0, **options).features
+        if images is None:
+            source = read_source(path)
+            backbone, preprocessor = load_backbone(source)
+            pipeline = build_pipeline(source, backbone.img_size, 3)
+            samples = [dict(img_path=str(file)) for file in sorted((tmp_path / 'photos').iterdir())]
+            for transform in pipeline:
+                samples = [transform(sample) for sample in samples]
+            images = preprocessor.normalize(torch.stack([sample['inputs'] for sample in samples]))
+        np.testing.assert_allclose(features, networks[name](images)[:, 0].numpy(), atol=1e-5)
+        assert ("'teacher' is taken" in capsys.readouterr().out) == (not options)
 
 
 def test_unreadable_images_have_no_row_and_are_named(run, image_root, tmp_path):
