@@ -2,9 +2,9 @@
 
 import copy
 import math
+import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
@@ -48,6 +48,8 @@ def read_source(path: str, config: Optional[str] = None, prefix: Optional[str] =
         ValueError: There is no config and the shapes do not determine the model.
     """
     file = open_encoder(path, prefix)
+    for note in file.notes:
+        print(f'{path}: {note}', file=sys.stderr)
     if config is not None:
         cfg = load_config(config)
         set_up_scope(cfg)
@@ -194,8 +196,6 @@ def load_backbone(source: Source, img_size: Optional[Size] = None) -> Tuple[nn.M
         cfg['img_size'] = img_size
     backbone = MODELS.build(cfg)
     backbone.load_pretrained(source.file, logger='silent')
-    for note in source.file.notes:
-        print_log(f'{source.file.path}: {note}', 'current')
     given = model.get('data_preprocessor') or source.cfg.get('data_preprocessor') or {}
     preprocessor = MODELS.build(
         dict(

@@ -1,21 +1,19 @@
 """Load the encoder of any checkpoint as a timm module that computes features."""
 
 import os
-from functools import partial
 from typing import Any, Dict, List, Optional, Tuple
 
-import torch
 from mmengine.logging import print_log
 from timm.layers.patch_embed import resample_patch_embed
-from timm.models import SwinTransformer, VisionTransformer
 from timm.models.beit import Beit
 from torch import Tensor, nn
 
 from ..checkpoint.encoder import EncoderFile, EncoderMismatchError, Unused, open_encoder
 from ..checkpoint.fit import count_tokens, fit_channels, with_prefix_rows
-from ..checkpoint.schemes.beit import SHARED, TABLE, fit_tables, is_beit, table_grid
-from ..checkpoint.schemes.names import encoder_depth, pooled_norm_name
+from ..checkpoint.schemes.beit import TABLE, fit_tables, is_beit, table_grid
+from ..checkpoint.schemes.names import pooled_norm_name
 from ..checkpoint.schemes.timm import one_class_token
+from ..checkpoint.timm_config import build_timm, check_timm, timm_config
 from ..models.backbones.vit import ARCHITECTURES
 from ..models.patches import Size, grid_size, to_2tuple
 from ..models.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -72,22 +70,63 @@ def load_encoder(
         raise ValueError(f'pool={pool!r} is not known; use one of {", ".join(map(repr, POOLS))}')
     file = open_encoder(os.fspath(path), prefix, part)
     file.check(allow_unused)
-    encoder = {key: value.float() if value.is_floating_point() else value for key, value in file.encoder.items()}
-    encoder.pop('mask_token', None)
-    notes = list(file.notes)
-    if in_chans is not None:
-        notes += _set_channels(encoder, in_chans, adapt_channels, file.path)
-    others = {pooled_norm_name(key): value for key, value in file.others.items()}
-    if any(key.startswith('layers.') for key in encoder):
-        model = _build_swin(encoder, img_size, file.path)
-    elif is_beit(encoder):
-        model = build_beit(encoder, others, img_size, patch_size, file, pool)
-    else:
-        model = _build_vit(encoder, others, img_size, patch_size, num_heads, file, pool, notes)
+    options = dict(img_size=img_size, patch_size=patch_size, in_chans=in_chans, adapt_channels=adapt_channels)
+    model, _, notes = timm_module(file, num_heads=num_heads, pool=pool, **options)
     for note in notes:
         print_log(f'{file.path}: {note}', 'current')
-    set_data_config(model, file)
-    return model.eval()
+    return model
+
+
+def timm_module(
+    file: EncoderFile,
+    *,
+    img_size: Optional[Size] = None,
+    patch_size: Optional[Size] = None,
+    in_chans: Optional[int] = None,
+    num_heads: Optional[int] = None,
+    pool: str = 'avg',
+    adapt_channels: bool = False,
+    classifier: Optional[State] = None,
+) -> Tuple[nn.Module, Dict[str, Any], List[str]]:
+    """The timm module of an open file, the content of timm's ``config.json`` for it, and notes.
+
+    The arguments are those of :func:`load_encoder`; ``classifier``: parameters of a linear one, in timm's names.
+    """
+    encoder = {key: value for key, value in {**file.encoder, **(classifier or {})}.items() if key != 'mask_token'}
+    others = {pooled_norm_name(key): value for key, value in file.others.items()}
+    norm, notes = {key: value for key, value in others.items() if key.startswith('fc_norm.')}, list(file.notes)
+    if 'norm.weight' not in encoder:
+        encoder.update(norm)
+    elif norm:
+        notes.append('The file has a norm before the classifier besides the final one: it is left out.')
+    encoder = {key: value.float() if value.is_floating_point() else value for key, value in encoder.items()}
+    if in_chans is not None:
+        notes += _set_channels(encoder, in_chans, adapt_channels, file.path)
+    counts = [encoder[name].shape[1] if name in encoder else 0 for name in ('cls_token', 'reg_token')]
+    is_vit = not is_beit(encoder) and not any(key.startswith('layers.') for key in encoder)
+    if is_vit and pool == 'token' and not counts[0]:
+        raise ValueError(f"{file.path} has no class token: use pool='avg'")
+    try:
+        if is_vit:
+            num_heads = _num_heads(encoder, num_heads, file)
+            img_size = _fit_vit(encoder, img_size, patch_size, file, notes)
+            encoder = one_class_token(encoder)
+        elif is_beit(encoder):
+            img_size = _fit_beit(encoder, img_size, patch_size, file)
+        elif img_size is None:
+            img_size = file.model.get(file.part, {}).get('img_size')
+        config = timm_config(encoder, img_size, num_heads, *_statistics(file), pool)
+    except EncoderMismatchError as error:
+        raise EncoderMismatchError(f'{file.path}: {error}') from None
+    # a ViT has no buffers: the file's weights become the module's, and nothing is initialised or copied
+    model = build_timm(config, 'meta' if is_vit else 'cpu')
+    if is_vit:
+        model.num_class_tokens, model.num_register_tokens = counts
+        _set_eps(model, file, notes)
+    model.model_args = config['model_args']
+    if isinstance(model, Beit):
+        _finish_beit(model, encoder, config, pool, notes)
+    return _assign(model, encoder, file.path).eval(), config, notes
 
 
 def _set_channels(encoder: State, in_chans: int, adapt: bool, path: str) -> List[str]:
@@ -100,76 +139,26 @@ def _set_channels(encoder: State, in_chans: int, adapt: bool, path: str) -> List
     return fit_channels(encoder, kernel.new_zeros(1, in_chans, 1, 1))
 
 
-def _build_vit(
-    encoder: State,
-    others: State,
-    img_size: Optional[Size],
-    patch_size: Optional[Size],
-    num_heads: Optional[int],
-    file: EncoderFile,
-    pool: str,
-    notes: List[str],
-) -> nn.Module:
-    """A timm ``VisionTransformer`` of the parameters, whose number and shapes tell its arguments."""
-    classes = encoder['cls_token'].shape[1] if 'cls_token' in encoder else 0
-    registers = encoder['reg_token'].shape[1] if 'reg_token' in encoder else 0
-    if pool == 'token' and not classes:
-        raise ValueError(f"{file.path} has no class token: use pool='avg'")
-    options = _describe_vit(encoder, others, num_heads, file)
-    stored = _fit_prefix(encoder, img_size, file)
-    grid, patch = _fit_sizes(encoder, stored, img_size, patch_size, file, notes)
-    if options['fc_norm']:
-        encoder.update({key: value.float() for key, value in others.items() if key.startswith('fc_norm.')})
-    elif 'fc_norm.weight' in others:
-        notes.append('The file has a norm before the classifier besides the final one: it is left out.')
-    encoder = one_class_token(encoder)
-    with torch.device('meta'):  # the weights of the file become the module's: nothing is initialised or copied
-        model = VisionTransformer(
-            weight_init='skip',
-            img_size=(grid[0] * patch[0], grid[1] * patch[1]),
-            patch_size=patch,
-            global_pool=pool,
-            class_token=classes > 0,
-            reg_tokens=registers + max(classes - 1, 0),
-            **options,
-        )
-    model.num_class_tokens, model.num_register_tokens = classes, registers
-    return _assign(model, encoder, file.path)
-
-
-def _describe_vit(encoder: State, others: State, num_heads: Optional[int], file: EncoderFile) -> Dict[str, Any]:
-    """The arguments of timm's VisionTransformer, inferred from names and shapes."""
+def _num_heads(encoder: State, num_heads: Optional[int], file: EncoderFile) -> int:
     kernel = encoder.get('patch_embed.proj.weight')
-    relative = [key for key in encoder if 'relative_position' in key]
-    if relative or kernel is None or kernel.ndim != 4 or 'blocks.0.mlp.fc1.weight' not in encoder:
-        reason = f'has relative positions ({relative[0]})' if relative else 'is none'
-        raise EncoderMismatchError(
-            f"{file.path}: timm's VisionTransformer is what is loaded, and the encoder in this file {reason}"
-        )
-    width, hub = kernel.shape[0], file.hub_config()
-    arch = file.model.get(file.part, {}).get('arch')
-    stated = arch.get('num_heads') if isinstance(arch, dict) else hub.get('num_heads')
+    width, arch = 0 if kernel is None else len(kernel), file.model.get(file.part, {}).get('arch')
+    stated = arch.get('num_heads') if isinstance(arch, dict) else file.hub_config().get('num_heads')
     heads = num_heads or stated or {sizes[0]: sizes[2] for sizes in ARCHITECTURES.values()}.get(width)
-    if heads is None or width % heads:
+    if width and (heads is None or width % heads):
         raise ValueError(
             f'{file.path}: a file does not say its number of attention heads, and {width} is the width of none '
             f'of {", ".join(ARCHITECTURES)}: give num_heads=N (a divisor of {width})'
         )
-    return dict(
-        in_chans=kernel.shape[1],
-        embed_dim=width,
-        num_heads=heads,
-        num_classes=0,
-        depth=encoder_depth(encoder),
-        mlp_ratio=encoder['blocks.0.mlp.fc1.weight'].shape[0] / width,
-        qkv_bias='blocks.0.attn.qkv.bias' in encoder,
-        qk_norm='blocks.0.attn.q_norm.weight' in encoder,
-        init_values=1.0 if 'blocks.0.ls1.gamma' in encoder else None,
-        pre_norm='norm_pre.weight' in encoder,
-        final_norm='norm.weight' in encoder or 'fc_norm.weight' in others,
-        fc_norm='fc_norm.weight' in others and 'norm.weight' not in encoder,
-        norm_layer=partial(nn.LayerNorm, eps=hub.get('eps', 1e-6)),
-    )
+    return heads
+
+
+def _set_eps(model: nn.Module, file: EncoderFile, notes: List[str]) -> None:
+    eps = file.hub_config().get('eps', 1e-6)
+    if eps != 1e-6:
+        notes.append(f'Its layer norms have eps={eps}. timm saves no eps: saved and loaded by timm, they have 1e-6.')
+        for part in model.modules():
+            if isinstance(part, nn.LayerNorm):
+                part.eps = eps
 
 
 def _fit_prefix(encoder: State, img_size: Optional[Size], file: EncoderFile) -> Optional[Tuple[int, int]]:
@@ -193,16 +182,14 @@ def _fit_prefix(encoder: State, img_size: Optional[Size], file: EncoderFile) -> 
     return found.grid
 
 
-def _fit_sizes(
-    encoder: State,
-    stored: Optional[Tuple[int, int]],
-    img_size: Optional[Size],
-    patch_size: Optional[Size],
-    file: EncoderFile,
-    notes: List[str],
-) -> Tuple[Tuple[int, int], Tuple[int, int]]:
-    """Resize position embedding and patch projection to the wanted sizes, in place; returns grid and patch size."""
-    kernel, tokens = encoder['patch_embed.proj.weight'], count_tokens(encoder)[0]
+def _fit_vit(
+    encoder: State, img_size: Optional[Size], patch_size: Optional[Size], file: EncoderFile, notes: List[str]
+) -> Size:
+    """Resize position embedding and patch projection to the wanted sizes, in place; returns the image size."""
+    kernel = encoder.get('patch_embed.proj.weight')
+    if kernel is None or kernel.ndim != 4:
+        raise EncoderMismatchError('its patch embedding is not one projection')
+    stored, tokens = _fit_prefix(encoder, img_size, file), count_tokens(encoder)[0]
     patch = to_2tuple(patch_size) if patch_size is not None else tuple(kernel.shape[2:])
     if img_size is None and stored is None:
         raise ValueError(
@@ -217,37 +204,55 @@ def _fit_sizes(
     else:
         encoder['pos_embed'] = resize_pos_embed(table, stored, grid, tokens)
     encoder['patch_embed.proj.weight'] = resample_patch_embed(kernel, list(patch))
-    return grid, patch
+    return img_size
 
 
-def _build_swin(encoder: State, img_size: Optional[Size], path: str) -> nn.Module:
-    table = 'layers.{}.blocks.0.attn.relative_position_bias_table'
-    stages = 1 + max(int(key.split('.')[1]) for key in encoder if key.startswith('layers.'))
-    tables = [encoder.get(table.format(stage)) for stage in range(stages)]
-    if 'absolute_pos_embed' in encoder or any(one is None for one in tables):
-        raise EncoderMismatchError(
-            f"{path}: timm's SwinTransformer, the first version, is what is loaded; the encoder "
-            'in this file has other positions'
-        )
+def _fit_beit(encoder: State, img_size: Optional[Size], patch_size: Optional[Size], file: EncoderFile) -> Size:
+    """Resize tables and patch projection to the wanted sizes, in place; returns the image size.
+
+    The file's map is that of its config, or else square.
+    """
     kernel = encoder['patch_embed.proj.weight']
-    window = round((len(tables[0]) ** 0.5 + 1) / 2)
-    depths = [
-        len({key.split('.')[3] for key in encoder if key.startswith(f'layers.{stage}.blocks.')})
-        for stage in range(stages)
-    ]
-    default = window * kernel.shape[-1] * 2 ** (stages - 1)  # one window in the last stage
-    model = SwinTransformer(
-        img_size=to_2tuple(img_size if img_size is not None else default),
-        patch_size=kernel.shape[-1],
-        num_classes=0,
-        in_chans=kernel.shape[1],
-        embed_dim=kernel.shape[0],
-        depths=depths,
-        window_size=window,
-        num_heads=[one.shape[1] for one in tables],
-        mlp_ratio=encoder['layers.0.blocks.0.mlp.fc1.weight'].shape[0] / kernel.shape[0],
-    )
-    return _assign(model, encoder, path)
+    tables = {key: value for key, value in encoder.items() if key.endswith(TABLE)}
+    rows, file_patch = len(next(iter(tables.values()))), tuple(kernel.shape[2:])
+    stored = file.grid() or table_grid(next(iter(tables.values())))
+    if stored is None or rows != (2 * stored[0] - 1) * (2 * stored[1] - 1) + 3:
+        raise EncoderMismatchError(
+            f'its tables of relative positions have {rows} rows, which fit no square map with a class token, and no '
+            'config in the file tells the map'
+        )
+    patch = to_2tuple(patch_size) if patch_size is not None else file_patch
+    size = to_2tuple(img_size) if img_size is not None else tuple(n * side for n, side in zip(stored, file_patch))
+    grid = grid_size(size, patch)
+    if grid != stored and stored[0] != stored[1]:
+        raise EncoderMismatchError(
+            'tables of relative positions are resized from square maps only, and these are for '
+            f'{stored[0]} x {stored[1]} patches: leave img_size out'
+        )
+    new_rows = (2 * grid[0] - 1) * (2 * grid[1] - 1) + 3
+    fit_tables(encoder, {key: value.new_empty(new_rows, value.shape[1]) for key, value in tables.items()}, grid)
+    if 'pos_embed' in encoder:
+        encoder['pos_embed'] = resize_pos_embed(encoder['pos_embed'], stored, grid, 1)
+    encoder['patch_embed.proj.weight'] = resample_patch_embed(kernel, list(patch))
+    return size
+
+
+def _statistics(file: EncoderFile) -> Tuple[Any, Any]:
+    """Mean and standard deviation of pixels in 0..255; ImageNet's where the file states none."""
+    stated = file.model.get('data_preprocessor') or {}
+    return stated.get('mean') or IMAGENET_MEAN, stated.get('std') or IMAGENET_STD
+
+
+def _finish_beit(model: Beit, encoder: State, config: Dict[str, Any], pool: str, notes: List[str]) -> None:
+    """What timm has no arguments for: the pooling (before timm 1.0.31), and an encoder without a final norm."""
+    model.global_pool = pool
+    if not {'norm.weight', 'fc_norm.weight'} & set(encoder):
+        model.fc_norm = nn.Identity()
+    try:
+        check_timm(config, encoder)
+    except EncoderMismatchError as error:
+        del model.pretrained_cfg['architecture']
+        notes.append(f'timm can not save it: {error}')
 
 
 def _assign(model: nn.Module, state: State, path: str) -> nn.Module:
@@ -257,84 +262,3 @@ def _assign(model: nn.Module, state: State, path: str) -> nn.Module:
         reason = ' '.join(str(error).split())
         raise EncoderMismatchError(f'{path} does not fit a timm {type(model).__name__}: {reason}') from None
     return model
-
-
-def set_data_config(model: nn.Module, file: EncoderFile) -> None:
-    """Set what ``timm.data.resolve_model_data_config`` reads; timm's statistics are of images in 0..1."""
-    height, width = to_2tuple(model.patch_embed.img_size)
-    stated = file.model.get('data_preprocessor') or {}
-    mean, std = stated.get('mean') or IMAGENET_MEAN, stated.get('std') or IMAGENET_STD
-    model.pretrained_cfg = dict(
-        input_size=(model.patch_embed.proj.in_channels, height, width),
-        fixed_input_size=True,
-        num_classes=0,
-        mean=tuple(value / 255 for value in mean),
-        std=tuple(value / 255 for value in std),
-        interpolation='bicubic',
-        crop_pct=0.875,
-    )
-
-
-def build_beit(
-    encoder: State,
-    others: State,
-    img_size: Optional[Size],
-    patch_size: Optional[Size],
-    file: EncoderFile,
-    pool: str,
-) -> nn.Module:
-    """A timm ``Beit`` of the parameters of an encoder, whose tables are resized.
-
-    Args:
-        encoder: In timm's names.
-        others: Other parameters of the file: a norm after pooling is added to ``encoder``.
-        img_size, patch_size, pool: As in :func:`.load_encoder`.
-        file: Tells the grid; else it is taken to be square.
-
-    Raises:
-        EncoderMismatchError: Sizes cannot be inferred.
-    """
-    kernel = encoder['patch_embed.proj.weight']
-    table = next(value for key, value in encoder.items() if key.endswith(TABLE))
-    file_patch = tuple(kernel.shape[2:])
-    stored = file.grid() or table_grid(table)
-    if stored is None or len(table) != (2 * stored[0] - 1) * (2 * stored[1] - 1) + 3:
-        raise EncoderMismatchError(
-            f'{file.path}: its tables of relative positions have {len(table)} rows, which fit no '
-            'square map with a class token, and no config in the file tells the map'
-        )
-    patch = to_2tuple(patch_size) if patch_size is not None else file_patch
-    size = to_2tuple(img_size) if img_size is not None else tuple(n * side for n, side in zip(stored, file_patch))
-    grid = grid_size(size, patch)
-    if grid != stored and stored[0] != stored[1]:
-        raise EncoderMismatchError(
-            f'{file.path}: tables of relative positions are resized from square maps only, and '
-            f'these are for {stored[0]} x {stored[1]} patches: leave img_size out'
-        )
-    pooled = 'norm.weight' not in encoder
-    if pooled:
-        encoder.update({key: value.float() for key, value in others.items() if key.startswith('fc_norm.')})
-    model = Beit(
-        size,
-        patch,
-        kernel.shape[1],
-        num_classes=0,
-        global_pool='avg' if pooled else '',
-        embed_dim=kernel.shape[0],
-        depth=encoder_depth(encoder),
-        num_heads=table.shape[1],
-        qkv_bias='blocks.0.attn.q_bias' in encoder,
-        mlp_ratio=encoder['blocks.0.mlp.fc1.weight'].shape[0] / kernel.shape[0],
-        init_values=1.0 if 'blocks.0.gamma_1' in encoder else None,
-        use_abs_pos_emb='pos_embed' in encoder,
-        use_rel_pos_bias=f'blocks.0.attn.{TABLE}' in encoder,
-        use_shared_rel_pos_bias=SHARED in encoder,
-    )
-    if pooled and 'fc_norm.weight' not in encoder:
-        model.fc_norm = nn.Identity()
-    fit_tables(encoder, model.state_dict(), grid)
-    if 'pos_embed' in encoder:
-        encoder['pos_embed'] = resize_pos_embed(encoder['pos_embed'], stored, grid, 1)
-    encoder['patch_embed.proj.weight'] = resample_patch_embed(kernel, list(patch))
-    model.global_pool = pool
-    return _assign(model, encoder, file.path)

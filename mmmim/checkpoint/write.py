@@ -118,7 +118,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def export_encoder(state_dict: Union[StateDict, nn.Module], path: AnyPath, config: Dict[str, Any]) -> None:
-    """Writes the encoder alone as safetensors, under timm's names.
+    """Writes the encoder alone as safetensors, under timm's names; without a mask token, which only pre-training needs.
 
     Args:
         state_dict: The backbone's parameters (or the backbone), or those of a whole model with the encoder under
@@ -134,7 +134,7 @@ def export_encoder(state_dict: Union[StateDict, nn.Module], path: AnyPath, confi
     prefix = 'backbone.' if any(key.startswith('backbone.') for key in state_dict) else ''
     tensors = {}
     for key, value in state_dict.items():
-        if key.startswith(prefix):
+        if key.startswith(prefix) and key != f'{prefix}mask_token':
             value = value.detach().float() if value.is_floating_point() else value.detach()
             tensors[key[len(prefix) :]] = value.cpu().contiguous().clone()  # safetensors refuses shared memory
     atomic_write_bytes(save(tensors, metadata=dict(format='pt', mmmim_config=json.dumps(config))), path)

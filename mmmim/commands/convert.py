@@ -5,10 +5,12 @@
 IN is a path or an address; its kind is recognised by its names: this project's, timm's ViT (BEiT's and Swin's, too),
 the original MAE (pre-trained, fine-tuned), the authors' CMAE, Hugging Face's ViTMAE and ViT, mmpretrain's MAE,
 VisionTransformer, BEiT and SimMIM, the authors' SimMIM. OUT is written as safetensors when its name ends in
-``.safetensors``, else with ``torch.save``, and never stands there half-written.
+``.safetensors``, else with ``torch.save``, and never stands there half-written. With --to timm an OUT without an ending
+is a folder, with the config.json that timm needs.
 
     mmmim        a whole model, for load_from or init_cfg
-    timm         the encoder and its classifier: timm.create_model(..., checkpoint_path=OUT)
+    timm         the encoder and its classifier. Of a file: timm.create_model(NAME, checkpoint_path=OUT); of a folder
+                 of any encoder: timm.create_model('local-dir:OUT', pretrained=True)
     mae          the original code's names; mae, hf and mmpretrain have a decoder where IN has MAE's
     hf           ViTMAEForPreTraining, ViTForImageClassification or ViTModel
     mmpretrain   MAE, SimMIM's Swin, or a backbone under `backbone.` with its classifier
@@ -19,19 +21,25 @@ only encoders: parameters of pre-training are left out there without that option
 
     mmmim convert mae_pretrain_vit_base_full.pth mae.pth               # original MAE -> ours
     mmmim convert work_dirs/mae/vit-b_800e/epoch_800.pth mae.safetensors --to hf
+    mmmim convert work_dirs/mae/vit-b_800e/epoch_800.pth vit --to timm  # a folder, for local-dir: and for the Hub
 """
 
 import argparse
 import json
 import os
 import sys
-from typing import Any, Dict, List, Optional
+from tempfile import TemporaryDirectory
+from typing import Any, Dict, List, Optional, Tuple
 
+from ..apis.load_encoder import timm_module
 from ..checkpoint.encoder import EncoderFile, EncoderMismatchError, add_positions, open_encoder
 from ..checkpoint.read import StateDict
 from ..checkpoint.schemes import get_scheme, list_names, translate, writable
 from ..checkpoint.schemes.names import is_ours
-from ..checkpoint.write import atomic_save, atomic_write_bytes
+from ..checkpoint.timm_config import check_timm, unfit
+from ..checkpoint.write import atomic_save, atomic_write_bytes, atomic_write_text
+
+FILE_ENDINGS = ('.pth', '.pt', '.bin', '.safetensors', '.ckpt', '.tar')
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
@@ -42,13 +50,20 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument('target', metavar='OUT', help='path to write')
     parser.add_argument('--to', default='mmmim', choices=writable(), help='whose names OUT has (default: mmmim)')
     parser.add_argument('--prefix', '--part', help='which network, where IN holds several, e.g. student')
+    parser.add_argument('--num-heads', type=int, help='of attention, for a folder of timm; where IN does not tell it')
     parser.add_argument('--allow-partial', action='store_true', help='leave out what OUT has no place for')
     parser.add_argument('--force', action='store_true', help='overwrite OUT if it exists')
     return parser.parse_args(argv)
 
 
 def convert(
-    source: str, target: str, to: str, allow_partial: bool = False, force: bool = False, prefix: Optional[str] = None
+    source: str,
+    target: str,
+    to: str,
+    allow_partial: bool = False,
+    force: bool = False,
+    prefix: Optional[str] = None,
+    num_heads: Optional[int] = None,
 ) -> str:
     """Reads, translates and writes a checkpoint; returns sentences that say what was done.
 
@@ -57,6 +72,9 @@ def convert(
     """
     if os.path.exists(target) and not force:
         raise FileExistsError(f'{target} exists already: choose another name, or overwrite it with --force.')
+    as_folder = to == 'timm' and not target.lower().endswith(FILE_ENDINGS)
+    if as_folder:
+        check_folder(target)
     file = open_encoder(source, prefix)
     found = len(file.encoder) + len(file.others)
     strange = check_understood(file, allow_partial)
@@ -65,7 +83,12 @@ def convert(
     notes = [*file.notes, *(f'{note}.' for note in add_positions(ours, file.scheme.name))]
     result, lost = translate(ours, to)
     check_left_out(lost, to, allow_partial)
-    write(result, target, to, timm_config(file) if to == 'timm' else None)
+    if as_folder:
+        result, config, more = describe(file, result, lost, num_heads, allow_partial)
+        notes += [note for note in more if note not in notes]
+        write_folder(result, target, config, stored_config(file))
+    else:
+        write(result, target, to, stored_config(file) if to == 'timm' else None)
     lost = [*strange, *lost]
     lines = [
         f'{source}: recognised as {file.scheme.name}, {found} keys.',
@@ -91,7 +114,7 @@ def check_understood(file: EncoderFile, allow_partial: bool) -> List[str]:
     return strange
 
 
-def timm_config(file: EncoderFile) -> Optional[Dict[str, Any]]:
+def stored_config(file: EncoderFile) -> Optional[Dict[str, Any]]:
     """``backbone`` (its config), ``mean`` and ``std`` (0-255), as far as the file states them; else None."""
     if not file.config:
         return None
@@ -115,6 +138,61 @@ def check_left_out(lost: List[str], to: str, allow_partial: bool) -> None:
         )
 
 
+def check_folder(target: str) -> None:
+    """Raises FileExistsError where timm would not read what is written to this folder."""
+    if os.path.isfile(target):
+        raise FileExistsError(f'{target} is a file: a name without an ending is that of a folder for timm.')
+    reason = unfit(target, 'model.safetensors') if os.path.isdir(target) else ''
+    if reason:
+        raise FileExistsError(f'{reason}: choose another folder.')
+
+
+def describe(
+    file: EncoderFile, state: StateDict, lost: List[str], num_heads: Optional[int], allow_partial: bool
+) -> Tuple[StateDict, Dict[str, Any], List[str]]:
+    """The state dict of the module that timm builds, ``config.json``, and notes.
+
+    Raises:
+        ValueError: The module computes something else: it has no place for all parameters.
+    """
+    head = {name: value for name, value in state.items() if name.startswith('head.')}
+    neck = file.model.get('neck')
+    pool = {'cls': 'token', 'mean': 'avg'}.get(neck.get('pool')) if isinstance(neck, dict) else None
+    if pool is None:  # timm's own ViTs, and others': a class token is classified unless a norm follows the pooling
+        pool = 'token' if head and 'cls_token' in state and 'fc_norm.weight' not in state else 'avg'
+    model, config, notes = timm_module(file, num_heads=num_heads, pool=pool, classifier=head)
+    result = model.state_dict()
+    try:
+        check_timm(config, result)
+    except EncoderMismatchError as error:
+        raise EncoderMismatchError(f'{file.path}: timm has no such encoder: {error}. Nothing was written.') from None
+    # a batch norm of linear probing stands before the classifier
+    missing = [name for name in state if name not in result] + [n for n in lost if head and n.startswith('neck.norm.')]
+    if missing and not allow_partial:
+        raise ValueError(
+            f'{config["architecture"]} of timm has no place for {list_names(missing)}. Nothing was written; '
+            '--allow-partial leaves them out.'
+        )
+    return result, config, notes
+
+
+def write_folder(
+    state: StateDict, target: str, config: Dict[str, Any], stored: Optional[Dict[str, Any]] = None
+) -> None:
+    """Writes ``model.safetensors`` and ``config.json``, both or neither."""
+    parent = os.path.dirname(os.path.abspath(target))
+    os.makedirs(parent, exist_ok=True)
+    with TemporaryDirectory(dir=parent, prefix='.mmmim_') as scratch:
+        new = os.path.join(scratch, 'new')
+        write(state, os.path.join(new, 'model.safetensors'), 'timm', stored)
+        atomic_write_text(os.path.join(new, 'config.json'), json.dumps(config, indent=2))
+        if os.path.isdir(target):
+            for name in os.listdir(new):
+                os.replace(os.path.join(new, name), os.path.join(target, name))
+        else:
+            os.rename(new, target)
+
+
 def write(state: StateDict, target: str, scheme: str, config: Optional[Dict[str, Any]] = None) -> None:
     """Writes a translated state dict in the layout that the scheme's own code expects."""
     if target.endswith('.safetensors'):
@@ -131,6 +209,6 @@ def write(state: StateDict, target: str, scheme: str, config: Optional[Dict[str,
 def main(argv: List[str]) -> None:
     args = parse_args(argv)
     try:
-        print(convert(args.source, args.target, args.to, args.allow_partial, args.force, args.prefix))
+        print(convert(args.source, args.target, args.to, args.allow_partial, args.force, args.prefix, args.num_heads))
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f'convert: {error}')

@@ -4,14 +4,10 @@ import argparse
 import json
 import os.path as osp
 import shlex
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
-
-import torch
-from safetensors import SafetensorError, safe_open
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from ..checkpoint.newest import newest_checkpoint
 from ..config.paths import command as command_here
-from ..models.backbones.vit import MaskedViT
 from .run_curve import number
 from .run_data import RunData, mapping, text
 
@@ -198,53 +194,21 @@ backbone = dict({arguments},
 
 
 def timm_snippet(path: str) -> str:
-    """Python that loads an exported encoder into timm; '' where timm has no such model."""
+    """Python that loads an exported encoder into timm; '' where no ``config.json`` beside it tells timm what it is."""
+    folder = osp.dirname(osp.abspath(path))
     try:
-        with safe_open(path, 'pt') as file:
-            config = json.loads((file.metadata() or {})['mmmim_config'])
-        backbone = dict(config['backbone'])
-        if backbone.pop('type', '') not in ('MaskedViT', 'mmmim.MaskedViT') or backbone.get('mask_tokens'):
-            return ''
-        with torch.device('meta'):  # its sizes are wanted, not its weights
-            vit = MaskedViT(**{key: value for key, value in backbone.items() if key != 'init_cfg'})
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        with open(osp.join(folder, 'config.json'), encoding='utf-8') as file:
+            content = json.load(file)
+        channels, height, width = content['pretrained_cfg']['input_size']
+        architecture = content['architecture']
+    except (OSError, ValueError, KeyError, TypeError):
         return ''
-    if vit.num_prefix_tokens - vit.num_register_tokens > 1:  # timm's ViT has one class token
-        return ''
-    return _timm_code(path, vit, config)
-
-
-def _timm_code(path: str, vit: MaskedViT, config: Dict[str, Any]) -> str:
-    (height, width), (patch_height, patch_width) = vit.img_size, vit.patch_size
-    tokens = vit.num_prefix_tokens + vit.grid_size[0] * vit.grid_size[1]
-    arguments = dict(
-        img_size=height if height == width else (height, width),
-        patch_size=patch_height if patch_height == patch_width else (patch_height, patch_width),
-        embed_dim=vit.embed_dim,
-        depth=len(vit.blocks),
-        num_heads=vit.blocks[0].attn.num_heads,
-        num_classes=0,
-        in_chans=vit.in_chans,
-        mlp_ratio=vit.blocks[0].mlp.fc1.out_features / vit.embed_dim,
-        final_norm=hasattr(vit.norm, 'weight'),
-    )
-    usual = dict(in_chans=3, mlp_ratio=4.0, final_norm=True)
-    arguments = {key: value for key, value in arguments.items() if key not in usual or value != usual[key]}
-    if vit.cls_token is None:
-        arguments.update(class_token=False, global_pool='avg', fc_norm=False)
-    if vit.num_register_tokens:
-        arguments.update(reg_tokens=vit.num_register_tokens)
-    listed = ', '.join(f'{key}={value!r}' for key, value in arguments.items())
-    first = 'no class token' if vit.cls_token is None else 'class token first'
-    first += f', then {vit.num_register_tokens} registers' if vit.num_register_tokens else ''
-    mean, std = ([round(value, 3) for value in config.get(key) or []] for key in ('mean', 'std'))
     return f"""import timm
 import torch
-from safetensors.torch import load_file
 
-encoder = timm.models.VisionTransformer({listed})
-encoder.load_state_dict(load_file({osp.abspath(path)!r}))
-mean, std = torch.tensor({mean}), torch.tensor({std})
-images = torch.rand(1, {vit.in_chans}, {height}, {width}) * 255  # yours: RGB, 0 to 255
-tokens = encoder.eval().forward_features((images - mean[:, None, None]) / std[:, None, None])
-# tokens: [1, {tokens}, {vit.embed_dim}], {first}"""
+encoder = timm.create_model({f'local-dir:{folder}'!r},
+                            checkpoint_path={osp.abspath(path)!r}).eval()  # {architecture}
+config = timm.data.resolve_model_data_config(encoder)
+mean, std = torch.tensor(config['mean']), torch.tensor(config['std'])
+images = torch.rand(1, {channels}, {height}, {width})  # yours: RGB, 0 to 1
+tokens = encoder.forward_features((images - mean[:, None, None]) / std[:, None, None])"""

@@ -78,7 +78,7 @@ def test_one_of_several_networks_by_its_prefix(tmp_path, image_root, capsys):
                 samples = [transform(sample) for sample in samples]
             images = preprocessor.normalize(torch.stack([sample['inputs'] for sample in samples]))
         np.testing.assert_allclose(features, networks[name](images)[:, 0].numpy(), atol=1e-5)
-        assert ("'teacher' is taken" in capsys.readouterr().out) == (not options)
+        assert ("'teacher' is taken" in capsys.readouterr().err) == (not options)
 
 
 def test_unreadable_images_have_no_row_and_are_named(run, image_root, tmp_path):

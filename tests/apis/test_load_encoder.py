@@ -11,6 +11,8 @@ import torch
 import transformers
 from harness import FLOAT32
 from PIL import Image
+from timm.models import SwinTransformer, VisionTransformer
+from timm.models.beit import Beit
 from torch import nn
 
 import mmmim
@@ -22,6 +24,7 @@ from mmmim.positions import sincos_positions
 ROOT = Path(__file__).parents[2]
 ARCH = dict(embed_dim=48, depth=2, num_heads=4)  # 4 heads: neither the width nor 64 channels a head would tell
 CONFIG = dict(type='MaskedViT', arch=ARCH, img_size=[32, 48], patch_size=8)
+TIMM_KEEPS_ARGUMENTS = tuple(map(int, timm.__version__.split('.')[:3])) >= (1, 0, 31)
 
 
 def random_images(height=32, width=48):
@@ -143,6 +146,61 @@ def test_variants_of_timm_are_rebuilt(options, tmp_path):
     images = random_images(32, 32)[:, : options.get('in_chans', 3)]
     ours = mmmim.load_encoder(str(tmp_path / 'timm.pth'), num_heads=4)
     torch.testing.assert_close(ours(images), theirs(images), **FLOAT32)
+
+
+def saved_and_loaded(model, folder, **arguments):
+    """A module after timm has written it to a folder and built it from that."""
+    timm.models.save_for_hf(model, folder, **arguments)
+    return timm.create_model(f'local-dir:{folder}', pretrained=True).eval()
+
+
+BEIT = dict(img_size=32, patch_size=8, num_classes=0, embed_dim=48, depth=2, num_heads=4, use_rel_pos_bias=True)
+
+
+@pytest.mark.parametrize(
+    'encoder, options',
+    [
+        (build, {}),
+        (build, dict(pool='token', img_size=(64, 48), patch_size=16)),
+        (lambda: build(class_token=False), dict(in_chans=1, adapt_channels=True)),
+        (lambda: build(num_class_tokens=2, num_register_tokens=2), dict(pool='')),
+        (lambda: VisionTransformer((32, 48), 8, embed_dim=48, depth=2, num_heads=4, global_pool='avg'), {}),
+        (lambda: VisionTransformer((32, 48), 8, embed_dim=48, depth=2, reg_tokens=2, no_embed_class=True), {}),
+        (lambda: Beit(**BEIT, use_abs_pos_emb=False, global_pool=''), {}),
+        (lambda: Beit(**BEIT, use_abs_pos_emb=True, global_pool='avg', init_values=0.1), dict(pool='token')),
+        (lambda: Beit(**BEIT, use_abs_pos_emb=False, global_pool=''), dict(img_size=64)),
+        (lambda: SwinTransformer((32, 64), embed_dim=8, depths=(2, 2), num_heads=(1, 2), window_size=2), {}),
+    ],
+)
+@torch.no_grad()
+def test_timm_saves_and_rebuilds_the_module(encoder, options, tmp_path):
+    encoder = encoder()
+    if not TIMM_KEEPS_ARGUMENTS and not isinstance(encoder, (MaskedViT, VisionTransformer)):
+        pytest.skip('this timm reads no Swin without a classifier, and its Beit has one kind of norm for a pooling')
+    for param in encoder.parameters():
+        param.normal_(std=0.3)
+    path = str(tmp_path / 'encoder.safetensors')
+    config = dict(backbone=dict(CONFIG, img_size=encoder.patch_embed.img_size), mean=[51.0] * 3, std=[102.0] * 3)
+    export_encoder({k: v for k, v in encoder.state_dict().items() if 'head' not in k}, path, config)
+    model = mmmim.load_encoder(path, **options)
+    images = torch.randn(2, *model.pretrained_cfg['input_size'])
+    again = saved_and_loaded(model, tmp_path / 'hub', model_args=model.model_args)
+    assert torch.equal(again.forward_features(images), model.forward_features(images))
+    assert torch.equal(again(images), model(images))
+    channels = len(images[0])
+    config = timm.data.resolve_model_data_config(again)
+    assert config['input_size'] == tuple(images[0].shape)
+    assert list(config['mean']) == [0.2] * channels and list(config['std']) == [0.4] * channels
+    if TIMM_KEEPS_ARGUMENTS:
+        assert torch.equal(saved_and_loaded(model, tmp_path / 'plain')(images), model(images))
+
+
+def test_timm_refuses_to_save_what_it_can_not_build(tmp_path):
+    beit = Beit(**BEIT, use_abs_pos_emb=False, global_pool='')
+    torch.save({k: v for k, v in beit.state_dict().items() if not k.startswith('norm.')}, tmp_path / 'beit.pth')
+    model = mmmim.load_encoder(str(tmp_path / 'beit.pth'))
+    with pytest.raises(KeyError, match='architecture'):
+        timm.models.save_for_hf(model, tmp_path / 'hub')
 
 
 @torch.no_grad()

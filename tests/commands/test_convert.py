@@ -1,6 +1,7 @@
 """The command line of tools/convert_checkpoint.py: round trips, refusals, one-line errors."""
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import safetensors.torch
 import timm
 import torch
 
+import mmmim
 from mmmim.checkpoint import load_file
 from mmmim.checkpoint.encoder import to_mmmim
 from mmmim.commands import convert
@@ -104,6 +106,111 @@ def test_timm_takes_the_encoder_and_knows_the_config(mae, tmp_path, capsys):
     model = timm.models.VisionTransformer(32, 8, embed_dim=48, depth=3, num_heads=3, num_classes=0)
     model.load_state_dict(written['state_dict'], strict=True)
     assert torch.equal(written['state_dict']['blocks.0.attn.qkv.weight'], mae['blocks.0.attn.qkv.weight'])
+
+
+def save_ours(mae, path, **head):
+    arch = dict(embed_dim=48, depth=3, num_heads=3)
+    text = f'model = dict(backbone=dict(type="MaskedViT", arch={arch}, img_size=32, patch_size=8))'
+    torch.save(dict(state_dict={**to_mmmim(mae), **head}, meta=dict(cfg=text)), path)
+
+
+@torch.no_grad()
+def test_a_folder_is_all_that_timm_needs(mae, tmp_path, capsys):
+    save_ours(mae, tmp_path / 'ours.pth')
+    assert converter_main(tmp_path / 'ours.pth', tmp_path / 'new' / 'vit', '--to', 'timm') == 0
+    assert sorted(os.listdir(tmp_path / 'new' / 'vit')) == ['config.json', 'model.safetensors']
+    assert os.listdir(tmp_path / 'new') == ['vit']
+    model = timm.create_model(f'local-dir:{tmp_path}/new/vit', pretrained=True).eval()
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(model(images), mmmim.load_encoder(str(tmp_path / 'ours.pth'))(images))
+    assert torch.equal(model(images), mmmim.load_encoder(f'{tmp_path}/new/vit/model.safetensors')(images))
+    assert converter_main(tmp_path / 'ours.pth', tmp_path / 'new' / 'vit', '--to', 'timm') == 1
+    assert '--force' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'options', [dict(), dict(global_pool='avg'), dict(global_pool='avg', class_token=False, fc_norm=False)], ids=str
+)
+@torch.no_grad()
+def test_a_classifier_keeps_its_classes(options, tmp_path):
+    vit = timm.models.VisionTransformer(32, 8, num_classes=7, embed_dim=48, depth=2, num_heads=4, **options).eval()
+    for param in vit.parameters():
+        param.normal_(std=0.3)
+    torch.save(vit.state_dict(), tmp_path / 'vit.pth')
+    out = tmp_path / 'out'
+    assert converter_main(tmp_path / 'vit.pth', out, '--to', 'timm') == 1  # 48 is the width of none
+    assert not out.exists()
+    assert converter_main(tmp_path / 'vit.pth', out, '--to', 'timm', '--num-heads', 4) == 0
+    images = torch.randn(2, 3, 32, 32)
+    logits = timm.create_model(f'local-dir:{out}', pretrained=True).eval()(images)
+    assert logits.shape == (2, 7) and torch.equal(logits, vit(images))
+    swapped = timm.create_model(f'local-dir:{out}', pretrained=True, num_classes=0).eval()
+    expected = vit.forward_head(vit.forward_features(images), pre_logits=True)
+    assert torch.equal(swapped(images), expected)
+
+
+@torch.no_grad()
+def test_swin_with_its_classifier(tmp_path):
+    swin = timm.models.SwinTransformer(
+        16, embed_dim=8, depths=(2, 2), num_heads=(1, 2), window_size=2, num_classes=7
+    ).eval()
+    torch.save(swin.state_dict(), tmp_path / 'swin.pth')
+    assert converter_main(tmp_path / 'swin.pth', tmp_path / 'out', '--to', 'timm') == 0
+    config = json.loads((tmp_path / 'out' / 'config.json').read_text())
+    model = timm.create_model(f'local-dir:{tmp_path}/out', pretrained=True).eval()
+    images = torch.randn(2, *config['pretrained_cfg']['input_size'])
+    torch.testing.assert_close(model(images), swin(images))
+    assert config['num_classes'] == 7 and config['num_features'] == 16
+
+
+def test_a_classifier_that_reads_something_else_is_not_written(mae, tmp_path, capsys):
+    """Two norms before it, or the batch norm of linear probing: timm's ViT has no place for them."""
+    head = {'head.fc.weight': torch.ones(5, 48), 'head.fc.bias': torch.ones(5)}
+    cases = dict(
+        norm={'neck.norm.weight': torch.ones(48), 'neck.norm.bias': torch.ones(48)},
+        batch={'neck.norm.running_mean': torch.ones(48), 'neck.norm.running_var': torch.ones(48)},
+    )
+    encoder = {name: value for name, value in mae.items() if not name.startswith('decoder')}
+    for name, norm in cases.items():
+        save_ours(encoder, tmp_path / 'ours.pth', **head, **norm)
+        assert converter_main(tmp_path / 'ours.pth', tmp_path / name, '--to', 'timm') == 1
+        assert 'no place for' in capsys.readouterr().err and not (tmp_path / name).exists()
+    assert converter_main(tmp_path / 'ours.pth', tmp_path / 'out', '--to', 'timm', '--allow-partial') == 0
+    assert json.loads((tmp_path / 'out' / 'config.json').read_text())['num_classes'] == 5
+
+
+@pytest.mark.parametrize(
+    'name, content, words',
+    [
+        ('encoder.safetensors', b'', 'encoder.safetensors, which timm could read in the place of model.safetensors'),
+        ('config.json', b'{"hidden_size": 48}', 'config.json is of something else than timm'),
+    ],
+)
+def test_a_folder_of_something_else_is_left_alone(mae, tmp_path, capsys, name, content, words):
+    save_ours(mae, tmp_path / 'ours.pth')
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / name).write_bytes(content)
+    assert converter_main(tmp_path / 'ours.pth', out, '--to', 'timm', '--force') == 1
+    error = capsys.readouterr().err
+    assert words in error and len(error.splitlines()) == 1
+    assert os.listdir(out) == [name] and (out / name).read_bytes() == content
+    (out / name).rename(out / 'README.md')
+    assert converter_main(tmp_path / 'ours.pth', out, '--to', 'timm', '--force') == 0
+    assert converter_main(tmp_path / 'ours.pth', out, '--to', 'timm', '--force') == 0
+    assert sorted(os.listdir(out)) == ['README.md', 'config.json', 'model.safetensors']
+
+
+def test_nothing_is_left_of_a_folder_that_could_not_be_written(mae, tmp_path, capsys, monkeypatch):
+    save_ours(mae, tmp_path / 'ours.pth')
+
+    def no_space(*_):
+        raise OSError('No space left on device')
+
+    monkeypatch.setattr('mmmim.commands.convert.atomic_write_text', no_space)  # the second of two files
+    assert converter_main(tmp_path / 'ours.pth', tmp_path / 'out', '--to', 'timm') == 1
+    assert 'No space left' in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ['ours.pth']
 
 
 def test_what_the_other_side_cannot_hold_is_listed_and_fails_without_permission(tmp_path, capsys):

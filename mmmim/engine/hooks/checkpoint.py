@@ -18,6 +18,7 @@ from torch import nn
 
 from ...checkpoint import atomic_write_bytes, atomic_write_text, export_encoder, remove_stale_temporaries
 from ...checkpoint.newest import POINTER, seen_problem, set_aside
+from ...checkpoint.timm_config import write_timm_config
 from ...registry import HOOKS
 from ..processes import HostChannel
 from .runtime_info import DeferredRuntimeInfoHook, NonFiniteLossError
@@ -220,6 +221,8 @@ def _check_weights(model: nn.Module) -> None:
 class ExportEncoderHook(Hook):
     """Writes ``encoder.safetensors`` to the work dir after training: timm's names, the config in the metadata.
 
+    Where timm has such an encoder, ``config.json`` beside it tells timm what it is.
+
     Args:
         filename: Name of the file in the work dir.
     """
@@ -243,3 +246,4 @@ class ExportEncoderHook(Hook):
         path = osp.join(runner.work_dir, self.filename)
         export_encoder(model.backbone.state_dict(), path, config)
         runner.logger.info(f'The encoder was exported to {path}')
+        runner.logger.info(write_timm_config(path, model.backbone, preprocessor.mean, preprocessor.std))
