@@ -142,7 +142,7 @@ def _set_channels(encoder: State, in_chans: int, adapt: bool, path: str) -> List
 def _num_heads(encoder: State, num_heads: Optional[int], file: EncoderFile) -> int:
     kernel = encoder.get('patch_embed.proj.weight')
     width, arch = 0 if kernel is None else len(kernel), file.model.get(file.part, {}).get('arch')
-    stated = arch.get('num_heads') if isinstance(arch, dict) else file.hub_config().get('num_heads')
+    stated = arch.get('num_heads') if isinstance(arch, dict) else file.hub_facts().get('num_heads')
     heads = num_heads or stated or {sizes[0]: sizes[2] for sizes in ARCHITECTURES.values()}.get(width)
     if width and (heads is None or width % heads):
         raise ValueError(
@@ -153,7 +153,7 @@ def _num_heads(encoder: State, num_heads: Optional[int], file: EncoderFile) -> i
 
 
 def _set_eps(model: nn.Module, file: EncoderFile, notes: List[str]) -> None:
-    eps = file.hub_config().get('eps', 1e-6)
+    eps = file.hub_facts().get('eps', 1e-6)
     if eps != 1e-6:
         notes.append(f'Its layer norms have eps={eps}. timm saves no eps: saved and loaded by timm, they have 1e-6.')
         for part in model.modules():

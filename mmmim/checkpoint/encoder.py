@@ -14,7 +14,7 @@ from torch import Tensor
 from ..positions import Grid, find_grid, resize_pos_embed
 from .config_text import ConfigTextError, stated_grid, stored_config
 from .fit import PATCHES, check, fit_tensors
-from .kinds import beside, timm_model, unsupported
+from .kinds import hub_config, may_be_rotary, timm_model, unsupported
 from .peel import EncoderMismatchError, find_network, unwrap
 from .read import AnyPath, StateDict
 from .schemes import SCHEMES, Scheme, translate
@@ -57,13 +57,14 @@ class EncoderFile:
         others: What stands beside it, in our names where they are known (``neck.``, ``head.``, ``fc_norm.``).
         scheme: Whose names the file has.
         config: The one in the file, with at least ``model.backbone``; empty without one.
-        model: ``model`` in it, or empty.
-        config_error: Why the config in the file could not be read; empty without one.
+        config_error: Why the config in the file could not be read; empty if it was.
         part: Key of the encoder's config in it.
         path: Of the file; empty where a content was given.
         notes: What was chosen.
         asked_for: A prefix was given: what stands beside it is not looked at.
         added: What the file does not have in front of its decoder's names.
+        hub: The ``config.json`` of Hugging Face or timm beside the file.
+        timms: The model that it names, if it is timm's, without values.
     """
 
     encoder: StateDict
@@ -71,12 +72,18 @@ class EncoderFile:
     scheme: Scheme
     config: Dict[str, Any] = field(default_factory=dict)
     config_error: str = ''
-    model: Dict[str, Any] = field(default_factory=dict)
     part: str = 'backbone'
     path: str = ''
     notes: List[str] = field(default_factory=list)
     asked_for: bool = False
     added: str = ''
+    hub: Dict[str, Any] = field(default_factory=dict)
+    timms: Any = None
+
+    @property
+    def model(self) -> Dict[str, Any]:
+        """``model`` of the config in the file; empty without one."""
+        return dict(self.config.get('model', {}))
 
     def whole(self) -> StateDict:
         """All parameters in our names."""
@@ -99,12 +106,17 @@ class EncoderFile:
         if isinstance(allow_unused, (bool, str)):
             allow_unused = [''] if allow_unused is True else [allow_unused] if allow_unused else []
         starts = (*allow_unused, *(f'{key}.' for key in self.model if key != 'backbone'))
-        unknown = [n for n in self.others if not self.asked_for and not n.startswith(starts) and not is_known_beside(n)]
+        known = self.scheme.beside and re.compile(self.scheme.beside)
+        unknown = [
+            name
+            for name in self.others
+            if not (self.asked_for or name.startswith(starts) or is_known_beside(name) or known and known.match(name))
+        ]
         name = self.path or 'The checkpoint'
         if unknown:
             raise EncoderMismatchError(
                 f'{name} holds parameters beside the encoder that are of no known decoder, head, projector or momentum '
-                f'copy: {list_names(unknown[:12])}. They may belong to the encoder, so nothing was loaded. If they do '
+                f'copy: {list_names(unknown, 12)}. They may belong to the encoder, so nothing was loaded. If they do '
                 'not: allow_unused=True, or a list of the beginnings of their names.'
             )
         is_vit = PATCHES in self.encoder and any(key.startswith('blocks.') for key in self.encoder)
@@ -112,9 +124,9 @@ class EncoderFile:
             return
         if self.rebuilt_positions(4, (1, 1), 0) is None:
             raise EncoderMismatchError(
-                f'{name} has no position table. Its network has rotary positions, as DINOv3 and EVA-02, or a table '
-                'that its own code makes; no masked encoder here computes the same. Frozen, it can be used by timm: '
-                "timm.create_model(NAME, checkpoint_path='FILE')."
+                f'{name} has no position table, and its project is not known to compute one: the network has rotary '
+                'positions, as DINOv3 and EVA-02, or its code makes the table. Nothing here computes the same. Frozen, '
+                "it can be used by timm: timm.create_model(NAME, checkpoint_path='FILE')."
             )
 
     def rebuilt_positions(self, width: int, grid: Grid, prefix: int) -> Optional[Tensor]:
@@ -133,12 +145,12 @@ class EncoderFile:
             return False
         return True if re.search(r'mae_pretrain_\w+_full', osp.basename(self.path)) else None
 
-    def hub_config(self) -> Dict[str, Any]:
-        """``num_heads`` and ``eps``, as far as a ``config.json`` of Hugging Face or timm beside the file says them."""
-        config, model = beside(self.path), timm_model(self.path)
-        if model is not None and hasattr(model, 'blocks'):
-            return dict(num_heads=model.blocks[0].attn.num_heads, eps=model.blocks[0].norm1.eps)
-        stated = dict(num_heads=config.get('num_attention_heads'), eps=config.get('layer_norm_eps'))
+    def hub_facts(self) -> Dict[str, Any]:
+        """``num_heads`` and ``eps``, as far as the ``config.json`` beside the file says them."""
+        if self.timms is not None and hasattr(self.timms, 'blocks'):
+            block = self.timms.blocks[0]
+            return dict(num_heads=block.attn.num_heads, eps=block.norm1.eps)
+        stated = dict(num_heads=self.hub.get('num_attention_heads'), eps=self.hub.get('layer_norm_eps'))
         return {key: value for key, value in stated.items() if value is not None and self.scheme.name == 'hf'}
 
 
@@ -149,7 +161,7 @@ class LoadReport:
     Attributes:
         matched: Number of keys.
         unused: Keys of the file by first name.
-        found: New parameters (see there) that the file has.
+        found: Those of ``new`` that the file has.
         notes: What was changed to fit.
     """
 
@@ -170,6 +182,7 @@ def open_encoder(
     prefix: Optional[str] = None,
     part: Optional[str] = None,
     logger: Any = 'silent',
+    path: str = '',
 ) -> EncoderFile:
     """The encoder in a checkpoint: any naming scheme, wrapped or not, a whole model or an encoder alone.
 
@@ -179,46 +192,54 @@ def open_encoder(
             ``target_backbone``. None, an empty text and ``backbone.`` stand for the one that its project evaluates.
         part: Another name of ``prefix``.
         logger: As in MMEngine's ``print_log``.
+        path: Of the file whose content is given, for messages and what lies beside it.
 
     Raises:
         EncoderMismatchError: There is no encoder, or one of a kind that nothing here can build.
     """
-    path = fspath(checkpoint) if isinstance(checkpoint, (str, PathLike)) else ''
     content: Any = checkpoint
-    if path:
+    if isinstance(checkpoint, (str, PathLike)):
+        path = fspath(checkpoint)
         content = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger=logger)
-    prefix = part if part is not None else prefix
     config, config_error = {}, ''
     try:
         config = stored_config(content)
     except ConfigTextError as error:
         config_error = str(error)
+    hub = hub_config(path) if path else {}
+    timms = timm_model(hub)
     try:
-        network = find_network(content, prefix)
-        reason = unsupported(network.state, path)
+        network = find_network(content, prefix if part is None else part)
+        if content is not checkpoint:
+            content.clear()  # its memory can be freed as tensors are translated
+        names = list(network.state)
+        whole = network.scheme.to_ours(network.state)
+        encoder = {name[len('backbone.') :]: value for name, value in whole.items() if name.startswith('backbone.')}
+        others = {**network.beside, **{name: v for name, v in whole.items() if not name.startswith('backbone.')}}
+        reason = unsupported({**encoder, **{n: v for n, v in others.items() if not is_known_beside(n)}}, timms)
         if reason:
             raise EncoderMismatchError(reason)
-    except EncoderMismatchError as error:
+    except ValueError as error:
         raise EncoderMismatchError(f'{path}: {error}' if path else str(error)) from None
-    if path:
-        content.clear()  # its memory can be freed as tensors are translated
-    names_in_file = list(network.state)
-    names = network.scheme.to_ours(network.state)
-    encoder = {name[len('backbone.') :]: value for name, value in names.items() if name.startswith('backbone.')}
-    others = {name: value for name, value in names.items() if not name.startswith('backbone.')}
-    asked_for = bool(prefix) and str(prefix).strip('.') != 'backbone'
+    notes = [network.choice()] if network.others else []
+    if may_be_rotary([name.removeprefix('backbone.') for name in names]):
+        notes.append(
+            "Its names are those of DeiT III's files, for which it is taken, and of timm's rope_ape models, whose "
+            'rotary positions nothing here computes.'
+        )
     return EncoderFile(
         encoder,
-        {**network.beside, **others},
+        others,
         network.scheme,
         config,
         config_error,
-        config.get('model', {}),
-        network.path.split('.')[-1] if asked_for else 'backbone',
+        network.path.split('.')[-1] if network.asked_for else 'backbone',
         path,
-        [network.choice()] if network.others else [],
-        asked_for,
-        '' if any(name.startswith('neck.') for name in names_in_file) else 'neck.',
+        notes,
+        network.asked_for,
+        '' if any(name.startswith('neck.') for name in names) else 'neck.',
+        hub,
+        timms,
     )
 
 
@@ -318,12 +339,13 @@ def encoder_state_dict(checkpoint: Union[AnyPath, Dict[str, Any]], prefix: Optio
     return open_encoder(checkpoint, prefix).encoder
 
 
-def add_positions(ours: StateDict, scheme: str) -> List[str]:
+def add_positions(ours: StateDict, scheme: str, stated: Optional[Grid] = None) -> List[str]:
     """Adds the fixed position tables of encoder and decoder that a file lacks, in place; returns notes.
 
     Args:
         ours: The file's parameters, in our names.
         scheme: The name of the file's scheme: only tables that its project is known to compute are added.
+        stated: The patch grid, if the file states it.
 
     Raises:
         EncoderMismatchError: Nothing tells the grid of an absent one.
@@ -336,12 +358,13 @@ def add_positions(ours: StateDict, scheme: str) -> List[str]:
     if project.absent_positions(ours.keys(), 4, (1, 1), prefix) is None:
         return []
     found = next((find_grid(ours[table], (prefix,)) for table in widths if table in ours), None)
-    if absent and found is None:
+    grid = stated or (found.grid if found else None)
+    if absent and grid is None:
         raise EncoderMismatchError(f'{" and ".join(absent)} can not be rebuilt, as nothing in the file tells the grid.')
     for table in absent:
-        assert found is not None
-        positions = project.absent_positions(ours.keys(), widths[table], found.grid, prefix)
+        assert grid is not None
+        positions = project.absent_positions(ours.keys(), widths[table], grid, prefix)
         assert positions is not None
         ours[table] = positions
-        notes.append(f'{table} was absent: the fixed one of {found.grid[0]} x {found.grid[1]} patches was rebuilt')
+        notes.append(f'{table} was absent: the fixed one of {grid[0]} x {grid[1]} patches was rebuilt')
     return notes

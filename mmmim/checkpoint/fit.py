@@ -222,10 +222,13 @@ def _advice(encoder: StateDict, wanted: StateDict) -> List[str]:
     kernel, own_kernel = encoder.get(PATCHES), wanted.get(PATCHES)
     if kernel is not None and own_kernel is not None and kernel.shape[1] != own_kernel.shape[1]:
         lines.append('Another number of channels is adapted by adapt_channels=True beside the checkpoint in init_cfg.')
-    lines.append(
-        'Build the module with the width, depth and patch size of the file, or name the right file or prefix. '
-        '(Another patch size can be resampled: resize_patches=True beside the checkpoint in init_cfg.)'
-    )
+    same = kernel is not None and own_kernel is not None and kernel.shape == own_kernel.shape
+    if not same or encoder_depth(encoder) != encoder_depth(wanted):
+        lines.append(
+            'Build the module with the width, depth and patch size of the file, or name the right file or prefix.'
+        )
+    if kernel is not None and own_kernel is not None and kernel.shape[2:] != own_kernel.shape[2:]:
+        lines.append('(Another patch size can be resampled: resize_patches=True beside the checkpoint in init_cfg.)')
     return lines
 
 
@@ -233,7 +236,7 @@ def _architecture(state: StateDict) -> str:
     """``a ViT of 12 blocks of width 768, patches of 16 x 16``, inferred from names and shapes."""
     depth, kernel = encoder_depth(state), state.get(PATCHES)
     if not depth or kernel is None or kernel.ndim != 4:
-        return describe(state) or f'{len(state)} parameters of another kind'
+        return describe(state)[0] or f'{len(state)} parameters of another kind'
     relative = ', relative positions' if any('relative_position' in key for key in state) else ''
     registers = f', {state["reg_token"].shape[1]} register tokens' if 'reg_token' in state else ''
     return (

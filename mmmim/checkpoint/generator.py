@@ -2,15 +2,24 @@
 
 import logging
 from dataclasses import replace
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Protocol
 
 from mmengine.logging import print_log
 from torch import nn
 
 from ..positions import Grid, find_grid, resize_pos_embed
-from .encoder import Encoder, EncoderFile, fill_encoder, open_encoder
+from .encoder import EncoderFile, LoadReport, open_encoder
 from .peel import EncoderMismatchError
 from .read import StateDict
+
+
+class Encoder(Protocol):
+    """A backbone of ours."""
+
+    grid_size: Grid
+    num_prefix_tokens: int
+
+    def load_pretrained(self, checkpoint: EncoderFile, *, logger: Any = None) -> LoadReport: ...
 
 
 def check_pixels(file: EncoderFile, target: Any, key: str) -> List[str]:
@@ -66,9 +75,9 @@ def load_generator(
     check_decoder(state, wanted, str(path))
     for warning in check_pixels(file, target, 'model.target.norm_pix'):
         print_log(warning, 'current', logging.WARNING)
-    fill_encoder(encoder, file)
+    encoder.load_pretrained(file, logger='silent')
     decoder.load_state_dict(state)
-    print_log(f'Decoder loaded from {path}: {len(state)} keys matched.{notes}', 'current')
+    print_log(f'Encoder and decoder loaded from {path}: {len(state)} keys of the decoder matched.{notes}', 'current')
 
 
 def _fit_positions(state: StateDict, wanted: StateDict, encoder: Encoder, stated: Optional[Grid]) -> str:

@@ -1,10 +1,9 @@
 """Networks that no encoder here computes, though their names may look like a ViT's: told by names and shapes."""
 
 import json
-import math
 import os.path as osp
 import re
-from typing import Any, Dict, Iterable
+from typing import Any, Collection, Dict, Iterable, Tuple
 
 import timm
 import torch
@@ -14,14 +13,14 @@ from torch import nn
 
 from .read import StateDict
 
-_IN_TIMM = "Frozen, it can be used by timm: timm.create_model(NAME, checkpoint_path='FILE')."
+_IN_TIMM = " Frozen, it can be used by timm: timm.create_model(NAME, checkpoint_path='FILE')."
 _ROTARY, _GATED = 'a ViT with rotary positions', 'a ViT with a gated MLP'
 # a name that tells the kind, the kind, what can be done
-_UNSUPPORTED = (
+_KINDS = (
     (
         r'(.*[._])?flat_param(_\d+)?$',
         'flat shards of FSDP',
-        'Save one file with the program that wrote them: StateDictOptions(full_state_dict=True).',
+        ' Save one file with the program that wrote them: StateDictOptions(full_state_dict=True).',
     ),
     (r'(.*\.)?(channel_embed|patch_embed\.0\.proj\.weight)$', "SatMAE's ViT, which embeds its channels in groups", ''),
     (r'(.*\.)?(fcn_high|mask_token_decoder)\b', "Scale-MAE's ViT, whose positions follow from the resolution", ''),
@@ -43,55 +42,58 @@ _OTHERS = (
 )
 
 
-def describe(names: Iterable[str]) -> str:
-    """The kind of network with such names, for a message: a ConvNeXt, a language model, ...; else empty."""
-    names = list(names)
-    kinds = (*_UNSUPPORTED, *_OTHERS)
-    return next((kind for pattern, kind, _ in kinds if any(re.match(pattern, name) for name in names)), '')
+def describe(names: Iterable[str]) -> Tuple[str, str]:
+    """The kind of network with such names, and what can be done with it, for a message; else two empty texts."""
+    return _kind(names, (*_KINDS, *_OTHERS))
 
 
-def unsupported(state: StateDict, path: str = '') -> str:
-    """Why no encoder here computes a network, and what can be done, in a sentence or two; else empty.
+def unsupported(state: StateDict, timms: Any = None) -> str:
+    """Why no encoder here computes a network, and what can be done; empty where one does.
 
     Args:
-        state: Its parameters, without what stood in front of their names.
-        path: Of the file: timm's ``config.json`` beside it tells what the parameters do not, such as an activation.
+        state: Its parameters, in timm's names.
+        timms: :func:`timm_model` of the file: tells what the parameters do not, such as an activation.
     """
-    for pattern, kind, advice in _UNSUPPORTED:
-        if any(re.match(pattern, name) for name in state):
-            return f'It holds {kind}: none of the encoders here computes the same. {advice}'.rstrip()
-    kind = _by_shape(state) or _other_than_assumed(timm_model(path))
-    return f'It holds {kind}: none of the encoders here computes the same. {_IN_TIMM}' if kind else ''
+    kind, advice = _kind(state, _KINDS)
+    if not kind:
+        kind, advice = _by_shape(state) or _other_than_assumed(timms), _IN_TIMM
+    return f'It holds {kind}: none of the encoders here computes the same.{advice}' if kind else ''
+
+
+def _kind(names: Iterable[str], kinds: Tuple[Tuple[str, str, str], ...]) -> Tuple[str, str]:
+    names = list(names)
+    found = ((kind, advice) for pattern, kind, advice in kinds if any(re.match(pattern, name) for name in names))
+    return next(found, ('', ''))
 
 
 def _by_shape(state: StateDict) -> str:
-    kernel, table = state.get('patch_embed.proj.weight'), state.get('pos_embed')
+    kernel = state.get('patch_embed.proj.weight')
     first, second = (state.get(f'blocks.0.mlp.{name}.weight') for name in ('fc1', 'fc2'))
     if kernel is not None and kernel.ndim == 5:
         return 'a ViT for video'
-    if first is not None and second is not None and first.shape[0] != second.shape[1]:
-        return _GATED
-    # timm's Eva has gamma_1 beside one bias for queries, keys and values. So have DeiT III's own files, whose table has
-    # no row for the class token.
-    if table is not None and {'blocks.0.gamma_1', 'blocks.0.attn.qkv.bias', 'cls_token'} <= state.keys():
-        return '' if math.isqrt(table.shape[1]) ** 2 == table.shape[1] else _ROTARY
-    return ''
+    return _GATED if first is not None and second is not None and first.shape[0] != second.shape[1] else ''
 
 
-def beside(path: str) -> Dict[str, Any]:
+def may_be_rotary(names: Collection[str]) -> bool:
+    """Whether an encoder in a file may be timm's ViT with rotary positions beside a table (``rope_ape``).
+
+    It has ``gamma_1`` beside one bias for queries, keys and values, in the names and shapes of DeiT III's own files.
+    """
+    return {'pos_embed', 'blocks.0.gamma_1', 'blocks.0.attn.qkv.bias'} <= set(names)
+
+
+def hub_config(path: str) -> Dict[str, Any]:
     """The ``config.json`` of Hugging Face or timm beside a file; empty without one."""
-    config = osp.join(osp.dirname(path), 'config.json')
     try:
-        with open(config, encoding='utf-8') as file:
+        with open(osp.join(osp.dirname(path), 'config.json'), encoding='utf-8') as file:
             content = json.load(file)
     except (OSError, ValueError):
         return {}
-    return content if path and isinstance(content, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def timm_model(path: str) -> Any:
-    """The model that timm's ``config.json`` beside a file names, without values; None without one."""
-    config = beside(path)
+def timm_model(config: Dict[str, Any]) -> Any:
+    """The model that timm's ``config.json`` names, without values; None for other configs."""
     if not timm.is_model(str(config.get('architecture', ''))):
         return None
     try:

@@ -34,6 +34,7 @@ class Network:
         state: Its parameters, without what stood in front of their names.
         beside: Other parameters of the same dictionary that belong to no network that is known.
         others: Paths of the other networks in the file.
+        asked_for: It was chosen by a prefix.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Network:
     state: StateDict
     beside: StateDict = field(default_factory=dict)
     others: List[str] = field(default_factory=list)
+    asked_for: bool = False
 
     def choice(self) -> str:
         """A sentence on the other networks of the file; empty without any."""
@@ -59,17 +61,17 @@ def find_network(checkpoint: Any, prefix: Optional[str] = None) -> Network:
     Raises:
         EncoderMismatchError: There is none, or several and none that is preferred.
     """
-    prefix = '' if prefix in (None, 'backbone', 'backbone.') else str(prefix).strip('.')
+    prefix = (prefix or '').strip('.')
+    prefix = '' if prefix == 'backbone' else prefix
     groups = named_tensors(checkpoint)
     found = list(_chosen(groups, prefix) if prefix else _networks(groups))
     if not found:
         raise EncoderMismatchError(_nothing_found(groups, prefix))
-    if len(found) == 1:
-        return found[0]
     found.sort(key=lambda network: _rank(network.path))
     best = found[0]
+    best.asked_for = bool(prefix)
     best.others = [network.path for network in found[1:]]
-    if _rank(best.others[0]) == _rank(best.path):
+    if best.others and _rank(best.others[0]) == _rank(best.path):
         raise EncoderMismatchError(
             f'The checkpoint holds several networks, and none is known to be the right one: '
             f'{", ".join(repr(network.path) for network in found)}. Say which by prefix=.'
@@ -164,10 +166,15 @@ def _rank(path: str) -> List[int]:
 def _nothing_found(groups: Dict[str, StateDict], prefix: str) -> str:
     names = [name for tensors in groups.values() for name in tensors]
     paths = ', '.join(repr(network.path) for network in _networks(groups)) if prefix else ''
-    where, kind = f" under '{prefix}.'" if prefix else '', describe(names)
+    if paths:
+        return (
+            f"There is no encoder under '{prefix}.' in this checkpoint: its names begin with {first_names(names)}. The "
+            f'prefix may be one of {paths}.'
+        )
+    where, (kind, advice) = f" under '{prefix}.'" if prefix else '', describe(names)
     return (
         f'There is no encoder{where} in this checkpoint: the names of its parameters belong to none of '
         f'{", ".join(scheme.name for scheme in SCHEMES)}: they begin with {first_names(names)}'
-        f'{" and are those of " + kind if kind else ""}. A ViT or a Swin of one of these projects is needed'
-        f'{"; the prefix may be one of " + paths if paths else ""}.'
+        f'{" and are those of " + kind if kind else ""}.'
+        f'{advice or " A ViT or a Swin of one of these projects is needed."}'
     )

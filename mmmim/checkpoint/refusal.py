@@ -55,17 +55,9 @@ _MAGIC = {
     b'\xff\xd8\xff': 'a JPEG image',
     b'\x89PNG': 'a PNG image',
     b'GIF8': 'a GIF image',
-    b'II*\0': 'a TIFF image',
-    b'MM\0*': 'a TIFF image',
-    b'RIFF': 'a WebP image or another RIFF file',
     b'%PDF': 'a PDF document',
     b'\x93NUMPY': 'a numpy array (.npy)',
     b'\x1f\x8b': 'gzip-compressed: unpack it first',
-    b'BZh': 'bzip2-compressed: unpack it first',
-    b'\xfd7zXZ': 'xz-compressed: unpack it first',
-    b'\x28\xb5\x2f\xfd': 'zstd-compressed: unpack it first',
-    b'7z\xbc\xaf': 'a 7z archive: unpack it first',
-    b'Rar!': 'a RAR archive: unpack it first',
     b'\x89HDF': 'an HDF5 file (Keras): write a torch file with the program that made it',
     b'GGUF': 'a GGUF file, whose weights are quantised: give the file that it was made from',
 }
@@ -102,7 +94,7 @@ def corrupt(path: str, reason: str) -> CorruptCheckpointError:
 def folder(path: str) -> IsADirectoryError:
     """The error for a folder: which file in it to give."""
     names = sorted(os.listdir(path))
-    saved = [(int(re.sub(r'\D', '', name)), name) for name in names if re.fullmatch(r'(epoch|iter)_\d+\.pth', name)]
+    saved = sorted((name for name in names if re.fullmatch(r'(epoch|iter)_\d+\.pth', name)), key=lambda n: (len(n), n))
     weights = [name for name in ('model.safetensors', 'pytorch_model.bin', 'encoder.safetensors') if name in names]
     index = [name for name in names if name.endswith('.index.json')]
     if '.metadata' in names or any(name.endswith('.distcp') for name in names):
@@ -112,12 +104,9 @@ def folder(path: str) -> IsADirectoryError:
     elif index:
         what = _shards(osp.join(path, index[0]))
     elif saved:
-        newest = max(saved, key=lambda item: (osp.getmtime(osp.join(path, item[1])), item[0]))
-        what = f'give its newest checkpoint: {osp.join(path, newest[1])}'
+        what = f'give one of its checkpoints, such as {osp.join(path, saved[-1])}'
     elif 'data.pkl' in names:
         what = 'an unpacked checkpoint: give the file that it was unpacked from'
-    elif 'saved_model.pb' in names:
-        what = 'of TensorFlow: write a torch file with the program that made it'
     else:
         what = 'give the path of a checkpoint file in it'
     return IsADirectoryError(f'{path} is a folder: {what}.')
@@ -127,8 +116,6 @@ def kind_of(path: str) -> str:
     """What a file is that is no checkpoint, and what to do; empty if it may be a damaged checkpoint."""
     with open(path, 'rb') as file:
         head = file.read(4096)
-        file.seek(max(0, osp.getsize(path) - 8))
-        tail = file.read()
     start = head.lstrip().lower()
     if start.startswith((b'<!doctype', b'<html', b'<?xml')):
         return 'a web page, probably an error page saved under this name: download it again'
@@ -145,10 +132,6 @@ def kind_of(path: str) -> str:
             return kind
     if head[257:262] == b'ustar':
         return 'a tar archive: unpack it first'
-    if tail == b'\x57\xfb\x80\x8b\x24\x75\x47\xdb' or '.data-0000' in path or head[4:8] == b'TFL3':
-        return 'a TensorFlow file: write a torch file with the program that made it'
-    if path.endswith('.onnx') or re.match(rb'\x08.\x12.?(pytorch|tf2onnx|onnx)', head):
-        return 'an ONNX file: give the checkpoint that it was made from'
     if len(head) >= 64 and not any(head):
         return 'a file that begins with zeros, which a failed copy or a full disk leaves: copy or download it again'
     if (
@@ -170,8 +153,6 @@ def _zip_kind(path: str) -> str:
         return 'a file of torch.save: name it .pth' if path.endswith('.safetensors') else ''
     if names and all(name.endswith('.npy') for name in names):
         return 'a file of numpy arrays (.npz): write a torch file with the program that made it'
-    if 'model.weights.h5' in names:
-        return 'a Keras file: write a torch file with the program that made it'
     return f'a zip archive of other files ({", ".join(names[:3])}{" ..." if len(names) > 3 else ""}): unpack it first'
 
 

@@ -3,10 +3,10 @@
     mmmim convert IN OUT [--to mmmim|timm|mae|hf|mmpretrain|cmae] [--prefix P] [--allow-partial] [--force]
 
 IN is a path or an address; its kind is recognised by its names: this project's, timm's ViT (BEiT's and Swin's, too),
-the original MAE (pre-trained, fine-tuned), the authors' CMAE, Hugging Face's ViTMAE and ViT, mmpretrain's MAE,
-VisionTransformer, BEiT and SimMIM, the authors' SimMIM. OUT is written as safetensors when its name ends in
-``.safetensors``, else with ``torch.save``, and never stands there half-written. With --to timm an OUT without an ending
-is a folder, with the config.json that timm needs.
+the original MAE (pre-trained, fine-tuned), the authors' CMAE, Hugging Face's ViTMAE, ViT, DINOv2 and I-JEPA,
+mmpretrain's MAE, VisionTransformer, BEiT and SimMIM, the authors' DINO, DINOv2, MoCo v3, I-JEPA and SimMIM. OUT is
+written as safetensors when its name ends in ``.safetensors``, else with ``torch.save``, and never stands there
+half-written. With --to timm an OUT without an ending is a folder, with the config.json that timm needs.
 
     mmmim        a whole model, for load_from or init_cfg
     timm         the encoder and its classifier. Of a file: timm.create_model(NAME, checkpoint_path=OUT); of a folder
@@ -80,7 +80,7 @@ def convert(
     strange = check_understood(file, allow_partial)
     file.check(allow_unused=True)  # what is beside the encoder was looked at
     ours = {name: value for name, value in file.whole().items() if name not in strange}
-    notes = [*file.notes, *(f'{note}.' for note in add_positions(ours, file.scheme.name))]
+    notes = [*file.notes, *(f'{note}.' for note in add_positions(ours, file.scheme.name, file.grid()))]
     result, lost = translate(ours, to)
     check_left_out(lost, to, allow_partial)
     if as_folder:
@@ -108,7 +108,7 @@ def check_understood(file: EncoderFile, allow_partial: bool) -> List[str]:
     strange = [name for name in file.others if not is_ours(name)]
     if strange and not allow_partial:
         raise EncoderMismatchError(
-            f'{file.path}: {len(strange)} names were not understood: {list_names(strange[:12])}. Nothing was written; '
+            f'{file.path}: {len(strange)} names were not understood: {list_names(strange, 12)}. Nothing was written; '
             '--allow-partial leaves them out.'
         )
     return strange

@@ -19,6 +19,7 @@ from typing import Callable, List, Optional, TypeVar
 
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_rank
+from mmengine.runner.checkpoint import CheckpointLoader
 
 from ..checkpoint.newest import (
     RESUMED_PARTS,
@@ -28,7 +29,6 @@ from ..checkpoint.newest import (
     has_checkpoints,
     newest_whole,
 )
-from ..checkpoint.read import load_file
 
 T = TypeVar('T')
 
@@ -135,8 +135,9 @@ def fix_seed(cfg: Config, found: Optional[Whole] = None) -> int:
         if found:
             randomness['seed'] = found.seed or 0
         elif cfg.get('resume'):
-            meta = load_file(cfg.load_from).get('meta', {})
-            randomness['seed'] = meta.get('seed', 0)  # a file of weights is refused later
+            content = CheckpointLoader.load_checkpoint(cfg.load_from, map_location='cpu', logger='silent')
+            meta = content.get('meta') if isinstance(content, dict) else None
+            randomness['seed'] = (meta.get('seed') if isinstance(meta, dict) else None) or 0  # refused later
         else:
             drawn = [int.from_bytes(os.urandom(4), 'little')]
             broadcast_object_list(drawn)

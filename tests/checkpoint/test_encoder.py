@@ -143,16 +143,6 @@ def test_hf_without_key_is_refused(hf):
         to_mmmim(state)
 
 
-def test_hf_classifier_keeps_its_prefix_and_head(hf_config):
-    config = transformers.ViTConfig(
-        hidden_size=48, num_hidden_layers=1, num_attention_heads=3, intermediate_size=192, image_size=32, patch_size=8
-    )
-    state = transformers.ViTForImageClassification(config).state_dict()
-    ours = to_mmmim(state)
-    assert 'head.weight' in ours and 'backbone.blocks.0.attn.qkv.weight' in ours
-    assert_same(from_mmmim(ours, 'hf'), state)
-
-
 def test_timm_names_and_round_trip(timm_tiny, mae):
     assert detect_scheme(timm_tiny) == 'timm'
     ours = to_mmmim(timm_tiny)

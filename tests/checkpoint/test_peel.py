@@ -6,9 +6,8 @@ import torch
 from harness import FLOAT32
 
 import mmmim
-from mmmim.checkpoint import hub, peel, read
-from mmmim.checkpoint.encoder import EncoderMismatchError, detect_scheme, fill_encoder, open_encoder, to_mmmim
-from mmmim.checkpoint.peel import find_network
+from mmmim.checkpoint import fit, hub, peel, read
+from mmmim.checkpoint.encoder import EncoderMismatchError, fill_encoder, open_encoder, to_mmmim
 from mmmim.commands.convert import convert
 from mmmim.models.backbones import DenseViT, MaskedViT
 
@@ -65,6 +64,11 @@ def test_dictionaries_of_training_tools(content):
 
 
 def test_heads_beside_a_prefix():
+    """Also a model of timm with its head under ``backbone.``, as classifiers are written."""
+    whole = vit(0).state_dict() | {'head.weight': torch.ones(5, 48), 'fc_norm.bias': torch.ones(48)}
+    for prefix in ('backbone.', 'model.', 'backbone.model.'):
+        file = open_encoder(under(prefix, whole))
+        assert is_state(file.encoder) and set(file.others) == {'head.weight', 'fc_norm.bias'}
     heads = {'head.mlp.0.weight': torch.ones(3, 48), 'dino_head.last_layer.weight_v': torch.ones(4, 3)}
     file = open_encoder(dict(teacher={**under('module.backbone.'), **{f'module.{n}': v for n, v in heads.items()}}))
     assert is_state(file.encoder) and set(file.others) == set(heads)
@@ -112,7 +116,7 @@ def test_of_several_networks_the_evaluated_one_is_taken_and_said(content, taken,
         and 'left out: nothing' in said
     )
     assert 'several networks' in convert(path, str(tmp_path / 'two.pth'), 'timm')
-    with pytest.raises(EncoderMismatchError, match="no encoder under 'nothing.'.*the prefix may be one of '"):
+    with pytest.raises(EncoderMismatchError, match="no encoder under 'nothing.'.*The prefix may be one of '"):
         open_encoder(content, 'nothing')
 
 
@@ -155,12 +159,20 @@ def test_another_kind_of_file_is_named_before_anything_is_built(content, said, t
         with pytest.raises(EncoderMismatchError) as error:
             read_it(str(tmp_path / 'file.pth'))
         assert said in str(error.value) and 'file.pth' in str(error.value) and '\n' not in str(error.value)
-    assert detect_scheme(content) is None or 'blocks.0.norm1.bias' in str(content)
 
 
 def test_colliding_names_are_an_error():
     with pytest.raises(EncoderMismatchError, match='Two parameters of the checkpoint are called norm.bias'):
         open_encoder({**STATE, '_orig_mod.norm.bias': torch.ones(48)})
+
+
+def test_what_stands_beside_the_encoder_tells_nothing_of_it():
+    beside = {'head.mlp.gate_proj.weight': torch.ones(1), 'target.model.rope.periods': torch.ones(1)}
+    assert is_state(open_encoder({**under('backbone.'), **beside}).encoder)
+    for place in ('', 'backbone.', 'encoder.'):
+        shapes = under(place, {**STATE, 'blocks.0.mlp.fc1.weight': torch.ones(384, 48)})
+        with pytest.raises(EncoderMismatchError, match='a gated MLP'):
+            open_encoder({**shapes, 'decoder.0.bias': torch.ones(1)} if place == 'encoder.' else shapes)
 
 
 # ------------------------------------------------------------------------------------------------ nothing is dropped
@@ -181,6 +193,9 @@ def test_an_unknown_tensor_beside_the_encoder_is_an_error(tmp_path):
     with pytest.raises(EncoderMismatchError, match='adapter.down.weight'):
         mmmim.load_encoder(str(tmp_path / 'file.pth'), num_heads=3)
     mmmim.load_encoder(str(tmp_path / 'file.pth'), num_heads=3, allow_unused=True)
+    many = {f'part{chr(97 + i)}.weight': torch.ones(1) for i in range(20)}
+    with pytest.raises(EncoderMismatchError, match='parta.weight.*and 8 more'):
+        open_encoder({**STATE, **many}).check()
     with pytest.raises(EncoderMismatchError, match='1 names were not understood: adapter.down.weight'):
         convert(str(tmp_path / 'file.pth'), str(tmp_path / 'out.pth'), 'mmmim')
     assert not (tmp_path / 'out.pth').exists()
@@ -223,9 +238,6 @@ def test_each_step_is_entered_once(tmp_path, monkeypatch):
     count(read, '_load_torch')
     count(peel, 'named_tensors')
     count(peel, 'recognise')
-    monkeypatch.setattr('mmmim.checkpoint.encoder.find_network', find_network)
-    from mmmim.checkpoint import fit
-
     count(fit, 'find_grid')
     count(fit, 'resize_pos_embed')
     content = dict(state_dict={**under('backbone.'), 'neck.mask_token': torch.ones(1, 1, 8)}, meta=dict(iter=1))

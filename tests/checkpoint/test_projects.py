@@ -1,6 +1,7 @@
 """Files of other projects compute here what they computed there: transformers 4 and 5, DINOv2, MAE-pytorch."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,6 @@ def values(shapes):
     """A state dict with a value for each name."""
     torch.manual_seed(0)
     return {name: torch.randn(shape) for name, shape in shapes.items()}
-
-
-def without_decoder_positions(shapes):
-    return {name: shape for name, shape in shapes.items() if 'position_ids' not in name}
 
 
 @pytest.mark.parametrize('kind', ['state_dict', 'saved'])
@@ -294,6 +291,20 @@ def test_rotary_models_of_timm_are_refused_as_masked_encoders(entry, tmp_path):
         with pytest.raises(EncoderMismatchError) as error:
             read(str(tmp_path / 'rotary.pth'))
         assert 'timm.create_model' in str(error.value) and '\n' not in str(error.value)
+
+
+@torch.no_grad()
+def test_names_that_two_networks_have_are_said(tmp_path):
+    """timm's rope_ape and DeiT III's files."""
+    model = randomise(timm.create_model('deit3_small_patch16_224', pretrained=False, num_classes=0, depth=1))
+    images = torch.randn(1, 3, 224, 224)
+    state = {re.sub(r'ls(\d).gamma', r'gamma_\1', name): value for name, value in model.state_dict().items()}
+    file = open_encoder(state)
+    assert 'DeiT III' in file.notes[0] and 'rope_ape' in file.notes[0]
+    torch.save(state, tmp_path / 'deit3.pth')
+    loaded = mmmim.load_encoder(str(tmp_path / 'deit3.pth'))
+    torch.testing.assert_close(loaded.forward_features(images), model.forward_features(images), **FLOAT32)
+    assert not open_encoder(model.state_dict()).notes
 
 
 @pytest.mark.parametrize(

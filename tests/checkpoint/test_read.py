@@ -377,10 +377,10 @@ SYSTEM = text('posix') + text('system')
 LAUGHS = b''.join(b'h%ch%c\x86q%c' % (level, level, level + 1) for level in range(60))  # tuples of two of the former
 LISTS = b''.join(b']q%c(h%ch%ce' % (level + 1, level, level) for level in range(60))
 CRAFTED = {
-    'stack_global': SYSTEM + b'\x93' + text('touch MARKER') + b'\x85R',
+    'stack_global': SYSTEM + b'\x93' + text('touch marker') + b'\x85R',
     'stack_global_from_memo': text('posix') + b'\x940' + text('system') + b'\x940h\x00h\x01\x93' + text('x') + b'\x85R',
-    'inst': b'(' + text('touch MARKER') + b'iposix\nsystem\n',
-    'obj': b'(cposix\nsystem\n' + text('touch MARKER') + b'o',
+    'inst': b'(' + text('touch marker') + b'iposix\nsystem\n',
+    'obj': b'(cposix\nsystem\n' + text('touch marker') + b'o',
     'extension': b'\x82\x01',
     'persistent_text': b'Pfile\n',
     'persistent_id': text('module') + text('a') + b'\x86Q',
@@ -426,9 +426,14 @@ CRAFTED = {
 
 @pytest.mark.parametrize('form', ['zip', 'legacy'])
 @pytest.mark.parametrize('crafted', CRAFTED)
-def test_crafted_pickles_are_refused_at_once(crafted, form, tmp_path):
+def test_crafted_pickles_are_refused_at_once(crafted, form, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some create the file `marker` in the current folder
     path, marker = tmp_path / 'a.pth', tmp_path / 'marker'
-    pickled = b'\x80\x04' + CRAFTED[crafted].replace(b'MARKER', b'M') + b'.'
+    pickled = b'\x80\x04' + CRAFTED[crafted] + b'.'
+    if b'touch marker' in pickled:
+        pickle.loads(pickled)
+        assert marker.exists()  # the control: the weapon is loaded
+        marker.unlink()
     if form == 'zip':
         raw_pickle(path, pickled)
     else:
@@ -441,8 +446,7 @@ def test_crafted_pickles_are_refused_at_once(crafted, form, tmp_path):
     assert not marker.exists() and time.perf_counter() - begun < 5 and len(str(caught.value)) < 1500
 
 
-@pytest.mark.parametrize('depth', [100_000])
-def test_deep_nesting_is_read_in_bounded_memory(depth, tmp_path):
+def test_deep_nesting_is_read(tmp_path, depth=100_000):
     raw_pickle(tmp_path / 'a.pth', b'\x80\x02' + b']' * depth + b'a' * (depth - 1) + b'.')
     assert len(load_file(tmp_path / 'a.pth')) == 1
 
@@ -555,8 +559,6 @@ KINDS = {
     'hdf5': (b'\x89HDF\r\n\x1a\n' + bytes(60), 'HDF5'),
     'gguf': (b'GGUF' + bytes(60), 'GGUF'),
     'tar': (bytes(257) + b'ustar' + bytes(300), 'tar archive'),
-    'onnx': (b'\x08\x07\x12\x07pytorch' + bytes(60), 'ONNX'),
-    'tensorflow': (bytes(60) + b'a' * 60 + b'\x57\xfb\x80\x8b\x24\x75\x47\xdb', 'TensorFlow'),
     'pickle': (pickle.dumps(dict(a=[1.0] * 9)), 'torch.save has not written'),
     'safetensors': (b'\x40' + bytes(7) + b'{"a": 1}', 'name it .safetensors'),
 }

@@ -17,6 +17,8 @@ class Scheme:
 
     Attributes:
         name: In messages, and as `mmmim convert --to NAME`.
+        beside: Regular expression of names beside the encoder that are known to be no part of it, besides those of
+            every project.
         can_write: Whether :meth:`from_ours` is there.
         wrapper: The key under which the project's own code expects the state dict in a file; empty for none.
     """
@@ -24,6 +26,7 @@ class Scheme:
     name: str
     can_write = False
     wrapper = ''
+    beside = ''
 
     def recognises(self, names: Collection[str]) -> bool:
         """Whether these are the names of a network of this project, without anything in front of them."""

@@ -22,10 +22,11 @@ def first_names(keys: Iterable[str]) -> str:
     return ', '.join(f'{name} ({count})' for name, count in sorted(names.items())[:12])
 
 
-def list_names(keys: Iterable[str]) -> str:
-    """Lists all names, once if they differ in a number only: ``blocks.#.attn.qkv.bias (12), head.weight``."""
+def list_names(keys: Iterable[str], most: Optional[int] = None) -> str:
+    """Lists names, once if they differ in a number only: ``blocks.#.attn.qkv.bias (12), head.weight``."""
     names = Counter(re.sub(r'\.\d+(?=\.|$)', '.#', key) for key in keys)
-    return ', '.join(f'{name} ({count})' if count > 1 else name for name, count in names.items())
+    shown = [f'{name} ({count})' if count > 1 else name for name, count in names.items()][:most]
+    return ', '.join([*shown, f'and {len(names) - len(shown)} more'] if len(shown) < len(names) else shown)
 
 
 def is_known_beside(name: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Collection
 
 from ..read import StateDict
 from .base import Scheme, Translated
-from .timm import current_names
+from .timm import HEADS, current_names
 
 _ENCODER = re.compile(r'backbone\.(blocks\.\d|layers\.\d+\.blocks\.|patch_embed\.proj\.)')
 _CONV_VIT = re.compile(r'patch_embed\.stages\.\d')  # only ours, also without a prefix
@@ -24,9 +24,11 @@ class Ours(Scheme):
     def to_ours(self, state: StateDict) -> StateDict:
         if any(map(_CONV_VIT.match, state)):
             return {f'backbone.{name}': value for name, value in state.items()}
-        inner = {name.removeprefix('backbone.'): v for name, v in state.items() if name.startswith('backbone.')}
-        encoder = {f'backbone.{name}': value for name, value in current_names(inner).items()}
-        return {**encoder, **{name: v for name, v in state.items() if not name.startswith('backbone.')}}
+        inner = {name[len('backbone.') :]: value for name, value in state.items() if name.startswith('backbone.')}
+        heads = {name: value for name, value in inner.items() if name.split('.')[0] in HEADS}  # a model of timm inside
+        encoder = current_names({name: value for name, value in inner.items() if name not in heads})
+        others = {name: value for name, value in state.items() if not name.startswith('backbone.')}
+        return {**{f'backbone.{name}': value for name, value in encoder.items()}, **heads, **others}
 
     def from_ours(self, ours: StateDict) -> Translated:
         return ours, []

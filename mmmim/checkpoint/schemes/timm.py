@@ -14,7 +14,7 @@ ENCODER = {
     *('cls_token', 'dist_token', 'reg_token', 'mask_token', 'pos_embed', 'patch_embed', 'norm_pre', 'blocks', 'layers'),
     *('norm', 'absolute_pos_embed', 'rel_pos_bias'),
 }  # the mask token only without a decoder, to which it would belong
-_HEADS = ('head', 'head_dist', 'fc_norm')
+HEADS = ('head', 'head_dist', 'fc_norm')
 # learned in pre-training only; a Swin's table of positions, and its norms after earlier stages
 _NOT_IN_TIMM = r'mask_token$|absolute_pos_embed$|norm\d+\.'
 
@@ -62,7 +62,7 @@ class Timm(Scheme):
                     lost.append(key)
                 else:
                     result[name] = value
-            elif key.split('.')[0] in _HEADS:
+            elif key.split('.')[0] in HEADS:
                 name = head_name(key)
                 result[name.replace('head.', 'head.fc.') if is_swin else name] = value
             else:

@@ -10,7 +10,7 @@ from mmengine.runner import BaseLoop
 from ...checkpoint.encoder import open_encoder
 from ...checkpoint.generator import check_pixels
 from ...checkpoint.read import StateDict
-from ...checkpoint.schemes.names import classifier_name
+from ...checkpoint.schemes.names import classifier_name, first_names
 from ...positions import resize_pos_embed, sincos_grid
 from ...registry import HOOKS
 
@@ -23,12 +23,14 @@ class IncompleteCheckpointError(RuntimeError):
 class LoadFromHook(Hook):
     """Translates the checkpoint of ``load_from`` and says what came of it.
 
-    Other naming schemes (original MAE, timm, Hugging Face ViTMAE) are translated, and a checkpoint whose encoder does
-    not fit is refused. So is, in testing, one that lacks the rest of a model of another toolbox, such as a classifier's
-    head, and one whose decoder predicts normalised pixels where the model paints raw ones.
+    ``init_cfg`` of a backbone loads the encoder alone; this loads every parameter that fits by name and shape, of any
+    naming scheme, and says which keep their initialisation. Refused are: an encoder that does not fit; a decoder of
+    normalised pixels where the model paints raw ones; in testing, also a checkpoint that lacks parts of another
+    toolbox's model, such as a classifier's head.
 
     Args:
-        prefix: Which network, where the file holds several, as in :func:`~mmmim.checkpoint.encoder.fill_encoder`.
+        prefix: Which network, where the file holds several, as in :func:`~mmmim.checkpoint.encoder.fill_encoder`; on
+            the command line ``default_hooks.load_from.prefix=student``.
         part: Another name of ``prefix``.
         resize_patches, adapt_channels, allow_unused: As there.
     """
@@ -52,20 +54,23 @@ class LoadFromHook(Hook):
         resuming = getattr(runner, '_resume', False) and runner._train_loop is not None
         if resuming or not type(getattr(model, 'backbone', None)).__module__.startswith('mmmim.'):
             return  # another toolbox's backbone loads its own checkpoints
-        file = open_encoder(checkpoint, self.prefix)
-        file.path = str(getattr(runner, '_load_from', None) or '')
+        path = str(getattr(runner, '_load_from', None) or '')
+        file = open_encoder(checkpoint, self.prefix, path=path)
         state = {classifier_name(name): value for name, value in file.whole().items()}
         if hasattr(model, 'check_state_dict'):
             model.check_state_dict(state)  # raises for another model structure
         for warning in check_pixels(file, getattr(model, 'target', None), 'model.target.norm_pix'):
             runner.logger.warning(f'load_from: {warning}')
-        model.backbone.load_pretrained(file, logger=runner.logger, **self.options)  # raises when it does not fit
+        # raises when it does not fit
+        report = model.backbone.load_pretrained(file, logger='silent', **self.options)
         own = model.state_dict()
         loaded = _fitting(state, own, model.backbone.num_prefix_tokens)
         loaded.update({f'backbone.{name}': value for name, value in model.backbone.state_dict().items()})
         if hasattr(model, 'complete_state_dict'):
             model.complete_state_dict(loaded)
-        _report(runner, file.path, loaded, own)
+        _report(runner, path, [name for name in state if name not in loaded], loaded, own)
+        for note in report.notes:
+            runner.logger.info(f'load_from: {note}')
         checkpoint.clear()
         checkpoint['state_dict'] = loaded
 
@@ -81,7 +86,7 @@ def _fitting(state: StateDict, own: StateDict, prefix: int) -> StateDict:
     return rest
 
 
-def _report(runner, path: str, loaded: StateDict, own: StateDict) -> None:
+def _report(runner, path: str, unused: List[str], loaded: StateDict, own: StateDict) -> None:
     absent = sorted(set(own) - set(loaded))
     testing = not isinstance(runner._train_loop, BaseLoop)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -90,8 +95,8 @@ def _report(runner, path: str, loaded: StateDict, own: StateDict) -> None:
             f'the checkpoint has no {_some(absent)} of this size: it cannot be tested as {type(model).__name__}. Give '
             'one that this config has trained'
         )
-    parts = sorted({name.split('.')[0] for name in loaded} - {'backbone'})
-    runner.logger.info(f'load_from: {path}: {len(loaded)} parameters: {", ".join(["the encoder", *parts])}')
+    parts = first_names(name for name in loaded)
+    runner.logger.info(f'load_from: {path} fills {parts}; not used: {first_names(unused) or "nothing"}')
     if absent:
         runner.logger.warning(
             f'load_from: {len(absent)} parameters outside the encoder keep their initialisation: {_some(absent)}'

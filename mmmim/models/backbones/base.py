@@ -6,7 +6,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...checkpoint.encoder import EncoderFile, fill_encoder
+from ...checkpoint.encoder import EncoderFile, LoadReport, fill_encoder
 from ...checkpoint.read import AnyPath
 from ..layers.blocks import layer_depth
 
@@ -55,12 +55,13 @@ class BaseEncoder(BaseModule):
 
     def load_pretrained(
         self, checkpoint: Union[AnyPath, Dict[str, Any], EncoderFile], prefix: Optional[str] = None, **cfg: Any
-    ) -> None:
-        """Load a checkpoint; arguments as in :func:`~mmmim.checkpoint.encoder.fill_encoder`."""
+    ) -> LoadReport:
+        """Load a checkpoint; arguments and report as of :func:`~mmmim.checkpoint.encoder.fill_encoder`."""
         new = self.new_parameters()
         report = fill_encoder(self, checkpoint, prefix, new=new, fit=self.fit_parameter, left_out=self.left_out, **cfg)
         if new:
             print_log(self.about_new(report.found), cfg.get('logger'))
+        return report
 
     def new_parameters(self) -> List[str]:
         """Names of parameters that an encoder's checkpoint may lack; they keep their values then."""

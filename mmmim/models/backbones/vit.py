@@ -48,8 +48,9 @@ class MaskedViT(BaseEncoder):
             everything.
         compiled: Compile the blocks in place; a string names another backend of ``torch.compile`` than Inductor.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a checkpoint of any known
-            naming scheme and fails when the encoder does not match; with ``resize_patches=True`` also one of another
-            patch size.
+            naming scheme and fails when the encoder does not match. Further keys as in
+            :func:`~mmmim.checkpoint.encoder.fill_encoder`: ``prefix`` of another network in the file,
+            ``resize_patches``, ``adapt_channels``, ``allow_unused``.
 
     Attributes:
         embed_dim, grid_size (h, w), num_prefix_tokens (class tokens and registers, whose rows in ``pos_embed`` are
