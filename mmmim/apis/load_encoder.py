@@ -168,7 +168,7 @@ def _fit_prefix(encoder: State, img_size: Optional[Size], file: EncoderFile) -> 
     image size, if that has as many patches.
     """
     table, patch = encoder.get('pos_embed'), tuple(encoder['patch_embed.proj.weight'].shape[2:])
-    (tokens, prefixes), known = count_tokens(encoder), file.grid()
+    (tokens, prefixes), known = count_tokens(encoder), file.grid
     if table is None:
         return known
     wanted = tuple(side // length for side, length in zip(to_2tuple(img_size), patch)) if img_size is not None else None
@@ -215,7 +215,7 @@ def _fit_beit(encoder: State, img_size: Optional[Size], patch_size: Optional[Siz
     kernel = encoder['patch_embed.proj.weight']
     tables = {key: value for key, value in encoder.items() if key.endswith(TABLE)}
     rows, file_patch = len(next(iter(tables.values()))), tuple(kernel.shape[2:])
-    stored = file.grid() or table_grid(next(iter(tables.values())))
+    stored = file.grid or table_grid(next(iter(tables.values())))
     if stored is None or rows != (2 * stored[0] - 1) * (2 * stored[1] - 1) + 3:
         raise EncoderMismatchError(
             f'its tables of relative positions have {rows} rows, which fit no square map with a class token, and no '

@@ -50,23 +50,18 @@ class _PlainValues(ast.NodeTransformer):
     """Lets literals pass, and makes displays of ``dict(a=1)`` and ``dict({'a b': 1})``, as MMEngine writes them."""
 
     def visit(self, node: ast.AST) -> ast.AST:
-        if isinstance(node, ast.Call):
-            return self.visit(self._display(node))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+            names = [keyword.arg for keyword in node.keywords]
+            if not node.args and None not in names:  # None stands for **other
+                node = ast.Dict([ast.Constant(name) for name in names], [keyword.value for keyword in node.keywords])
+            elif not names and len(node.args) == 1 and isinstance(node.args[0], ast.Dict):
+                node = node.args[0]
         known = isinstance(node, (ast.List, ast.Tuple, ast.Dict, ast.UnaryOp, ast.USub, ast.Load)) or (
             isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float, str, type(None)))
         )
-        if not known or (isinstance(node, ast.Dict) and None in node.keys):  # None stands for **other
+        if not known or (isinstance(node, ast.Dict) and None in node.keys):
             raise _refusal(node)
         return self.generic_visit(node)
-
-    def _display(self, node: ast.Call) -> ast.Dict:
-        if isinstance(node.func, ast.Name) and node.func.id == 'dict' and all(keyword.arg for keyword in node.keywords):
-            if not node.args:
-                names = [ast.Constant(keyword.arg) for keyword in node.keywords]
-                return ast.Dict(list(names), [keyword.value for keyword in node.keywords])
-            if not node.keywords and len(node.args) == 1 and isinstance(node.args[0], ast.Dict):
-                return node.args[0]
-        raise _refusal(node)
 
 
 def _refusal(node: ast.AST) -> ConfigTextError:

@@ -14,11 +14,11 @@ from torch import Tensor
 from ..positions import Grid, find_grid, resize_pos_embed
 from .config_text import ConfigTextError, stated_grid, stored_config
 from .fit import PATCHES, check, fit_tensors
-from .kinds import hub_config, may_be_rotary, timm_model, unsupported
+from .kinds import hub_config, timm_model, unsupported
 from .peel import EncoderMismatchError, find_network, unwrap
 from .read import AnyPath, StateDict
 from .schemes import SCHEMES, Scheme, translate
-from .schemes.names import is_known_beside, list_names
+from .schemes.names import BESIDE, list_names
 
 __all__ = [
     'EncoderFile',
@@ -57,6 +57,8 @@ class EncoderFile:
         others: What stands beside it, in our names where they are known (``neck.``, ``head.``, ``fc_norm.``).
         scheme: Whose names the file has.
         config: The one in the file, with at least ``model.backbone``; empty without one.
+        model: ``model`` in it; empty without one.
+        grid: Of patches, if the config states it.
         config_error: Why the config in the file could not be read; empty if it was.
         part: Key of the encoder's config in it.
         path: Of the file; empty where a content was given.
@@ -71,6 +73,8 @@ class EncoderFile:
     others: StateDict
     scheme: Scheme
     config: Dict[str, Any] = field(default_factory=dict)
+    model: Dict[str, Any] = field(default_factory=dict)
+    grid: Optional[Grid] = None
     config_error: str = ''
     part: str = 'backbone'
     path: str = ''
@@ -80,18 +84,9 @@ class EncoderFile:
     hub: Dict[str, Any] = field(default_factory=dict)
     timms: Any = None
 
-    @property
-    def model(self) -> Dict[str, Any]:
-        """``model`` of the config in the file; empty without one."""
-        return dict(self.config.get('model', {}))
-
     def whole(self) -> StateDict:
         """All parameters in our names."""
         return {**{f'backbone.{name}': value for name, value in self.encoder.items()}, **self.others}
-
-    def grid(self) -> Optional[Grid]:
-        """The patch grid that the config in the file states."""
-        return stated_grid(self.model, self.part)
 
     def check(self, allow_unused: Unused = False) -> None:
         """Whether all of the encoder is there, and nothing else that may belong to it.
@@ -110,7 +105,7 @@ class EncoderFile:
         unknown = [
             name
             for name in self.others
-            if not (self.asked_for or name.startswith(starts) or is_known_beside(name) or known and known.match(name))
+            if not (self.asked_for or name.startswith(starts) or BESIDE.match(name) or known and known.match(name))
         ]
         name = self.path or 'The checkpoint'
         if unknown:
@@ -207,7 +202,7 @@ def open_encoder(
     except ConfigTextError as error:
         config_error = str(error)
     hub = hub_config(path) if path else {}
-    timms = timm_model(hub)
+    timms = timm_model(hub) if 'architecture' in hub else None
     try:
         network = find_network(content, prefix if part is None else part)
         if content is not checkpoint:
@@ -216,30 +211,35 @@ def open_encoder(
         whole = network.scheme.to_ours(network.state)
         encoder = {name[len('backbone.') :]: value for name, value in whole.items() if name.startswith('backbone.')}
         others = {**network.beside, **{name: v for name, v in whole.items() if not name.startswith('backbone.')}}
-        reason = unsupported({**encoder, **{n: v for n, v in others.items() if not is_known_beside(n)}}, timms)
+        reason = unsupported({**encoder, **{n: v for n, v in others.items() if not BESIDE.match(n)}}, timms)
         if reason:
             raise EncoderMismatchError(reason)
     except ValueError as error:
         raise EncoderMismatchError(f'{path}: {error}' if path else str(error)) from None
     notes = [network.choice()] if network.others else []
-    if may_be_rotary([name.removeprefix('backbone.') for name in names]):
+    if {'pos_embed', 'blocks.0.gamma_1', 'blocks.0.attn.qkv.bias'} <= {
+        name.removeprefix('backbone.') for name in names
+    }:
         notes.append(
             "Its names are those of DeiT III's files, for which it is taken, and of timm's rope_ape models, whose "
             'rotary positions nothing here computes.'
         )
+    part, model = network.path.split('.')[-1] if network.asked_for else 'backbone', config.get('model', {})
     return EncoderFile(
         encoder,
         others,
         network.scheme,
-        config,
-        config_error,
-        network.path.split('.')[-1] if network.asked_for else 'backbone',
-        path,
-        notes,
-        network.asked_for,
-        '' if any(name.startswith('neck.') for name in names) else 'neck.',
-        hub,
-        timms,
+        config=config,
+        model=model,
+        grid=stated_grid(model, part),
+        config_error=config_error,
+        part=part,
+        path=path,
+        notes=notes,
+        asked_for=network.asked_for,
+        added='' if any(name.startswith('neck.') for name in names) else 'neck.',
+        hub=hub,
+        timms=timms,
     )
 
 
@@ -291,7 +291,7 @@ def fill_encoder(
     unused += [name for name in encoder if left_out and name.startswith(left_out)]
     encoder = {name: value for name, value in encoder.items() if not left_out or not name.startswith(left_out)}
     unused += fit_tensors(
-        encoder, wanted, module, file.grid(), file.rebuilt_positions, resize_patches, adapt_channels, report.notes
+        encoder, wanted, module, file.grid, file.rebuilt_positions, resize_patches, adapt_channels, report.notes
     )
     report.matched = len(encoder)
     if 'mask_token' in wanted and 'mask_token' not in encoder:  # other encoders do not learn one

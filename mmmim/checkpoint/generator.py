@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from ..positions import Grid, find_grid, resize_pos_embed
+from .config_text import stated_grid
 from .encoder import EncoderFile, LoadReport, open_encoder
 from .peel import EncoderMismatchError
 from .read import StateDict
@@ -68,10 +69,10 @@ def load_generator(
     file = open_encoder(path)
     generator = {name[len(part) :]: value for name, value in file.others.items() if name.startswith(part)}
     if generator:
-        file = replace(file, encoder=generator, part=part.rstrip('.'))
+        file = replace(file, encoder=generator, grid=stated_grid(file.model, part.rstrip('.')))
     state = {name[len('neck.') :]: value for name, value in file.others.items() if name.startswith('neck.')}
     wanted = decoder.state_dict()
-    notes = _fit_positions(state, wanted, encoder, file.grid())
+    notes = _fit_positions(state, wanted, encoder, file.grid)
     check_decoder(state, wanted, str(path))
     for warning in check_pixels(file, target, 'model.target.norm_pix'):
         print_log(warning, 'current', logging.WARNING)

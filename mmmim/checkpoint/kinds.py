@@ -3,7 +3,7 @@
 import json
 import os.path as osp
 import re
-from typing import Any, Collection, Dict, Iterable, Tuple
+from typing import Any, Dict, Iterable, Tuple
 
 import timm
 import torch
@@ -42,9 +42,11 @@ _OTHERS = (
 )
 
 
-def describe(names: Iterable[str]) -> Tuple[str, str]:
+def describe(names: Iterable[str], kinds: Tuple[Tuple[str, str, str], ...] = (*_KINDS, *_OTHERS)) -> Tuple[str, str]:
     """The kind of network with such names, and what can be done with it, for a message; else two empty texts."""
-    return _kind(names, (*_KINDS, *_OTHERS))
+    names = list(names)
+    found = ((kind, advice) for pattern, kind, advice in kinds if any(re.match(pattern, name) for name in names))
+    return next(found, ('', ''))
 
 
 def unsupported(state: StateDict, timms: Any = None) -> str:
@@ -54,32 +56,18 @@ def unsupported(state: StateDict, timms: Any = None) -> str:
         state: Its parameters, in timm's names.
         timms: :func:`timm_model` of the file: tells what the parameters do not, such as an activation.
     """
-    kind, advice = _kind(state, _KINDS)
-    if not kind:
-        kind, advice = _by_shape(state) or _other_than_assumed(timms), _IN_TIMM
-    return f'It holds {kind}: none of the encoders here computes the same.{advice}' if kind else ''
-
-
-def _kind(names: Iterable[str], kinds: Tuple[Tuple[str, str, str], ...]) -> Tuple[str, str]:
-    names = list(names)
-    found = ((kind, advice) for pattern, kind, advice in kinds if any(re.match(pattern, name) for name in names))
-    return next(found, ('', ''))
-
-
-def _by_shape(state: StateDict) -> str:
+    kind, advice = describe(state, _KINDS)
     kernel = state.get('patch_embed.proj.weight')
     first, second = (state.get(f'blocks.0.mlp.{name}.weight') for name in ('fc1', 'fc2'))
-    if kernel is not None and kernel.ndim == 5:
-        return 'a ViT for video'
-    return _GATED if first is not None and second is not None and first.shape[0] != second.shape[1] else ''
-
-
-def may_be_rotary(names: Collection[str]) -> bool:
-    """Whether an encoder in a file may be timm's ViT with rotary positions beside a table (``rope_ape``).
-
-    It has ``gamma_1`` beside one bias for queries, keys and values, in the names and shapes of DeiT III's own files.
-    """
-    return {'pos_embed', 'blocks.0.gamma_1', 'blocks.0.attn.qkv.bias'} <= set(names)
+    if not kind:
+        advice = _IN_TIMM
+        if kernel is not None and kernel.ndim == 5:
+            kind = 'a ViT for video'
+        elif first is not None and second is not None and first.shape[0] != second.shape[1]:
+            kind = _GATED
+        elif timms is not None:
+            kind = _other_than_assumed(timms)
+    return f'It holds {kind}: none of the encoders here computes the same.{advice}' if kind else ''
 
 
 def hub_config(path: str) -> Dict[str, Any]:
@@ -105,7 +93,7 @@ def timm_model(config: Dict[str, Any]) -> Any:
 
 def _other_than_assumed(model: Any) -> str:
     """The kind of a model of timm that has a ViT's names and computes something else."""
-    if model is None or isinstance(model, (Beit, SwinTransformer)):
+    if isinstance(model, (Beit, SwinTransformer)):
         return ''
     name = f'{type(model).__name__} of timm ({model.pretrained_cfg.get("architecture")})'
     if not isinstance(model, VisionTransformer) or type(model.blocks[0]) is not Block:

@@ -67,7 +67,8 @@ def find_network(checkpoint: Any, prefix: Optional[str] = None) -> Network:
     found = list(_chosen(groups, prefix) if prefix else _networks(groups))
     if not found:
         raise EncoderMismatchError(_nothing_found(groups, prefix))
-    found.sort(key=lambda network: _rank(network.path))
+    if len(found) > 1:
+        found.sort(key=lambda network: _rank(network.path))
     best = found[0]
     best.asked_for = bool(prefix)
     best.others = [network.path for network in found[1:]]

@@ -80,7 +80,7 @@ def convert(
     strange = check_understood(file, allow_partial)
     file.check(allow_unused=True)  # what is beside the encoder was looked at
     ours = {name: value for name, value in file.whole().items() if name not in strange}
-    notes = [*file.notes, *(f'{note}.' for note in add_positions(ours, file.scheme.name, file.grid()))]
+    notes = [*file.notes, *(f'{note}.' for note in add_positions(ours, file.scheme.name, file.grid))]
     result, lost = translate(ours, to)
     check_left_out(lost, to, allow_partial)
     if as_folder:

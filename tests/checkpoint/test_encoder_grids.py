@@ -160,7 +160,7 @@ def test_files_on_disk_state_their_grid(tmp_path):
     export_encoder(model, tmp_path / 'plain.safetensors', size)
     expected = resize_pos_embed(model.pos_embed, (4, 16), (8, 8), 1)
     for name in ('epoch_1.pth', 'encoder.safetensors', 'plain.safetensors'):
-        assert open_encoder(str(tmp_path / name)).grid() == (4, 16)
+        assert open_encoder(str(tmp_path / name)).grid == (4, 16)
         for module in (vit((8, 8)), vit((8, 8), kind=DenseViT, out_indices=(0, 1))):
             module.load_pretrained(checkpoint=str(tmp_path / name))
             assert torch.equal(module.pos_embed, expected)

@@ -6,7 +6,7 @@ from typing import Collection, Iterable, List, Optional, Sequence, Tuple
 
 # What may stand beside an encoder, by our names or by those of its project: decoders, heads, projectors and predictors,
 # momentum copies, the other networks of a method, frozen targets, centers and queues of losses.
-_BESIDE = re.compile(
+BESIDE = re.compile(
     r'(neck|fc|fc_norm|pooler|classifier|target|generator|discriminator|teacher|student|data_preprocessor|mask_token|'
     r'center|queue\w*|criterion|\w*heads?|head_\w+|\w*decoder\w*|\w*predictor\w*|\w*project(or|ion)\w*|\w*loss\w*|'
     r'(target|momentum|ema|teacher|student)_\w+|\w+_ema|cls_pt_layers|norm\d)(\.|$)'
@@ -27,11 +27,6 @@ def list_names(keys: Iterable[str], most: Optional[int] = None) -> str:
     names = Counter(re.sub(r'\.\d+(?=\.|$)', '.#', key) for key in keys)
     shown = [f'{name} ({count})' if count > 1 else name for name, count in names.items()][:most]
     return ', '.join([*shown, f'and {len(names) - len(shown)} more'] if len(shown) < len(names) else shown)
-
-
-def is_known_beside(name: str) -> bool:
-    """Whether a name beside an encoder is that of a decoder, a head, a projector, a momentum copy or a loss."""
-    return bool(_BESIDE.match(name))
 
 
 _OURS = re.compile(
