@@ -1,7 +1,6 @@
 """Build a model for inference from a checkpoint file, with or without its training config."""
 
 import copy
-import math
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -10,12 +9,14 @@ from torch import Tensor, nn
 
 from ..checkpoint.config_text import ConfigTextError, check_types
 from ..checkpoint.encoder import EncoderFile, open_encoder
+from ..checkpoint.fit import count_tokens
 from ..checkpoint.schemes.names import encoder_depth
 from ..config.load import load_config
 from ..config.prepare import set_up_scope
 from ..models.backbones.vit import ARCHITECTURES
 from ..models.patches import Size, to_2tuple
 from ..models.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from ..positions import find_grid
 from ..registry import MODELS, TRANSFORMS
 
 DECODERS = ('neck.', 'drawing_head.')  # parts that reconstruct, in any method
@@ -57,9 +58,18 @@ def read_source(path: str, config: Optional[str] = None, prefix: Optional[str] =
     init_default_scope('mmmim')
     if file.config_error:
         raise ConfigTextError(f'{path}: {file.config_error}. Give the config of the run with --config')
-    if file.config:
+    if file.config and is_ours(file.model['backbone']):
         return Source(file, file.config, 'the config inside the checkpoint', False)
-    return Source(file, dict(model=infer_model(file.whole())), 'the shapes of the parameters', True)
+    return Source(file, dict(model=infer_model(file)), 'the shapes of the parameters', True)
+
+
+def is_ours(backbone: Dict[str, Any]) -> bool:
+    """Whether the config of a backbone names one of this project's."""
+    try:
+        check_types(backbone, MODELS)
+    except ConfigTextError:
+        return str(backbone.get('type')).removeprefix('mmpretrain.') not in ('VisionTransformer', 'MAEViT')
+    return True
 
 
 def _buildable(cfg: Any, source: Source) -> Any:
@@ -79,43 +89,44 @@ def _plain(cfg: Any) -> Any:
     return [_plain(value) for value in cfg] if isinstance(cfg, list) else cfg
 
 
-def infer_model(state: Dict[str, Tensor]) -> Dict[str, Any]:
-    """The config of an MAE (or of its encoder) from parameters in our names.
+def infer_model(file: EncoderFile) -> Dict[str, Any]:
+    """The config of an MAE (or of its encoder) from parameters.
 
-    A file does not state its number of heads: only widths and depths of the papers' encoders, with decoders of width
-    512 and 16 heads, are recognised. Assumed are ImageNet's normalisation and a decoder of normalised pixels.
+    Where nothing states the number of heads, only widths and depths of the papers' encoders are recognised, with
+    decoders of width 512 and 16 heads. Assumed are ImageNet's normalisation and a decoder of normalised pixels.
 
     Raises:
         ValueError: Another architecture.
     """
+    state = file.whole()
 
     def refuse(what: str) -> ValueError:
         return ValueError(f'there is no config in the checkpoint, and {what}: give the config with --config')
 
-    if 'backbone.patch_embed.proj.weight' not in state or 'backbone.pos_embed' not in state:
+    file.check(allow_unused=True)
+    if not {'patch_embed.proj.weight', 'pos_embed', 'blocks.0.mlp.fc1.weight'} <= file.encoder.keys():
         raise refuse('it holds no ViT with a position table')
-    width, channels, *patch = state['backbone.patch_embed.proj.weight'].shape
-    depth, rows = encoder_depth(state, 'backbone.blocks.'), state['backbone.pos_embed'].shape[1]
-    classes, registers = (
-        state[name].shape[1] if name in state else 0 for name in ('backbone.cls_token', 'backbone.reg_token')
-    )
-    arch = next((name for name, sizes in ARCHITECTURES.items() if sizes[:2] == (width, depth)), None)
-    prefixes = (classes + registers, classes, 0)
-    side = next((math.isqrt(rows - n) for n in prefixes if rows > n and math.isqrt(rows - n) ** 2 == rows - n), 0)
-    if arch is None or not side or channels != 3:
+    width, channels, *patch = file.encoder['patch_embed.proj.weight'].shape
+    depth, rows = encoder_depth(file.encoder), file.encoder['pos_embed'].shape[1]
+    classes, registers = (file.encoder[n].shape[1] if n in file.encoder else 0 for n in ('cls_token', 'reg_token'))
+    papers = next((sizes[2] for sizes in ARCHITECTURES.values() if sizes[:2] == (width, depth)), None)
+    heads = file.num_heads() or papers
+    found = find_grid(file.encoder['pos_embed'], count_tokens(file.encoder)[1], stated=file.grid)
+    if heads is None or found is None or channels != 3:
         raise refuse(
             f'{depth} blocks of width {width} with {rows} positions for images of {channels} channels are none of '
             f'{", ".join(ARCHITECTURES)} for square RGB images'
         )
+    mlp_ratio = len(file.encoder['blocks.0.mlp.fc1.weight']) / width
     model = dict(
         type='MAE',
         backbone=dict(
             type='MaskedViT',
-            arch=arch,
-            img_size=[side * length for length in patch],
+            arch=dict(embed_dim=width, depth=depth, num_heads=heads, mlp_ratio=mlp_ratio),
+            img_size=[n * length for n, length in zip(found.grid, patch)],
             patch_size=list(patch),
             class_token=classes > 0,
-            num_class_tokens=classes,
+            **(dict(num_class_tokens=classes) if classes else {}),
             num_register_tokens=registers,
             final_norm='backbone.norm.weight' in state,
         ),

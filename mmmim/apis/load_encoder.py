@@ -141,10 +141,12 @@ def _set_channels(encoder: State, in_chans: int, adapt: bool, path: str) -> List
 
 def _num_heads(encoder: State, num_heads: Optional[int], file: EncoderFile) -> int:
     kernel = encoder.get('patch_embed.proj.weight')
-    width, arch = 0 if kernel is None else len(kernel), file.model.get(file.part, {}).get('arch')
-    stated = arch.get('num_heads') if isinstance(arch, dict) else file.hub_facts().get('num_heads')
+    width = 0 if kernel is None else len(kernel)
+    stated = file.num_heads()
+    if num_heads and stated and num_heads != stated:
+        raise ValueError(f'{file.path} states {stated} attention heads, and num_heads={num_heads} was given.')
     heads = num_heads or stated or {sizes[0]: sizes[2] for sizes in ARCHITECTURES.values()}.get(width)
-    if width and (heads is None or width % heads):
+    if width and (heads is None or heads < 1 or width % heads):
         raise ValueError(
             f'{file.path}: a file does not say its number of attention heads, and {width} is the width of none '
             f'of {", ".join(ARCHITECTURES)}: give num_heads=N (a divisor of {width})'
@@ -239,7 +241,8 @@ def _fit_beit(encoder: State, img_size: Optional[Size], patch_size: Optional[Siz
 
 def _statistics(file: EncoderFile) -> Tuple[Any, Any]:
     """Mean and standard deviation of pixels in 0..255; ImageNet's where the file states none."""
-    stated = file.model.get('data_preprocessor') or {}
+    stated = file.model.get('data_preprocessor')
+    stated = stated if isinstance(stated, dict) else {}
     return stated.get('mean') or IMAGENET_MEAN, stated.get('std') or IMAGENET_STD
 
 

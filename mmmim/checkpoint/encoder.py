@@ -14,7 +14,7 @@ from torch import Tensor
 from ..positions import Grid, find_grid, resize_pos_embed
 from .config_text import ConfigTextError, stated_grid, stored_config
 from .fit import PATCHES, check, fit_tensors
-from .kinds import hub_config, timm_model, unsupported
+from .kinds import ambiguous, hub_config, is_same_network, timm_model, unsupported
 from .peel import EncoderMismatchError, find_network, unwrap
 from .read import AnyPath, StateDict
 from .schemes import SCHEMES, Scheme, translate
@@ -63,7 +63,7 @@ class EncoderFile:
         part: Key of the encoder's config in it.
         path: Of the file; empty where a content was given.
         notes: What was chosen.
-        asked_for: A prefix was given: what stands beside it is not looked at.
+        network: Path of the network in the file, such as ``teacher.backbone``.
         added: What the file does not have in front of its decoder's names.
         hub: The ``config.json`` of Hugging Face or timm beside the file.
         timms: The model that it names, if it is timm's, without values.
@@ -79,7 +79,7 @@ class EncoderFile:
     part: str = 'backbone'
     path: str = ''
     notes: List[str] = field(default_factory=list)
-    asked_for: bool = False
+    network: str = ''
     added: str = ''
     hub: Dict[str, Any] = field(default_factory=dict)
     timms: Any = None
@@ -105,7 +105,7 @@ class EncoderFile:
         unknown = [
             name
             for name in self.others
-            if not (self.asked_for or name.startswith(starts) or BESIDE.match(name) or known and known.match(name))
+            if not (name.startswith(starts) or BESIDE.match(name) or known and known.match(name))
         ]
         name = self.path or 'The checkpoint'
         if unknown:
@@ -114,15 +114,43 @@ class EncoderFile:
                 f'copy: {list_names(unknown, 12)}. They may belong to the encoder, so nothing was loaded. If they do '
                 'not: allow_unused=True, or a list of the beginnings of their names.'
             )
+        self._check_shapes(name)
         is_vit = PATCHES in self.encoder and any(key.startswith('blocks.') for key in self.encoder)
         if not is_vit or any('pos_embed' in key or 'relative_position' in key for key in self.encoder):
             return
         if self.rebuilt_positions(4, (1, 1), 0) is None:
             raise EncoderMismatchError(
-                f'{name} has no position table, and its project is not known to compute one: the network has rotary '
-                'positions, as DINOv3 and EVA-02, or its code makes the table. Nothing here computes the same. Frozen, '
-                "it can be used by timm: timm.create_model(NAME, checkpoint_path='FILE')."
+                f'{name} has no position table, and its project is not known to compute one; networks with rotary '
+                'positions (DINOv3, EVA-02) have none. Nothing here computes the same. Frozen, it can be used by timm: '
+                "timm.create_model(NAME, checkpoint_path='FILE')."
             )
+
+    def _check_shapes(self, name: str) -> None:
+        for key in ('cls_token', 'reg_token', 'pos_embed'):
+            if key in self.encoder and self.encoder[key].ndim != 3:
+                raise EncoderMismatchError(f'{name}: {key} is {list(self.encoder[key].shape)}, not [1, N, D].')
+        strange = [key for key, value in self.encoder.items() if not value.is_floating_point() and value.ndim]
+        if strange:
+            kinds = ', '.join(sorted({str(self.encoder[key].dtype) for key in strange}))
+            raise EncoderMismatchError(f'{name}: {list_names(strange, 5)} of its encoder are {kinds}, not float.')
+        blocks = {key.split('.')[1] for key in self.encoder if key.startswith('blocks.')}
+        absent = [str(number) for number in range(len(blocks)) if str(number) not in blocks]
+        if absent:
+            raise EncoderMismatchError(
+                f'{name}: of {len(blocks)} blocks {", ".join(absent[:5])} are missing; there is {sorted(blocks)[-1]}.'
+            )
+
+    def num_heads(self) -> Optional[int]:
+        """Of attention, as far as the config in the file, a ``config.json`` beside it or the project tells."""
+        cfg = self.model.get(self.part)
+        arch = cfg.get('arch') if isinstance(cfg, dict) else None
+        width = len(self.encoder[PATCHES]) if PATCHES in self.encoder else 0
+        stated = arch.get('num_heads') if isinstance(arch, dict) else self.hub_facts().get('num_heads')
+        if stated is None and self.scheme.name == 'mmpretrain' and arch in ('s', 'small'):
+            stated = 8  # of 768 channels
+        if stated is None and width == 384 and re.search(r'(base|momentum)_encoder', self.network):
+            stated = 12  # MoCo v3's small ViT
+        return stated if isinstance(stated, int) and stated > 0 else None
 
     def rebuilt_positions(self, width: int, grid: Grid, prefix: int) -> Optional[Tensor]:
         """The position table that the file's project computes and does not store; None for other projects."""
@@ -196,6 +224,8 @@ def open_encoder(
     if isinstance(checkpoint, (str, PathLike)):
         path = fspath(checkpoint)
         content = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger=logger)
+    if prefix is not None and part is not None and prefix != part:
+        raise ValueError(f'prefix={prefix!r} and part={part!r} are two names of one argument: give one of them.')
     config, config_error = {}, ''
     try:
         config = stored_config(content)
@@ -211,19 +241,20 @@ def open_encoder(
         whole = network.scheme.to_ours(network.state)
         encoder = {name[len('backbone.') :]: value for name, value in whole.items() if name.startswith('backbone.')}
         others = {**network.beside, **{name: v for name, v in whole.items() if not name.startswith('backbone.')}}
-        reason = unsupported({**encoder, **{n: v for n, v in others.items() if not BESIDE.match(n)}}, timms)
+        if timms is not None and not is_same_network(timms, encoder):
+            timms = None  # of another file in the folder
+        reason = unsupported(
+            {**encoder, **{n: v for n, v in others.items() if not BESIDE.match(n)}},
+            timms,
+            hub if network.scheme.name == 'hf' else {},
+            config,
+        )
         if reason:
             raise EncoderMismatchError(reason)
     except ValueError as error:
         raise EncoderMismatchError(f'{path}: {error}' if path else str(error)) from None
     notes = [network.choice()] if network.others else []
-    if {'pos_embed', 'blocks.0.gamma_1', 'blocks.0.attn.qkv.bias'} <= {
-        name.removeprefix('backbone.') for name in names
-    }:
-        notes.append(
-            "Its names are those of DeiT III's files, for which it is taken, and of timm's rope_ape models, whose "
-            'rotary positions nothing here computes.'
-        )
+    notes += ambiguous([name.removeprefix('backbone.') for name in names]) if timms is None else []
     part, model = network.path.split('.')[-1] if network.asked_for else 'backbone', config.get('model', {})
     return EncoderFile(
         encoder,
@@ -236,7 +267,7 @@ def open_encoder(
         part=part,
         path=path,
         notes=notes,
-        asked_for=network.asked_for,
+        network=network.path,
         added='' if any(name.startswith('neck.') for name in names) else 'neck.',
         hub=hub,
         timms=timms,
@@ -283,6 +314,7 @@ def fill_encoder(
     """
     file = checkpoint if isinstance(checkpoint, EncoderFile) else open_encoder(checkpoint, prefix, part, logger)
     file.check(allow_unused)
+    _check_heads(file, module)
     encoder, wanted = dict(file.encoder), dict(module.state_dict())
     report, unused = LoadReport(notes=list(file.notes)), [name.removeprefix(file.added) for name in file.others]
     kept = {name: wanted.pop(name) for name in new}
@@ -302,6 +334,16 @@ def fill_encoder(
     report.unused = dict(Counter(name.split('.')[0] for name in unused))
     print_log(str(report), logger=logger)
     return report
+
+
+def _check_heads(file: EncoderFile, module: Any) -> None:
+    """Shapes do not tell the number of heads: the same parameters with another one are another network."""
+    stated, blocks = file.num_heads(), getattr(module, 'blocks', None)
+    own = next((part.num_heads for part in blocks.modules() if hasattr(part, 'num_heads')), None) if blocks else None
+    if stated is not None and own is not None and stated != own:
+        raise EncoderMismatchError(
+            f'{file.path or "The checkpoint"} states {stated} attention heads, the module has {own}: nothing was loaded'
+        )
 
 
 # --- names alone ------------------------------------------------------------------------------------------------------

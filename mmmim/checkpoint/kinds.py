@@ -3,7 +3,7 @@
 import json
 import os.path as osp
 import re
-from typing import Any, Dict, Iterable, Tuple
+from typing import Any, Collection, Dict, Iterable, List, Optional, Tuple
 
 import timm
 import torch
@@ -30,7 +30,8 @@ _KINDS = (
     (r'(.*[._])?(rope\w*|rotary\w*|freqs_cis|storage_tokens)\b', _ROTARY, _IN_TIMM),
     (r'(.*\.)?embeddings\.patch_embeddings\.weight$', _ROTARY, _IN_TIMM),  # DINOv3 in transformers
     (r'(.*\.)?attn\.(q_proj|inner_attn_ln)\.', _ROTARY, _IN_TIMM),  # EVA-02
-    (r'(.*\.)?blocks\.\d+\.attn\.rel_pos_[hw]$', 'a ViT with decomposed relative positions', _IN_TIMM),
+    (r'(.*\.)?(blocks|layers)\.\d+\.attn\.rel_pos_[hw]$', 'a ViT with decomposed relative positions', _IN_TIMM),
+    (r'(.*\.)?(dist_token|distillation_token)$', 'a distilled DeiT, which has a second token', _IN_TIMM),
     (r'(.*\.)?mlp\.(w12|weights_in|gate_proj|fc1_g)\.', _GATED, _IN_TIMM),
 )
 _OTHERS = (
@@ -49,12 +50,16 @@ def describe(names: Iterable[str], kinds: Tuple[Tuple[str, str, str], ...] = (*_
     return next(found, ('', ''))
 
 
-def unsupported(state: StateDict, timms: Any = None) -> str:
+def unsupported(
+    state: StateDict, timms: Any = None, hub: Optional[Dict[str, Any]] = None, config: Optional[Dict[str, Any]] = None
+) -> str:
     """Why no encoder here computes a network, and what can be done; empty where one does.
 
     Args:
         state: Its parameters, in timm's names.
         timms: :func:`timm_model` of the file: tells what the parameters do not, such as an activation.
+        hub: transformers' ``config.json`` of the file.
+        config: The one in the file.
     """
     kind, advice = describe(state, _KINDS)
     kernel = state.get('patch_embed.proj.weight')
@@ -67,7 +72,39 @@ def unsupported(state: StateDict, timms: Any = None) -> str:
             kind = _GATED
         elif timms is not None:
             kind = _other_than_assumed(timms)
+        else:
+            kind = _other_activation(hub or {}, config or {})
     return f'It holds {kind}: none of the encoders here computes the same.{advice}' if kind else ''
+
+
+def _other_activation(hub: Dict[str, Any], config: Dict[str, Any]) -> str:
+    """Of transformers' ``hidden_act``, and of mmpretrain's ``layer_cfgs``."""
+    layers = config.get('model', {}).get('backbone', {}).get('layer_cfgs')
+    stated = layers.get('act_cfg') if isinstance(layers, dict) else None
+    name = stated.get('type') if isinstance(stated, dict) else hub.get('hidden_act')
+    known = name is None or str(name).lower() == 'gelu'
+    return '' if known else f'a ViT with another activation than GELU ({name})'
+
+
+def ambiguous(names: Collection[str]) -> List[str]:
+    """Sentences on names that other networks of timm have, too; its ``config.json`` beside a file would tell."""
+    found = set(names)
+    if {'pos_embed', 'blocks.0.gamma_1', 'blocks.0.attn.qkv.bias'} <= found:
+        taken, other = "DeiT III's files", 'rope_ape models, which have rotary positions'
+    elif {'pos_embed', 'blocks.0.attn.q_bias'} <= found and not any('relative_position' in name for name in found):
+        taken, other = "BEiT's blocks with a position table", 'Eva models, some with rotary positions or later norms'
+    elif 'norm_pre.weight' in found:
+        taken, other = 'a ViT with a norm before its blocks', "CLIPs of OpenAI's activation, and Perception Encoders"
+    else:
+        return []
+    return [f"It is taken for {taken}; timm's {other}, have the same names. timm's config.json beside it would tell."]
+
+
+def is_same_network(model: Any, state: StateDict) -> bool:
+    """Whether a model of timm has the blocks and the patch projection of an encoder."""
+    own, key = model.state_dict(), 'patch_embed.proj.weight'
+    depths = [len({name.split('.')[1] for name in names if name.startswith('blocks.')}) for names in (own, state)]
+    return depths[0] == depths[1] and key in own and key in state and own[key].shape == state[key].shape
 
 
 def hub_config(path: str) -> Dict[str, Any]:
@@ -75,7 +112,7 @@ def hub_config(path: str) -> Dict[str, Any]:
     try:
         with open(osp.join(osp.dirname(path), 'config.json'), encoding='utf-8') as file:
             content = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

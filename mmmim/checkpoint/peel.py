@@ -5,6 +5,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from .kinds import describe
@@ -14,6 +16,8 @@ from .schemes.names import first_names
 
 # what torch.compile, FSDP and activation checkpointing put into names
 _WRAPPERS = re.compile(r'(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
+# what only an encoder has
+_OF_AN_ENCODER = re.compile(r'(^|\.)(blocks\.\d+\.|patch_embed\.|cls_token$|pos_embed$|encoder\.layer\.\d+\.)')
 _DICTIONARIES, _PREFIXES = 2, 4  # how many of them are looked through
 # Of several networks in a file the one that its project evaluates: DINO's teacher, I-JEPA's target encoder, MoCo v3's
 # base encoder; and a model rather than its copies.
@@ -35,6 +39,7 @@ class Network:
         beside: Other parameters of the same dictionary that belong to no network that is known.
         others: Paths of the other networks in the file.
         asked_for: It was chosen by a prefix.
+        place: The keys of the dictionary that holds it.
     """
 
     path: str
@@ -43,6 +48,7 @@ class Network:
     beside: StateDict = field(default_factory=dict)
     others: List[str] = field(default_factory=list)
     asked_for: bool = False
+    place: str = ''
 
     def choice(self) -> str:
         """A sentence on the other networks of the file; empty without any."""
@@ -67,6 +73,14 @@ def find_network(checkpoint: Any, prefix: Optional[str] = None) -> Network:
     found = list(_chosen(groups, prefix) if prefix else _networks(groups))
     if not found:
         raise EncoderMismatchError(_nothing_found(groups, prefix))
+    places = {network.place for network in found}
+    apart = [f'{place}{name}' for place in groups if not prefix and place not in places for name in groups[place]]
+    torn = [name for name in apart if _OF_AN_ENCODER.search(name)]
+    if torn:
+        raise EncoderMismatchError(
+            f'Beside a whole network the checkpoint holds parts of one in other dictionaries: {", ".join(torn[:5])}. '
+            'Put its parameters into one dictionary, or say by prefix= what is wanted.'
+        )
     if len(found) > 1:
         found.sort(key=lambda network: _rank(network.path))
     best = found[0]
@@ -97,13 +111,17 @@ def named_tensors(checkpoint: Any) -> Dict[str, StateDict]:
     for path, content, depth in waiting:
         state: StateDict = {}
         for key, value in content.items():
-            if isinstance(key, str) and isinstance(value, Tensor):
-                bare = _WRAPPERS.sub('', key)
+            if isinstance(value, np.ndarray) and value.dtype.kind in 'iuf':
+                value = torch.from_numpy(value)
+            if isinstance(value, Tensor):
+                bare = _WRAPPERS.sub('', str(key))
                 if bare in state:
                     raise EncoderMismatchError(f'Two parameters of the checkpoint are called {bare} without wrappers.')
                 state[bare] = value
             elif isinstance(key, str) and isinstance(value, dict) and depth < _DICTIONARIES:
                 waiting.append((f'{path}{key}.', value, depth + 1))
+        if state and path in groups:
+            raise EncoderMismatchError(f'Two dictionaries of the checkpoint are called {path.rstrip(".")}.')
         if state:
             groups[path] = state
     if not groups:
@@ -143,8 +161,22 @@ def _networks(groups: Dict[str, StateDict]) -> Iterator[Network]:
                 waiting += [(f'{path}{first}.', part, depth + 1) for first, part in parts.items()]
         inside = tuple(path for path, _, _ in found)
         for path, scheme, state in found:
-            beside = {name: v for name, v in tensors.items() if not f'{place}{name}'.startswith(inside)}
-            yield Network(path.rstrip('.'), scheme, state, beside)
+            beside = {
+                _below(f'{place}{name}', path): value
+                for name, value in tensors.items()
+                if not f'{place}{name}'.startswith(inside)
+            }
+            yield Network(path.rstrip('.'), scheme, state, beside, place=place)
+
+
+def _below(name: str, path: str) -> str:
+    """A name beside a network without the prefixes that both have: a ``module.`` around an encoder and its head."""
+    parts = name.split('.')
+    for wrapper in path.split('.'):
+        if parts[0] != wrapper or len(parts) < 2:
+            break
+        del parts[0]
+    return '.'.join(parts)
 
 
 def _chosen(groups: Dict[str, StateDict], prefix: str) -> Iterator[Network]:
@@ -159,14 +191,15 @@ def _chosen(groups: Dict[str, StateDict], prefix: str) -> Iterator[Network]:
     return _networks(chosen)
 
 
-def _rank(path: str) -> List[int]:
-    places = {name: place for place, name in enumerate(_PREFERRED)}
-    return [places.get(name, len(places)) for name in path.split('.') if name]
+def _rank(path: str) -> Tuple[int, List[int]]:
+    """Smaller is better: by the least known part of a path first, so that a teacher goes before ``model.student``."""
+    places = [_PREFERRED.index(name) if name in _PREFERRED else len(_PREFERRED) for name in path.split('.') if name]
+    return max(places, default=-1), places
 
 
 def _nothing_found(groups: Dict[str, StateDict], prefix: str) -> str:
     names = [name for tensors in groups.values() for name in tensors]
-    paths = ', '.join(repr(network.path) for network in _networks(groups)) if prefix else ''
+    paths = ', '.join(repr(network.path) for network in _networks(groups) if network.path) if prefix else ''
     if paths:
         return (
             f"There is no encoder under '{prefix}.' in this checkpoint: its names begin with {first_names(names)}. The "

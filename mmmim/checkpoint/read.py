@@ -17,7 +17,16 @@ import torch
 from torch import Tensor
 
 from .plain_types import RefusedPickle
-from .refusal import TORCHSCRIPT, CorruptCheckpointError, UnsafeCheckpointError, corrupt, folder, unsafe
+from .refusal import (
+    TORCHSCRIPT,
+    CorruptCheckpointError,
+    UnsafeCheckpointError,
+    corrupt,
+    folder,
+    kind_of,
+    names_in,
+    unsafe,
+)
 from .unpickler import in_place_of_torchs
 
 __all__ = [
@@ -88,7 +97,7 @@ def disarm_config(checkpoint: Any) -> Any:
 
 def _load_torch(path: str, map_location: MapLocation) -> Any:
     with open(path, 'rb') as file:
-        is_zip = file.read(4) == b'PK\x03\x04'
+        is_zip = file.read(4).startswith(b'PK')
         if is_zip:
             _check_zip(path)
         file.seek(0)
@@ -98,6 +107,8 @@ def _load_torch(path: str, map_location: MapLocation) -> Any:
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except RefusedPickle as error:
+            if kind_of(path) and not names_in(path):
+                raise corrupt(path, '') from None
             raise unsafe(path, str(error)) from None
         except Exception as error:
             if 'Attempting to deserialize object on' in str(error):  # it asks for a GPU that does not exist
@@ -139,7 +150,7 @@ def _unreadable(path: str, error: Exception) -> Exception:
     reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
     if isinstance(error, EOFError) or 'unexpected EOF' in reason or 'Ran out of input' in reason:
         return corrupt(path, f'it is cut off ({reason})')
-    if 'magic number' in reason:
+    if 'magic number' in reason or 'weights_only' in str(error):
         reason = 'a pickle that torch.save has not written: read it where it was made, and torch.save the weights'
     return corrupt(path, f'it is damaged, or no checkpoint ({reason})')
 

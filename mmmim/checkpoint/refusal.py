@@ -99,12 +99,10 @@ def folder(path: str) -> IsADirectoryError:
     index = [name for name in names if name.endswith('.index.json')]
     if '.metadata' in names or any(name.endswith('.distcp') for name in names):
         what = f'of torch.distributed.checkpoint: `{_ONE_FILE} {path} OUT.pth` writes one file'
-    elif weights:
-        what = f'give the file in it: {osp.join(path, weights[0])}'
+    elif weights or saved:
+        what = f'give a file in it, such as {" or ".join(osp.join(path, name) for name in weights[:1] + saved[-1:])}'
     elif index:
         what = _shards(osp.join(path, index[0]))
-    elif saved:
-        what = f'give one of its checkpoints, such as {osp.join(path, saved[-1])}'
     elif 'data.pkl' in names:
         what = 'an unpacked checkpoint: give the file that it was unpacked from'
     else:

@@ -11,7 +11,7 @@ import types
 from collections import Counter, OrderedDict
 from contextlib import contextmanager
 from io import SEEK_END
-from typing import Any, BinaryIO, Dict, Iterable, Iterator
+from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator
 
 import torch
 from torch import _weights_only_unpickler as torchs_own
@@ -133,6 +133,16 @@ class Unpickler(_Base):  # type: ignore[misc]  # a private class, without types
     }.items():
         dispatch[ord(_opcode)] = _load
 
+
+def _refuse(opcode: int) -> Callable[[Unpickler], None]:
+    def load_refused(self: Unpickler) -> None:
+        raise RefusedPickle(f'what a pickle of tensors and plain data does not need (opcode {chr(opcode)!r})')
+
+    return load_refused
+
+
+for _number in set(_Base.dispatch) - set(Unpickler.dispatch):
+    Unpickler.dispatch[_number] = _refuse(_number)
 
 _lock = threading.RLock()
 

@@ -35,7 +35,7 @@ from ..apis.load_encoder import timm_module
 from ..checkpoint.encoder import EncoderFile, EncoderMismatchError, add_positions, open_encoder
 from ..checkpoint.read import StateDict
 from ..checkpoint.schemes import get_scheme, list_names, translate, writable
-from ..checkpoint.schemes.names import is_ours
+from ..checkpoint.schemes.names import BESIDE, is_ours
 from ..checkpoint.timm_config import check_timm, unfit
 from ..checkpoint.write import atomic_save, atomic_write_bytes, atomic_write_text
 
@@ -103,9 +103,9 @@ def check_understood(file: EncoderFile, allow_partial: bool) -> List[str]:
     Raises:
         EncoderMismatchError: There are some, and they may not be left out.
     """
-    if file.scheme.name == 'mmmim' or file.asked_for:
-        return []
-    strange = [name for name in file.others if not is_ours(name)]
+    parts = tuple(f'{key}.' for key in file.model)
+    ours = file.scheme.name == 'mmmim'
+    strange = [n for n in file.others if not is_ours(n) and not (ours and (BESIDE.match(n) or n.startswith(parts)))]
     if strange and not allow_partial:
         raise EncoderMismatchError(
             f'{file.path}: {len(strange)} names were not understood: {list_names(strange, 12)}. Nothing was written; '

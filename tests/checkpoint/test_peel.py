@@ -175,6 +175,54 @@ def test_what_stands_beside_the_encoder_tells_nothing_of_it():
             open_encoder({**shapes, 'decoder.0.bias': torch.ones(1)} if place == 'encoder.' else shapes)
 
 
+def test_a_teacher_goes_before_a_student_that_lies_deeper():
+    assert is_state(open_encoder(dict(model=dict(student=under('', OTHER)), teacher=STATE)).encoder)
+
+
+@pytest.mark.parametrize('beside', ['projector.0.weight', 'head.weight', 'decoder.blocks.0.x', 'predictor.bias'])
+def test_heads_below_a_wrapper_of_both_are_known(beside):
+    """As in the files of MoCo v3 and of DistributedDataParallel."""
+    file = open_encoder(dict(state_dict={**under('module.encoder.'), f'module.{beside}': torch.ones(1)}))
+    assert is_state(file.encoder) and set(file.others) == {beside}
+    file.check()
+
+
+def test_parts_of_an_encoder_in_two_dictionaries_are_an_error():
+    first = {name: value for name, value in STATE.items() if 'blocks.1.' not in name}
+    second = {name: value for name, value in STATE.items() if 'blocks.1.' in name}
+    with pytest.raises(EncoderMismatchError, match='parts of one in other dictionaries: part2.blocks.1'):
+        open_encoder(dict(part1=first, part2=second))
+    with pytest.raises(EncoderMismatchError, match='Two dictionaries of the checkpoint are called a.b'):
+        open_encoder({'a': {'b': STATE}, 'a.b': OTHER})
+    arrays = {name: value.numpy() if 'blocks.1.' in name else value for name, value in STATE.items()}
+    assert is_state(open_encoder(arrays).encoder)
+    with pytest.raises(EncoderMismatchError, match='momentum copy: 0. They'):
+        open_encoder({**STATE, 0: torch.ones(2)}).check()
+
+
+def test_two_names_of_one_argument():
+    with pytest.raises(ValueError, match='give one of them'):
+        open_encoder(dict(student=STATE, teacher=OTHER), prefix='student', part='teacher')
+
+
+@pytest.mark.parametrize(
+    'change, said',
+    [
+        ({'blocks.200000.norm1.weight': torch.ones(48)}, 'of 3 blocks 2 are missing; there is 200000'),
+        ({'blocks.extra.w': torch.ones(48)}, 'of 3 blocks 2 are missing; there is extra'),
+        ({'cls_token': torch.ones(48)}, r'cls_token is \[48\]'),
+        ({'pos_embed': torch.ones(1, 17, 4, 48)}, 'pos_embed is'),
+        ({'norm.weight': torch.ones(48, dtype=torch.int64)}, 'norm.weight of its encoder are torch.int64'),
+        ({'norm.weight': torch.ones(48, dtype=torch.complex64)}, 'torch.complex64'),
+    ],
+)
+def test_an_encoder_that_is_none(change, said, tmp_path):
+    torch.save({**STATE, **change}, tmp_path / 'file.pth')
+    for read_it in (mmmim.load_encoder, lambda path: fill_encoder(MaskedViT(SIZES, 32, 8), path)):
+        with pytest.raises(EncoderMismatchError, match=said):
+            read_it(str(tmp_path / 'file.pth'))
+
+
 # ------------------------------------------------------------------------------------------------ nothing is dropped
 
 
@@ -186,6 +234,8 @@ def test_an_unknown_tensor_beside_the_encoder_is_an_error(tmp_path):
         with pytest.raises(EncoderMismatchError, match='adapter.down.weight.*allow_unused=True'):
             fill_encoder(module, content, allow_unused=allowed)
     assert is_state(module.state_dict(), before)
+    with pytest.raises(EncoderMismatchError, match='adapter.down.weight'):  # the prefix names the network, not that
+        fill_encoder(module, dict(model=content), prefix='model')
     for allowed in (True, 'adapter.', ['adapter.']):
         report = fill_encoder(MaskedViT(SIZES, 32, 8), content, allow_unused=allowed)
         assert report.unused == dict(adapter=1)

@@ -12,6 +12,7 @@ from harness import FLOAT32
 from timm.models import adapt_input_conv
 
 import mmmim
+from mmmim.apis.from_checkpoint import load_backbone, read_source
 from mmmim.checkpoint.encoder import EncoderMismatchError, detect_scheme, fill_encoder, open_encoder
 from mmmim.checkpoint.generator import check_pixels
 from mmmim.checkpoint.schemes.names import is_ours
@@ -301,6 +302,7 @@ def test_names_that_two_networks_have_are_said(tmp_path):
     state = {re.sub(r'ls(\d).gamma', r'gamma_\1', name): value for name, value in model.state_dict().items()}
     file = open_encoder(state)
     assert 'DeiT III' in file.notes[0] and 'rope_ape' in file.notes[0]
+    assert 'Perception Encoders' in open_encoder({**model.state_dict(), 'norm_pre.weight': torch.ones(384)}).notes[0]
     torch.save(state, tmp_path / 'deit3.pth')
     loaded = mmmim.load_encoder(str(tmp_path / 'deit3.pth'))
     torch.testing.assert_close(loaded.forward_features(images), model.forward_features(images), **FLOAT32)
@@ -329,6 +331,65 @@ def test_the_config_of_timm_beside_a_file_tells_what_the_names_do_not(entry, sai
     loaded = mmmim.load_encoder(path)
     assert loaded.norm.eps == 1e-5  # CLIP's
     torch.testing.assert_close(loaded.forward_features(images), model.forward_features(images), **FLOAT32)
+
+
+def test_another_number_of_heads_is_another_network(tmp_path):
+    """Where the config in the file, or a config.json beside it, states one."""
+    text = f"model = dict(type='MAE', backbone=dict(type='MaskedViT', arch={SIZES}, img_size=32, patch_size=8))"
+    state = {f'backbone.{name}': value for name, value in MaskedViT(SIZES, 32, 8).state_dict().items()}
+    torch.save(dict(state_dict=state, meta=dict(cfg=text)), tmp_path / 'epoch_1.pth')
+    theirs = transformers.ViTModel(
+        transformers.ViTConfig(
+            hidden_size=48,
+            num_hidden_layers=3,
+            num_attention_heads=3,
+            intermediate_size=192,
+            image_size=32,
+            patch_size=8,
+        )
+    )
+    theirs.save_pretrained(tmp_path)
+    for name in ('epoch_1.pth', 'model.safetensors'):
+        path = str(tmp_path / name)
+        with pytest.raises(EncoderMismatchError, match='states 3 attention heads, the module has 6'):
+            fill_encoder(MaskedViT({**SIZES, 'num_heads': 6}, 32, 8), path)
+        with pytest.raises(ValueError, match='states 3 attention heads, and num_heads=6'):
+            mmmim.load_encoder(path, num_heads=6)
+        fill_encoder(MaskedViT(SIZES, 32, 8), path)
+
+
+@torch.no_grad()
+def test_embedding_takes_heads_and_widths_from_a_config_beside_the_file(tmp_path):
+    config = dict(hidden_size=192, num_hidden_layers=2, num_attention_heads=12, intermediate_size=384)
+    theirs = randomise(transformers.ViTModel(transformers.ViTConfig(**config, image_size=32, patch_size=8)))
+    theirs.save_pretrained(tmp_path)
+    backbone, _ = load_backbone(read_source(str(tmp_path / 'model.safetensors')))
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(backbone(images), theirs(images).last_hidden_state, **FLOAT32)
+
+
+@pytest.mark.parametrize('act', ['relu', 'quick_gelu'])
+def test_another_activation_of_transformers_is_refused(act, tmp_path):
+    config = transformers.ViTConfig(
+        hidden_size=48, num_hidden_layers=1, num_attention_heads=3, intermediate_size=96, hidden_act=act
+    )
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    with pytest.raises(EncoderMismatchError, match=f'another activation than GELU .{act}'):
+        open_encoder(str(tmp_path / 'model.safetensors'))
+
+
+def test_moco_v3s_small_vit_has_twelve_heads():
+    vit = timm.models.VisionTransformer(32, 8, embed_dim=384, depth=1, num_heads=12, num_classes=0)
+    state = {f'module.base_encoder.{name}': value for name, value in vit.state_dict().items()}
+    file = open_encoder(dict(arch='vit_small', state_dict={**state, 'module.predictor.0.weight': torch.ones(2)}))
+    file.check()
+    assert file.num_heads() == 12
+
+
+def test_a_config_of_another_file_in_the_folder_is_not_this_ones(tmp_path):
+    (tmp_path / 'config.json').write_text(json.dumps(dict(architecture='resnet50', num_classes=0)))
+    torch.save(MaskedViT(SIZES, 32, 8).state_dict(), tmp_path / 'epoch_3.pth')
+    mmmim.load_encoder(str(tmp_path / 'epoch_3.pth'), num_heads=3)
 
 
 # ---------------------------------------------------------------------------------------------- channels and pixels

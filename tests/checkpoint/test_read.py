@@ -573,6 +573,14 @@ def test_no_checkpoint_at_all(tmp_path, kind):
     assert 'cut off' not in str(caught.value) and '\n' not in str(caught.value)
 
 
+def test_no_message_advises_to_switch_the_safety_off(tmp_path):
+    for content in (b'hello\n', b'\x80\x02hq.', b"(S'echo'\nios\nsystem\n.", b'junk' * 5):
+        (tmp_path / 'a.pth').write_bytes(content)
+        with pytest.raises((CorruptCheckpointError, UnsafeCheckpointError)) as caught:
+            load_file(tmp_path / 'a.pth')
+        assert 'weights_only' not in str(caught.value) and '\n' not in str(caught.value)
+
+
 def test_a_pickle_of_protocol_0_is_refused(tmp_path):
     (tmp_path / 'a.pth').write_bytes(b'cos\nsystem\n(S"true"\ntR.')
     with pytest.raises(UnsafeCheckpointError, match='os.system'):

@@ -89,6 +89,8 @@ class HuggingFace(Scheme):
         Raises:
             ValueError: One of the three is missing.
         """
+        if any(name.endswith('.lambda_1') for name in state):
+            raise ValueError("BEiT in transformers' names is not read: take the file of its authors, or timm's.")
         result: StateDict = {}
         parts: Dict[str, StateDict] = {}
         for key in list(state):

@@ -9,7 +9,7 @@ from typing import Collection, Iterable, List, Optional, Sequence, Tuple
 BESIDE = re.compile(
     r'(neck|fc|fc_norm|pooler|classifier|target|generator|discriminator|teacher|student|data_preprocessor|mask_token|'
     r'center|queue\w*|criterion|\w*heads?|head_\w+|\w*decoder\w*|\w*predictor\w*|\w*project(or|ion)\w*|\w*loss\w*|'
-    r'(target|momentum|ema|teacher|student)_\w+|\w+_ema|cls_pt_layers|norm\d)(\.|$)'
+    r'(target|momentum|ema|teacher|student)_\w+|\w+_ema|cls_pt_layers|norm\d|attn_pool|n_averaged)(\.|$)'
 )
 
 # A linear classifier: two names of mmpretrain, which are ours too, and timm's
@@ -40,8 +40,8 @@ def is_ours(name: str) -> bool:
 
 
 def encoder_depth(names: Collection[str], blocks: str = 'blocks.') -> int:
-    """Number of blocks under a prefix: one more than the highest index."""
-    return 1 + max((int(name[len(blocks) :].split('.')[0]) for name in names if name.startswith(blocks)), default=-1)
+    """Number of blocks under a prefix."""
+    return len({name[len(blocks) :].split('.')[0] for name in names if name.startswith(blocks)})
 
 
 def head_name(key: str) -> str:
