@@ -3,7 +3,7 @@
 import os.path as osp
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from typing import Any, Callable, Collection, Dict, List, Optional, Protocol, Sequence, Union
 
@@ -15,7 +15,7 @@ from ..positions import Grid, find_grid, resize_pos_embed
 from .config_text import ConfigTextError, stated_grid, stored_config
 from .fit import PATCHES, check, fit_tensors
 from .kinds import ambiguous, hub_config, is_same_network, timm_model, unsupported
-from .peel import EncoderMismatchError, find_network, unwrap
+from .peel import EncoderMismatchError, Network, find_network, unwrap
 from .read import AnyPath, StateDict
 from .schemes import SCHEMES, Scheme, translate
 from .schemes.names import BESIDE, list_names
@@ -231,44 +231,43 @@ def open_encoder(
         config = stored_config(content)
     except ConfigTextError as error:
         config_error = str(error)
-    hub = hub_config(path) if path else {}
-    timms = timm_model(hub) if 'architecture' in hub else None
     try:
         network = find_network(content, prefix if part is None else part)
         if content is not checkpoint:
             content.clear()  # its memory can be freed as tensors are translated
-        names = list(network.state)
-        whole = network.scheme.to_ours(network.state)
-        encoder = {name[len('backbone.') :]: value for name, value in whole.items() if name.startswith('backbone.')}
-        others = {**network.beside, **{name: v for name, v in whole.items() if not name.startswith('backbone.')}}
-        if timms is not None and not is_same_network(timms, encoder):
-            timms = None  # of another file in the folder
-        reason = unsupported(
-            {**encoder, **{n: v for n, v in others.items() if not BESIDE.match(n)}},
-            timms,
-            hub if network.scheme.name == 'hf' else {},
-            config,
-        )
-        if reason:
-            raise EncoderMismatchError(reason)
+        file = _translated(network, config, hub_config(path) if path else {})
     except ValueError as error:
         raise EncoderMismatchError(f'{path}: {error}' if path else str(error)) from None
+    return replace(file, path=path, config_error=config_error)
+
+
+def _translated(network: Network, config: Dict[str, Any], hub: Dict[str, Any]) -> EncoderFile:
+    scheme, names = network.scheme, [name.removeprefix('backbone.') for name in network.state]
+    added = '' if any(name.startswith('neck.') for name in names) else 'neck.'
+    whole = scheme.to_ours(network.state)
+    encoder = {name[len('backbone.') :]: value for name, value in whole.items() if name.startswith('backbone.')}
+    others = {**network.beside, **{name: v for name, v in whole.items() if not name.startswith('backbone.')}}
+    timms = timm_model(hub) if 'architecture' in hub else None
+    if timms is not None and not is_same_network(timms, encoder):
+        timms = None  # of another file in the folder
+    suspects = {**encoder, **{name: value for name, value in others.items() if not BESIDE.match(name)}}
+    reason = unsupported(suspects, timms, hub if scheme.name == 'hf' else {}, config)
+    if reason:
+        raise EncoderMismatchError(reason)
     notes = [network.choice()] if network.others else []
-    notes += ambiguous([name.removeprefix('backbone.') for name in names]) if timms is None else []
+    notes += ambiguous(names) if timms is None else []
     part, model = network.path.split('.')[-1] if network.asked_for else 'backbone', config.get('model', {})
     return EncoderFile(
         encoder,
         others,
-        network.scheme,
+        scheme,
         config=config,
         model=model,
         grid=stated_grid(model, part),
-        config_error=config_error,
         part=part,
-        path=path,
         notes=notes,
         network=network.path,
-        added='' if any(name.startswith('neck.') for name in names) else 'neck.',
+        added=added,
         hub=hub,
         timms=timms,
     )
