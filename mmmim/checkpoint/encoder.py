@@ -64,6 +64,8 @@ class EncoderFile:
         path: Of the file; empty where a content was given.
         notes: What was chosen.
         network: Path of the network in the file, such as ``teacher.backbone``.
+        arch: What the file calls its architecture.
+        apart: Names of ``others`` that stood outside of the network.
         added: What the file does not have in front of its decoder's names.
         hub: The ``config.json`` of Hugging Face or timm beside the file.
         timms: The model that it names, if it is timm's, without values.
@@ -80,6 +82,8 @@ class EncoderFile:
     path: str = ''
     notes: List[str] = field(default_factory=list)
     network: str = ''
+    arch: str = ''
+    apart: Collection[str] = ()
     added: str = ''
     hub: Dict[str, Any] = field(default_factory=dict)
     timms: Any = None
@@ -148,7 +152,8 @@ class EncoderFile:
         stated = arch.get('num_heads') if isinstance(arch, dict) else self.hub_facts().get('num_heads')
         if stated is None and self.scheme.name == 'mmpretrain' and arch in ('s', 'small'):
             stated = 8  # of 768 channels
-        if stated is None and width == 384 and re.search(r'(base|momentum)_encoder', self.network):
+        moco = self.arch == 'vit_small' or re.search(r'(base|momentum)_encoder', self.network)
+        if stated is None and width == 384 and moco:
             stated = 12  # MoCo v3's small ViT
         return stated if isinstance(stated, int) and stated > 0 else None
 
@@ -233,12 +238,13 @@ def open_encoder(
         config_error = str(error)
     try:
         network = find_network(content, prefix if part is None else part)
+        arch = content.get('arch')
         if content is not checkpoint:
             content.clear()  # its memory can be freed as tensors are translated
         file = _translated(network, config, hub_config(path) if path else {})
     except ValueError as error:
         raise EncoderMismatchError(f'{path}: {error}' if path else str(error)) from None
-    return replace(file, path=path, config_error=config_error)
+    return replace(file, path=path, config_error=config_error, arch=arch if isinstance(arch, str) else '')
 
 
 def _translated(network: Network, config: Dict[str, Any], hub: Dict[str, Any]) -> EncoderFile:
@@ -246,12 +252,13 @@ def _translated(network: Network, config: Dict[str, Any], hub: Dict[str, Any]) -
     added = '' if any(name.startswith('neck.') for name in names) else 'neck.'
     whole = scheme.to_ours(network.state)
     encoder = {name[len('backbone.') :]: value for name, value in whole.items() if name.startswith('backbone.')}
-    others = {**network.beside, **{name: v for name, v in whole.items() if not name.startswith('backbone.')}}
     timms = timm_model(hub) if 'architecture' in hub else None
-    if timms is not None and not is_same_network(timms, encoder):
+    if timms is not None and not is_same_network(timms, names, encoder):
         timms = None  # of another file in the folder
-    suspects = {**encoder, **{name: value for name, value in others.items() if not BESIDE.match(name)}}
-    reason = unsupported(suspects, timms, hub if scheme.name == 'hf' else {}, config)
+    # what stands beside the encoder tells nothing of it, but a name that no table knows may be a part of it
+    unknown = {name: value for name, value in whole.items() if not name.startswith('backbone.')}
+    odd = {name: v for name, v in unknown.items() if scheme.name != 'mmmim' and not BESIDE.match(name)}
+    reason = unsupported({**odd, **encoder}, timms, hub if scheme.name == 'hf' else {}, config)
     if reason:
         raise EncoderMismatchError(reason)
     notes = [network.choice()] if network.others else []
@@ -259,7 +266,7 @@ def _translated(network: Network, config: Dict[str, Any], hub: Dict[str, Any]) -
     part, model = network.path.split('.')[-1] if network.asked_for else 'backbone', config.get('model', {})
     return EncoderFile(
         encoder,
-        others,
+        {**network.beside, **unknown},
         scheme,
         config=config,
         model=model,
@@ -267,6 +274,7 @@ def _translated(network: Network, config: Dict[str, Any], hub: Dict[str, Any]) -
         part=part,
         notes=notes,
         network=network.path,
+        apart=set(network.beside),
         added=added,
         hub=hub,
         timms=timms,

@@ -7,7 +7,8 @@ from typing import Any, Collection, Dict, Iterable, List, Optional, Tuple
 
 import timm
 import torch
-from timm.models import Beit, SwinTransformer, VisionTransformer
+from timm.layers import Mlp
+from timm.models import Beit, SwinTransformer
 from timm.models.vision_transformer import Block
 from torch import nn
 
@@ -41,6 +42,10 @@ _OTHERS = (
     (r'.*(stages|layers)\.\d+\.blocks\.\d+\..*relative_position_bias_table', 'a Swin', ''),
     (r'(.*\.)?(wte|word_embeddings|embed_tokens|tok_embeddings|token_embedding)\.weight', 'a language model', ''),
 )
+
+
+# of timm's models, beside their encoders
+_HEADS = r'(head|head_dist|fc_norm|attn_pool|mask_token)(\.|$)'
 
 
 def describe(names: Iterable[str], kinds: Tuple[Tuple[str, str, str], ...] = (*_KINDS, *_OTHERS)) -> Tuple[str, str]:
@@ -82,7 +87,7 @@ def _other_activation(hub: Dict[str, Any], config: Dict[str, Any]) -> str:
     layers = config.get('model', {}).get('backbone', {}).get('layer_cfgs')
     stated = layers.get('act_cfg') if isinstance(layers, dict) else None
     name = stated.get('type') if isinstance(stated, dict) else hub.get('hidden_act')
-    known = name is None or str(name).lower() == 'gelu'
+    known = name is None or str(name).lower() in ('gelu', 'gelu_python')
     return '' if known else f'a ViT with another activation than GELU ({name})'
 
 
@@ -100,11 +105,17 @@ def ambiguous(names: Collection[str]) -> List[str]:
     return [f"It is taken for {taken}; timm's {other}, have the same names. timm's config.json beside it would tell."]
 
 
-def is_same_network(model: Any, state: StateDict) -> bool:
-    """Whether a model of timm has the blocks and the patch projection of an encoder."""
+def is_same_network(model: Any, names: Collection[str], state: StateDict) -> bool:
+    """Whether a model of timm is that of a file, heads apart.
+
+    Args:
+        model: Of timm.
+        names: Of the file's parameters, without what stood in front of them.
+        state: The encoder in it, in our names.
+    """
     own, key = model.state_dict(), 'patch_embed.proj.weight'
-    depths = [len({name.split('.')[1] for name in names if name.startswith('blocks.')}) for names in (own, state)]
-    return depths[0] == depths[1] and key in own and key in state and own[key].shape == state[key].shape
+    sets = [{name for name in parts if not re.match(_HEADS, name)} for parts in (own, names)]
+    return sets[0] == sets[1] and key in own and key in state and own[key].shape == state[key].shape
 
 
 def hub_config(path: str) -> Dict[str, Any]:
@@ -133,6 +144,8 @@ def _other_than_assumed(model: Any) -> str:
     if isinstance(model, (Beit, SwinTransformer)):
         return ''
     name = f'{type(model).__name__} of timm ({model.pretrained_cfg.get("architecture")})'
-    if not isinstance(model, VisionTransformer) or type(model.blocks[0]) is not Block:
+    block: Any = next(iter(getattr(model, 'blocks', [])), None)
+    plain_eva = type(block).__name__ == 'EvaBlock' and getattr(model, 'rope', None) is None and type(block.mlp) is Mlp
+    if type(block) is not Block and not plain_eva:
         return name
-    return '' if isinstance(model.blocks[0].mlp.act, nn.GELU) else f'{name} with another activation than GELU'
+    return '' if isinstance(block.mlp.act, nn.GELU) else f'{name} with another activation than GELU'

@@ -12,16 +12,19 @@ from torch import Tensor
 from .kinds import describe
 from .read import StateDict
 from .schemes import SCHEMES, Scheme, recognise
-from .schemes.names import first_names
+from .schemes.names import BESIDE, first_names
 
 # what torch.compile, FSDP and activation checkpointing put into names
 _WRAPPERS = re.compile(r'(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
 # what only an encoder has
-_OF_AN_ENCODER = re.compile(r'(^|\.)(blocks\.\d+\.|patch_embed\.|cls_token$|pos_embed$|encoder\.layer\.\d+\.)')
+_OF_AN_ENCODER = re.compile(r'(?:backbone\.)?(blocks\.\d+|patch_embed\.proj|cls_token|pos_embed)(\.|$)')
 _DICTIONARIES, _PREFIXES = 2, 4  # how many of them are looked through
 # Of several networks in a file the one that its project evaluates: DINO's teacher, I-JEPA's target encoder, MoCo v3's
-# base encoder; and a model rather than its copies.
-_PREFERRED = ('state_dict', 'model', 'module', 'teacher', 'target_encoder', 'base_encoder', 'encoder', 'backbone')
+# base encoder, BYOL's online network; and a model rather than its copies.
+_PREFERRED = (
+    *('state_dict', 'model', 'module', 'teacher', 'teacher_backbone', 'target_encoder', 'base_encoder'),
+    *('online_network', 'online_encoder', 'encoder', 'backbone'),
+)
 
 
 class EncoderMismatchError(RuntimeError, ValueError):
@@ -73,9 +76,7 @@ def find_network(checkpoint: Any, prefix: Optional[str] = None) -> Network:
     found = list(_chosen(groups, prefix) if prefix else _networks(groups))
     if not found:
         raise EncoderMismatchError(_nothing_found(groups, prefix))
-    places = {network.place for network in found}
-    apart = [f'{place}{name}' for place in groups if not prefix and place not in places for name in groups[place]]
-    torn = [name for name in apart if _OF_AN_ENCODER.search(name)]
+    torn = [] if prefix else _torn_off(groups, found)
     if torn:
         raise EncoderMismatchError(
             f'Beside a whole network the checkpoint holds parts of one in other dictionaries: {", ".join(torn[:5])}. '
@@ -92,6 +93,19 @@ def find_network(checkpoint: Any, prefix: Optional[str] = None) -> Network:
             f'{", ".join(repr(network.path) for network in found)}. Say which by prefix=.'
         )
     return best
+
+
+def _torn_off(groups: Dict[str, StateDict], found: List[Network]) -> List[str]:
+    """Parameters of an encoder in dictionaries without a network, which no network in the file has."""
+    places = {network.place for network in found}
+    parts = {'.'.join(name.removeprefix('backbone.').split('.')[:2]) for network in found for name in network.state}
+    return [
+        f'{place}{name}'
+        for place, tensors in groups.items()
+        for name in tensors
+        if place not in places and not BESIDE.match(place)
+        if (match := _OF_AN_ENCODER.match(name)) and match[1] not in parts
+    ]
 
 
 def named_tensors(checkpoint: Any) -> Dict[str, StateDict]:

@@ -78,6 +78,7 @@ def convert(
     file = open_encoder(source, prefix)
     found = len(file.encoder) + len(file.others)
     strange = check_understood(file, allow_partial)
+    strange += [name for name in file.apart if not is_ours(name) and name not in strange]
     file.check(allow_unused=True)  # what is beside the encoder was looked at
     ours = {name: value for name, value in file.whole().items() if name not in strange}
     notes = [*file.notes, *(f'{note}.' for note in add_positions(ours, file.scheme.name, file.grid))]
@@ -105,7 +106,13 @@ def check_understood(file: EncoderFile, allow_partial: bool) -> List[str]:
     """
     parts = tuple(f'{key}.' for key in file.model)
     ours = file.scheme.name == 'mmmim'
-    strange = [n for n in file.others if not is_ours(n) and not (ours and (BESIDE.match(n) or n.startswith(parts)))]
+    strange = [
+        name
+        for name in file.others
+        if not is_ours(name)
+        and not ((ours or name in file.apart) and BESIDE.match(name))
+        and not (ours and name.startswith(parts))
+    ]
     if strange and not allow_partial:
         raise EncoderMismatchError(
             f'{file.path}: {len(strange)} names were not understood: {list_names(strange, 12)}. Nothing was written; '

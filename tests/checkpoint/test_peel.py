@@ -1,5 +1,7 @@
 """What training tools put around a network is taken off, in any order, or the error says what the file is."""
 
+import re
+
 import pytest
 import timm
 import torch
@@ -65,10 +67,11 @@ def test_dictionaries_of_training_tools(content):
 
 def test_heads_beside_a_prefix():
     """Also a model of timm with its head under ``backbone.``, as classifiers are written."""
-    whole = vit(0).state_dict() | {'head.weight': torch.ones(5, 48), 'fc_norm.bias': torch.ones(48)}
+    heads = ('head.weight', 'fc_norm.bias', 'attn_pool.latent')
+    whole = STATE | {name: torch.ones(48) for name in heads}
     for prefix in ('backbone.', 'model.', 'backbone.model.'):
         file = open_encoder(under(prefix, whole))
-        assert is_state(file.encoder) and set(file.others) == {'head.weight', 'fc_norm.bias'}
+        assert is_state(file.encoder) and set(file.others) == set(heads)
     heads = {'head.mlp.0.weight': torch.ones(3, 48), 'dino_head.last_layer.weight_v': torch.ones(4, 3)}
     file = open_encoder(dict(teacher={**under('module.backbone.'), **{f'module.{n}': v for n, v in heads.items()}}))
     assert is_state(file.encoder) and set(file.others) == set(heads)
@@ -83,7 +86,16 @@ def test_heads_beside_a_prefix():
         (dict(student=under('module.backbone.', OTHER), teacher=under('backbone.')), 'teacher', 'student'),
         ({**under('student.backbone.', OTHER), **under('teacher.backbone.')}, 'teacher', 'student'),
         (dict(model=STATE, model_ema=OTHER), 'model', 'model_ema'),
-        (dict(state_dict=STATE, ema_state_dict=under('module.', OTHER)), 'state_dict', 'ema_state_dict'),
+        (
+            dict(state_dict=STATE, ema_state_dict={**under('module.', OTHER), 'steps': torch.tensor(1)}),
+            'state_dict',
+            'ema_state_dict',
+        ),
+        (
+            {**under('student_backbone.', OTHER), **under('teacher_backbone.'), 'prototypes.weight': torch.ones(2)},
+            'teacher_backbone',
+            'student_backbone',
+        ),
         (
             dict(encoder=under('module.', OTHER), target_encoder=under('module.'), predictor=dict(x=torch.ones(1))),
             'target_encoder.module',
@@ -95,7 +107,7 @@ def test_heads_beside_a_prefix():
             'momentum_encoder.',
         ),
     ],
-    ids=['DINO', 'DINOv2', 'averaged', 'MMEngine', 'I-JEPA', 'MoCo v3'],
+    ids=['DINO', 'DINOv2', 'averaged', 'MMEngine', 'lightly', 'I-JEPA', 'MoCo v3'],
 )
 def test_of_several_networks_the_evaluated_one_is_taken_and_said(content, taken, prefix, tmp_path, capsys):
     file = open_encoder(content)
@@ -113,7 +125,7 @@ def test_of_several_networks_the_evaluated_one_is_taken_and_said(content, taken,
     assert (
         is_state(torch.load(tmp_path / 'one.pth'), OTHER)
         and 'several networks' not in said
-        and 'left out: nothing' in said
+        and re.search('left out: (nothing|steps)', said)
     )
     assert 'several networks' in convert(path, str(tmp_path / 'two.pth'), 'timm')
     with pytest.raises(EncoderMismatchError, match="no encoder under 'nothing.'.*The prefix may be one of '"):
@@ -198,6 +210,22 @@ def test_parts_of_an_encoder_in_two_dictionaries_are_an_error():
     assert is_state(open_encoder(arrays).encoder)
     with pytest.raises(EncoderMismatchError, match='momentum copy: 0. They'):
         open_encoder({**STATE, 0: torch.ones(2)}).check()
+
+
+@pytest.mark.parametrize(
+    'other',
+    [
+        dict(optimizer={f'state.{name}.exp_avg': value for name, value in STATE.items()}),
+        dict(optimizer={name: dict(exp_avg=value) for name, value in STATE.items()}),
+        dict(lora={'blocks.0.attn.lora_A': torch.ones(2)}),
+        dict(grads={'blocks.1.norm1.weight': torch.ones(48)}),
+        dict(decoder={'blocks.7.norm1.weight': torch.ones(8), 'pos_embed': torch.ones(1, 2, 8)}),
+        dict(predictor={'blocks.7.norm1.weight': torch.ones(8)}),
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_other_dictionaries_that_are_no_part_of_it(other):
+    assert is_state(open_encoder(dict(model=STATE, **other)).encoder)
 
 
 def test_two_names_of_one_argument():

@@ -316,20 +316,21 @@ def test_names_that_two_networks_have_are_said(tmp_path):
         ('vit_pe_spatial_tiny_patch16_512', 'Eva of timm'),
         ('vit_base_patch16_rpn_224', 'VisionTransformer of timm'),
         ('vit_base_patch16_clip_224', ''),
+        ('eva_giant_patch14_224', 'no eps'),
     ],
 )
 @torch.no_grad()
 def test_the_config_of_timm_beside_a_file_tells_what_the_names_do_not(entry, said, tmp_path):
-    model = randomise(timm.create_model(entry, pretrained=False, num_classes=0, depth=1, img_size=64))
-    timm.models.save_for_hf(model, str(tmp_path), model_args=dict(depth=1, img_size=64), safe_serialization=True)
+    model = randomise(timm.create_model(entry, pretrained=False, num_classes=0, depth=1, img_size=112))
+    timm.models.save_for_hf(model, str(tmp_path), model_args=dict(depth=1, img_size=112), safe_serialization=True)
     path = str(tmp_path / 'model.safetensors')
-    if said:
+    if said and said != 'no eps':
         with pytest.raises(EncoderMismatchError, match=said):
             mmmim.load_encoder(path)
         return
-    images = torch.randn(1, 3, 64, 64)
+    images = torch.randn(1, 3, 112, 112)
     loaded = mmmim.load_encoder(path)
-    assert loaded.norm.eps == 1e-5  # CLIP's
+    assert loaded.blocks[0].norm1.eps == (1e-6 if said else 1e-5)  # CLIP's
     torch.testing.assert_close(loaded.forward_features(images), model.forward_features(images), **FLOAT32)
 
 
@@ -368,14 +369,24 @@ def test_embedding_takes_heads_and_widths_from_a_config_beside_the_file(tmp_path
     torch.testing.assert_close(backbone(images), theirs(images).last_hidden_state, **FLOAT32)
 
 
-@pytest.mark.parametrize('act', ['relu', 'quick_gelu'])
+@pytest.mark.parametrize('act', ['relu', 'quick_gelu', 'gelu_python'])
 def test_another_activation_of_transformers_is_refused(act, tmp_path):
     config = transformers.ViTConfig(
         hidden_size=48, num_hidden_layers=1, num_attention_heads=3, intermediate_size=96, hidden_act=act
     )
     transformers.ViTModel(config).save_pretrained(tmp_path)
+    if act == 'gelu_python':  # the same function
+        assert open_encoder(str(tmp_path / 'model.safetensors')).num_heads() == 3
+        return
     with pytest.raises(EncoderMismatchError, match=f'another activation than GELU .{act}'):
         open_encoder(str(tmp_path / 'model.safetensors'))
+
+
+def test_ibots_mask_token():
+    state = {**MaskedViT(SIZES, 32, 8).state_dict(), 'masked_embed': torch.ones(1, 48)}
+    ours = MaskedViT(SIZES, 32, 8, mask_tokens=True)
+    fill_encoder(ours, dict(student={f'module.backbone.{name}': value for name, value in state.items()}))
+    assert bool((ours.mask_token == 1).all())
 
 
 def test_moco_v3s_small_vit_has_twelve_heads():

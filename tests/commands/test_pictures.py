@@ -199,6 +199,7 @@ def test_what_a_user_can_mend_is_told_in_a_line(tool, trained, published, image_
             'backbone.patch_embed.proj.weight': torch.zeros(30, 3, 4, 4),
             'backbone.pos_embed': torch.zeros(1, 5, 30),
             'backbone.blocks.0.attn.qkv.weight': torch.zeros(90, 30),
+            'backbone.blocks.0.mlp.fc1.weight': torch.zeros(60, 30),
         },
         state,
     )

@@ -9,7 +9,8 @@ from typing import Collection, Iterable, List, Optional, Sequence, Tuple
 BESIDE = re.compile(
     r'(neck|fc|fc_norm|pooler|classifier|target|generator|discriminator|teacher|student|data_preprocessor|mask_token|'
     r'center|queue\w*|criterion|\w*heads?|head_\w+|\w*decoder\w*|\w*predictor\w*|\w*project(or|ion)\w*|\w*loss\w*|'
-    r'(target|momentum|ema|teacher|student)_\w+|\w+_ema|cls_pt_layers|norm\d|attn_pool|n_averaged)(\.|$)'
+    r'(target|momentum|ema|teacher|student)_\w+|\w+_ema|cls_pt_layers|norm\d|attn_pool|n_averaged|steps|'
+    r'prototypes|\w*momentum\w*|ema|linear|cls|output|bn|mean|std|temperature|logit_scale|total_(ops|params))(\.|$)'
 )
 
 # A linear classifier: two names of mmpretrain, which are ours too, and timm's

@@ -8,6 +8,7 @@ from .base import Scheme, Translated
 from .timm import HEADS, current_names
 
 _ENCODER = re.compile(r'backbone\.(blocks\.\d|layers\.\d+\.blocks\.|patch_embed\.proj\.)')
+_HEADS = {*HEADS, 'attn_pool', 'fc', 'classifier'}
 _CONV_VIT = re.compile(r'patch_embed\.stages\.\d')  # only ours, also without a prefix
 
 
@@ -25,7 +26,7 @@ class Ours(Scheme):
         if any(map(_CONV_VIT.match, state)):
             return {f'backbone.{name}': value for name, value in state.items()}
         inner = {name[len('backbone.') :]: value for name, value in state.items() if name.startswith('backbone.')}
-        heads = {name: value for name, value in inner.items() if name.split('.')[0] in HEADS}  # a model of timm inside
+        heads = {name: value for name, value in inner.items() if name.split('.')[0] in _HEADS}  # a model of timm inside
         encoder = current_names({name: value for name, value in inner.items() if name not in heads})
         others = {name: value for name, value in state.items() if not name.startswith('backbone.')}
         return {**{f'backbone.{name}': value for name, value in encoder.items()}, **heads, **others}

@@ -26,7 +26,7 @@ def is_plain(names: Collection[str]) -> bool:
 
 # names of those projects that timm has not
 _OTHER_NAMES = re.compile(
-    r'register_tokens$|mask_token$|blocks\.\d+\.(\d+\.|gamma_|attn\.[qkv]_bias$)|layers\.0\.downsample\.|'
+    r'register_tokens$|mask_token$|masked_embed$|blocks\.\d+\.(\d+\.|gamma_|attn\.[qkv]_bias$)|layers\.0\.downsample\.|'
     r'.*(relative_position_index|attn_mask)$'
 )
 

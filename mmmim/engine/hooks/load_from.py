@@ -59,12 +59,13 @@ class LoadFromHook(Hook):
         state = {classifier_name(name): value for name, value in file.whole().items()}
         if hasattr(model, 'check_state_dict'):
             model.check_state_dict(state)  # raises for another model structure
-        for warning in check_pixels(file, getattr(model, 'target', None), 'model.target.norm_pix'):
-            runner.logger.warning(f'load_from: {warning}')
-        # raises when it does not fit
-        report = model.backbone.load_pretrained(file, logger='silent', **self.options)
         own = model.state_dict()
         loaded = _fitting(state, own, model.backbone.num_prefix_tokens)
+        if all(name in loaded for name in own if name.startswith('neck.')):  # the decoder will be the file's
+            for warning in check_pixels(file, getattr(model, 'target', None), 'model.target.norm_pix'):
+                runner.logger.warning(f'load_from: {warning}')
+        # raises when it does not fit
+        report = model.backbone.load_pretrained(file, logger='silent', **self.options)
         loaded.update({f'backbone.{name}': value for name, value in model.backbone.state_dict().items()})
         if hasattr(model, 'complete_state_dict'):
             model.complete_state_dict(loaded)
