@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -220,6 +221,19 @@ def load_weights(work_dir: Path, name: Optional[str] = None) -> Dict[str, torch.
     """The weights of the newest checkpoint (or of a named one)."""
     path = work_dir / name if name else Path((work_dir / 'last_checkpoint').read_text().strip())
     return torch.load(path, weights_only=True)['state_dict']
+
+
+def transformers_model(model: Any, state: Dict[str, torch.Tensor]) -> Any:
+    """A model of transformers with weights in the names of its files: version 5 has other ones in memory."""
+    from safetensors.torch import save_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.config.save_pretrained(folder)
+        tensors = {name: value.float().contiguous().clone() for name, value in state.items()}
+        save_file(tensors, f'{folder}/model.safetensors', metadata=dict(format='pt'))
+        loaded, info = type(model).from_pretrained(folder, output_loading_info=True)
+    assert not info['missing_keys'] and not info['unexpected_keys'], info
+    return loaded.eval()
 
 
 # for torch.testing.assert_close, which adds the two: 1e-5 for values of size 1, relative to the size of larger ones

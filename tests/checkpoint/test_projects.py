@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 import transformers
-from harness import FLOAT32
+from harness import FLOAT32, transformers_model
 from timm.models import adapt_input_conv
 
 import mmmim
@@ -167,8 +167,7 @@ def hugging_face(model):
                 state[name.replace('attn.qkv', f'attention.attention.{part}')] = tensor
         else:
             state[name] = value
-    theirs.load_state_dict(state, strict=True)
-    return theirs.eval()
+    return transformers_model(theirs, state)
 
 
 @pytest.mark.parametrize('names', ['timm', 'official', 'chunked', 'teacher', 'hugging face'])

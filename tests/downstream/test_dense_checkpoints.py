@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness import ROOT, train_here
+from harness import ROOT, train_here, transformers_model
 from mmengine.registry import DefaultScope
 from seg_harness import make_masks, make_seg_config
 
@@ -107,8 +107,7 @@ def as_hugging_face(model, path):
             decoder_intermediate_size=64,
         )
     )
-    theirs.load_state_dict(from_mmmim(parts(model), 'hf'), strict=True)
-    save_file(theirs.state_dict(), path)
+    save_file(transformers_model(theirs, from_mmmim(parts(model), 'hf')).state_dict(), path)
 
 
 def as_mmpretrain(model, path):

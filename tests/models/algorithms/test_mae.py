@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from harness import transformers_model
 from mae_harness import assert_equal, build, draw_images, draw_noise, samples_with_seeds
 from torch import nn
 from torch.nn import functional as F
@@ -73,7 +74,7 @@ def test_loss_and_logits_equal_hugging_faces(direction):
     if direction == 'from Hugging Face':
         ours.load_state_dict(to_mmmim(theirs.state_dict()))
     else:
-        theirs.load_state_dict(from_mmmim(ours.state_dict(), 'hf'))
+        theirs = transformers_model(theirs, from_mmmim(ours.state_dict(), 'hf'))
     images, noise = draw_images(), draw_noise(ours)
     with torch.no_grad():
         expected = theirs(images, noise=noise)
