@@ -189,7 +189,7 @@ def test_timm_saves_and_rebuilds_the_module(encoder, options, tmp_path):
     assert torch.equal(again(images), model(images))
     channels = len(images[0])
     config = timm.data.resolve_model_data_config(again)
-    assert config['input_size'] == tuple(images[0].shape)
+    assert tuple(config['input_size']) == tuple(images[0].shape)
     assert list(config['mean']) == [0.2] * channels and list(config['std']) == [0.4] * channels
     if TIMM_KEEPS_ARGUMENTS:
         assert torch.equal(saved_and_loaded(model, tmp_path / 'plain')(images), model(images))

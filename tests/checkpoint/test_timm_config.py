@@ -65,10 +65,11 @@ def test_timm_builds_the_encoder_from_the_work_dir(tmp_path, encoder, architectu
         model = timm.create_model(f'local-dir:{tmp_path}', **how).eval()
         torch.testing.assert_close(model.forward_features(images).reshape(expected.shape), expected, **FLOAT32)
         pooled = expected[:, encoder.num_prefix_tokens :].mean(1)
-        torch.testing.assert_close(model(images), pooled, **FLOAT32)
+        if getattr(model, 'global_pool', 'avg') == 'avg':  # not a Beit, before timm 1.0.31
+            torch.testing.assert_close(model(images), pooled, **FLOAT32)
     assert model.pretrained_cfg['architecture'].startswith(architecture)
     data = timm.data.resolve_model_data_config(model)
-    assert data['input_size'] == (encoder.in_chans, *encoder.img_size)
+    assert tuple(data['input_size']) == (encoder.in_chans, *encoder.img_size)
     assert data['mean'] == pytest.approx([0.2 * (n + 1) for n in range(encoder.in_chans)]) and data['std'][0] == 0.4
     if READS_A_WORK_DIR:  # and adapts it to other classes and channels by itself
         channels = 1 if encoder.in_chans == 3 else encoder.in_chans
