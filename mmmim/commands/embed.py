@@ -24,7 +24,12 @@ def main(argv: List[str]) -> None:
     )
     parser.add_argument('--batch-size', type=int, default=128, help='images at once (default: 128)')
     parser.add_argument('--config', help='of the checkpoint, where it is not inside it')
-    parser.add_argument('--prefix', '--part', help='which network, where the checkpoint holds several, e.g. student')
+    parser.add_argument(
+        '--prefix',
+        '--part',
+        default=argparse.SUPPRESS,
+        help='which network, where the checkpoint holds several, e.g. student',
+    )
     options = vars(parser.parse_args(argv))
     keep_freed_memory()
     apis.embed(**options)
