@@ -26,7 +26,7 @@ def with_subfolders(folder: str) -> list:
     return [f'mmmim.{folder}', *(f'mmmim.{folder}.{name}' for name in inner)]
 
 
-toolboxes, optional = requirements('openmmlab'), requirements('optional')
+toolboxes, optional, baseline = (requirements(name) for name in ('openmmlab', 'optional', 'baseline'))
 detection = [*toolboxes, *requirements('detection')]
 
 setup(
@@ -66,7 +66,8 @@ setup(
     extras_require=dict(
         toolboxes=toolboxes,
         detection=detection,
-        tests=[*detection, *optional, *requirements('tests')],
-        all=[*detection, *optional],
+        baseline=baseline,
+        tests=[*detection, *optional, *baseline, *requirements('tests')],
+        all=[*detection, *optional, *baseline],
     ),
 )

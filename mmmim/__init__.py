@@ -30,7 +30,7 @@ _SCRIPTS = (
     'visualize/reconstruct.py',
     'visualize/report.py',
 )
-_LAZY = ('embed', 'load_encoder', 'pretrain')
+_LAZY = ('embed', 'load', 'load_encoder', 'pretrain')
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # root of the checkout, if there is one
 
@@ -115,11 +115,12 @@ if not _is_the_command():
 
 
 def __getattr__(name: str):
-    """``mmmim.pretrain``, ``mmmim.embed`` and ``mmmim.load_encoder``, imported on first access."""
+    """``mmmim.pretrain``, ``mmmim.load``, ``mmmim.embed`` and ``mmmim.load_encoder``, imported on first access."""
     if name in _LAZY:
         from . import apis
 
-        return getattr(apis, name)
+        found = getattr(apis, name)
+        return getattr(found, name, found)  # `import mmmim.apis.load_encoder`, an old name, puts a module there
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 

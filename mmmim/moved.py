@@ -11,7 +11,8 @@ from typing import Any, Optional
 # old name: new name, below mmmim
 MOVED = {
     'apis.config_file': 'config.write',
-    'apis.load_beit': 'apis.load_encoder',
+    'apis.load_beit': 'models.load_encoder',
+    'apis.load_encoder': 'models.load_encoder',
     'apis.paths': 'config.paths',
     'config_text': 'checkpoint.config_text',
     'datasets.bgr': 'datasets.transforms',

@@ -94,11 +94,12 @@ def test_options_and_overrides_may_be_mixed(calls):
     ]
 
 
-def test_embed_takes_its_options(calls):
-    cli.main(['embed', '--checkpoint', 'a.pth', '--data', 'photos', '--pool', 'cls', '--batch-size', '7'])
-    assert calls == [
-        ('embed', dict(checkpoint='a.pth', data='photos', out='features.npy', pool='cls', batch_size=7, config=None))
-    ]
+@pytest.mark.parametrize('option', ['--model', '--checkpoint'])
+@pytest.mark.parametrize('text, layer', [('3', 3), ('-1', -1), ('auto', 'auto')])
+def test_embed_takes_its_options(calls, option, text, layer):
+    cli.main(['embed', option, 'a.pth', '--data', 'photos', '--pool', 'cls', '--batch-size', '7', '--layer', text])
+    options = dict(model='a.pth', data='photos', out='features.npy', pool='cls', batch_size=7, config=None)
+    assert calls == [('embed', dict(options, layer=layer, image_size=None))]
 
 
 @pytest.mark.parametrize(

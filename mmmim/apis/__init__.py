@@ -1,7 +1,8 @@
 """One call for each job, for people who have never seen a config."""
 
+from ..models.load_encoder import load_encoder
 from .embed import embed
-from .load_encoder import load_encoder
+from .frozen import Frozen, load
 from .pretrain import Pretrained, pretrain
 
-__all__ = ['Pretrained', 'embed', 'load_encoder', 'pretrain']
+__all__ = ['Frozen', 'Pretrained', 'embed', 'load', 'load_encoder', 'pretrain']

@@ -1,11 +1,9 @@
-"""Features of a folder of images, from any checkpoint with an encoder."""
+"""Features of a folder of images, from a run, a checkpoint or public weights."""
 
 import os
 from typing import List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
-import torch
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..checkpoint import atomic_write_text
@@ -13,9 +11,10 @@ from ..datasets.io.file_list import list_images
 from ..datasets.io.image_io import ImageReadError
 from ..datasets.loading import mim_collate
 from ..engine.hardware import usable_cores
-from ..models.necks.pool_tokens import pool_tokens
+from ..models.networks import FORMS
+from ..models.patches import Size
 from ..progress import Progress
-from .from_checkpoint import build_pipeline, load_backbone, read_source
+from .frozen import Frozen, Layer, load
 
 
 class Embedded(NamedTuple):
@@ -26,30 +25,33 @@ class Embedded(NamedTuple):
     unreadable: List[str]
 
 
-@torch.no_grad()
 def embed(
-    checkpoint: str,
-    data: str,
+    model: Optional[str] = None,
+    data: Optional[str] = None,
     out: str = 'features.npy',
-    pool: str = 'mean',
+    pool: Optional[str] = None,
     batch_size: int = 128,
     num_workers: Optional[int] = None,
     config: Optional[str] = None,
     device: Optional[str] = None,
     prefix: Optional[str] = None,
     part: Optional[str] = None,
+    layer: Layer = None,
+    image_size: Optional[Size] = None,
+    checkpoint: Optional[str] = None,
 ) -> Embedded:
     """Write one feature vector for each image of a folder.
 
     ``out`` gets ``[N, D]`` float32, and a text file beside it (``features.txt`` for ``features.npy``) the file names, a
-    line for each row. Unreadable images have no row; they are listed. Images go through the config's test pipeline, or
-    a centre crop at the encoder's size.
+    line for each row. Unreadable images have no row; they are listed. Images go through the preprocessing of a public
+    network, the config's test pipeline, or a centre crop at the encoder's size.
 
     Args:
-        checkpoint: A training checkpoint, an exported ``encoder.safetensors``, or a ViT of another project.
+        model: A run's folder, a checkpoint file of any project, ``'timm:NAME'``, ``'hf-hub:ORG/NAME'``, or
+            ``'efficientnet-lite0'``, as in :func:`mmmim.load`.
         data: A folder; all images below it are taken, in the order of their names.
         out: A path that ends in ``.npy``.
-        pool: ``'mean'`` of the patch tokens, or the class token ``'cls'``.
+        pool: ``'mean'`` of the patch tokens, the class token ``'cls'``, or None, as in :func:`mmmim.load`.
         batch_size: Images per batch.
         num_workers: Processes that read images; None: one per core.
         config: The config of the checkpoint, if it is not stored inside.
@@ -57,24 +59,25 @@ def embed(
         prefix: Which network, where the file holds several, such as ``'student'``; None takes the one that its project
             evaluates, and says so.
         part: Another name of ``prefix``.
+        layer: The block or stage, from 1; ``'auto'``: what the run has stored; None: as in :func:`mmmim.load`.
+        image_size: Pixels, if not the network's own.
+        checkpoint: Former name of ``model``.
 
     Raises:
-        FileNotFoundError: No such folder, checkpoint or config.
-        ValueError: No image can be read, or the encoder has no such pooling.
+        FileNotFoundError: No such folder, checkpoint or config, or weights could not be fetched.
+        ValueError: An unknown name; no image can be read; or the network has no such pooling, layer or image size.
         EncoderMismatchError: The encoder does not fit its config.
     """
+    model = _only(model, checkpoint)
     if not out.endswith('.npy'):
         raise ValueError(f'out={out!r} must end in .npy')
     if batch_size < 1:
         raise ValueError(f'batch_size={batch_size} must be at least 1')
-    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    source = read_source(checkpoint, config, prefix if part is None else part)
-    backbone, preprocessor = load_backbone(source)
-    backbone, preprocessor = backbone.to(device), preprocessor.to(device)
-    pipeline = build_pipeline(source, backbone.img_size, len(preprocessor.mean))
-    if not os.path.isdir(data):
-        raise FileNotFoundError(f'there is no folder {data!r}')
-    dataset = _Files(data, pipeline)
+    if data is None or not os.path.isdir(data):
+        raise FileNotFoundError(f'there is no folder {data!r}: data must be a folder of images')
+    prefix = prefix if part is None else part
+    frozen = load(model, config=config, prefix=prefix, device=device, layer=layer, pool=pool, image_size=image_size)
+    dataset = _Files(data, frozen.pipeline)
     if not len(dataset):
         raise FileNotFoundError(f'there are no images under {data!r}')
     workers = usable_cores() if num_workers is None else num_workers
@@ -82,8 +85,8 @@ def embed(
     os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
     temporary = f'{out}.unfinished.npy'
     try:
-        rows = np.lib.format.open_memmap(temporary, 'w+', np.float32, shape=(len(dataset), backbone.embed_dim))
-        names, unreadable = _write(rows, backbone, preprocessor, loader, pool)
+        rows = np.lib.format.open_memmap(temporary, 'w+', np.float32, shape=(len(dataset), frozen.width))
+        names, unreadable = _write(rows, frozen, loader)
         if not names:
             raise ValueError(f'none of the {len(unreadable)} images under {data!r} can be read: {unreadable[0]}')
         rows.flush()
@@ -99,6 +102,13 @@ def embed(
     for name in unreadable:
         print(f'not readable, left out: {name}')
     return Embedded(features, names, unreadable)
+
+
+def _only(model: Optional[str], checkpoint: Optional[str]) -> str:
+    """The one of two names of an argument that was given."""
+    if (model is None) == (checkpoint is None):
+        raise ValueError(f'give model: {FORMS} (checkpoint is its former name: not both)')
+    return model if checkpoint is None else checkpoint  # type: ignore[return-value]
 
 
 class _Files(Dataset):
@@ -126,21 +136,16 @@ def _collate(items: List[Union[dict, str]]) -> Tuple[Optional[dict], List[str]]:
     return mim_collate(samples) if samples else None, [item for item in items if isinstance(item, str)]
 
 
-def _write(
-    rows: np.ndarray, backbone: nn.Module, preprocessor: nn.Module, loader: DataLoader, pool: str
-) -> Tuple[List[str], List[str]]:
+def _write(rows: np.ndarray, frozen: Frozen, loader: DataLoader) -> Tuple[List[str], List[str]]:
     """Fill the first rows; returns their names, and the names of unreadable images."""
     names, unreadable = [], []
     progress = Progress(len(loader.dataset), 'embedding')
     for data, bad in loader:
         unreadable += bad
         if data is not None:
-            batch = preprocessor(data, False)
-            features = pool_tokens(
-                backbone(batch['inputs']), backbone.num_prefix_tokens, pool, backbone.num_register_tokens
-            )
-            rows[len(names) : len(names) + len(features)] = features.float().cpu().numpy()
-            names += [loader.dataset.names[sample.sample_idx] for sample in batch['data_samples']]
+            features = frozen.features(data, [frozen.layer], frozen.pool)[0]
+            rows[len(names) : len(names) + len(features)] = features.numpy()
+            names += [loader.dataset.names[sample.sample_idx] for sample in data['data_samples']]
         progress.update(len(names) + len(unreadable) - progress.done)
     progress.close()
     return names, unreadable

@@ -31,7 +31,9 @@ class Source(NamedTuple):
     trusted: bool  # the user gave the config: it may use any part
 
 
-def read_source(path: str, config: Optional[str] = None, prefix: Optional[str] = None) -> Source:
+def read_source(
+    path: str, config: Optional[str] = None, prefix: Optional[str] = None, file: Optional[EncoderFile] = None
+) -> Source:
     """Read a checkpoint, and find the config that goes with it.
 
     The config is ``config`` if given; else the one inside the checkpoint, which is parsed and never executed, and
@@ -41,6 +43,7 @@ def read_source(path: str, config: Optional[str] = None, prefix: Optional[str] =
         path: A file or an address.
         config: Path of a config.
         prefix: Which network, where the file holds several, as in :func:`~mmmim.checkpoint.encoder.open_encoder`.
+        file: What that function made of the path, where it has been read.
 
     Raises:
         FileNotFoundError: No such file.
@@ -48,7 +51,7 @@ def read_source(path: str, config: Optional[str] = None, prefix: Optional[str] =
         EncoderMismatchError: There is no encoder in it.
         ValueError: There is no config and the shapes do not determine the model.
     """
-    file = open_encoder(path, prefix)
+    file = open_encoder(path, prefix) if file is None else file
     for note in file.notes:
         print(f'{path}: {note}', file=sys.stderr)
     if config is not None:

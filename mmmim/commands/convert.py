@@ -31,13 +31,13 @@ import sys
 from tempfile import TemporaryDirectory
 from typing import Any, Dict, List, Optional, Tuple
 
-from ..apis.load_encoder import timm_module
 from ..checkpoint.encoder import EncoderFile, EncoderMismatchError, add_positions, open_encoder
 from ..checkpoint.read import StateDict
 from ..checkpoint.schemes import get_scheme, list_names, translate, writable
 from ..checkpoint.schemes.names import BESIDE, is_ours
 from ..checkpoint.timm_config import check_timm, unfit
 from ..checkpoint.write import atomic_save, atomic_write_bytes, atomic_write_text
+from ..models.load_encoder import timm_module
 
 FILE_ENDINGS = ('.pth', '.pt', '.bin', '.safetensors', '.ckpt', '.tar')
 

@@ -1,13 +1,14 @@
 """Write one feature vector for each image of a folder, and the file names beside it.
 
-mmmim embed --checkpoint CHECKPOINT --data PHOTOS [--out features.npy]
+mmmim embed --model RUN | FILE | timm:NAME | hf-hub:ORG/NAME --data PHOTOS [--out features.npy]
 """
 
 import argparse
-from typing import List
+from typing import List, Union
 
 from .. import apis
 from ..engine.hardware import keep_freed_memory
+from ..models.networks import FORMS
 
 
 def main(argv: List[str]) -> None:
@@ -16,12 +17,24 @@ def main(argv: List[str]) -> None:
         description='Write one feature vector for each image of a folder, and the file names '
         'beside it (features.txt for features.npy).',
     )
-    parser.add_argument('--checkpoint', required=True, help='of a run, an exported encoder, or another ViT')
+    parser.add_argument(
+        '--model', '--checkpoint', required=True, help=f'{FORMS}; --checkpoint is its former name'.replace('%', '%%')
+    )
     parser.add_argument('--data', required=True, metavar='FOLDER', help='images, flat or in folders')
     parser.add_argument('--out', default='features.npy', help='default: features.npy')
     parser.add_argument(
-        '--pool', default='mean', choices=['mean', 'cls'], help='mean of the patch tokens (default), or the class token'
+        '--pool',
+        choices=['mean', 'cls'],
+        help="mean of the patch tokens, or the class token (default: public networks' own pooling, else the mean)",
     )
+    parser.add_argument(
+        '--layer',
+        type=_layer,
+        metavar='N',
+        help="block or stage, from 1 (-1: the last), or 'auto': the one that the run has stored (default: the output; "
+        "of a run's folder 'auto')",
+    )
+    parser.add_argument('--image-size', type=int, metavar='PIXELS', help="default: the network's own")
     parser.add_argument('--batch-size', type=int, default=128, help='images at once (default: 128)')
     parser.add_argument('--config', help='of the checkpoint, where it is not inside it')
     parser.add_argument(
@@ -33,3 +46,7 @@ def main(argv: List[str]) -> None:
     options = vars(parser.parse_args(argv))
     keep_freed_memory()
     apis.embed(**options)
+
+
+def _layer(text: str) -> Union[int, str]:
+    return text if text == 'auto' else int(text)

@@ -1,14 +1,18 @@
 """mmmim.embed: a feature vector for each image of a folder."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from fake_hub import FakeHub
 from harness import make_config, train_here
 
+import mmmim
 from mmmim.apis import embed
 from mmmim.apis.from_checkpoint import build_pipeline, load_backbone, read_source
+from mmmim.commands import embed as embed_command
 from mmmim.models.backbones import MaskedViT
 
 
@@ -44,6 +48,29 @@ def test_exported_encoder_and_workers_give_the_same(run, image_root, tmp_path):
     first = embed(str(run / 'epoch_2.pth'), str(image_root), str(tmp_path / 'a.npy'), num_workers=0).features
     second = embed(str(run / 'encoder.safetensors'), str(image_root), str(tmp_path / 'b.npy'), num_workers=2).features
     np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('layer', [None, 1, 'auto'])
+def test_layer_of_the_run_and_former_name(run, image_root, tmp_path, layer):
+    copy = shutil.copytree(run, tmp_path / 'run')
+    (copy / 'run.json').write_text(json.dumps({**json.loads((run / 'run.json').read_text()), 'layer': 1}))
+    photos, out = str(image_root / 'class0'), str(tmp_path / 'a.npy')
+    features = embed(str(copy), photos, out, num_workers=0, layer=layer).features
+    output = embed(checkpoint=str(copy / 'encoder.safetensors'), data=photos, out=out, num_workers=0).features
+    assert features.shape == output.shape and np.abs(features - output).max() > 1e-3
+    first = mmmim.load(copy / 'encoder.safetensors', layer=1).embed(sorted((image_root / 'class0').iterdir()))
+    np.testing.assert_allclose(features, first, atol=1e-5)
+
+
+def test_public_weights(image_root, tmp_path, monkeypatch):
+    hub = FakeHub(tmp_path / 'hub', monkeypatch)
+    hub.put_timm('test_resnet.r160_in1k')
+    photos = image_root / 'class0'
+    embed_command.main(
+        ['--model', 'timm:test_resnet', '--data', str(photos), '--out', str(tmp_path / 'a.npy'), '--layer', '2']
+    )
+    frozen = mmmim.load('timm:test_resnet', layer=2)
+    np.testing.assert_allclose(np.load(tmp_path / 'a.npy'), frozen.embed(sorted(photos.iterdir())), atol=1e-5)
 
 
 def test_class_token_is_another_feature(run, image_root, tmp_path):
@@ -99,7 +126,12 @@ def test_unreadable_images_have_no_row_and_are_named(run, image_root, tmp_path):
         (dict(data='nowhere'), 'there is no folder'),
         (dict(data='empty'), 'there are no images'),
         (dict(data='broken'), 'none of the 2 images'),
-        (dict(checkpoint='none.pth'), 'none.pth'),
+        (dict(model='none.pth'), "'none.pth' is no file"),
+        (dict(model='resnet18'), 'did you mean timm:resnet18'),
+        (dict(model='timm:resnt18'), "timm .* has no model 'resnt18'.*resnet18"),
+        (dict(model=None), 'give model'),
+        (dict(checkpoint='a.pth'), 'not both'),
+        (dict(layer=9), 'layer=9'),
         (dict(pool='max'), "pool='max'"),
         (dict(batch_size=0), 'at least 1'),
     ],
@@ -111,7 +143,7 @@ def test_what_cannot_be_is_said_and_leaves_nothing_behind(run, image_root, tmp_p
         (tmp_path / name).mkdir()
         for i in range(files):
             (tmp_path / name / f'{i}.jpg').write_text('no image')
-    arguments = dict(dict(checkpoint=str(run / 'epoch_2.pth'), data=str(image_root), out='features.npy'), **call)
+    arguments = dict(dict(model=str(run / 'epoch_2.pth'), data=str(image_root), out='features.npy'), **call)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         embed(num_workers=0, **arguments)
     assert {path.name for path in tmp_path.iterdir()} == {'empty', 'broken'}

@@ -14,10 +14,10 @@ from ..checkpoint.schemes.beit import TABLE, fit_tables, is_beit, table_grid
 from ..checkpoint.schemes.names import pooled_norm_name
 from ..checkpoint.schemes.timm import one_class_token
 from ..checkpoint.timm_config import build_timm, check_timm, timm_config
-from ..models.backbones.vit import ARCHITECTURES
-from ..models.patches import Size, grid_size, to_2tuple
-from ..models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from ..positions import find_grid, resize_pos_embed
+from .backbones.vit import ARCHITECTURES
+from .patches import Size, grid_size, to_2tuple
+from .preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 State = Dict[str, Tensor]
 POOLS = ('avg', 'token', '')
@@ -70,8 +70,15 @@ def load_encoder(
         raise ValueError(f'pool={pool!r} is not known; use one of {", ".join(map(repr, POOLS))}')
     file = open_encoder(os.fspath(path), prefix, part)
     file.check(allow_unused)
-    options = dict(img_size=img_size, patch_size=patch_size, in_chans=in_chans, adapt_channels=adapt_channels)
-    model, _, notes = timm_module(file, num_heads=num_heads, pool=pool, **options)
+    model, _, notes = timm_module(
+        file,
+        img_size=img_size,
+        patch_size=patch_size,
+        in_chans=in_chans,
+        num_heads=num_heads,
+        pool=pool,
+        adapt_channels=adapt_channels,
+    )
     for note in notes:
         print_log(f'{file.path}: {note}', 'current')
     return model
@@ -119,7 +126,7 @@ def timm_module(
     except EncoderMismatchError as error:
         raise EncoderMismatchError(f'{file.path}: {error}') from None
     # a ViT has no buffers: the file's weights become the module's, and nothing is initialised or copied
-    model = build_timm(config, 'meta' if is_vit else 'cpu')
+    model: Any = build_timm(config, 'meta' if is_vit else 'cpu')
     if is_vit:
         model.num_class_tokens, model.num_register_tokens = counts
         _set_eps(model, file, notes)
@@ -151,7 +158,7 @@ def _num_heads(encoder: State, num_heads: Optional[int], file: EncoderFile) -> i
             f'{file.path}: a file does not say its number of attention heads, and {width} is the width of none '
             f'of {", ".join(ARCHITECTURES)}: give num_heads=N (a divisor of {width})'
         )
-    return heads
+    return heads or 0
 
 
 def _set_eps(model: nn.Module, file: EncoderFile, notes: List[str]) -> None:
@@ -169,11 +176,12 @@ def _fit_prefix(encoder: State, img_size: Optional[Size], file: EncoderFile) -> 
     It is that of the config in the file, or of a fixed sine-cosine table; or else square, or else that of the wanted
     image size, if that has as many patches.
     """
-    table, patch = encoder.get('pos_embed'), tuple(encoder['patch_embed.proj.weight'].shape[2:])
+    table, (height, width) = encoder.get('pos_embed'), encoder['patch_embed.proj.weight'].shape[2:]
     (tokens, prefixes), known = count_tokens(encoder), file.grid
     if table is None:
         return known
-    wanted = tuple(side // length for side, length in zip(to_2tuple(img_size), patch)) if img_size is not None else None
+    sides = None if img_size is None else to_2tuple(img_size)
+    wanted = None if sides is None else (sides[0] // height, sides[1] // width)
     found = find_grid(table, prefixes, stated=known) or find_grid(table, prefixes, wanted)
     if found is None:
         raise ValueError(
@@ -192,18 +200,21 @@ def _fit_vit(
     if kernel is None or kernel.ndim != 4:
         raise EncoderMismatchError('its patch embedding is not one projection')
     stored, tokens = _fit_prefix(encoder, img_size, file), count_tokens(encoder)[0]
-    patch = to_2tuple(patch_size) if patch_size is not None else tuple(kernel.shape[2:])
-    if img_size is None and stored is None:
+    patch = (kernel.shape[2], kernel.shape[3]) if patch_size is None else to_2tuple(patch_size)
+    if img_size is None and stored is not None:
+        img_size = (stored[0] * kernel.shape[2], stored[1] * kernel.shape[3])
+    if img_size is None:
         raise ValueError(
             f'{file.path} has no position table, and nothing in it tells the size of its images: give img_size'
         )
-    if img_size is None:
-        img_size = (stored[0] * kernel.shape[2], stored[1] * kernel.shape[3])
     grid, table = grid_size(img_size, patch), encoder.get('pos_embed')
     if table is None:
-        encoder['pos_embed'] = file.rebuilt_positions(len(kernel), grid, tokens)
+        rebuilt = file.rebuilt_positions(len(kernel), grid, tokens)
+        assert rebuilt is not None  # file.check() has seen to it
+        encoder['pos_embed'] = rebuilt
         notes.append("The file has no position table: the fixed one of its project's code was rebuilt.")
     else:
+        assert stored is not None  # of a table
         encoder['pos_embed'] = resize_pos_embed(table, stored, grid, tokens)
     encoder['patch_embed.proj.weight'] = resample_patch_embed(kernel, list(patch))
     return img_size
@@ -216,7 +227,7 @@ def _fit_beit(encoder: State, img_size: Optional[Size], patch_size: Optional[Siz
     """
     kernel = encoder['patch_embed.proj.weight']
     tables = {key: value for key, value in encoder.items() if key.endswith(TABLE)}
-    rows, file_patch = len(next(iter(tables.values()))), tuple(kernel.shape[2:])
+    rows, file_patch = len(next(iter(tables.values()))), (kernel.shape[2], kernel.shape[3])
     stored = file.grid or table_grid(next(iter(tables.values())))
     if stored is None or rows != (2 * stored[0] - 1) * (2 * stored[1] - 1) + 3:
         raise EncoderMismatchError(
@@ -224,7 +235,7 @@ def _fit_beit(encoder: State, img_size: Optional[Size], patch_size: Optional[Siz
             'config in the file tells the map'
         )
     patch = to_2tuple(patch_size) if patch_size is not None else file_patch
-    size = to_2tuple(img_size) if img_size is not None else tuple(n * side for n, side in zip(stored, file_patch))
+    size = (stored[0] * file_patch[0], stored[1] * file_patch[1]) if img_size is None else to_2tuple(img_size)
     grid = grid_size(size, patch)
     if grid != stored and stored[0] != stored[1]:
         raise EncoderMismatchError(
@@ -246,7 +257,7 @@ def _statistics(file: EncoderFile) -> Tuple[Any, Any]:
     return stated.get('mean') or IMAGENET_MEAN, stated.get('std') or IMAGENET_STD
 
 
-def _finish_beit(model: Beit, encoder: State, config: Dict[str, Any], pool: str, notes: List[str]) -> None:
+def _finish_beit(model: Any, encoder: State, config: Dict[str, Any], pool: str, notes: List[str]) -> None:
     """What timm has no arguments for: the pooling (before timm 1.0.31), and an encoder without a final norm."""
     model.global_pool = pool
     if not {'norm.weight', 'fc_norm.weight'} & set(encoder):

@@ -1,0 +1,322 @@
+"""A frozen network of any kind, as features of images: `mmmim.load`."""
+
+import json
+import os
+import os.path as osp
+from contextlib import suppress
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+
+from ..checkpoint.encoder import open_encoder
+from ..checkpoint.newest import newest_checkpoint
+from ..checkpoint.read import AnyPath
+from ..datasets.io.pixel_formats import to_planes
+from ..datasets.loading import mim_collate
+from ..engine.optim.autocast import has_fast_bf16
+from ..models.backbones.vit import ARCHITECTURES
+from ..models.build import check_choice
+from ..models.necks.pool_tokens import check_pool, pool_tokens
+from ..models.networks import (
+    Network,
+    check_layer,
+    has_tokens,
+    intermediates,
+    is_public,
+    is_repository,
+    layer_count,
+    open_file,
+    open_network,
+    stored_licence,
+    unknown_model,
+)
+from ..models.patches import Size, to_2tuple
+from ..models.preprocess import MIMDataPreprocessor
+from ..registry import TRANSFORMS
+from .from_checkpoint import build_pipeline, is_ours, load_backbone, read_source
+
+EXPORTED = 'encoder.safetensors'
+Layer = Union[int, str, None]
+Picture = Union[str, os.PathLike, Image.Image, np.ndarray]
+
+
+class _Opened(NamedTuple):
+    """A network with what it wants of images; ``module`` is one of timm's or one of our backbones."""
+
+    module: nn.Module
+    preprocessor: nn.Module
+    pipeline: list
+    img_size: Tuple[int, int]
+    licence: str
+    ours: bool
+
+
+def load(
+    model: AnyPath,
+    *,
+    config: Optional[str] = None,
+    prefix: Optional[str] = None,
+    device: Optional[str] = None,
+    layer: Layer = None,
+    pool: Optional[str] = None,
+    image_size: Optional[Size] = None,
+) -> 'Frozen':
+    """A network, frozen, as an object with ``.embed(images)``.
+
+    Args:
+        model: A run's folder (its ``encoder.safetensors``, or else its newest checkpoint), a checkpoint file of any
+            project, ``'timm:NAME'``, ``'hf-hub:ORG/NAME'``, or ``'efficientnet-lite0'``.
+        config: The config of a checkpoint, if it is not stored inside.
+        prefix: Which network, where a file holds several, such as ``'student'``.
+        device: Such as ``'cuda:1'``; None: a GPU if there is one.
+        layer: Whose features :meth:`Frozen.embed` takes: an int from 1 to ``depth`` (-1: the last); ``'auto'``: what
+            the run has stored, or else the network's output; None: as ``'auto'`` for a run's folder, else the output.
+        pool: ``'mean'`` of the patch tokens, the class token ``'cls'``, or None: what the network itself does, and of
+            our encoders and of files the mean.
+        image_size: Pixels, an int or (height, width), if not the network's own.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder, or weights could not be fetched.
+        ValueError: An unknown name, or the network has no such layer, pooling or image size.
+        EncoderMismatchError: A file holds an architecture that nothing here computes.
+    """
+    name = os.fspath(model)
+    path, run = _find(name)
+    if isinstance(layer, str):
+        check_choice('layer', layer, ('auto',))
+    if layer == 'auto' or layer is None and osp.isdir(name):
+        layer = run.get('layer')
+    check_choice('pool', pool, ('mean', 'cls', None))
+    if is_public(path):
+        opened = _from_network(open_network(path, img_size=image_size))
+    else:
+        opened = _open_own(path, config, prefix, image_size)
+        start = run.get('start')
+        stated = start.get('licence') if isinstance(start, dict) else None
+        opened = opened._replace(licence=stored_licence(path) or stated or 'unknown')
+        pool = pool or (None if is_repository(path) else 'mean')
+    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    return Frozen(name, opened, device, layer, pool)
+
+
+def _find(name: str) -> Tuple[str, Dict[str, Any]]:
+    """The file of a path, or a public name as it is; and the content of ``run.json`` beside it."""
+    path = name
+    if osp.isdir(name):
+        exported = osp.join(name, EXPORTED)
+        path = exported if osp.isfile(exported) else newest_checkpoint(name) or ''
+        if not path:
+            raise FileNotFoundError(f'{name!r} has neither {EXPORTED} nor a checkpoint: give the folder of a run')
+    elif not osp.exists(name) and name.removeprefix('vit-') in ARCHITECTURES:
+        raise ValueError(f'{name!r} is a size, which has no weights: give a run, a file or public weights')
+    elif not osp.exists(name) and not is_public(name) and '://' not in name:
+        raise FileNotFoundError(unknown_model(name))
+    run: Any = {}
+    with suppress(OSError, ValueError), open(osp.join(osp.dirname(path), 'run.json'), encoding='utf-8') as file:
+        run = json.load(file)
+    return path, run if isinstance(run, dict) else {}
+
+
+def _open_own(path: str, config: Optional[str], prefix: Optional[str], image_size: Optional[Size]) -> _Opened:
+    """A file: one of our encoders where the file or ``config`` says so, else a module of timm's."""
+    image_size = None if image_size is None else to_2tuple(image_size)
+    file = None if is_repository(path) and config is None else open_encoder(path, prefix)
+    if (
+        file is None
+        or config is None
+        and not file.config_error
+        and not (file.config and is_ours(file.model['backbone']))
+    ):
+        return _from_network(open_file(path, image_size, prefix, file))
+    source = read_source(path, config, prefix, file)
+    backbone, preprocessor = load_backbone(source, image_size)
+    pipeline = build_pipeline(source, backbone.img_size, len(preprocessor.mean))
+    return _Opened(backbone, preprocessor, pipeline, backbone.img_size, 'unknown', True)
+
+
+def _from_network(network: Network) -> _Opened:
+    """With timm's preprocessing: resized, and cropped in the middle, in one step."""
+    transforms: List[Dict[str, Any]] = [dict(type='mmmim.LoadImage', channels=len(network.mean))]
+    if network.crop_mode == 'squash' and network.crop_pct == 1:
+        transforms.append(dict(type='mmmim.Resize', size=list(network.size), interpolation=network.interpolation))
+    else:
+        crop = dict(size=list(network.size), ratio=network.crop_pct, interpolation=network.interpolation)
+        transforms.append(dict(type='mmmim.CenterCrop', **crop))
+    pipeline = [TRANSFORMS.build(transform) for transform in [*transforms, dict(type='mmmim.PackImage')]]
+    preprocessor = MIMDataPreprocessor(network.mean, network.std)
+    return _Opened(network.module, preprocessor, pipeline, network.size, network.licence, False)
+
+
+class Frozen:
+    """A frozen network and its preprocessing; made by :func:`load`.
+
+    Attributes:
+        name: As it was asked for.
+        licence: Of the weights, in the hub's words, or ``'unknown'``.
+        width: Of the features that :meth:`embed` returns.
+        depth: Number of layers that can be asked for, 1 to ``depth``: blocks of a ViT, stages of others; may be 0.
+        img_size: (height, width) in pixels.
+        channels: Of an image.
+        layer, pool: What :meth:`embed` takes; None: the network's output, by its own pooling.
+        pipeline: Transforms of ``dict(img_path=..., sample_idx=..., seed=0, replaced=[])``, or ``img`` in place of
+            ``img_path``, to ``dict(inputs, data_samples)``.
+    """
+
+    def __init__(self, name: str, opened: _Opened, device: torch.device, layer: Layer, pool: Optional[str]) -> None:
+        self.name, self.licence, self.device = name, opened.licence, device
+        self.img_size, self.channels = opened.img_size, len(opened.preprocessor.mean)
+        self.pipeline, self._ours = opened.pipeline, opened.ours
+        self.module = opened.module.to(device).eval().requires_grad_(False)
+        self._preprocessor = opened.preprocessor.to(device)
+        # convolutions on a CPU take half the time so; a ViT has one, which does not count
+        self._format = torch.contiguous_format if opened.ours or has_tokens(self.module) else torch.channels_last
+        self.module.to(memory_format=self._format)
+        self.depth = len(_stages(self.module)) if opened.ours else layer_count(self.module)
+        self.layer = None if layer is None else check_layer(layer, self.depth, name)
+        self.pool = pool
+        blank = torch.zeros(1, self.channels, *self.img_size, dtype=torch.uint8)
+        self.width = self.features(dict(inputs=blank), [self.layer], pool)[0].shape[1]
+
+    def __repr__(self) -> str:
+        size = 'x'.join(map(str, self.img_size))
+        return f'Frozen({self.name!r}, width={self.width}, depth={self.depth}, img_size={size}, layer={self.layer})'
+
+    def features(
+        self, batch: Dict[str, Any], layers: Sequence[Optional[int]] = (None,), pool: Optional[str] = None
+    ) -> List[Tensor]:
+        """Features of a batch, from one pass.
+
+        Args:
+            batch: What :func:`.mim_collate` makes of the pipeline's samples.
+            layers: Each from 1 to ``depth`` (-1: the last), or None for the output: timm's ``forward_head`` of public
+                networks, the pooled tokens after the final norm of our encoders. A ViT's layer is pooled after the
+                final norm; of a network of stages it is the mean over the map.
+            pool: As of :func:`load`. A network without tokens pools in its own way.
+
+        Returns:
+            One ``[B, D]`` float32 on the CPU for each of ``layers``.
+
+        Raises:
+            ValueError: No such layer, or no class token.
+        """
+        check_choice('pool', pool, ('mean', 'cls', None))
+        wanted = [None if layer is None else check_layer(layer, self.depth, self.name) for layer in layers]
+        compute = _own_features if self._ours else _timm_features
+        fast = self.device.type == 'cuda' and has_fast_bf16('cuda')
+        with torch.inference_mode(), torch.autocast('cuda', torch.bfloat16, fast):
+            images = self._preprocessor(batch, False)['inputs'].contiguous(memory_format=self._format)
+            found = compute(self.module, images, wanted, pool)
+        # copied, as what inference mode makes cannot take part in training: of a probe, for one
+        return [features.to('cpu', torch.float32, copy=True) for features in found]
+
+    def embed(self, images: Union[Picture, Iterable[Picture]], batch_size: int = 64) -> np.ndarray:
+        """Features of pictures.
+
+        Args:
+            images: A path, a PIL image, an array ``[H, W, C]`` or ``[H, W]`` of uint8; or several of these, also
+                ``[N, H, W, C]``. Pictures are turned upright, resized and cropped as the network's evaluation does.
+            batch_size: Pictures at once.
+
+        Returns:
+            ``[N, D]`` float32; a single picture is one row.
+
+        Raises:
+            ImageReadError: A picture cannot be read.
+            ValueError: There is none, or something else than a picture.
+        """
+        if batch_size < 1:
+            raise ValueError(f'batch_size={batch_size} must be at least 1')
+        single = isinstance(images, (str, os.PathLike, Image.Image)) or getattr(images, 'ndim', 4) < 4
+        pictures = [images] if single else list(images)  # type: ignore[arg-type, list-item]
+        if not pictures:
+            raise ValueError('there is no picture to embed: the list is empty')
+        rows = []
+        for start in range(0, len(pictures), batch_size):
+            samples = [
+                self._sample(picture, start + i) for i, picture in enumerate(pictures[start : start + batch_size])
+            ]
+            rows.append(self.features(mim_collate(samples), [self.layer], self.pool)[0])
+        return torch.cat(rows).numpy()
+
+    def _sample(self, picture: Picture, index: int) -> Dict[str, Any]:
+        results: Dict[str, Any] = dict(sample_idx=index, seed=0, replaced=[])
+        if isinstance(picture, (str, os.PathLike)):
+            results['img_path'] = os.fspath(picture)
+        elif isinstance(picture, Image.Image):
+            planes = to_planes(ImageOps.exif_transpose(picture), self.channels, f'picture {index}')
+            results['img'] = np.concatenate([np.atleast_3d(np.asarray(plane)) for plane in planes], axis=2)
+        elif isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim in (2, 3):
+            results['img'] = picture
+        else:
+            found = f'{picture.dtype} of shape {picture.shape}' if isinstance(picture, np.ndarray) else type(picture)
+            raise ValueError(f'picture {index} is {found}; give a path, a PIL image, or uint8 [H, W, C]')
+        for transform in self.pipeline:
+            results = transform(results)
+        return results
+
+
+def _timm_features(module: Any, images: Tensor, layers: Sequence[Optional[int]], pool: Optional[str]) -> List[Tensor]:
+    """``[B, D]`` each, by timm's own forward functions."""
+    tokens, registers = has_tokens(module), getattr(module, 'num_reg_tokens', 0)
+    classes = getattr(module, 'num_prefix_tokens', 0) - registers
+    if pool == 'cls':
+        check_pool(pool, classes)
+    chosen = sorted({layer for layer in layers if layer is not None})
+    taken: Dict[Optional[int], Tensor] = {}
+    if chosen:
+        final, maps = intermediates(module, images, chosen, norm=True, prefix=tokens and pool == 'cls')
+        for layer, found in zip(chosen, maps):
+            taken[layer] = _pooled_layer(module, found, pool if tokens else None)
+    elif None in layers:
+        final = module.forward_features(images)
+    if None in layers and (pool is None or not tokens):
+        taken[None] = module.forward_head(final, pre_logits=True)
+    elif None in layers:
+        taken[None] = _head_norm(module, pool_tokens(final, classes + registers, pool, registers))
+    return [taken[layer] for layer in layers]
+
+
+def _pooled_layer(module: Any, found: Any, pool: Optional[str]) -> Tensor:
+    """``[B, D]`` of a map ``[B, D, h, w]``, or of a pair of it and prefix tokens."""
+    if pool == 'cls' and not isinstance(found, tuple):
+        raise ValueError(f"pool='cls': {type(module).__name__} gives no class tokens of its layers; use 'mean'")
+    features = found[1][:, 0] if pool == 'cls' else found.mean((2, 3))
+    return _head_norm(module, features) if has_tokens(module) else features
+
+
+def _head_norm(module: Any, features: Tensor) -> Tensor:
+    """The norm of a ViT that has it after its pooling, in the place of the one before."""
+    last = getattr(module, 'fc_norm', None)
+    return last(features) if last is not None and isinstance(getattr(module, 'norm', None), nn.Identity) else features
+
+
+def _stages(backbone: Any) -> Sequence[nn.Module]:
+    """Blocks of one of our encoders; of a Swin the stages."""
+    return backbone.blocks if hasattr(backbone, 'blocks') else backbone.layers
+
+
+def _own_features(backbone: Any, images: Tensor, layers: Sequence[Optional[int]], pool: Optional[str]) -> List[Tensor]:
+    """``[B, D]`` each, of one of our encoders."""
+    prefix, registers, pool = backbone.num_prefix_tokens, backbone.num_register_tokens, pool or 'mean'
+    check_pool(pool, prefix - registers)
+    stages, outputs = _stages(backbone), {}  # type: ignore[var-annotated]
+
+    def keep(layer: int) -> Any:
+        return lambda _module, _inputs, output: outputs.update({layer: output})
+
+    handles = [stages[layer - 1].register_forward_hook(keep(layer)) for layer in {*layers} - {None, len(stages)}]
+    try:
+        final = pool_tokens(backbone(images), prefix, pool, registers)
+    finally:
+        for handle in handles:
+            handle.remove()
+    taken: Dict[Optional[int], Tensor] = {None: final, len(stages): final}
+    for layer, output in outputs.items():
+        # maps of a Swin's stages [B, h, w, D] have widths that the final norm does not fit
+        taken[layer] = (
+            output.mean((1, 2)) if output.ndim == 4 else pool_tokens(backbone.norm(output), prefix, pool, registers)
+        )
+    return [taken[layer] for layer in layers]
