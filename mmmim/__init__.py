@@ -30,7 +30,7 @@ _SCRIPTS = (
     'visualize/reconstruct.py',
     'visualize/report.py',
 )
-_LAZY = ('embed', 'load', 'load_encoder', 'pretrain')
+_LAZY = ('compare', 'embed', 'load', 'load_encoder', 'pretrain')
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # root of the checkout, if there is one
 
@@ -115,7 +115,7 @@ if not _is_the_command():
 
 
 def __getattr__(name: str):
-    """``mmmim.pretrain``, ``mmmim.load``, ``mmmim.embed`` and ``mmmim.load_encoder``, imported on first access."""
+    """The public functions, imported on first access."""
     if name in _LAZY:
         from . import apis
 

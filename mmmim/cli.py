@@ -1,6 +1,7 @@
 """The command `mmmim`, for all jobs and from any folder.
 
     mmmim pretrain --data PHOTOS --out WORK_DIR [--method mae] [--model vit-tiny] [key=value ...]
+    mmmim compare RUN ... [--starts random,timm:NAME] [--labels LABELS]    which features are better, and how sure
     mmmim embed --checkpoint CHECKPOINT --data PHOTOS --out features.npy
     mmmim train CONFIG          train what a config describes: mae/vit-b_800e.py, or a file of your own
     mmmim test CONFIG [FILE]    measure a checkpoint
@@ -23,6 +24,7 @@ from typing import List, Optional
 
 COMMANDS = (
     'pretrain',
+    'compare',
     'embed',
     'train',
     'test',

@@ -1,8 +1,9 @@
 """One call for each job, for people who have never seen a config."""
 
 from ..models.load_encoder import load_encoder
+from .compare import Comparison, compare
 from .embed import embed
 from .frozen import Frozen, load
 from .pretrain import Pretrained, pretrain
 
-__all__ = ['Frozen', 'Pretrained', 'embed', 'load', 'load_encoder', 'pretrain']
+__all__ = ['Comparison', 'Frozen', 'Pretrained', 'compare', 'embed', 'load', 'load_encoder', 'pretrain']

@@ -1,0 +1,123 @@
+"""Which layer of a frozen network has the best features for some labels."""
+
+import json
+import os
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import atomic_write_text
+from ..evaluation.knn import knn_accuracy
+from ..evaluation.logistic import choose_probe
+from .extract import extract
+from .label_split import LabelSplit
+
+TIE = 0.5  # points: among layers this close the later one is taken
+NEIGHBOURS = 20  # as in the curve of a run, and fixed, so that nothing is chosen for k-NN
+
+
+class LayerChoice(NamedTuple):
+    """What :func:`best_layer` found.
+
+    Attributes:
+        layer: From 1; None: the network's output.
+        accuracy: Percent of the selection images for each layer, ``'1'``, ``'2'``, ..., ``'output'``.
+        sentence: What the choice is worth.
+    """
+
+    layer: Optional[int]
+    accuracy: Dict[str, float]
+    sentence: str
+
+
+def best_layer(frozen: Any, split: LabelSplit) -> LayerChoice:
+    """Probe each layer by logistic regression, fitted on the fit part and measured on the selection part.
+
+    The best features of masked models lie in middle layers (Chen et al., 2020, iGPT: section 4.1; He et al., 2022, MAE:
+    figure 9). Layers within 0.5 points of the best count as equal; of these the last is taken, and the network's output
+    is the last of all. One pass through the network gives all layers.
+
+    Args:
+        frozen: From :func:`mmmim.load`.
+        split: Labelled images.
+
+    Raises:
+        ValueError: The images cannot be read.
+    """
+    layers: List[Optional[int]] = [*range(1, frozen.depth + 1), None]
+    features = extract(frozen, [file for file, _ in [*split.fit, *split.selection]], layers)
+    values = features.values
+    if len(values) > 1 and _same(values[-1], values[-2]):
+        del layers[-2], values[-2]  # the last layer is the output
+    accuracy = {}
+    for layer, value in zip(layers, values):
+        fit, selection = _parts(value.to(getattr(frozen, 'device', 'cpu')), features.readable, split)
+        accuracy[name_of(layer)] = choose_probe(*fit, *selection, len(split.classes)).accuracy
+    best = max(accuracy.values())
+    chosen = next(layer for layer in reversed(layers) if accuracy[name_of(layer)] >= best - TIE)
+    return LayerChoice(chosen, accuracy, _in_words(frozen, chosen, accuracy, len(split.selection)))
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def _parts(features: Tensor, readable: Tensor, split: LabelSplit) -> List[Tuple[Tensor, Tensor]]:
+    """Features and labels of the readable images of fit and of selection."""
+    labels = torch.tensor([label for _, label in [*split.fit, *split.selection]], device=features.device)
+    fit = torch.arange(len(labels)) < len(split.fit)
+    parts = [(features[kept], labels[kept]) for kept in (fit & readable, ~fit & readable)]
+    if not all(len(labels) for _, labels in parts):
+        raise ValueError('no image of the fit part or of the selection part can be read: there is nothing to choose by')
+    return parts
+
+
+def name_of(layer: Optional[int]) -> str:
+    """``'output'`` for None."""
+    return 'output' if layer is None else str(layer)
+
+
+def _in_words(frozen: Any, chosen: Optional[int], accuracy: Dict[str, float], images: int) -> str:
+    output = accuracy['output']
+    if chosen is None:
+        others = {name: value for name, value in accuracy.items() if name != 'output'}
+        best = max(others, key=others.__getitem__, default=None)
+        beside = f'; the best other layer, {best}, has {others[best]:.1f}%' if best else ''
+        return (
+            f'{frozen.name}: no layer is better than its output by more than {TIE} points, {output:.1f}% of {images:,} '
+            f'selection images{beside}'
+        )
+    found = accuracy[name_of(chosen)]
+    return (
+        f'{frozen.name}: layer {chosen} of {frozen.depth} is the best, {found:.1f}% of {images:,} selection images; '
+        f'the output {output:.1f}%, {found - output:+.1f} points for the choice'
+    )
+
+
+def selection_scores(frozen: Any, split: LabelSplit, layer: Optional[int] = None) -> Dict[str, float]:
+    """``{'knn': percent, 'linear': percent}`` of the selection images: what a checkpoint is chosen by.
+
+    Args:
+        frozen: From :func:`mmmim.load`.
+        split: Labelled images.
+        layer: From 1; None: the network's output.
+
+    Raises:
+        ValueError: The images cannot be read.
+    """
+    features = extract(frozen, [file for file, _ in [*split.fit, *split.selection]], (layer,))
+    fit, selection = _parts(features.values[0], features.readable, split)
+    knn = knn_accuracy(*fit, *selection, (NEIGHBOURS,))[f'knn/top1_k{NEIGHBOURS}']
+    return dict(knn=knn, linear=choose_probe(*fit, *selection, len(split.classes)).accuracy)
+
+
+def store_layer(run: str, choice: LayerChoice) -> None:
+    """Write the choice to ``run.json`` (``layer``, ``layer_note``, ``layer_accuracy``) of a run."""
+    path = os.path.join(run, 'run.json')
+    record: Dict[str, Any] = {}
+    if os.path.exists(path):
+        with open(path, encoding='utf-8') as file:
+            record = json.load(file)
+    record.update(layer=choice.layer, layer_note=choice.sentence, layer_accuracy=choice.accuracy)
+    atomic_write_text(path, json.dumps(record, indent=1))

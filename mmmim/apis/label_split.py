@@ -1,0 +1,466 @@
+"""Labelled images in three parts: to fit on, to choose by, to report."""
+
+import csv
+import hashlib
+import json
+import os
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..checkpoint import atomic_write_text
+from ..config.paths import relative_to_here
+from ..datasets.io.file_list import IMAGE_EXTENSIONS, list_images
+from .folder_split import HELD_OUT_NAMES, write_if_changed
+
+FILE_NAME = 'labels.json'
+LIMIT = 10_000  # images of a part: what 10,000 more would change is less than the intervals are wide
+SHARE = 0.2  # of the selection and of the report part
+PARTS = ('fit', 'selection', 'report')
+FEWEST = 3  # images of a class: one for each part
+_FILE_COLUMNS = ('file', 'filename', 'file_name', 'image', 'img', 'path', 'filepath', 'file_path', 'image_path')
+_FILE_COLUMNS += ('image_file', 'image_id', 'id', 'name', 'photo', 'picture')
+_LABEL_COLUMNS = ('label', 'labels', 'class', 'class_name', 'category', 'target', 'species', 'kind', 'y')
+
+Pair = Tuple[str, int]
+
+
+class Seen(NamedTuple):
+    """Images that measure and that pre-training also sees.
+
+    Attributes:
+        measured: Of the labelled images.
+        trained: The same images under the names that pre-training knows them by: what to leave out there.
+        note: A sentence; empty where there are none.
+    """
+
+    measured: List[str]
+    trained: List[str]
+    note: str
+
+
+@dataclass
+class LabelSplit:
+    """Which labelled images are fitted on, which choose (checkpoint, layer, strength) and which are reported.
+
+    Attributes:
+        classes: Names of the classes, in the order of the labels.
+        fit, selection, report: ``(absolute path, label)`` of each image.
+        note: How the split was made, in words.
+        source: The csv file or folder that the labels are from.
+        fingerprint: Of all names and labels of the source.
+        seen: How many images of selection and report pre-training also sees, see :meth:`seen_in`.
+    """
+
+    classes: List[str]
+    fit: List[Pair]
+    selection: List[Pair]
+    report: List[Pair]
+    note: str
+    source: str
+    fingerprint: str
+    seen: int = 0
+
+    @classmethod
+    def of(cls, labels: str, data: Optional[str] = None) -> 'LabelSplit':
+        """Split the images of a csv file or of class folders.
+
+        A fifth of each class is for the report and a fifth for the selection, drawn by a hash of the file's name below
+        its folder: an image keeps its part when others are added (but in classes so small that a part would be empty).
+        A folder's ``test/`` (without it ``val/``) beside ``train/`` is the report part as it is; with both, ``val/`` is
+        the selection. Each part has at most 10,000 images. Classes with fewer than three images are left out.
+
+        Args:
+            labels: A csv file with a file name and a label a line, in any columns with usual names or in the first two,
+                with or without a header, with any usual delimiter; or a folder of class folders.
+            data: Where the files of a csv are looked for first; None: beside the csv.
+
+        Raises:
+            FileNotFoundError: No such file or folder; images that do not exist.
+            ValueError: What is there cannot be read as labels, has one class, or fewer images than classes.
+        """
+        labels = os.path.abspath(os.path.expanduser(labels))
+        if os.path.isdir(labels):
+            found = _read_folder(labels)
+        elif os.path.isfile(labels):
+            found = _read_csv(labels, data)
+        else:
+            raise FileNotFoundError(f'there is no {labels!r}: labels are a csv file (file, label) or class folders')
+        return _split(found, labels)
+
+    @classmethod
+    def kept(cls, folder: str, labels: str, data: Optional[str] = None) -> 'LabelSplit':
+        """The split of a run: the stored one if there is one, else a new one, which is stored.
+
+        Raises:
+            ValueError: The stored one is of other labels.
+            FileNotFoundError, ValueError: As in :meth:`of`.
+        """
+        new = cls.of(labels, data)
+        path = os.path.join(folder, FILE_NAME)
+        if not os.path.exists(path):
+            new.write(folder)
+            return new
+        old = cls.read(folder)
+        if old.fingerprint == new.fingerprint:
+            if not all(os.path.exists(file) for file, _ in old.images()):  # the same images, moved
+                new.seen = old.seen
+                new.write(folder)
+                return new
+            return old
+        what = 'has changed since' if old.source == new.source else f'is not {old.source}, of which'
+        raise ValueError(
+            f'the label source {new.source} {what} the split in {relative_to_here(path)} was made; results of two '
+            'splits cannot be compared. Use another folder for the results, or remove that file to split anew'
+        )
+
+    @classmethod
+    def read(cls, folder: str) -> 'LabelSplit':
+        """Read ``labels.json`` of a folder.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ValueError: It is damaged.
+        """
+        path = os.path.join(folder, FILE_NAME)
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f'{folder} has no {FILE_NAME}: give labels (a csv file or class folders)')
+        try:
+            with open(path, encoding='utf-8') as file:
+                values = json.load(file)
+            parts = {part: [(str(name), int(label)) for name, label in values[part]] for part in PARTS}
+            return cls(**{**values, **parts})
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f'{path} is damaged ({error}): remove it, and the split is made anew') from None
+
+    def write(self, folder: str) -> str:
+        """Write ``labels.json`` to a folder; returns its path."""
+        path = os.path.join(folder, FILE_NAME)
+        atomic_write_text(path, json.dumps(asdict(self), indent=1))
+        return path
+
+    def images(self) -> List[Pair]:
+        """All images: fit, selection, report."""
+        return [*self.fit, *self.selection, *self.report]
+
+    @property
+    def counts(self) -> Dict[str, int]:
+        """Images of each part, and classes."""
+        return {**{part: len(getattr(self, part)) for part in PARTS}, 'classes': len(self.classes)}
+
+    def few(self, count: int, draw: int) -> List[int]:
+        """Places in ``fit`` of a draw of ``count`` images a class (all of a smaller class), by a hash of the names."""
+        members: Dict[int, List[Tuple[float, int]]] = defaultdict(list)
+        root = os.path.commonpath([os.path.dirname(file) for file, _ in self.fit])
+        for place, (file, label) in enumerate(self.fit):
+            members[label].append((place_of(os.path.relpath(file, root), f'few {draw}'), place))
+        return sorted(place for group in members.values() for _, place in sorted(group)[:count])
+
+    def seen_in(self, trained: Iterable[str]) -> Seen:
+        """Images of selection and report that are also among those of pre-training; ``seen`` is set to their number.
+
+        The same file counts, under whatever name, and a copy with the same content. Images to fit on may be seen: as
+        in the usual linear probe, they are the same that pre-training has, without labels.
+        """
+        trained = [os.path.abspath(file) for file in trained]
+        by_place = {os.path.realpath(file): file for file in trained}
+        measured = {os.path.realpath(file): file for file, _ in [*self.selection, *self.report]}
+        same = {file: by_place[place] for place, file in measured.items() if place in by_place}
+        rest = [file for file in measured.values() if file not in same]
+        same.update(_copies(rest, trained))
+        self.seen = len(same)
+        names = sorted(same)
+        shown = ', '.join(relative_to_here(file) for file in names[:3]) + (', ...' if len(names) > 3 else '')
+        note = f'{len(names)} of the {len(measured)} images that measure are also pre-trained on: {shown}'
+        return Seen(names, [same[file] for file in names], note if names else '')
+
+    def write_lists(self, folder: str) -> Tuple[str, str, str]:
+        """Write ``labels_fit.txt`` and ``labels_selection.txt`` for :class:`~mmmim.datasets.image_folder.ImageFolder`.
+
+        Returns:
+            The common ``data_root``, and the paths of the two lists with a ``path label`` a line.
+        """
+        root = os.path.commonpath([os.path.dirname(file) for file, _ in self.images()])
+        paths = []
+        for part in ('fit', 'selection'):
+            paths.append(os.path.join(os.path.abspath(folder), f'labels_{part}.txt'))
+            lines = (f'{os.path.relpath(file, root)} {label}\n' for file, label in getattr(self, part))
+            write_if_changed(paths[-1], ''.join(lines))
+        return root, paths[0], paths[1]
+
+
+# --------------------------------------------------------------------------------------------------------- the sources
+
+
+class _Found(NamedTuple):
+    """Labelled images of a source. Names are what the draw depends on; they do not change when a folder moves."""
+
+    names: Dict[str, str]  # path -> name
+    labels: Dict[str, str]  # path -> class
+    classes: List[str]
+    parts: Dict[str, List[str]]  # part -> paths; an empty list: to be drawn of `fit`
+    notes: List[str]
+
+
+def _read_folder(folder: str) -> _Found:
+    roots = _part_folders(folder)
+    names, labels, parts, loose = {}, {}, {part: [] for part in PARTS}, 0
+    for part, root in roots.items():
+        for name in list_images(root):
+            label, slash, _ = name.partition('/')
+            path = os.path.join(root, name)
+            if slash:
+                names[path], labels[path] = name, label
+                parts[part].append(path)
+            loose += not slash
+    classes = sorted({entry.name for entry in os.scandir(roots['fit']) if entry.is_dir() and entry.name[0] != '.'})
+    if not labels:
+        raise ValueError(f'{folder} has no class folders with images: images lie in a folder of their class each')
+    unknown = sorted({labels[path] for part in PARTS[1:] for path in parts[part]} - set(classes))
+    if unknown:
+        raise ValueError(f'{folder}: the classes {unknown[:5]} have no folder in {roots["fit"]}, so nothing to fit on')
+    notes = [f'its {os.path.basename(roots[part])}/ is the {part} part' for part in PARTS[1:] if parts[part]]
+    notes += [f'{loose} images in no class folder are left out'] if loose else []
+    return _Found(names, labels, classes, parts, notes)
+
+
+def _part_folders(folder: str) -> Dict[str, str]:
+    """Part to folder. Only ``train/`` with another of the usual names beside it is a split."""
+    train = os.path.join(folder, 'train')
+    if not os.path.isdir(train):
+        return dict(fit=folder)
+    held_out = [name for name in HELD_OUT_NAMES if os.path.isdir(os.path.join(folder, name))]
+    parts = dict(fit=train)
+    if held_out:
+        parts['report'] = os.path.join(folder, 'test' if 'test' in held_out else held_out[0])
+    if len(held_out) > 1 and 'test' in held_out:
+        parts['selection'] = os.path.join(folder, held_out[0])
+    return parts
+
+
+def _read_csv(path: str, data: Optional[str]) -> _Found:
+    rows = _rows(path)
+    if data is not None and not os.path.isdir(data):
+        raise FileNotFoundError(f'there is no folder {data!r}, where the images of {path} are looked for')
+    roots = [os.path.abspath(root) for root in (data, os.path.dirname(path)) if root]
+    find = _Finder(roots)
+    file_column, label_column, header = _columns(rows, find, path)
+    names, labels, missing, unlabelled = {}, {}, [], 0
+    for row in rows[header:]:
+        name, label = row[file_column].strip(), row[label_column].strip()
+        image = find(name) if name else None
+        if image is None:
+            missing.append(name)
+        elif not label:
+            unlabelled += 1
+        elif labels.setdefault(image, label) != label:
+            raise ValueError(f'{path} gives {name!r} two labels, {labels[image]!r} and {label!r}: keep one')
+        else:
+            names[image] = _name_below(image, roots)
+    if missing:
+        raise FileNotFoundError(
+            f'{len(missing)} of the {len(rows) - header} images named in {path} do not exist under '
+            f'{" or ".join(roots)}: {", ".join(missing[:5])}{", ..." * (len(missing) > 5)}. Names are relative to the '
+            "csv's folder or to the data folder, or absolute"
+        )
+    if not labels:
+        raise ValueError(f'{path} names no image with a label: a line is FILE,LABEL')
+    notes = [f'{unlabelled} images without a label are left out'] if unlabelled else []
+    parts = dict(fit=sorted(labels), selection=[], report=[])
+    return _Found(names, labels, sorted(set(labels.values()), key=_order), parts, notes)
+
+
+def _order(label: str) -> Tuple[bool, int, str]:
+    """Numbers in their order, then words."""
+    number = label.isdecimal()
+    return not number, int(label) if number else 0, label
+
+
+def _name_below(path: str, roots: Sequence[str]) -> str:
+    """Relative to the first folder that it lies in."""
+    for root in roots:
+        relative = os.path.relpath(path, root)
+        if not relative.startswith(os.pardir):
+            return relative.replace(os.sep, '/')
+    return path
+
+
+def _rows(path: str) -> List[List[str]]:
+    """The rows of a table in a text file, whatever delimits them; all have the same number of columns, at least two.
+
+    Raises:
+        ValueError: There are none, or they differ.
+    """
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as file:
+            lines = [line for line in file.read().splitlines() if line.strip()]
+    except (UnicodeDecodeError, OSError) as error:
+        raise ValueError(f'{path} cannot be read as text in UTF-8 ({error}): labels are a csv of FILE,LABEL') from None
+    if not lines:
+        raise ValueError(f'{path} is empty: labels are a csv of FILE,LABEL')
+    for delimiter in (',', ';', '\t', '|'):
+        try:
+            rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
+        except csv.Error:  # such as a cell without end
+            continue
+        if min(map(len, rows)) >= 2 and len(set(map(len, rows))) == 1:
+            return rows
+    rows = [line.strip().rsplit(None, 1) for line in lines]  # file names may hold spaces, labels here not
+    if min(map(len, rows)) == 2:
+        return rows
+    raise ValueError(
+        f'{path} is no table: no delimiter (comma, semicolon, tab, |, space) gives every line the same number of '
+        f'columns, two or more. Its first line is {lines[0][:80]!r}; a line should be FILE,LABEL'
+    )
+
+
+class _Finder:
+    """Finds the image that a table names: a path, or, where only one fits, a file name or stem below the folders."""
+
+    def __init__(self, roots: Sequence[str]) -> None:
+        self.roots = roots
+        self.index: Optional[Dict[str, List[str]]] = None
+
+    def __call__(self, name: str) -> Optional[str]:
+        """The absolute path; None without one. Raises ValueError if several fit."""
+        name = name.replace('\\', '/') if os.sep == '/' else name
+        for root in self.roots:
+            path = os.path.normpath(os.path.join(root, os.path.expanduser(name)))
+            if name and os.path.isfile(path):
+                return path
+        if self.index is None:
+            self.index = self._build()
+        found = self.index.get(name) or []
+        if len(found) > 1:
+            raise ValueError(f'{name!r} may be {found[0]} or {found[1]}: give the path, with its folder')
+        return found[0] if found else None
+
+    def _build(self) -> Dict[str, List[str]]:
+        """File names, stems, and paths without suffix, to the paths that have them."""
+        index: Dict[str, set] = defaultdict(set)
+        for root in self.roots:
+            for file in list_images(root):
+                base = os.path.basename(file)
+                for key in {base, os.path.splitext(base)[0], os.path.splitext(file)[0]}:
+                    index[key].add(os.path.join(root, file))
+        return {key: sorted(paths) for key, paths in index.items()}
+
+
+def _columns(rows: List[List[str]], find: _Finder, path: str) -> Tuple[int, int, int]:
+    """The column of file names, that of labels, and how many rows the header has (0 or 1)."""
+    first = [cell.strip().lower().lstrip('#').strip() for cell in rows[0]]
+    files = [first.index(name) for name in _FILE_COLUMNS if name in first]
+    labels = [first.index(name) for name in _LABEL_COLUMNS if name in first]
+    if files and (labels or len(first) == 2):
+        return files[0], labels[0] if labels else 1 - files[0], 1
+    if len(rows) > 1 and find(rows[0][0].strip()) is None and find(rows[1][0].strip()) is not None:
+        suffix = os.path.splitext(first[0])[1].lstrip('.')
+        if suffix not in IMAGE_EXTENSIONS:
+            return 0, labels[0] if labels else 1, 1
+    if len(first) > 2 and find(rows[0][0].strip()) is None:
+        raise ValueError(
+            f'{path}: which of the columns {rows[0]} is the file and which the label? Name them file and label'
+        )
+    return 0, 1, 0
+
+
+# ------------------------------------------------------------------------------------------------------------ the draw
+
+
+def _split(found: _Found, source: str) -> LabelSplit:
+    """Draw the parts."""
+    counts = Counter(found.labels.values())
+    if len(found.labels) <= len(found.classes) > 1:
+        raise ValueError(
+            f'{source} has {len(found.labels)} labelled images of {len(found.classes)} classes; each class needs at '
+            f'least {FEWEST}. Is it the right column, and are these the right folders?'
+        )
+    given = [part for part in PARTS[1:] if found.parts[part]]
+    in_fit = Counter(found.labels[path] for path in found.parts['fit'])
+    needed = FEWEST - len(given)
+    small = [name for name in found.classes if in_fit[name] < needed]
+    classes = [name for name in found.classes if name not in set(small)]
+    if len(classes) < 2:
+        shown = ', '.join(f'{name}: {counts[name]}' for name in found.classes[:5])
+        raise ValueError(
+            f'{source} has {len(classes)} {"class" if len(classes) == 1 else "classes"} with at least {needed} images '
+            f'to split ({shown}); at least two are needed, or there is nothing to tell apart'
+        )
+    parts = {part: [path for path in found.parts[part] if found.labels[path] in set(classes)] for part in PARTS}
+    parts.update(_draw(parts['fit'], found, given))
+    notes = list(found.notes)
+    if small:
+        lost = sum(counts[name] for name in small)
+        notes.append(
+            f'{len(small)} classes with fewer than {needed} images to split are left out, {lost} images: '
+            f'{", ".join(small[:5])}{", ..." * (len(small) > 5)}'
+        )
+    notes += [note for part in PARTS if (note := _limit(parts, part, found))]
+    place = {name: i for i, name in enumerate(classes)}
+    pairs = {part: sorted((path, place[found.labels[path]]) for path in paths) for part, paths in parts.items()}
+    drawn = [part for part in PARTS[1:] if part not in given]
+    if drawn:
+        of, shares = ' of the rest' if given else '', ' and a fifth '.join(f'the {part} part' for part in drawn)
+        notes.insert(len(given), f'a fifth of each class{of} is {shares}, drawn by a hash of the name')
+    rows = sorted(f'{found.names[path]}\t{label}' for path, label in found.labels.items())
+    fingerprint = hashlib.sha256('\n'.join(rows).encode(errors='surrogatepass')).hexdigest()[:32]
+    return LabelSplit(classes, **pairs, note='; '.join(notes), source=source, fingerprint=fingerprint)
+
+
+def place_of(name: str, stream: str = '') -> float:
+    """A number in [0, 1) that depends on a name alone."""
+    digest = hashlib.sha256(f'{stream}\0{name}'.encode(errors='surrogatepass')).digest()
+    return int.from_bytes(digest[:7], 'big') / 2**56
+
+
+def _draw(paths: List[str], found: _Found, given: Sequence[str]) -> Dict[str, List[str]]:
+    """Draw the parts that are not given; each class keeps an image in every one."""
+    members: Dict[str, List[str]] = defaultdict(list)
+    for path in paths:
+        members[found.labels[path]].append(path)
+    drawn: Dict[str, List[str]] = {part: [] for part in PARTS if part not in given}
+    for group in members.values():
+        places = sorted((place_of(found.names[path]), path) for path in group)
+        taken = 0
+        open_parts = [part for part in ('report', 'selection') if part not in given]
+        for step, part in enumerate(open_parts, 1):
+            end = sum(place < SHARE * step for place, _ in places)
+            end = min(max(end, taken + 1), len(places) - (len(open_parts) - step) - 1)
+            drawn[part] += [path for _, path in places[taken:end]]
+            taken = end
+        drawn['fit'] += [path for _, path in places[taken:]]
+    return drawn
+
+
+def _limit(parts: Dict[str, List[str]], part: str, found: _Found) -> str:
+    """Keep a draw of at most LIMIT images of a part, one of each class at least; returns the note."""
+    paths = parts[part]
+    if len(paths) <= LIMIT:
+        return ''
+    order = sorted(paths, key=lambda path: place_of(found.names[path], 'limit'))
+    first = {found.labels[path]: path for path in reversed(order)}
+    kept = set(first.values())
+    kept.update([path for path in order if path not in kept][: max(0, LIMIT - len(kept))])
+    parts[part] = sorted(kept)
+    return f'of {len(paths):,} images of the {part} part {len(kept):,} are drawn'
+
+
+def _copies(files: Sequence[str], trained: Sequence[str]) -> Dict[str, str]:
+    """Files with the same content as one of the others; only files of equal size are read."""
+    sizes = {file: os.path.getsize(file) for file in files}
+    wanted = set(sizes.values())
+    by_content: Dict[Tuple[int, bytes], str] = {}
+    for file in trained:
+        if os.path.isfile(file) and (size := os.path.getsize(file)) in wanted:
+            by_content.setdefault((size, _content(file)), file)
+    known = {size for size, _ in by_content}
+    keys = {file: (size, _content(file)) for file, size in sizes.items() if size in known}
+    return {file: by_content[key] for file, key in keys.items() if key in by_content}
+
+
+def _content(path: str) -> bytes:
+    state = hashlib.blake2b()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            state.update(block)
+    return state.digest()
