@@ -60,6 +60,7 @@ custom_hooks = [
         batch_size=100,
     ),
     dict(type='ReconstructionHook', interval=6, visible_statistics=True),
+    dict(type='HealthHook', interval=6, num_images=256),
 ]
 
 default_hooks = dict(

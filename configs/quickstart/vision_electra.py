@@ -34,5 +34,6 @@ custom_hooks = [
         batch_size=100,
     ),
     dict(type='ReconstructionHook', interval=6),
+    dict(type='HealthHook', interval=6, num_images=256),
     dict(type='DiscriminatorHook'),
 ]

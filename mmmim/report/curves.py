@@ -10,6 +10,7 @@ from .run_curve import Series, is_learning_rate, is_loss
 from .run_data import RunData
 
 MOST_CHARTS = 24
+KNN = 'knn/'  # accuracies that stand before all other curves
 LEAST_SPAN = 10  # of per cent, that an accuracy's axis covers
 SMOOTHING = 50  # the running mean covers this part of a run
 
@@ -22,25 +23,39 @@ class Drawn(NamedTuple):
     run: RunData
 
 
+def by_epoch(runs: Sequence[RunData]) -> bool:
+    """Whether the x axis of all runs counts epochs rather than iterations."""
+    return all(run.counts_epochs for run in runs)
+
+
+def knn_curves(runs: Sequence[RunData]) -> List[Markup]:
+    """A chart a k of k-NN, from the start on, the runs as its lines."""
+    names = [name for name in run_metrics.metric_names(list(runs)) if name.startswith(KNN)]
+    return _charts(runs, names)
+
+
 def curves(runs: Sequence[RunData]) -> List[Markup]:
-    """A chart a quantity, the runs as its lines; what is one too many is noted."""
+    """A chart for each other quantity, the runs as its lines; what is one too many is noted."""
     training = list({name: None for run in runs for name in run.curve.training})
     losses = [name for name in training if is_loss(name) and not _repeats_loss(runs, name)]
     losses.sort(key=lambda name: name != 'loss')
     rates = [name for name in training if is_learning_rate(name)]
     rest = [name for name in training if not is_loss(name) and not is_learning_rate(name)]
-    names = [*losses[:1], *run_metrics.metric_names(list(runs)), *losses[1:], *rates, *rest]
-    by_epoch = all(run.counts_epochs for run in runs)
-    drawn = [Drawn(run.name, slot, run) for slot, run in enumerate(runs)]
-    charts = [
-        chart(name, summary.capitalised(run_metrics.describe(name).title), drawn, by_epoch)
-        for name in names
-        if not _measured_once(runs, name)
-    ]
-    charts = [drawing for drawing in charts if drawing]
+    measured = [name for name in run_metrics.metric_names(list(runs)) if not name.startswith(KNN)]
+    charts = _charts(runs, [*losses[:1], *measured, *losses[1:], *rates, *rest])
     for run in runs if len(charts) > MOST_CHARTS else ():
         run.notes.append(f'{len(charts) - MOST_CHARTS} more curves (tools/visualize/plot_logs.py draws them)')
     return charts[:MOST_CHARTS]
+
+
+def _charts(runs: Sequence[RunData], names: Sequence[str]) -> List[Markup]:
+    drawn = [Drawn(run.name, slot, run) for slot, run in enumerate(runs)]
+    charts = [
+        chart(name, summary.capitalised(run_metrics.describe(name).title), drawn, by_epoch(runs))
+        for name in names
+        if not _measured_once(runs, name)
+    ]
+    return [drawing for drawing in charts if drawing]
 
 
 def chart(
@@ -55,9 +70,10 @@ def chart(
         by_epoch: Epochs rather than iterations on the x axis.
         note: Said below; None: over how many iterations the mean goes.
     """
-    measured, lines = any(name in run.measured for _, _, run in runs), []
-    for label, slot, run in runs:
-        series = (run.measured if measured else run.curve.training).get(name)
+    found = [{**run.curve.measured, **run.measured} for _, _, run in runs]
+    measured, lines = any(name in values for values in found), []
+    for (label, slot, run), values in zip(runs, found):
+        series = (values if measured else run.curve.training).get(name)
         if series is not None:
             x = series.iters / run.steps_per_epoch if by_epoch else series.iters
             window = 0 if measured or is_learning_rate(name) else len(x) // SMOOTHING

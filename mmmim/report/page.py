@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from ..checkpoint import atomic_write_text
 from ..version import __version__
-from . import summary, tables, tasks
+from . import health, judge, summary, tables, tasks
 from .charts import COLOURS
 from .commands import next_steps
-from .curves import curves
+from .curves import by_epoch, curves, knn_curves
 from .pictures import pictures
 from .run_data import RunData, load_runs, mapping
 from .templates import FOLDER, render
@@ -65,6 +65,8 @@ def build_page(runs: Sequence[RunData], title: Optional[str] = None) -> str:
         pictures=shown,
         comparison=tables.comparison_table(runs) if several else None,
         tasks=tasks.sections(runs, dense),
+        knn=knn_curves(runs),
+        health_charts=health.charts(runs, by_epoch(runs)),
         curves=curves(runs),
         different=different,
         more_different=more_different,
@@ -84,6 +86,12 @@ def _about(slot: int, run: RunData, dense: List[tasks.Task]) -> Dict[str, Any]:
         results=[summary.result(run), *map(tasks.result, dense)],
         state=summary.capitalised(summary.state(run)),
         broken_off=_broken_off(run),
+        start=judge.start(run),
+        kept=judge.kept(run),
+        health=health.health(run),
+        judged=judge.judged(run),
+        labels=judge.labels(run),
+        candidates=judge.candidates(run),
         measurements=tables.probe_table(run),
         steps=next_steps(run),
         files=tables.files_table(run),

@@ -13,6 +13,7 @@ from .run_curve import Curve, Series, make_series, number, quantity, read_curve
 RANDOM = 'random initialisation'
 MOST_TEXT = 200_000  # characters of a config or list that are read
 ABOUT = ('checkpoint', 'config', 'iter', 'epoch', 'when')  # in a file of evaluations/, beside what was measured
+HEALTH = 'health/'  # names of what HealthHook measures begin so
 MARKS = ('curve.jsonl', 'run.json', 'evaluations', 'reconstructions')  # any of them makes a folder a work dir
 
 
@@ -40,6 +41,8 @@ class RunData:
         panels: ``(number in the file name, path)`` of pictures of reconstructions, oldest first.
         bad_images: ``(file, reason)`` of images that could not be read.
         non_finite: Of ``non_finite.json``: where a loss was not finite.
+        comparison: Of ``comparison.json``: the run beside other networks.
+        labels: Of ``labels.json``: the labelled images.
         notes: What is not shown, and why; one line each.
     """
 
@@ -54,6 +57,8 @@ class RunData:
     panels: List[Tuple[int, str]] = field(default_factory=list)
     bad_images: List[Tuple[str, str]] = field(default_factory=list)
     non_finite: Dict[str, Any] = field(default_factory=dict)
+    comparison: Dict[str, Any] = field(default_factory=dict)
+    labels: Dict[str, Any] = field(default_factory=dict)
     notes: List[str] = field(default_factory=list)
 
     @property
@@ -144,6 +149,7 @@ def load_run(path: str) -> RunData:
     run.panels = _panels(run)
     run.bad_images = _bad_images(run)
     run.non_finite = _json(run, 'non_finite.json')
+    run.comparison, run.labels = _json(run, 'comparison.json'), _json(run, 'labels.json')
     return run
 
 
@@ -255,6 +261,8 @@ def _evaluations(run: RunData) -> List[Evaluation]:
         rows[key] = Evaluation(label, None if step is None else int(step), {**earlier, **metrics}, config)
         main = main or config
     for name, series in run.curve.measured.items():
+        if name.startswith(HEALTH):
+            continue  # a section of its own
         for step, value in zip(series.iters.tolist(), series.values.tolist()):
             epoch = round(step / run.steps_per_epoch, 1) if run.counts_epochs else None
             trained = f'iteration {step}' if epoch is None else f'epoch {epoch:g}'

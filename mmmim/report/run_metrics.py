@@ -5,6 +5,11 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from .run_data import RANDOM, RunData
 
+_HEALTH = {
+    'health/rankme': 'RankMe of held-out features',
+    'health/feature_spread': 'spread of held-out features',
+    'health/held_out_loss': 'held-out loss while training',
+}
 _KINDS = {'bbox': 'box', 'segm': 'mask'}
 _VARIANTS = {'': '', '_50': ' at IoU 0.5', '_75': ' at IoU 0.75', '_s': ', small', '_m': ', medium', '_l': ', large'}
 # of mmseg's and mmdet's metrics, which are percentages, in the order in which they are shown
@@ -49,6 +54,8 @@ def describe(name: str) -> Metric:
         return Metric('linear probe accuracy', True)
     if name == 'held_out/recon_loss':
         return Metric('held-out loss')
+    if name in _HEALTH:
+        return Metric(_HEALTH[name])
     if name in TITLES:
         return Metric(TITLES[name], True)
     if 'loss' in name:

@@ -15,7 +15,9 @@ UNINTERESTING = ('work_dir', 'source', 'experiment_name', 'resume', 'launcher')
 FILES = {
     'encoder.safetensors': "the encoder alone, under timm's names",
     'curve.jsonl': 'a line an iteration',
-    'run.json': 'command, sizes, hardware, speed',
+    'run.json': 'command, sizes, hardware, speed, health',
+    'labels.json': 'the labelled images and their split',
+    'comparison.json': 'the run beside other networks',
     'last_checkpoint': 'the newest checkpoint',
     'bad_images.txt': 'images that could not be read',
     'non_finite.json': 'where the loss was not finite',

@@ -349,7 +349,12 @@ def test_it_differs_from_maes_by_the_method_alone(name):
 def test_quickstart_of_vision_electra_keeps_what_the_quickstart_measures():
     own, other = config('configs/quickstart/vision_electra.py'), config('configs/quickstart/mae.py')
     assert own.custom_hooks[0] == other.custom_hooks[0] and own.feature_eval == other.feature_eval
-    assert [hook.type for hook in own.custom_hooks] == ['KNNHook', 'ReconstructionHook', 'DiscriminatorHook']
+    assert [hook.type for hook in own.custom_hooks] == [
+        'KNNHook',
+        'ReconstructionHook',
+        'HealthHook',
+        'DiscriminatorHook',
+    ]
 
 
 @pytest.mark.parametrize(

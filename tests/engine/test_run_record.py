@@ -8,6 +8,7 @@ import torch
 from harness import make_config, train_here
 from mmengine.hooks import Hook
 
+from mmmim.engine.hooks.run_record import add_to_record
 from mmmim.registry import HOOKS
 
 pytestmark = pytest.mark.runs
@@ -117,3 +118,26 @@ def test_a_torn_record_does_not_stop_a_resume(tmp_path, image_root):
     (tmp_path / 'run/run.json').write_text('{"sessions": [')
     record = _run(tmp_path / 'run', image_root, resume=True)
     assert [(s['from_iter'], s['to_iter']) for s in record['sessions']] == [(6, 12)]
+
+
+def test_facts_that_others_add_survive_training_and_results_are_of_this_run_alone(tmp_path, image_root):
+    @HOOKS.register_module(name='AddFacts', force=True)
+    class AddFacts(Hook):
+        def after_train_epoch(self, runner):
+            add_to_record(runner.work_dir, 'layer', runner.epoch + 1)
+            add_to_record(runner.work_dir, 'finished', 'no')  # the run's own facts stay its own
+
+    work_dir = tmp_path / 'run'
+    add_to_record(work_dir, 'start', dict(name='timm:x'))  # before there is a folder
+    add_to_record(work_dir, 'kept', 'of an earlier run')
+    record = _run(work_dir, image_root, custom_hooks=[dict(type='AddFacts')], **{'train_cfg.max_iters': 6})
+    assert record['start'] == dict(name='timm:x') and record['layer'] == 1 and 'kept' not in record
+    assert record['finished'] is False and record['images'] == 64
+    add_to_record(work_dir, 'kept', 'all')
+    record = _run(work_dir, image_root, resume=True)
+    assert (record['kept'], record['layer'], record['finished']) == ('all', 1, True)
+    add_to_record(work_dir, 'layer', 2)
+    assert json.loads((work_dir / 'run.json').read_text()) == dict(record, layer=2)
+    (work_dir / 'run.json').write_text('{"layer"')
+    add_to_record(work_dir, 'layer', 3)
+    assert json.loads((work_dir / 'run.json').read_text()) == dict(layer=3)

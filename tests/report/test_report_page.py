@@ -22,7 +22,7 @@ from mmmim.report.run_metrics import describe
 from mmmim.report.tables import differences
 from mmmim.visualization.panel import Panel
 
-SECTIONS = ['Pictures', 'Measurements', 'Curves', 'Settings', 'Speed and hardware', 'How to go on', 'Files']
+SECTIONS = ['k-NN', 'Pictures', 'Measurements', 'Curves', 'Settings', 'Speed and hardware', 'How to go on', 'Files']
 VOID = {'br', 'img', 'link', 'meta'}
 EVIL = '<script>alert("größe")</script>'
 

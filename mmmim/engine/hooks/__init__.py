@@ -1,6 +1,7 @@
 from .bad_images import BadImagesHook
 from .check_data import CheckAnnotationsHook, CheckClassesHook, CheckMasksHook
 from .checkpoint import AtomicCheckpointHook, ExportEncoderHook
+from .health import HealthHook
 from .load_from import LoadFromHook
 from .methods import CosineMomentumHook, DiscriminatorHook, FitTargetHook, StepSeedHook
 from .progress import ProgressHook
@@ -20,6 +21,7 @@ __all__ = [
     'DiscriminatorHook',
     'ExportEncoderHook',
     'FitTargetHook',
+    'HealthHook',
     'KNNHook',
     'LoadFromHook',
     'MissedValidationHook',

@@ -7,7 +7,7 @@ import os.path as osp
 import shlex
 import sys
 from contextlib import suppress
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
@@ -17,6 +17,8 @@ from mmengine.optim import OptimWrapperDict
 from ...checkpoint import CheckpointWriteError, atomic_write_text
 from ...registry import HOOKS
 from ..hardware import hardware, versions
+
+RESULTS = ('health', 'kept', 'layer')  # facts of add_to_record that a run comes to
 
 
 @HOOKS.register_module()
@@ -49,17 +51,16 @@ class RunRecordHook(Hook):
             data_share=None,
         )
         self.record = dict(run_facts(runner), sessions=[*self._earlier(runner.iter), self.session], finished=False)
-        self._write()
+        self._write(without=() if runner.iter else RESULTS)
 
     def _earlier(self, resumed_at: int) -> List[dict]:
         """Earlier sessions of a resumed run; iterations after the checkpoint are repeated and not counted."""
-        if not resumed_at or not osp.exists(self.path):
+        if not resumed_at:
             return []
         try:
-            with open(self.path) as file:
-                sessions = json.load(file)['sessions']
+            sessions = read_record(osp.dirname(self.path))['sessions']
             return [self._cut(session, resumed_at) for session in sessions if session['from_iter'] < resumed_at]
-        except (ValueError, KeyError, TypeError):  # damaged or not ours: a record is no reason to stop
+        except (KeyError, TypeError):  # damaged or not ours: a record is no reason to stop
             return []
 
     @staticmethod
@@ -107,8 +108,38 @@ class RunRecordHook(Hook):
             )
         self._write()
 
-    def _write(self) -> None:
-        atomic_write_text(self.path, json.dumps(self.record, indent=1))
+    def _write(self, without: Sequence[str] = ()) -> None:
+        # beside ours: what add_to_record has added meanwhile
+        others = {key: value for key, value in read_record(osp.dirname(self.path)).items() if key not in without}
+        atomic_write_text(self.path, json.dumps({**others, **self.record}, indent=1))
+
+
+def read_record(work_dir: str) -> Dict[str, Any]:
+    """``run.json`` of a work dir; ``{}`` where there is none, or a damaged one."""
+    try:
+        with open(osp.join(work_dir, 'run.json')) as file:
+            record = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def add_to_record(work_dir: str, key: str, value: Any) -> None:
+    """Add a fact to ``run.json``, before, during or after training; what else stands there stays.
+
+    It also stays when :class:`RunRecordHook` writes the file again, unless the hook has a fact of that name itself. A
+    run that begins drops what an earlier one in its work dir came to (:data:`RESULTS`). Call it in one process alone.
+
+    Args:
+        work_dir: Of the run; made where it is not there.
+        key: Such as ``'health'``.
+        value: What JSON can hold.
+
+    Raises:
+        CheckpointWriteError: The file cannot be written; an earlier one is untouched.
+    """
+    record = dict(read_record(work_dir), **{key: value})
+    atomic_write_text(osp.join(work_dir, 'run.json'), json.dumps(record, indent=1))
 
 
 def run_facts(runner) -> Dict[str, Any]:
