@@ -11,7 +11,8 @@ class DataSample(BaseDataElement):
 
     Metainfo: ``img_path`` (str), ``sample_idx`` (int, index in the data set), ``seed`` (int in [0, 2**63), from which
     all later random draws for this image are derived), ``replaced`` (list of ``(path, reason)`` of unreadable files
-    that this image replaces; usually empty).
+    that this image replaces; usually empty), and after a crop ``crop_box`` (left, top, right, bottom as a share of the
+    file's image) and ``flipped`` (bool).
 
     Data: ``gt_label`` (int) where the data set has labels. :meth:`mmmim.models.algorithms.base.BaseAlgorithm.predict`
     adds tensors: ``reconstruction`` and ``masked_image`` ``[C, H, W]``, ``mask`` ``[L]`` and ``recon_loss`` ``[]``.

@@ -6,6 +6,9 @@
 - ``img`` (``[h, w, C]`` uint8) from one of the crops, which decode only what they need; or in its place ``encoded``
   (:class:`~mmmim.datasets.io.encoded.EncodedCrop`), which is decoded on the device: :func:`current_image` gives the
   pixels of both, and access to ``img`` itself in such a sample is an error;
+- ``crop_box``, what ``img`` shows of the file: left, top, right and bottom as a share of the upright image's width and
+  height; and ``flipped``, whether it is mirrored left to right. Crops and :class:`RandomFlip` write them, for targets
+  that were computed on whole images;
 - ``views`` (a list of such images) from the transforms that make two views (:mod:`mmmim.datasets.two_views`).
 
 Random choices use NumPy's global generator, which :class:`~mmmim.datasets.samplers.SeededDataset` seeds for each
@@ -114,6 +117,13 @@ class LoadImage(BaseTransform):
         return dict(vars(self), _last=None)
 
 
+def _record_box(results: dict, box: Box, size: Tuple[int, int]) -> None:
+    """Write what a crop shows: ``box`` (left, top, width, height) in an image of ``size`` (width, height)."""
+    (left, top, w, h), (width, height) = box, size
+    results['crop_box'] = (left / width, top / height, (left + w) / width, (top + h) / height)
+    results['flipped'] = False  # a crop is taken of the file, whatever was mirrored before
+
+
 class _Crop(BaseTransform):
     """A box of the source, resized: sets ``img`` ``[height, width, C]``. Subclasses choose the box.
 
@@ -139,6 +149,7 @@ class _Crop(BaseTransform):
         """Turn ``source`` into ``img``, or into ``encoded``."""
         source = _source(results)
         box = self.box(*source.size)
+        _record_box(results, box, source.size)
         content = source.encoded_crop(box, self.interpolation) if results.get('decode') == 'device' else None
         if content is None:
             results['img'] = source.crop(box, self.size, self.interpolation)
@@ -216,10 +227,12 @@ class FixedSizeCrop(_Crop):
         if self.padding:
             image = source.crop((0, 0, *source.size), (height, width), self.interpolation)
             image = np.pad(image, [(self.padding, self.padding)] * 2 + [(0, 0)], mode='reflect')
+            results.pop('crop_box', None)  # it may show more than the file
             results['img'] = image[top : top + self.size[0], left : left + self.size[1]]
         else:
             x, y = source.size[0] / width, source.size[1] / height  # source pixels for one of the resized image
             box = (left * x, top * y, self.size[1] * x, self.size[0] * y)
+            _record_box(results, box, source.size)
             results['img'] = source.crop(box, self.size, self.interpolation)
         return results
 
@@ -284,6 +297,8 @@ class RandomFlip(BaseTransform):
         else:
             image = current_image(results)
             results['img'] = image[:, ::-1] if mirrored else image
+        if 'flipped' in results:
+            results['flipped'] ^= bool(mirrored)
         return results
 
 
@@ -306,8 +321,9 @@ class PackImage(BaseTransform):
             sample_idx=results.get('sample_idx', -1),
             replaced=results.get('replaced', []),
         )
-        if 'seed' in results:
-            metainfo['seed'] = results['seed']
+        # views have boxes of their own
+        keys = ('seed',) if 'views' in results else ('seed', 'crop_box', 'flipped')
+        metainfo.update({key: results[key] for key in keys if key in results})
         label = {'gt_label': int(results['gt_label'])} if 'gt_label' in results else {}
         return dict(inputs=inputs, data_samples=DataSample(metainfo=metainfo, **label))
 

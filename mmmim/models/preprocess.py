@@ -241,7 +241,8 @@ def _record(stand_ins: Dict[int, StandIn], data_samples: Optional[list]) -> None
             raise error
         sample, shown = data_samples[place], data_samples[other]
         replaced = [*sample.get('replaced', []), (error.path, error.reason)]
-        sample.set_metainfo(dict(img_path=shown.img_path, replaced=replaced))
+        box = {key: shown.get(key) for key in ('crop_box', 'flipped') if key in shown}
+        sample.set_metainfo(dict(img_path=shown.img_path, replaced=replaced, **box))
         if 'gt_label' in shown:
             sample.gt_label = shown.gt_label
 

@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 from mmengine.config import Config
 
@@ -151,17 +152,27 @@ def _shrink_two_networks(model):
     return model
 
 
+STAND_INS = {'efficientnet-lite0': 'tf_efficientnet_lite0'}
+
+
 def without_weights(monkeypatch):
-    """Let one random block stand for CLIP's encoder, and random values for the weights of CLIP and VGG-16."""
+    """Let one random block stand for CLIP's encoder, and random values for the weights of CLIP, VGG-16 and others."""
     from timm.models import VisionTransformer
 
-    from mmmim.models.targets import timm_vit, vgg
+    from mmmim.models.networks import Network
+    from mmmim.models.targets import timm_network, timm_vit, vgg
 
     def encoder(name):
         network = VisionTransformer(embed_dim=768, depth=1, num_heads=12, num_classes=512, pre_norm=True)
         network.pretrained_cfg = dict(mean=(0.5,) * 3, std=(0.5,) * 3)
         return network
 
+    def public(name, **_):
+        model = STAND_INS.get(name, name.removeprefix('timm:'))
+        network = timm.create_model(model, pretrained=False, num_classes=0).eval()
+        return Network(network, name, 'unknown', (127.0,) * 3, (128.0,) * 3, (224, 224), 'bicubic', 0.875, None)
+
+    monkeypatch.setattr(timm_network, 'open_network', public)
     monkeypatch.setattr(timm_vit, 'create', encoder)
     monkeypatch.setattr(timm_vit, 'find_in_cache', lambda *_: '')
     monkeypatch.setattr(timm_vit, 'load_vit', lambda *_: None)
@@ -182,6 +193,8 @@ def first_losses(model_cfg, pipeline, photo):
     model = MODELS.build(model_cfg)
     batch = mmmim.datasets.mim_collate([read(pipeline, photo, seed) for seed in (0, 1)])
     batch = model.data_preprocessor(batch, True)
+    if getattr(model.target, 'cache', False):
+        model.target.cache = False  # a hook of the run fills it
     if model.target.needs_fit:
         model.target.fit([batch['inputs']])
     return {key: value for key, value in model(**batch, mode='loss').items() if 'loss' in key}

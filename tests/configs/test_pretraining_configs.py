@@ -321,7 +321,7 @@ BESIDE = {
         name
         for name in PRETRAINING
         if ('vit-tiny' in name or 'quickstart' in name)
-        and not {'mae', 'simmim'} & {name.split('/')[1], Path(name).stem}
+        and not {'mae', 'simmim', 'features'} & {name.split('/')[1], Path(name).stem}
     ]
     + ['configs/gan_mae/vit-b_800e.py'],
 )

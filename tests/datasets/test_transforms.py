@@ -223,3 +223,36 @@ def test_collate():
     samples[1]['inputs'] = torch.zeros(3, 9, 5, dtype=torch.uint8)
     with pytest.raises(ValueError, match=r'\[3, 4, 5\] and \[3, 9, 5\].*crop of fixed size'):
         collate(samples)
+
+
+@pytest.mark.parametrize(
+    'crop',
+    [
+        RandomResizedCrop((20, 30)),
+        FixedSizeCrop((20, 30), resize=40),
+        CenterCrop((20, 30), ratio=0.5),
+        Resize((20, 30)),
+    ],
+    ids=lambda crop: type(crop).__name__,
+)
+@pytest.mark.parametrize('prob', [0.0, 1.0])
+def test_the_box_that_a_crop_shows_is_recorded(crop, prob):
+    np.random.seed(3)
+    sample = run(crop, RandomFlip(prob), PackImage())
+    left, top, right, bottom = (round(v * n, 6) for v, n in zip(sample['data_samples'].crop_box, (200, 100) * 2))
+    shown = sample['inputs'][:2].float()  # column and row of the source
+    columns, rows = shown[0, 0], shown[1, :, 0]
+    assert sample['data_samples'].flipped == bool(prob) == bool(columns[0] > columns[-1])
+    # the centres of the first and of the last pixel lie half of one inside the box
+    first, last = sorted([columns[0].item(), columns[-1].item()])
+    step = (right - left) / 30
+    assert abs(first - (left + step / 2 - 0.5)) < 1.5 and abs(last - (right - step / 2 - 0.5)) < 1.5
+    step = (bottom - top) / 20
+    assert abs(rows[0] - (top + step / 2 - 0.5)) < 1.5 and abs(rows[-1] - (bottom - step / 2 - 0.5)) < 1.5
+
+
+def test_a_crop_is_of_the_file_and_two_flips_are_none():
+    flips = run(RandomFlip(1.0), Resize(10), RandomFlip(1.0), RandomFlip(1.0), PackImage())['data_samples']
+    assert flips.flipped is False and flips.crop_box == (0, 0, 1, 1)
+    padded = run(Resize(10), FixedSizeCrop(20, padding=2), PackImage())['data_samples']
+    assert 'crop_box' not in padded and 'crop_box' not in run(PackImage())['data_samples']

@@ -8,6 +8,7 @@ from .progress import ProgressHook
 from .run_record import RunRecordHook
 from .run_state import RunStateHook
 from .runtime_info import DeferredRuntimeInfoHook
+from .target_cache import TargetCacheHook
 from .validation import KNNHook, MissedValidationHook, ReconstructionHook
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     'RunRecordHook',
     'RunStateHook',
     'StepSeedHook',
+    'TargetCacheHook',
 ]

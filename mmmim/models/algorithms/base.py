@@ -40,8 +40,8 @@ class BaseAlgorithm(BaseModel):
         data_preprocessor: Config of the preprocessor (default: :class:`MIMDataPreprocessor`).
 
     Raises:
-        ValueError: The target's features are on a grid other than the backbone's, or a part that the method ``needs``
-            is missing.
+        ValueError: The target's features are on a grid other than the backbone's, a part that the method ``needs`` is
+            missing, or the head counts patches that the neck does not predict.
     """
 
     needs: Tuple[str, ...] = ()  # which of neck, target and head a method requires
@@ -92,6 +92,20 @@ class BaseAlgorithm(BaseModel):
         absent = [f'model.{name}' for name in self.needs if getattr(self, name) is None]
         if absent:
             raise ValueError(f'{type(self).__name__} needs {" and ".join(absent)}')
+        self._check_counted_patches()
+
+    def _check_counted_patches(self) -> None:
+        loss_on, neck = getattr(self.head, 'loss_on', None), type(self.neck).__name__
+        if loss_on == 'visible' and getattr(self.neck, 'mask_token', None) is not None:
+            raise ValueError(
+                f"model.head.loss_on='visible', but model.neck={neck} fills in mask tokens to predict removed patches: "
+                "use neck=dict(type='LinearPredictor'), or loss_on='masked'"
+            )
+        if loss_on in ('masked', 'all') and getattr(self.neck, 'only_visible', False) and self.sizes['fill_in']:
+            raise ValueError(
+                f'model.head.loss_on={loss_on!r}, but model.neck={neck} predicts at the patches that the encoder sees: '
+                "set loss_on='visible', use neck=dict(type='MAEDecoder'), or an encoder with mask_tokens=True"
+            )
 
     def make_target(self, cfg: dict, preprocessor: MIMDataPreprocessor, sizes: Dict[str, Any]) -> BaseTarget:
         """Build the target from the preprocessor and sizes, and add its output widths to ``sizes``."""
@@ -132,6 +146,13 @@ class BaseAlgorithm(BaseModel):
             part, found, rest = name.partition('.momentum_encoder.')
             if found and part.startswith('target') and name not in state_dict and f'backbone.{rest}' in state_dict:
                 state_dict[name] = state_dict[f'backbone.{rest}'].clone()
+
+    def target_of(self, images: Tensor, data_samples: Optional[List[DataSample]] = None) -> Tensor:
+        """The target's output for a batch ``[B, C, H, W]``; the samples go to a target that looks at them."""
+        assert self.target is not None
+        if getattr(self.target, 'takes_samples', False):
+            return self.target(images, data_samples)
+        return self.target(images)
 
     def predict_patches(self, tokens: Tensor, mask: PatchMask) -> Tensor:
         """The neck's prediction for the loss, from ``[B, T, D]``: ``[B, L, out_dim]``. If the loss is on removed
@@ -209,7 +230,7 @@ class BaseAlgorithm(BaseModel):
         assert self.target is not None and self.head is not None
         mask = self.draw_mask(inputs, data_samples, noise)
         prediction = self.reconstruct(inputs, mask)
-        losses = self.head.loss_per_image(prediction, self.target(inputs), mask)
+        losses = self.head.loss_per_image(prediction, self.target_of(inputs, data_samples), mask)
         fields = dict(recon_loss=losses, mask=mask.mask, **self._paint(inputs, prediction, mask))
         return fill_samples(data_samples, fields, uses_original_statistics=self.target.uses_original_statistics)
 

@@ -156,7 +156,8 @@ class CrossMAE(BaseAlgorithm):
 
         completed = self.complete(inputs, drawing, mask)  # x_draw: [B, C, H, W]
         prediction = self.predict_features(completed)  # f(x_draw): [B, L', D']
-        pred = self.head.loss(prediction, self.true_features(inputs), self.mask_of_features(mask))  # Eq. 3
+        features = self.true_features(inputs, data_samples)  # F(x): [B, L', D']
+        pred = self.head.loss(prediction, features, self.mask_of_features(mask))  # Eq. 3
         return dict(loss_draw=draw, loss_pred=self.pred_weight * pred)  # Eq. 4
 
     def draw_z(
@@ -182,9 +183,9 @@ class CrossMAE(BaseAlgorithm):
         features = [predictor(tokens, None) for predictor in self.predictor]
         return torch.cat([split_cells(x, self.backbone.grid_size, self.predicted_cells) for x in features], dim=-1)
 
-    def true_features(self, images: Tensor) -> Tensor:
+    def true_features(self, images: Tensor, data_samples: Optional[List[DataSample]] = None) -> Tensor:
         """F(x) of the original, ``[B, L', D']``, without gradient."""
-        features = self.target(images)
+        features = self.target_of(images, data_samples)
         if self.pooled_cells == (1, 1):
             return features
         return pool_cells(features, self.backbone.grid_size, self.pooled_cells)
@@ -219,7 +220,9 @@ class CrossMAE(BaseAlgorithm):
         fields = dict(
             recon_loss=self.draw_loss.loss_per_image(drawings[0], coarse, mask),
             pred_loss=self.head.loss_per_image(
-                self.predict_features(completions[0]), self.true_features(inputs), self.mask_of_features(mask)
+                self.predict_features(completions[0]),
+                self.true_features(inputs, data_samples),
+                self.mask_of_features(mask),
             ),
             mask=mask.mask,
             blurred=unpatchify(coarse, patch_size, grid),

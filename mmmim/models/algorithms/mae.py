@@ -18,7 +18,8 @@ class MAE(BaseAlgorithm):
     The ablations of the slides' Table 1 are choices of parts: decoder depth and width (``neck.depth``,
     ``neck.embed_dim``), an encoder with mask tokens (``backbone.mask_tokens``), the target (``PixelTarget`` with or
     without ``norm_pix``, ``PCATarget``, ``DALLETarget`` with ``TokenHead``), the sampling (``masking``,
-    ``mask_ratio``) and where the loss counts (``head.loss_on``).
+    ``mask_ratio``) and where the loss counts (``head.loss_on``). So is the prediction of another network's features
+    (``TimmTarget``, ``FeatureHead``), at removed patches by the decoder or at visible ones by a ``LinearPredictor``.
     """
 
     needs = ('neck', 'target', 'head')
@@ -33,5 +34,5 @@ class MAE(BaseAlgorithm):
         mask = self.draw_mask(inputs, data_samples, noise)  # remove 75% of the patches at random
         tokens = self.backbone(inputs, mask)  # encoder: visible patches only, [B, 1 + L_v, D]
         prediction = self.predict_patches(tokens, mask)  # decoder: visible patches and mask tokens, [B, L, P*P*C]
-        target = self.target(inputs)  # normalised pixels of each patch, [B, L, P*P*C]
+        target = self.target_of(inputs, data_samples)  # normalised pixels of each patch, [B, L, P*P*C]
         return dict(loss=self.head.loss(prediction, target, mask))  # mean squared error on the removed patches

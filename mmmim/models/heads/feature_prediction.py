@@ -17,7 +17,7 @@ class FeatureHead(PatchLossHead):
     """Compares the directions of predicted and true features, token by token (CrossMAE, Eq. 3).
 
     Args:
-        loss_on: ``'all'`` tokens (Eq. 3 excepts none) or ``'masked'`` ones.
+        loss_on: ``'all'`` tokens (Eq. 3 excepts none), ``'masked'`` or ``'visible'`` ones.
         kind: ``'cosine'``, the negative cosine (Eq. 3); or ``'normalized_mse'``, the squared distance of the unit
             vectors, which is ``2 - 2 cos``: the paper calls the two equivalent, but the gradient is twice as large.
         out_dims: Lengths of the features if the target has several; each is compared separately (filled in by the

@@ -13,15 +13,16 @@ from ..masking import PatchMask
 
 
 class PatchLossHead(BaseModule):
-    """Average of a loss per patch over the removed patches, or over all.
+    """Average of a loss per patch over the removed patches, over all, or over the visible ones.
 
     Args:
-        loss_on: ``'masked'`` (MAE's default) or ``'all'`` (its slides: about 0.5% less accurate).
+        loss_on: ``'masked'`` (MAE's default), ``'all'`` (its slides: about 0.5% less accurate), or ``'visible'``, for
+            targets that are not in the input, such as features of another network: then a predictor needs no decoder.
     """
 
     def __init__(self, loss_on: str = 'masked', init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
-        check_choice('loss_on', loss_on, ('masked', 'all'))
+        check_choice('loss_on', loss_on, ('masked', 'all', 'visible'))
         self.loss_on = loss_on
 
     def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -34,6 +35,7 @@ class PatchLossHead(BaseModule):
         if self.loss_on == 'all':
             return loss.mean(dim=1)
         weight = mask.mask.to(loss.dtype)
+        weight = 1 - weight if self.loss_on == 'visible' else weight
         return (loss * weight).sum(1) / weight.sum(1)
 
     def loss(self, prediction: Tensor, target: Tensor, mask: PatchMask) -> Tensor:

@@ -15,11 +15,15 @@ from ..masking import PatchMask
 class LinearPredictor(BaseModule):
     """One linear layer on each patch token (the paper's choice): ``[B, prefix + L, in_dim] -> [B, L, out_dim]``.
 
+    Without the tokens of removed patches, it predicts at the visible ones; the others are zeros.
+
     Args:
         in_dim: Width of the encoder (filled in by the algorithm).
         out_dim: Values predicted for a token (filled in by the algorithm from the target).
         num_prefix_tokens: Class tokens and registers in front, which are left out (filled in by the algorithm).
     """
+
+    only_visible = True  # there are no mask tokens
 
     def __init__(self, in_dim: int, out_dim: int, num_prefix_tokens: int = 1, init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -28,18 +32,21 @@ class LinearPredictor(BaseModule):
         self.apply(init_weights)
 
     def forward(self, tokens: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
-        return self.fc(tokens[:, self.num_prefix_tokens :])
+        return in_image_order(self.fc(tokens[:, self.num_prefix_tokens :]), mask)
 
 
 @MODELS.register_module()
 class MLPPredictor(BaseModule):
     """Two layers with batch norm in between, as in SimSiam (Chen & He, 2021): ``[B, prefix + L, in_dim] ->
-    [B, L, out_dim]``. The statistics are over all patch tokens of the batch of all ranks.
+    [B, L, out_dim]``. The statistics are over all patch tokens of the batch of all ranks. Without the tokens of removed
+    patches, it predicts at the visible ones.
 
     Args:
         in_dim, out_dim, num_prefix_tokens: As in :class:`LinearPredictor`.
         hidden_dim: None: a quarter of ``in_dim``, SimSiam's share; the paper states no width.
     """
+
+    only_visible = True
 
     def __init__(
         self,
@@ -55,7 +62,16 @@ class MLPPredictor(BaseModule):
 
     def forward(self, tokens: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         x = tokens[:, self.num_prefix_tokens :]
-        return self.mlp(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return in_image_order(self.mlp(x.flatten(0, 1)).unflatten(0, x.shape[:2]), mask)
+
+
+def in_image_order(prediction: Tensor, mask: Optional[PatchMask]) -> Tensor:
+    """Predictions at visible patches ``[B, L_v, D]`` to ``[B, L, D]``, zeros at removed ones; those of all patches stay
+    as they are."""
+    if mask is None or prediction.shape[1] == mask.mask.shape[1]:
+        return prediction
+    ids = mask.ids_keep[..., None].expand_as(prediction)
+    return prediction.new_zeros(len(prediction), mask.mask.shape[1], prediction.shape[2]).scatter(1, ids, prediction)
 
 
 @MODELS.register_module()

@@ -6,6 +6,7 @@ from .hog import HOGTarget
 from .momentum import MomentumTarget
 from .network import NetworkTarget
 from .pixels import BlurredPixelTarget, PCATarget, PixelTarget
+from .timm_network import TimmTarget
 from .timm_vit import CLIPTarget, TimmViTTarget
 from .vgg import VGGTarget
 
@@ -21,6 +22,7 @@ __all__ = [
     'NetworkTarget',
     'PCATarget',
     'PixelTarget',
+    'TimmTarget',
     'TimmViTTarget',
     'VGGTarget',
 ]

@@ -4,22 +4,22 @@ import difflib
 from typing import Any, Dict, Optional
 
 import timm
-import torch
 from timm.models import VisionTransformer
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...registry import MODELS
-from .network import NetworkTarget, as_constant, fill_network, read_weights
+from .network import NetworkTarget, fill_network, read_weights
+from .timm_network import TimmTarget
 
 HUB_FILES = ('model.safetensors', 'open_clip_model.safetensors', 'pytorch_model.bin', 'open_clip_pytorch_model.bin')
 
 
 @MODELS.register_module(name=['TimmViTTarget', 'CLIPTarget'])
-class TimmViTTarget(NetworkTarget):
-    """Patch tokens of a frozen ViT of timm, ``[B, h*w, D]``: of CLIP (Radford et al., 2021), DINO (Caron et al., 2021),
-    or any other plain ViT.
+class TimmViTTarget(TimmTarget):
+    """Patch tokens of a plain ViT of timm on their own grid, ``[B, h*w, D]``: of CLIP (Radford et al., 2021), DINO
+    (Caron et al., 2021) and others. :class:`TimmTarget` takes every model of timm and brings any grid to the encoder's;
+    this is its case with CLIP's projection and the files of CLIP.
 
     The default is CLIP's ViT-B/16 of OpenAI, whose grid at 224 px is the backbone's, and its last block after the final
     norm: CrossMAE names neither the encoder nor the layer. Images of other sizes are resized to the encoder's.
@@ -48,11 +48,8 @@ class TimmViTTarget(NetworkTarget):
         init_cfg: Optional[dict] = None,
     ) -> None:
         network = create(model)
-        super().__init__(
-            [255 * v for v in pretrained_cfg(network)['mean']],
-            [255 * v for v in pretrained_cfg(network)['std']],
-            init_cfg,
-        )
+        mean, std = ([255 * value for value in pretrained_cfg(network)[key]] for key in ('mean', 'std'))
+        NetworkTarget.__init__(self, mean, std, init_cfg)
         layer = clip_layer if layer is None else layer
         depth = len(network.blocks)
         if layer is not None and (not 1 <= layer <= depth or project):
@@ -63,20 +60,16 @@ class TimmViTTarget(NetworkTarget):
         if project and not network.num_classes:
             raise ValueError(f'project=True: {model} has no projection; only encoders of CLIP have one')
         self.layer, self.project = layer, project
-        self.img_size, self.grid_size = network.patch_embed.img_size, network.patch_embed.grid_size
-        self.out_dim = network.num_classes if project else network.embed_dim
+        projected = network.num_classes
         if not project:
             network.reset_classifier(0)
         load_vit(network, model, weights or find_in_cache(network, model))
-        if layer is not None:
-            network.blocks, network.norm = network.blocks[:layer], torch.nn.Identity()
-        self.network = as_constant(network)
+        # tokens of a middle block are taken as they are
+        self._set_up(network, model, network.patch_embed.img_size, layer, norm=layer is None)
+        self.out_dim = projected if project else self.out_dim
 
     def compute(self, images: Tensor) -> Tensor:
-        images = self.renormalize(images)
-        if tuple(images.shape[2:]) != tuple(self.img_size):
-            images = F.interpolate(images, self.img_size, mode='bicubic', antialias=True, align_corners=False)
-        tokens = self.network.forward_features(images)[:, self.network.num_prefix_tokens :]
+        tokens = super().compute(images)
         return self.network.head(tokens) if self.project else tokens
 
 

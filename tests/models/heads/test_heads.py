@@ -96,7 +96,7 @@ def test_token_logits_in_half_precision_give_a_float32_loss(mask):
     assert torch.equal(loss, TokenHead().loss(logits.float(), tokens, mask))
 
 
-@pytest.mark.parametrize('key, value', [('loss_on', 'visible'), ('norm', 'l3')])
+@pytest.mark.parametrize('key, value', [('loss_on', 'removed'), ('norm', 'l3')])
 def test_an_unknown_choice_is_refused(key, value):
     with pytest.raises(ValueError, match=f"{key}='{value}' is not known; use"):
         ReconstructionHead(**{key: value})

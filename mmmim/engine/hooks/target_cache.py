@@ -1,0 +1,293 @@
+"""Features of whole training images, computed once before training and kept on the disk."""
+
+import hashlib
+import json
+import os
+import os.path as osp
+import shutil
+import time
+from contextlib import suppress
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import numpy as np
+import torch
+from mmengine.dataset import Compose
+from mmengine.dist import barrier, broadcast_object_list, get_rank, get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from ... import randomness
+from ...checkpoint.write import atomic_write_text
+from ...datasets.io.image_io import ImageReadError
+from ...datasets.loading import start_worker
+from ...datasets.samplers import SampleIndex
+from ...datasets.transforms import LoadImage, PackImage, Resize
+from ...evaluation.features import evaluating
+from ...models.targets.timm_network import TimmTarget, check_boxes
+from ...progress import Progress
+from ...registry import HOOKS
+
+VERSION = 1  # of the files; another one is filled anew
+MISSING, DONE, UNREADABLE = 0, 1, 2
+FOR_STATISTICS = 20_000  # images that mean and standard deviation are taken of, evenly spread
+
+
+@HOOKS.register_module()
+class TargetCacheHook(Hook):
+    """Fills the cache of each :class:`~mmmim.models.targets.TimmTarget` that has ``cache=True``, before training.
+
+    Every image of the training set goes through the network once, whole, at the network's size. The features lie as
+    float16 in a memory map, in ``cache_dir/KEY`` or ``work_dir/target_cache/KEY``, where KEY follows from the network,
+    its weights, layers and size, and from the names, sizes and times of the files: a resumed run, and another one on
+    the same images, find them there. The processes share the work; an interrupted one goes on. Nothing is removed.
+
+    Args:
+        batch_size: Images in a forward pass.
+    """
+
+    priority = 'ABOVE_NORMAL'  # before FitTargetHook, which would find the target without its statistics
+
+    def __init__(self, batch_size: int = 32) -> None:
+        if batch_size < 1:
+            raise ValueError(f'TargetCacheHook: batch_size={batch_size} must be at least 1')
+        self.batch_size = batch_size
+
+    def before_train(self, runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for target in model.modules():
+            if isinstance(target, TimmTarget) and target.cache:
+                self._provide(runner, target)
+
+    def _provide(self, runner, target: TimmTarget) -> None:
+        dataset = runner.train_dataloader.dataset
+        first = dataset[SampleIndex(0, randomness.derive(runner.seed, randomness.FIT, 0))]
+        check_boxes([first['data_samples']])
+        places, indices = _rows_of(dataset)
+        key = dict(target.cache_key(), version=VERSION, files=_digest_of_files(places))
+        folder = osp.join(target.cache_dir or osp.join(runner.work_dir, 'target_cache'), _digest(key))
+        store = FeatureStore(folder, len(places), target.row_width)
+        _on_first_rank(lambda: store.create(key, runner.logger.info))
+        todo = store.unfinished(self.batch_size)
+        barrier()  # all have read what is left to do before anyone does some of it
+        if todo:
+            self._fill(
+                runner, target, store, self._loader(runner, todo, WholeImages(dataset, indices, target.img_size))
+            )
+        barrier()
+        if target.standardise:
+            _on_first_rank(lambda: store.save_statistics(target))
+            target.set_statistics(store.statistics())
+        target.use_cache(store.rows(), places)
+
+    @staticmethod
+    def _loader(runner, batches: List[List[int]], images: Dataset) -> DataLoader:
+        return DataLoader(
+            images,
+            batch_sampler=batches[get_rank() :: get_world_size()],
+            num_workers=runner.train_dataloader.num_workers,
+            collate_fn=list,
+            worker_init_fn=start_worker,
+        )
+
+    @staticmethod
+    def _fill(runner, target: TimmTarget, store: 'FeatureStore', loader: DataLoader) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        total, started = sum(map(len, loader.batch_sampler)), time.monotonic()
+        progress = Progress(total, 'features of the target')
+        try:
+            with evaluating(model, runner.optim_wrapper), torch.no_grad():
+                for samples in loader:
+                    store.write(*_features(model, target, samples))
+                    progress.update(len(samples))
+        finally:
+            progress.close()
+            store.flush()
+        seconds = time.monotonic() - started
+        runner.logger.info(f'Computed {total} of them in {seconds:.0f} s, {total / max(seconds, 1e-9):.1f} images/s')
+
+
+def _features(model: nn.Module, target: TimmTarget, samples: list) -> Tuple[List[int], np.ndarray, List[int]]:
+    """Rows of the readable images, their features, and rows of the others."""
+    good = [(row, image) for row, image in samples if image is not None]
+    bad = [row for row, image in samples if image is None]
+    if not good:
+        return [], np.zeros((0, target.row_width), np.float16), bad
+    inputs = model.data_preprocessor(dict(inputs=torch.stack([image for _, image in good])), False)['inputs']
+    return [row for row, _ in good], target.rows_of(inputs).numpy(), bad
+
+
+class WholeImages(Dataset):
+    """``(row, uint8 [3, h, w])`` of each image, whole, resized; None in place of one that cannot be read."""
+
+    def __init__(self, dataset: Any, indices: List[int], size: Tuple[int, int]) -> None:
+        self.dataset, self.indices = dataset, indices
+        self.pipeline = Compose([LoadImage(), Resize(tuple(size)), PackImage()])
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, row: int) -> Tuple[int, Optional[Tensor]]:
+        try:
+            return row, self.pipeline(self.dataset.get_data_info(self.indices[row]))['inputs']
+        except ImageReadError:
+            return row, None  # the data set replaces it by another image, with the features of that
+
+
+class FeatureStore:
+    """The files of a cache: ``rows.npy`` (``[N, width]`` float16), ``done.npy`` (``[N]``), key and statistics.
+
+    Args:
+        folder: Where they lie.
+        count: N, images.
+        width: Values of an image.
+    """
+
+    def __init__(self, folder: str, count: int, width: int) -> None:
+        self.folder, self.count, self.width = folder, count, width
+        self.open_rows: Optional[np.ndarray] = None
+        self.open_done: Optional[np.ndarray] = None
+
+    def path(self, name: str) -> str:
+        return osp.join(self.folder, name)
+
+    def create(self, key: Dict[str, Any], say: Any) -> None:
+        """Make the files if they are not there, all of them or none.
+
+        Raises:
+            OSError: The disk has no room for them, or they cannot be written.
+        """
+        if osp.isfile(self.path('key.json')):  # written last
+            left = int((np.load(self.path('done.npy')) == MISSING).sum())
+            say(f'The target takes features of {self.count} images from {self.folder}; {left} are still to be computed')
+            return
+        size = 2 * self.count * self.width
+        say(f"The target's features of {self.count} images take {size / 2**20:,.0f} MiB on the disk, in {self.folder}")
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            _reserve(self.path('rows.npy'), np.float16, (self.count, self.width))
+            np.save(self.path('done.npy'), np.zeros(self.count, np.uint8))
+            atomic_write_text(self.path('key.json'), json.dumps(key, indent=1))
+        except OSError as error:
+            with suppress(OSError):
+                os.remove(self.path('rows.npy'))
+            parent = next(part for part in _parents(self.folder) if osp.isdir(part))
+            raise OSError(
+                f"there is no place for the target's features: {size / 2**20:,.0f} MiB in {self.folder} ({error}; "
+                f'{shutil.disk_usage(parent).free / 2**20:,.0f} MiB are free there). Set model.target.cache_dir to a '
+                'folder on another disk, choose a smaller image_size or a later layer, or cache=False'
+            ) from error
+
+    def unfinished(self, batch_size: int) -> List[List[int]]:
+        """Batches of rows, some of which are still to be computed: the same ones with any number of processes."""
+        if not osp.isfile(self.path('key.json')):
+            raise FileNotFoundError(
+                f"this process does not see {self.folder}, where the first one keeps the target's features: set "
+                'model.target.cache_dir to a folder that all processes share'
+            )
+        done = np.load(self.path('done.npy'))
+        batches = [list(range(i, min(i + batch_size, self.count))) for i in range(0, self.count, batch_size)]
+        return [batch for batch in batches if (done[batch] == MISSING).any()]
+
+    def write(self, rows: List[int], values: np.ndarray, unreadable: List[int]) -> None:
+        if self.open_rows is None or self.open_done is None:
+            self.open_rows = np.load(self.path('rows.npy'), mmap_mode='r+')
+            self.open_done = np.load(self.path('done.npy'), mmap_mode='r+')
+        self.open_rows[rows] = values
+        self.open_done[rows], self.open_done[unreadable] = DONE, UNREADABLE
+
+    def flush(self) -> None:
+        for array in (self.open_rows, self.open_done):
+            if isinstance(array, np.memmap):
+                array.flush()
+        self.open_rows = self.open_done = None
+
+    def rows(self) -> np.ndarray:
+        """``[N, width]``, read-only, from the disk when it is used."""
+        return np.load(self.path('rows.npy'), mmap_mode='r')
+
+    def save_statistics(self, target: TimmTarget) -> None:
+        """Mean and standard deviation of each channel, once."""
+        if osp.isfile(self.path('statistics.npy')):
+            return
+        readable = np.flatnonzero(np.load(self.path('done.npy')) == DONE)
+        chosen = readable[np.linspace(0, len(readable) - 1, min(len(readable), FOR_STATISTICS)).astype(int)]
+        statistics = target.statistics(self._maps(target, chosen)).numpy()
+        np.save(self.path('unfinished.npy'), statistics)
+        os.replace(self.path('unfinished.npy'), self.path('statistics.npy'))
+
+    def _maps(self, target: TimmTarget, chosen: np.ndarray, batch_size: int = 256) -> Iterator[List[Tensor]]:
+        rows = self.rows()
+        for i in range(0, len(chosen), batch_size):
+            yield target.maps_of(torch.from_numpy(rows[chosen[i : i + batch_size]]).float())
+
+    def statistics(self) -> Tensor:
+        """``[2, D]`` of :meth:`save_statistics`."""
+        return torch.from_numpy(np.load(self.path('statistics.npy')))
+
+
+def _reserve(path: str, dtype: type, shape: Tuple[int, int]) -> None:
+    """An array of zeros on the disk. Its space is taken now: a memory map on a full disk would kill the process."""
+    size = int(np.dtype(dtype).itemsize * np.prod(shape))
+    if shutil.disk_usage(osp.dirname(path)).free < size:
+        raise OSError('too little space')
+    np.lib.format.open_memmap(path, 'w+', dtype, shape).flush()
+    if hasattr(os, 'posix_fallocate'):
+        with open(path, 'r+b') as file:
+            os.posix_fallocate(file.fileno(), 0, osp.getsize(path))
+
+
+def _parents(folder: str) -> Iterator[str]:
+    folder = osp.abspath(folder)
+    while True:
+        yield folder
+        folder = osp.dirname(folder)
+
+
+def _rows_of(dataset: Any) -> Tuple[Dict[str, int], List[int]]:
+    """``{img_path: row}``, and for each row the index of its image."""
+    places: Dict[str, int] = {}
+    indices = []
+    for index in range(len(dataset)):
+        path = dataset.get_data_info(index).get('img_path')
+        if not path:
+            raise ValueError(
+                'a target with cache=True finds the features of an image by its `img_path`, and images of the training '
+                'set have none: set model.target.cache=False'
+            )
+        if path not in places:
+            places[path] = len(indices)
+            indices.append(index)
+    return places, indices
+
+
+def _digest_of_files(paths: Dict[str, int]) -> str:
+    """Of the names, sizes and modification times; of a name alone where it is no file, such as one in an archive."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            stat = os.stat(path)
+            digest.update(f'{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n'.encode())
+        except OSError:
+            digest.update(f'{path}\n'.encode())
+    return digest.hexdigest()
+
+
+def _digest(key: Dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _on_first_rank(function: Any) -> None:
+    """Run it on rank 0 while the others wait. What it raises there is raised everywhere."""
+    errors: List[Optional[str]] = [None]
+    if get_rank() == 0:
+        try:
+            function()
+        except (OSError, ValueError) as error:
+            if get_world_size() == 1:
+                raise
+            errors = [str(error)]
+    broadcast_object_list(errors)
+    if errors[0] is not None:
+        raise OSError(errors[0])
