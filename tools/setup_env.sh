@@ -8,7 +8,7 @@ set -euo pipefail
 unset PYTHONHOME PYTHONPATH CDPATH PIP_TARGET PIP_PREFIX PIP_ROOT
 export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=1 PIP_DISABLE_PIP_VERSION_CHECK=1 MMCV_WITH_OPS=0
 SELF=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)/setup_env.sh
-ROOT=${SELF%/tools/*} MODE=${1:-run} TEMPORARY=${TMPDIR:-/tmp} FILES='-r runtime.txt -r openmmlab.txt'
+ROOT=${SELF%/tools/*} MODE=${1:-run} TEMPORARY=${TMPDIR:-/tmp} FILES='-r runtime.txt -r openmmlab.txt -r baseline.txt'
 OPS_RUN='import torch, mmcv._ext as ops; ops.nms(torch.ones(1, 4), torch.ones(1), iou_threshold=0.5, offset=0)'
 VENV=$ROOT/.venv STAMP=$ROOT/.venv/.mmmim-installed
 case $MODE in run) ;; detection) FILES="$FILES -r detection.txt";; tests) FILES="$FILES -r detection.txt -r tests.txt";;

@@ -1,7 +1,9 @@
 """Split a folder of images into training and held-out images, with labels from its sub-folders."""
 
+import hashlib
+import json
 import os
-from typing import List, Optional
+from typing import Collection, List, Optional
 
 import numpy as np
 
@@ -83,6 +85,25 @@ class FolderSplit:
     def labelled(self) -> bool:
         """Whether k-NN and a linear probe can be measured."""
         return self.labels[0] is not None
+
+    def digest(self) -> str:
+        """A hash of the names of all images, and of what they are for."""
+        return hashlib.sha256(json.dumps([self.roots, self.files, self.labels]).encode()).hexdigest()
+
+    def leave_out(self, paths: Collection[str]) -> int:
+        """Keep these images out of training; returns how many were among them."""
+        left_out = {os.path.realpath(path) for path in paths}
+        kept = [
+            i
+            for i, file in enumerate(self.files[0])
+            if os.path.realpath(os.path.join(self.roots[0], file)) not in left_out
+        ]
+        count = len(self.files[0]) - len(kept)
+        self.files[0] = [self.files[0][i] for i in kept]
+        self.labels[0] = self.labels[0] and [self.labels[0][i] for i in kept]
+        if not kept:
+            raise ValueError(f'all {count} images to train on are labelled ones that are to be left out: none is left')
+        return count
 
     def write_lists(self, folder: str) -> List[str]:
         """Write ``train.txt`` and ``held_out.txt``, one image a line, and return their paths."""

@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
+
 from ..checkpoint import atomic_write_text
 from ..config.paths import relative_to_here
 from ..datasets.io.file_list import IMAGE_EXTENSIONS, list_images
@@ -187,6 +189,12 @@ class LabelSplit:
             lines = (f'{os.path.relpath(file, root)} {label}\n' for file, label in getattr(self, part))
             write_if_changed(paths[-1], ''.join(lines))
         return root, paths[0], paths[1]
+
+
+def some(images: Sequence[Pair], most: int) -> List[Pair]:
+    """At most so many of the images, drawn by a fixed seed."""
+    drawn = np.random.default_rng(3).permutation(len(images))[:most]
+    return [images[i] for i in sorted(drawn.tolist())]
 
 
 # --------------------------------------------------------------------------------------------------------- the sources

@@ -1,30 +1,57 @@
-"""Choose the settings of a pre-training config from a folder of images and the machine."""
+"""Choose the settings of a pre-training config from the images, the network, the machine and the time."""
 
-import os
-from typing import Any, Dict, List, Optional, Tuple
+import os.path as osp
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from PIL import Image
 
 from ..config.paths import configs_folder
 from ..config.write import Choice
 from ..engine.hardware import usable_cores
+from ..models.backbones.vit import MaskedViT
+from ..models.networks import Network
 from .folder_split import FolderSplit
+from .label_split import LabelSplit
+from .plan_data import choose_data, image_size_for, pixel_statistics
+from .start import Start
 
-# backbone.arch, then width, depth and heads of the decoder
-MODELS: Dict[str, Tuple[Any, dict]] = {
-    'vit-tiny': (dict(embed_dim=192, depth=6, num_heads=3), dict(embed_dim=128, depth=2, num_heads=4)),
-    'vit-small': ('small', dict(embed_dim=256, depth=4, num_heads=8)),
-    'vit-base': ('base', dict(embed_dim=512, depth=8, num_heads=16)),
-    'vit-large': ('large', dict(embed_dim=512, depth=8, num_heads=16)),
+LARGE, LARGEST_START = 256, 224  # pixels; the positions of weights for larger images are resized
+
+
+class Recipe(NamedTuple):
+    """What belongs to a size: ``arch`` of the encoder, its decoder, and how it is trained from random weights.
+
+    ``warmup`` is a share of the epochs; ``reason`` says where the numbers are from.
+    """
+
+    arch: Any
+    decoder: Dict[str, Any]
+    base_lr: float
+    weight_decay: float
+    warmup: float
+    reason: str
+
+
+_MAE = "MAE's, for batches of 256 (He et al., 2021, Table 8)"
+_SMALL = f"{_MAE}; a decoder of half its width and depth is this project's choice"
+_TINY = 'chosen on drawn scenes for some minutes of training (configs/quickstart/mae.py)'
+# MAE warms up for 40 of 800 epochs
+RECIPES: Dict[str, Recipe] = {
+    'vit-tiny': Recipe(
+        dict(embed_dim=192, depth=6, num_heads=3), dict(embed_dim=128, depth=2, num_heads=4), 3e-3, 0.05, 1 / 15, _TINY
+    ),
+    'vit-small': Recipe('small', dict(embed_dim=256, depth=4, num_heads=8), 1.5e-4, 0.05, 1 / 20, _SMALL),
+    'vit-base': Recipe('base', dict(embed_dim=512, depth=8, num_heads=16), 1.5e-4, 0.05, 1 / 20, _MAE),
+    'vit-large': Recipe('large', dict(embed_dim=512, depth=8, num_heads=16), 1.5e-4, 0.05, 1 / 20, _MAE),
 }
-# images in all epochs together: minutes of a vit-tiny at 96 px on two cores, or on a GPU
-VIEWS_CPU, VIEWS_GPU = 60_000, 3_000_000
-MOST_EPOCHS = 800
-LARGEST_BANK = 2000
-MEASUREMENTS, PICTURES = 5, 5
+_WIDTHS = {'vit-tiny': 192, 'vit-small': 384, 'vit-base': 768}
+
+# Going on from weights. Fine-tuning multiplies the rate by 0.65 to 0.75 from each block to the one below (BEiT, Bao et
+# al., 2022; MAE, Table 9), so that what is general in the lower blocks stays. The rate is this project's choice.
+CONTINUED_LR = 1.5e-4
+LAYER_DECAY = 0.75
 
 
 class Name(str):
@@ -38,25 +65,52 @@ def methods() -> List[str]:
     return sorted(path.stem for path in (configs_folder() / 'quickstart').glob('*.py'))
 
 
+def default_model() -> str:
+    """ViT-S with a GPU, ViT-T on CPUs."""
+    return 'vit-small' if torch.cuda.is_available() else 'vit-tiny'
+
+
+def default_hours() -> float:
+    """Hours of training: one with a GPU, ten minutes on CPUs."""
+    return 1.0 if torch.cuda.is_available() else 1 / 6
+
+
+def default_method(start: Optional[Start], target: Optional[str]) -> str:
+    """Features where a target is named, or where the start has no decoder of pixels to go on with; else pixels.
+
+    Going on from DINO, CLIP or supervised weights by painting pixels loses what they know within some thousand images
+    (k-NN from 80 to 10%: facebookresearch/dinov2, issue 204; facebookresearch/dino, issue 207).
+    """
+    if target is not None:
+        return 'features'
+    return 'mae' if start is None or start.paints else 'features'
+
+
 def plan(
     split: FolderSplit,
     out: str,
+    epochs: Choice,
     method: str = 'mae',
     model: str = 'vit-tiny',
     image_size: Optional[int] = None,
-    epochs: Optional[int] = None,
     batch_size: Optional[int] = None,
+    start: Optional[Start] = None,
+    target: Optional[Network] = None,
+    labels: Optional[LabelSplit] = None,
 ) -> Dict[str, Choice]:
-    """Choose the settings of a config from the data and the machine.
+    """Choose the settings of a config.
 
     Args:
         split: The images.
         out: The work dir.
+        epochs: Length of the run.
         method: A file in ``configs/quickstart``.
-        model: A key of :data:`MODELS`.
-        image_size: Pixels; None: from the images and the machine.
-        epochs: None: from the number of images and the machine.
+        model: A key of :data:`RECIPES`; the name of ``start`` where there is one.
+        image_size: Pixels; None: the start's, or from the images and the machine.
         batch_size: Images in a step; None: from the number of images and the machine.
+        start: Weights to start from.
+        target: The network whose features are predicted (``method='features'``); None: the start itself.
+        labels: Labelled images for measuring.
 
     Returns:
         Dotted keys of the config, each with a value and a reason.
@@ -66,47 +120,41 @@ def plan(
     """
     if method not in methods():
         raise ValueError(f'method={method!r} is not known; there are {", ".join(methods())}')
-    if model not in MODELS:
-        raise ValueError(f'model={model!r} is not known; there are {", ".join(MODELS)}')
-    gpu = torch.cuda.is_available()
-    count = len(split.files[0])
-    size = _image_size(split, gpu) if image_size is None else Choice(int(image_size), 'as asked for')
-    patch = patch_for(size.value)
-    batch = _batch(count, gpu) if batch_size is None else Choice(batch_size, 'as asked for')
-    if not 1 <= batch.value <= count:
-        raise ValueError(f'a batch of {batch.value} images cannot be filled from {count}: use 1 to {count}')
-    epochs = _epochs(count, gpu) if epochs is None else Choice(epochs, 'as asked for')
+    if start is None and model not in RECIPES:
+        raise ValueError(f'model={model!r} is not known; there are {", ".join(RECIPES)}')
     if epochs.value < 1:
         raise ValueError(f'epochs={epochs.value} must be at least 1')
+    count = len(split.files[0])
+    batch = _batch(count) if batch_size is None else Choice(batch_size, 'as asked for')
+    if not 1 <= batch.value <= count:
+        raise ValueError(f'a batch of {batch.value} images cannot be filled from {count}: use 1 to {count}')
+    base = Config.fromfile(str(configs_folder() / 'quickstart' / f'{method}.py'))
     steps = count // batch.value
-    arch, neck = MODELS[model]
-    if isinstance(arch, dict):
-        arch = dict(arch, _delete_=True)
-    parts = Config.fromfile(str(configs_folder() / 'quickstart' / f'{method}.py')).model
-    encoders = [part for part in ('backbone', 'generator') if parts.get(part)]
-    neck = neck if parts.get('neck') else {}  # CrossMAE has no decoder
+    recipe = RECIPES[model] if start is None else recipe_of(start)
+    size = _size(split, start, image_size)
+    encoder = _from_scratch(base, model, recipe, size.value) if start is None else _from_weights(start, size, out)
     workers = Choice(max(1, min(usable_cores(), 16)), f'{usable_cores()} cores')
     return {
         'data_root': Choice(split.folder, f'{count} images to train on; {split.note}'),
-        **{
-            f'model.{part}.{key}': choice
-            for part in encoders
-            for key, choice in dict(
-                arch=Choice(arch, model),
-                img_size=size,
-                patch_size=Choice(patch, f'a grid of {size.value // patch} x {size.value // patch} patches'),
-            ).items()
-        },
-        **{f'model.neck.{key}': Choice(value, f'decoder of {model}') for key, value in neck.items()},
+        **_encoders(base, encoder, size, start),
+        **_pixels(split, start, size.value),
+        **_method(base, method, recipe, start, target, out),
+        **_rates(base, method, recipe, start),
         'total_batch_size': batch,
         'max_epochs': epochs,
-        'warmup_epochs': _warmup(epochs.value, steps),
+        'warmup_epochs': _warmup(epochs.value, steps, recipe.warmup),
         'train_dataloader.num_workers': workers,
         'test_dataloader.num_workers': workers,
         'default_hooks.checkpoint.interval': Choice(max(1, epochs.value // 4), 'epochs; one a minute besides'),
         'default_hooks.logger.interval': Choice(max(1, min(15, steps)), 'iterations'),
-        **_data(split, out, size.value, epochs.value, method),
+        **choose_data(split, out, size.value, epochs.value, base, labels, Name),
     }
+
+
+def recipe_of(start: Start) -> Recipe:
+    """The recipe of the size that an encoder's width belongs to."""
+    width = start.encoder.embed_dim
+    return RECIPES[next((name for name, most in _WIDTHS.items() if width <= most), 'vit-large')]
 
 
 def patch_for(size: int) -> int:
@@ -119,92 +167,129 @@ def patch_for(size: int) -> int:
     return min(fitting, key=lambda patch: abs(np.log(size / patch / 11)))
 
 
-def _image_size(split: FolderSplit, gpu: bool) -> Choice:
-    files = split.files[0]
-    drawn = np.random.default_rng(2).permutation(len(files))[:200].tolist()
-    sides, reason = [], ''
-    for i in drawn:
-        path = os.path.join(split.roots[0], files[i])
-        try:
-            if path.lower().endswith('.npy'):
-                sides.append(min(np.load(path, mmap_mode='r').shape[:2]))
-            else:
-                with Image.open(path) as image:
-                    sides.append(min(image.size))
-        except Exception as error:  # broken files are replaced in training, and ignored here
-            reason = f'{files[i]}: {error}'
-    if not sides:
-        raise ValueError(f'none of {len(drawn)} images under {split.roots[0]} can be read ({reason})')
-    side = int(np.median(sides))
-    largest = 224 if gpu else 96
-    size = max([32] + [s for s in (32, 64, 96, 128, 224) if s <= min(side, largest)])
-    why = f'half of the images have a short side of {side} px or more'
-    return Choice(size, why + ('' if gpu or side <= largest else '; without a GPU larger ones take too long'))
+def _size(split: FolderSplit, start: Optional[Start], asked: Optional[int]) -> Choice:
+    if start is None:
+        return image_size_for(split) if asked is None else Choice(int(asked), 'as asked for')
+    (height, width), patch = start.encoder.img_size, start.encoder.patch_size
+    if asked is not None:
+        if asked < 1 or asked % patch[0] or asked % patch[1]:
+            raise ValueError(
+                f'image_size={asked} does not hold whole patches of {start.name}, which are {patch[0]} x {patch[1]} '
+                f'pixels: use a multiple, such as {max(1, round(asked / patch[0])) * patch[0]}'
+            )
+        return Choice(int(asked), 'as asked for')
+    if height == width <= LARGEST_START:
+        return Choice(height, f'of {start.name}')
+    size = LARGEST_START // patch[0] * patch[0]
+    return Choice(size, f'{start.name} was trained at {height} x {width}: its positions are resized')
 
 
-def _batch(count: int, gpu: bool) -> Choice:
+def _from_scratch(base: Config, model: str, recipe: Recipe, size: int) -> Dict[str, Choice]:
+    patch = patch_for(size)
+    arch = dict(recipe.arch, _delete_=True) if isinstance(recipe.arch, dict) else recipe.arch
+    grid = f'a grid of {size // patch} x {size // patch} patches'
+    return dict(arch=Choice(arch, f'{model}, random weights'), patch_size=Choice(patch, grid))
+
+
+def _from_weights(start: Start, size: Choice, out: str) -> Dict[str, Choice]:
+    if start.encoder.in_chans != 3:
+        raise ValueError(
+            f'{start.name} is for images of {start.encoder.in_chans} channels, and this command trains on three: '
+            'inherit a config and set channels of LoadImage and in_chans'
+        )
+    given = {key: value for key, value in start.backbone.items() if key not in ('img_size', 'init_cfg', 'compiled')}
+    init = dict(type='Pretrained', checkpoint=osp.join(osp.abspath(out), 'start.safetensors'))
+    patch = start.encoder.patch_size[0]
+    cells = f'{size.value // patch} x {size.value // patch} patches of {patch} pixels'
+    values = {key: Choice(value, '') for key, value in given.items()}
+    values['arch'] = Choice(given.get('arch'), f'{start.describe()}; {cells}')
+    return dict(values, _delete_=Choice(True, ''), init_cfg=Choice(init, f'the weights of {start.name}'))
+
+
+def _encoders(base: Config, encoder: Dict[str, Choice], size: Choice, start: Optional[Start]) -> Dict[str, Choice]:
+    parts = [part for part in ('backbone', 'generator') if base.model.get(part)]
+    if start is not None and 'generator' in parts and not isinstance(start.encoder, MaskedViT):
+        raise ValueError(f'this method has a generator, which is a plain ViT, and {start.name} is {start.describe()}')
+    return {f'model.{part}.{key}': choice for part in parts for key, choice in dict(encoder, img_size=size).items()}
+
+
+def _pixels(split: FolderSplit, start: Optional[Start], size: int) -> Dict[str, Choice]:
+    """Mean and standard deviation: the network's, where weights know one, else the data set's."""
+    if start is None:
+        mean, std, reason = pixel_statistics(split, size)
+    else:
+        mean, std, reason = list(start.mean), list(start.std), f'of {start.name}'
+    shown = [[round(float(value), 3) for value in values] for values in (mean, std)]
+    return {
+        'model.data_preprocessor.mean': Choice(shown[0], reason),
+        'model.data_preprocessor.std': Choice(shown[1], reason),
+    }
+
+
+def _method(
+    base: Config, method: str, recipe: Recipe, start: Optional[Start], target: Optional[Network], out: str
+) -> Dict[str, Choice]:
+    """What is predicted, and by which decoder."""
+    chosen: Dict[str, Choice] = {}
+    neck = base.model.get('neck') or {}
+    if start is not None:
+        chosen['start'] = Choice(start.facts(), f'licence of the weights: {start.licence}')
+    if method == 'features':
+        return {**chosen, **_features(start, target, recipe, out)}
+    if start is not None and method == 'mae' and start.decoder:
+        chosen['model.neck'] = Choice(dict(start.decoder, _delete_=True), f'the decoder of {start.name} goes on')
+        chosen['model.target.norm_pix'] = Choice(start.normalised_pixels, 'as it was trained')
+        chosen['load_from'] = Choice(start.path, 'encoder and decoder')
+    elif neck.get('type') == 'MAEDecoder':  # CrossMAE has none
+        chosen.update({f'model.neck.{key}': Choice(value, 'its decoder') for key, value in recipe.decoder.items()})
+    return chosen
+
+
+def _features(start: Optional[Start], target: Optional[Network], recipe: Recipe, out: str) -> Dict[str, Choice]:
+    if target is not None:
+        size = target.size if max(target.size) <= LARGE else (LARGEST_START, LARGEST_START)
+        return {
+            'model.target.model': Choice(target.name, f'its frozen features are predicted; licence: {target.licence}'),
+            'model.target.image_size': Choice(list(size), ''),
+        }
+    if start is None:
+        return {}  # the config's own
+    own = dict(
+        _delete_=True, type='TimmTarget', model=osp.join(osp.abspath(out), 'start.safetensors'), norm=True, cache=False
+    )
+    neck = dict(recipe.decoder, _delete_=True, type='MAEDecoder', depth=min(2, recipe.decoder['depth']))
+    why = 'no decoder of pixels comes with these weights: the frozen start tells what is behind the mask'
+    return {
+        'model.target': Choice(own, why),
+        'model.neck': Choice(neck, 'predicts features of removed patches'),
+        'model.head': Choice(dict(_delete_=True, type='FeatureHead', loss_on='masked', kind='cosine'), ''),
+    }
+
+
+def _rates(base: Config, method: str, recipe: Recipe, start: Optional[Start]) -> Dict[str, Choice]:
+    wrapper = 'optim_wrapper.optimizer.weight_decay'
+    if start is not None:
+        low = f'low, as the weights are trained already; times {LAYER_DECAY} from block to block downwards'
+        rates: Dict[str, Choice] = {'base_lr': Choice(CONTINUED_LR, low)}
+        if base.optim_wrapper.get('constructor') == 'GroupedOptimWrapperConstructor':
+            rates['optim_wrapper.paramwise_cfg.layer_decay_rate'] = Choice(LAYER_DECAY, '')
+        return rates
+    if method == 'mae' or recipe is not RECIPES['vit-tiny']:  # the small configs of other methods have their own
+        return {'base_lr': Choice(recipe.base_lr, recipe.reason), wrapper: Choice(recipe.weight_decay, recipe.reason)}
+    return {}
+
+
+def _batch(count: int) -> Choice:
+    gpu = torch.cuda.is_available()
     batch = 256 if gpu else 64
     if count < batch:
         return Choice(1 << (count.bit_length() - 1), f'the largest power of two within {count} images')
     return Choice(batch, f'a batch that {"a GPU" if gpu else "a CPU"} works well with')
 
 
-def _epochs(count: int, gpu: bool) -> Choice:
-    views = VIEWS_GPU if gpu else VIEWS_CPU
-    epochs = max(1, min(round(views / count), MOST_EPOCHS))
-    if epochs == MOST_EPOCHS:
-        return Choice(epochs, 'so few images are soon known by heart')
-    return Choice(
-        epochs,
-        f'{epochs * count:,} looks at images in all: some minutes of vit-tiny on '
-        f'{"a GPU" if gpu else "two cores"}; more epochs give better features',
-    )
-
-
-def _warmup(epochs: int, steps: int) -> Choice:
-    warmup = epochs / 15
+def _warmup(epochs: int, steps: int, share: float) -> Choice:
+    warmup, reason = epochs * share, f'one {round(1 / share)}th of the epochs'
     if warmup * steps < 2:  # a warm-up needs at least two steps
         warmup = 2 / steps if 2 / steps < epochs / 2 else 0
-    return Choice(float(f'{warmup:.4g}'), 'a fifteenth' if warmup == epochs / 15 else 'two steps, or none in so few')
-
-
-def _data(split: FolderSplit, out: str, size: int, epochs: int, method: str) -> Dict[str, Choice]:
-    """The pipelines at this size, the lists of images, and what is measured while training."""
-    base = Config.fromfile(str(configs_folder() / 'quickstart' / f'{method}.py'))
-    pipelines = {}
-    for name in ('train_pipeline', 'test_pipeline'):
-        pipelines[name] = [_resized(step, size) for step in base[name]]
-    lists = split.write_lists(out)
-    parts = [dict(data_root=root, ann_file=path) for root, path in zip(split.roots, lists)]
-    result: Dict[str, Choice] = {}
-    for name, loader, part in zip(pipelines, ('train_dataloader', 'test_dataloader'), parts):
-        result[name] = Choice(pipelines[name], '')
-        result[f'{loader}.dataset'] = Choice(dict(part, pipeline=Name(name)), '')
-    hooks = [dict(hook) for hook in base.custom_hooks]
-    for hook in filter(lambda hook: 'interval' in hook, hooks):
-        hook['interval'] = max(1, epochs // (MEASUREMENTS if hook['type'] == 'KNNHook' else PICTURES))
-    if split.labelled:
-        sets = {
-            name: dict(type='ImageFolder', pipeline=Name('test_pipeline'), **part)
-            for name, part in zip(('bank', 'query'), parts)
-        }
-        share = round(min(1.0, LARGEST_BANK / len(split.files[0])), 6)
-        result['feature_eval'] = Choice(dict(sets, bank_share=share), f'{len(split.classes)} class folders')
-        named = {name: Name(f"feature_eval['{name}']") for name in sets}
-        hooks = [dict(hook, **named, bank_share=share) if hook['type'] == 'KNNHook' else hook for hook in hooks]
-    else:
-        result['feature_eval'] = Choice(None, 'without class folders there is nothing to classify')
-        hooks = [hook for hook in hooks if hook['type'] != 'KNNHook']
-    result['custom_hooks'] = Choice(hooks, '')
-    return result
-
-
-def _resized(step: dict, size: int) -> dict:
-    """A transform's config for another image size; the shift between two views is scaled with it."""
-    step, old = dict(step), step.get('size')
-    if old is not None:
-        step['size'] = size
-    if 'max_shift' in step:
-        step['max_shift'] = round(step['max_shift'] * size / old)
-        step['master_size'] = size + step['max_shift'] + 1
-    return step
+        reason = 'two steps, or none in so few'
+    return Choice(float(f'{warmup:.4g}'), reason)

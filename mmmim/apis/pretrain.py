@@ -1,25 +1,40 @@
 """Pre-training by one call, for people who have never seen a config."""
 
+import hashlib
+import json
 import logging
+import math
 import os
 import os.path as osp
 import shlex
 import sys
 from contextlib import contextmanager, redirect_stdout
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ..checkpoint.newest import newest_checkpoint
 from ..config.load import load_config
 from ..config.paths import command, relative_to_here
 from ..config.write import Choice, config_text, merge_overrides
+from ..engine.hooks.run_record import read_record
 from ..engine.launch import build_runner
 from ..engine.resume import is_finished
+from ..models.networks import licence_line, open_network
 from ..progress import mode
 from ..report.page import write_report
+from .best_layer import best_layer, store_layer
+from .compare import FILE_NAME as COMPARISON
+from .compare import compare as compare_starts
 from .folder_split import FolderSplit, write_if_changed
-from .plan import plan
+from .frozen import load
+from .keep_best import keep_best
+from .label_split import FILE_NAME as LABELS
+from .label_split import LabelSplit
+from .plan import RECIPES, default_hours, default_method, default_model, plan
+from .speed import timed_epochs
+from .start import find_start
 
 CONFIG_NAME = 'pretrain.py'
+CALL_NAME = 'call.json'  # what was asked for: the same call goes on
 _NOWHERE = open(os.devnull, 'w')  # never closed: a logger keeps it
 
 
@@ -39,10 +54,15 @@ class Pretrained(NamedTuple):
 def pretrain(
     data: str,
     out: str,
-    method: str = 'mae',
-    model: str = 'vit-tiny',
+    method: Optional[str] = None,
+    model: Optional[str] = None,
     image_size: Optional[int] = None,
     epochs: Optional[int] = None,
+    hours: Optional[float] = None,
+    target: Optional[str] = None,
+    labels: Optional[str] = None,
+    leave_out: bool = False,
+    compare: Union[str, Sequence[str], None] = None,
     **overrides: Any,
 ) -> Pretrained:
     """Pre-train on a folder of images; labels are not needed.
@@ -54,10 +74,20 @@ def pretrain(
     Args:
         data: A folder of images: flat, nested, with class folders, with ``train/`` and ``val/``.
         out: Work dir for the config, checkpoints, logs, pictures and ``report.html``.
-        method: Name of a method, such as ``'mae'``.
-        model: ``'vit-tiny'``, ``'vit-small'``, ``'vit-base'`` or ``'vit-large'``.
-        image_size: Pixels; None: chosen from the images and the machine.
-        epochs: None: chosen from the number of images and the machine.
+        method: Name of a method, such as ``'mae'``. None: MAE; from weights without a decoder of pixels, and with a
+            ``target``, prediction of features.
+        model: A size with random weights, ``'vit-tiny'``, ``'vit-small'``, ``'vit-base'`` or ``'vit-large'``; or the
+            weights to start from, and with them their network: ``'timm:NAME'``, ``'hf-hub:NAME'``, the file of a
+            checkpoint of any project, the folder of a run. None: ViT-T on CPUs, ViT-S with a GPU.
+        image_size: Pixels; None: the start's, or chosen from the images and the machine.
+        epochs: None: as many as fit into ``hours``.
+        hours: Time of training, by which epochs are chosen after some timed steps. None: one with a GPU, a sixth on
+            CPUs.
+        target: A network whose frozen features are predicted, named as ``model``; also ``'efficientnet-lite0'``.
+        labels: Labelled images for measuring, never for training: a csv of (file, label), or a folder of class folders.
+        leave_out: Keep labelled images out of the training images.
+        compare: What the result is compared with, as names of ``model`` and ``'random'``, separated by commas. None:
+            random weights and public ones where ``labels`` are given. ``'none'``: nothing.
         **overrides: Any other setting of the config: ``total_batch_size=128``, ``model__mask_ratio=0.6`` or
             ``**{'model.mask_ratio': 0.6}``.
 
@@ -65,11 +95,23 @@ def pretrain(
         Paths of what was written.
 
     Raises:
-        FileNotFoundError: No such folder, or no images in it.
+        FileNotFoundError: No such folder, no images in it, or weights that are not here and cannot be fetched.
         ValueError: An invalid setting, or a work dir of another run.
         KeyboardInterrupt: Ctrl-C; a checkpoint was saved first, and the same call resumes the run.
     """
-    config = write_config(data, out, method, model, image_size, epochs, overrides)
+    config = write_config(
+        data,
+        out,
+        method,
+        model,
+        image_size,
+        epochs,
+        overrides,
+        hours=hours,
+        target=target,
+        labels=labels,
+        leave_out=leave_out,
+    )
     if not is_finished(out):
         try:
             _train(config, out)
@@ -77,48 +119,135 @@ def pretrain(
             raise KeyboardInterrupt(f'stopped and saved in {out}; the same call continues') from stopped
     else:
         print(f'{relative_to_here(out)} holds this run, finished: nothing is done again')
+    judge(out, compare, labels is not None)
     return _result(config, out)
 
 
 def write_config(
     data: str,
     out: str,
-    method: str = 'mae',
-    model: str = 'vit-tiny',
+    method: Optional[str] = None,
+    model: Optional[str] = None,
     image_size: Optional[int] = None,
     epochs: Optional[int] = None,
     overrides: Optional[Dict[str, Any]] = None,
+    *,
+    hours: Optional[float] = None,
+    target: Optional[str] = None,
+    labels: Optional[str] = None,
+    leave_out: bool = False,
 ) -> str:
     """Write ``out/pretrain.py``, print its choices with their reasons, and return its path.
+
+    The arguments are those of :func:`pretrain`. The weights of a start are written beside it, as ``start.safetensors``,
+    and the labelled images as ``labels.json``.
 
     Raises:
         ValueError: ``out`` holds a different config.
     """
     out = osp.abspath(out)
     path = osp.join(out, CONFIG_NAME)
-    split = FolderSplit(data)
     overrides = dict(overrides or {})
     # other choices follow from these two
     epochs, batch = overrides.pop('max_epochs', epochs), overrides.pop('total_batch_size', None)
-    choices = merge_overrides(plan(split, out, method, model, image_size, epochs, batch), overrides, method)
-    text = config_text(
-        choices,
-        method,
-        train_command(['mmmim', 'train'], path, out, os.path.abspath),
-        f'Pre-training ({method}, {model}) on {split.folder}.',
-    )
+    if hours is not None and epochs is not None:
+        raise ValueError(f'epochs={epochs} and hours={hours:g} both state the length of the run: give one of them')
+    if hours is not None and not 0 < hours < math.inf:
+        raise ValueError(f'hours={hours:g} is no time to train for: give more than 0, such as 0.5')
+    if leave_out and labels is None:
+        raise ValueError('leave_out keeps labelled images out of training: give labels, too')
+    if target is not None and method not in (None, 'features'):
+        raise ValueError(f"target={target!r} is for method='features', not {method!r}; other methods: model.target")
+    split = FolderSplit(data)
+    asked = dict(
+        data=split.folder, method=method, model=model, image_size=image_size, epochs=epochs, batch=batch, hours=hours,
+        target=target, labels=labels, leave_out=leave_out, overrides=overrides, images=split.digest(),
+    )  # fmt: skip
     again = train_command(command('train'), path, out, relative_to_here)
-    if osp.exists(path) and open(path, encoding='utf-8').read() != text:
-        raise ValueError(
-            f'{path} says something else than this call would write: other settings, other images, or it '
-            f'was edited. To run it as it is: {again}. To start anew: another folder for the results, '
-            'or remove this one'
-        )
-    write_if_changed(path, text)
+    if osp.exists(path):
+        _check_same(path, asked, again)
+        print(f'goes on with {relative_to_here(path)}')
+        return path
+    model = model or default_model()
+    start = None if model in RECIPES else find_start(model, list(RECIPES))
+    teacher = None if target is None else open_network(osp.abspath(target) if osp.exists(target) else target)
+    method = method or default_method(start, target)
+    known = dict(
+        image_size=image_size, batch_size=batch, start=start, target=teacher,
+        labels=find_labels(split, labels, out, leave_out),
+    )  # fmt: skip
+
+    def choose(length: Choice) -> Tuple[Dict[str, Choice], str]:
+        choices = merge_overrides(plan(split, out, length, method, model, **known), overrides, method)
+        line = train_command(['mmmim', 'train'], path, out, os.path.abspath)
+        return choices, config_text(choices, method, line, f'Pre-training ({method}, {model}) on {split.folder}.')
+
+    if start is not None:
+        start.write(out)
+    if epochs is None:
+        length = timed_epochs(choose(Choice(1, ''))[1], len(split.files[0]), hours or default_hours())
+    else:
+        length = Choice(epochs, 'as asked for')
+    choices, text = choose(length)
     for line in describe(choices):
         print(line)
+    for weights in filter(None, (start, teacher)):
+        print(licence_line(weights.name, weights.licence))
+    write_if_changed(osp.join(out, CALL_NAME), json.dumps(dict(asked, config=_digest(text)), indent=1))
+    write_if_changed(path, text)
     print(f'The config is {relative_to_here(path)}: edit it if you like, and run it again with\n  {again}')
     return path
+
+
+def find_labels(split: FolderSplit, labels: Optional[str], out: str, leave_out: bool) -> Optional[LabelSplit]:
+    """The labelled images for measuring: those that are given, else class folders among the images themselves.
+
+    Images that measure and are trained on, too, are counted and said, or left out of training.
+    """
+    if labels is None and not split.labelled:
+        return None
+    try:
+        found = LabelSplit.kept(out, labels or split.folder, split.folder)
+    except ValueError as error:
+        if labels is not None:
+            raise
+        print(f'class folders are not used for measuring: {error}')
+        return None
+    trained = [osp.join(split.roots[0], file) for file in split.files[0]]
+    seen = found.seen_in(trained)
+    if leave_out and seen.trained:
+        print(f'{split.leave_out(seen.trained)} images that measure are left out of training')
+        found.seen = 0
+    elif seen.note and labels is not None:
+        print(f'{seen.note} (--leave-out keeps them out of training)')
+    found.write(out)
+    return found
+
+
+def _check_same(path: str, asked: Dict[str, Any], again: str) -> None:
+    """Whether a config is what this call wrote before.
+
+    Raises:
+        ValueError: It was written by another call, for other images, or was edited since.
+    """
+    try:
+        with open(osp.join(osp.dirname(path), CALL_NAME), encoding='utf-8') as file:
+            before = json.load(file)
+    except (OSError, ValueError):
+        before = {}
+    now = json.loads(json.dumps(asked))
+    different = [f'{key} was {before.get(key)!r}, is {now[key]!r}' for key in now if before.get(key) != now[key]]
+    if not different and before['config'] == _digest(open(path, encoding='utf-8').read()):
+        return
+    what = '; '.join(text for text in different if not text.startswith('images')) if before else ''
+    raise ValueError(
+        f'{path} says something else than this call would write: {what or "other images, or it was edited"}. To run it '
+        f'as it is: {again}. To start anew: another folder for the results, or remove this one'
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def train_command(start: List[str], path: str, out: str, shown: Callable[[str], str]) -> str:
@@ -165,6 +294,32 @@ def _visible_progress() -> Iterator[None]:
     finally:
         if chosen is None:
             os.environ.pop('MMMIM_PROGRESS', None)
+
+
+def judge(out: str, starts: Union[str, Sequence[str], None], labelled: bool) -> None:
+    """What labels tell of a finished run: which encoder is kept, its best layer, and how it compares with others.
+
+    Each is done once: the results are in the work dir.
+
+    Args:
+        out: The work dir; without ``labels.json`` there is nothing to do.
+        starts: What it is compared with; None: random weights, the start and public weights, where ``labelled``.
+        labelled: Whether labels were given, and not just found.
+    """
+    if not osp.isfile(osp.join(out, LABELS)):
+        return
+    split, record = LabelSplit.read(out), read_record(out)
+    if 'kept' not in record:
+        print(keep_best(out, split).sentence)
+    if 'layer_note' not in record:
+        choice = best_layer(load(out), split)
+        store_layer(out, choice)
+        print(choice.sentence)
+    if starts is None:
+        start = record.get('start') or {}
+        starts = ['random', *filter(None, [start.get('name')])] if labelled else 'none'
+    if starts != 'none' and not osp.isfile(osp.join(out, COMPARISON)):
+        compare_starts([out], starts)
 
 
 def _result(config: str, out: str) -> Pretrained:

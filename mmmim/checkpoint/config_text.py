@@ -114,6 +114,7 @@ def stored_config(checkpoint: Any) -> Dict[str, Any]:
     if isinstance(exported, dict):
         statistics = {key: exported[key] for key in ('mean', 'std') if key in exported}
         cfg = dict(model=dict(backbone=exported.get('backbone', exported), data_preprocessor=statistics))
+        cfg.update({key: exported[key] for key in ('start', 'layer') if key in exported})
     else:
         cfg = parse_config_text(text) if isinstance(text, str) else {}
     model = cfg.get('model')

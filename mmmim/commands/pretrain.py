@@ -22,10 +22,32 @@ def main(argv: List[str]) -> None:
     )
     parser.add_argument('--data', required=True, metavar='FOLDER', help='images, flat or in folders')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='for config, checkpoints, logs and report')
-    parser.add_argument('--method', default='mae', help='default: mae')
-    parser.add_argument('--model', default='vit-tiny', help='vit-tiny (default), vit-small, vit-base, vit-large')
+    parser.add_argument('--method', help='default: mae; from weights without a decoder of pixels: features')
+    parser.add_argument(
+        '--model',
+        '--init',
+        metavar='SIZE|timm:NAME|hf-hub:NAME|FILE|RUN',
+        help='vit-tiny, vit-small, vit-base or vit-large with random weights, or the weights to start from, e.g. '
+        'timm:vit_small_patch14_dinov2.lvd142m (Apache-2.0); default: vit-tiny, with a GPU vit-small',
+    )
+    parser.add_argument(
+        '--target', metavar='NAME', help='a network whose features are predicted: timm:NAME, efficientnet-lite0, ...'
+    )
     parser.add_argument('--image-size', type=int, metavar='PIXELS', help='default: chosen from images and machine')
-    parser.add_argument('--epochs', type=int, help='default: chosen from the number of images and the machine')
+    parser.add_argument('--hours', type=float, help='time of training (default: a sixth, with a GPU one)')
+    parser.add_argument('--epochs', type=int, help='in place of --hours')
+    parser.add_argument(
+        '--labels',
+        metavar='CSV|FOLDER',
+        help='labelled images for measuring: a csv of file and label, or class folders',
+    )
+    parser.add_argument('--leave-out', action='store_true', help='keep labelled images out of training')
+    parser.add_argument(
+        '--compare',
+        metavar='START,...',
+        help='what the result is compared with, as --model, and random (default: random and public weights, where '
+        'labels are given); none: nothing',
+    )
     parser.add_argument('--resume', action='store_true', help='continue a stopped run (done without this option too)')
     args, pairs = parse(parser, argv)
     options = vars(args)

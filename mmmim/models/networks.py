@@ -394,7 +394,8 @@ def stored_licence(path: str) -> Optional[str]:
             metadata = file.metadata() or {}
         config = json.loads(metadata.get('mmmim_config', '{}'))
         for values in (metadata, config):
-            found = values.get('licence') or values.get('start_licence')
+            start = values.get('start')
+            found = start.get('licence') if isinstance(start, dict) else values.get('licence')
             if isinstance(found, str):
                 return found
     return None

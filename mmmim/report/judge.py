@@ -1,16 +1,14 @@
 """A run beside other networks (``comparison.json``), its labels, its start and which weights it kept."""
 
-import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
+from ..models.networks import non_commercial
 from .run_curve import number
 from .run_data import RunData, mapping, text
 from .summary import capitalised, duration, joined
 from .tables import Cell, Table
 
 KINDS = {'public': 'public', 'random': 'random weights', 'own': 'pre-trained here', 'file': 'a file'}
-# a licence's name in which one of these stands forbids commercial use
-NON_COMMERCIAL = re.compile(r'(^|[^a-z])nc([^a-z]|$)|non-?\s?commercial|research-only|academic', re.IGNORECASE)
 
 
 class Judged(NamedTuple):
@@ -78,7 +76,7 @@ def start(run: RunData) -> Optional[Start]:
     if text(found.get('kind')) == 'random':
         return Start(joined(f'Start: random weights ({name})', capitalised(note), by='. '), '')
     warning = ''
-    if NON_COMMERCIAL.search(licence):
+    if non_commercial(licence):
         warning = (
             f'The licence of {name} ({licence}) forbids commercial use: look whether that holds for what is trained '
             'from these weights, too.'
@@ -139,8 +137,8 @@ def _name(row: Dict[str, Any]) -> Union[str, Cell]:
 def _what(row: Dict[str, Any]) -> str:
     """What the row is, and its licence."""
     kind, licence = text(row.get('kind')), text(row.get('licence'))
-    shown = licence if kind not in ('random', 'own') or NON_COMMERCIAL.search(licence) else ''
-    forbids = ' (non-commercial)' if NON_COMMERCIAL.search(shown) else ''
+    shown = licence if kind not in ('random', 'own') or non_commercial(licence) else ''
+    forbids = ' (non-commercial)' if non_commercial(shown) else ''
     return joined(KINDS.get(kind, kind), f'{shown}{forbids}' if shown else '')
 
 

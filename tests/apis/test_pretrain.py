@@ -14,7 +14,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmmim.apis.folder_split import FolderSplit
-from mmmim.apis.plan import MODELS, _resized, methods, patch_for, plan
+from mmmim.apis.plan import RECIPES, default_hours, default_model, methods, patch_for, plan
+from mmmim.apis.plan_data import _resized
 from mmmim.apis.pretrain import write_config
 from mmmim.config.load import load_config
 from mmmim.config.write import Choice, merge_overrides, source
@@ -131,20 +132,25 @@ def test_choices_follow_the_data(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir()
         for i in range(count):
             Image.new('RGB', (side, side + 10)).save(tmp_path / folder / f'{i}.jpg')
-    small, large = (plan(FolderSplit(str(tmp_path / name)), str(tmp_path / 'out')) for name in ('small', 'large'))
+    small, large = (
+        plan(FolderSplit(str(tmp_path / name)), str(tmp_path / 'out'), Choice(3, 'asked'))
+        for name in ('small', 'large')
+    )
     assert (small['model.backbone.img_size'].value, large['model.backbone.img_size'].value) == (32, 96)
     assert (small['total_batch_size'].value, large['total_batch_size'].value) == (16, 8)
-    assert small['max_epochs'].value == 800 and 'by heart' in small['max_epochs'].reason
     assert 'short side of 300' in large['model.backbone.img_size'].reason
     assert all(
-        choice.reason for key, choice in small.items() if not key.endswith(('pipeline', 'dataset', 'custom_hooks'))
+        choice.reason
+        for key, choice in small.items()
+        if not key.endswith(('pipeline', 'dataset', 'custom_hooks')) or key == 'feature_eval'
     )
 
 
 def test_a_gpu_changes_the_choices(image_root, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    choices = plan(FolderSplit(str(image_root)), str(tmp_path / 'out'))
-    assert choices['max_epochs'].value == 800 and choices['model.backbone.img_size'].value == 32
+    choices = plan(FolderSplit(str(image_root)), str(tmp_path / 'out'), Choice(3, 'asked'), model=default_model())
+    assert choices['model.backbone.arch'].value == 'small' and choices['model.backbone.img_size'].value == 32
+    assert choices['base_lr'].value == 1.5e-4 and default_hours() == 1
 
 
 @pytest.mark.parametrize('size, patch', [(224, 16), (96, 8), (32, 4), (64, 8), (100, 10), (448, 32)])
@@ -157,8 +163,13 @@ def test_patch_for_a_size(size, patch):
     [
         (dict(image_size=97), 'no fitting patch'),
         (dict(method='bert'), "method='bert' is not known"),
-        (dict(model='vit-huge-tiny'), 'is not known; there are vit-tiny'),
+        (dict(model='vit-huge-tiny'), 'is not known: it is a size .vit-tiny'),
         (dict(epochs=0), 'must be at least 1'),
+        (dict(epochs=None, hours=0), 'hours=0 is no time to train for'),
+        (dict(hours=1), 'both state the length'),
+        (dict(leave_out=True), 'give labels, too'),
+        (dict(target='efficientnet-lite0', method='mae'), "is for method='features'"),
+        (dict(labels='none.csv'), 'there is no'),
         (dict(overrides={'total_batch_size': 5000}), 'cannot be filled from 52'),
         (dict(overrides={'train_pipeline.9.size': 8}), 'cannot be set'),
         (dict(overrides={'modle.mask_ratio': 0.5}), 'no setting `modle.mask_ratio`'),
@@ -166,8 +177,8 @@ def test_patch_for_a_size(size, patch):
     ids=str,
 )
 def test_what_cannot_be_is_said(image_root, tmp_path, call, message):
-    with pytest.raises((ValueError, KeyError), match=message):
-        write_config(str(image_root), str(tmp_path / 'out'), **call)
+    with pytest.raises((ValueError, KeyError, FileNotFoundError), match=message):
+        write_config(str(image_root), str(tmp_path / 'out'), **dict(dict(epochs=1), **call))
     assert not (tmp_path / 'out/pretrain.py').exists()
 
 
@@ -179,10 +190,10 @@ def test_unreadable_folder_of_images_is_an_error(tmp_path):
         write_config(str(tmp_path / 'photos'), str(tmp_path / 'out'))
 
 
-@pytest.mark.parametrize('model', sorted(MODELS))
+@pytest.mark.parametrize('model', sorted(RECIPES))
 @pytest.mark.parametrize('method', methods())
 def test_every_method_and_model_gives_a_config_that_loads(image_root, tmp_path, method, model):
-    path = write_config(str(image_root), str(tmp_path / 'out'), method, model)
+    path = write_config(str(image_root), str(tmp_path / 'out'), method, model, epochs=2)
     cfg = load_config(path, work_dir=str(tmp_path / 'out'))
     assert cfg.model.backbone.img_size == 32
     assert cfg.train_dataloader.dataset.ann_file == str(tmp_path / 'out/train.txt')

@@ -98,7 +98,8 @@ def test_a_checkpoint_of_it_is_fine_tuned():
 
 def test_dino_features_take_a_training_step(photo, tmp_path):
     cfg = resolved('configs/mae/vit-b_dino-features.py')
-    torch.save(timm.create_model(cfg.model.target.model).state_dict(), tmp_path / 'dino.pth')  # random
+    name = cfg.model.target.model.removeprefix('timm:')
+    torch.save(timm.create_model(name).state_dict(), tmp_path / 'dino.pth')  # random
     cfg.model.target.weights = str(tmp_path / 'dino.pth')
     model = MODELS.build(shrunk(cfg))
     cfg.optim_wrapper.update(dtype='float32', accumulative_counts=1)

@@ -210,7 +210,8 @@ def test_an_exported_encoder_says_its_licence(tmp_path):
     encoder = MaskedViT(dict(embed_dim=32, depth=2, num_heads=2), 32, 8)
     config = dict(type='MaskedViT', arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=32, patch_size=8)
     path = str(tmp_path / 'encoder.safetensors')
-    for stored, expected in (({}, 'unknown'), (dict(licence='mit'), 'mit'), (dict(start_licence='cc0-1.0'), 'cc0-1.0')):
+    stored_by = {'unknown': {}, 'mit': dict(licence='mit'), 'cc0-1.0': dict(start=dict(licence='cc0-1.0'))}
+    for expected, stored in stored_by.items():
         export_encoder(encoder, path, dict(backbone=config, **stored))
         assert open_network(path).licence == expected
 

@@ -7,7 +7,7 @@ import pytest
 from test_report_page import EVIL, Page
 
 from mmmim.evaluation.health import Facts, judge
-from mmmim.report.judge import NON_COMMERCIAL
+from mmmim.models.networks import non_commercial
 from mmmim.report.page import write_report
 
 ROWS = [
@@ -117,7 +117,7 @@ def test_start_and_kept_weights_are_said_at_the_top(tmp_path):
 @pytest.mark.parametrize('licence', ['apache-2.0', 'mit', 'unknown', '', 'dinov3-license', 'openrail'])
 def test_other_licences_are_no_warning(tmp_path, licence):
     found = page(make_run(tmp_path / 'a', run=dict(start=dict(name='n', kind='public', licence=licence, note=''))))
-    assert f'Start: n, licence {licence or "unknown"}.' in found.words and not NON_COMMERCIAL.search(licence)
+    assert f'Start: n, licence {licence or "unknown"}.' in found.words and not non_commercial(licence)
     assert 'commercial' not in found.words
 
 
@@ -125,7 +125,7 @@ def test_other_licences_are_no_warning(tmp_path, licence):
     'licence', ['cc-by-nc-4.0', 'CC BY-NC-SA 4.0', 'fair-noncommercial-research', 'Non-Commercial']
 )
 def test_licences_that_forbid_commercial_use_are(licence):
-    assert NON_COMMERCIAL.search(licence)
+    assert non_commercial(licence)
 
 
 def test_health_is_said_in_words_with_its_checks_and_curves(tmp_path):

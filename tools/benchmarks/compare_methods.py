@@ -134,7 +134,8 @@ class Comparison:
         cfg.train_dataloader.sampler.samples_per_epoch = samples
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
         hooks = {str(hook['type']).rpartition('.')[2]: hook for hook in cfg.get('custom_hooks') or []}
-        hooks.pop('KNNHook', None)  # features are measured at the end
+        for name in ('KNNHook', 'HealthHook'):  # features are measured at the end
+            hooks.pop(name, None)
         if 'ReconstructionHook' in hooks:
             hooks['ReconstructionHook'].interval = epochs
         cfg.custom_hooks = list(hooks.values())

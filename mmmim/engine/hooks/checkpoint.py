@@ -243,6 +243,8 @@ class ExportEncoderHook(Hook):
             algorithm=type(model).__name__,
             iterations=runner.iter,
         )
+        if runner.cfg.get('start'):  # whose licence goes on with the weights
+            config['start'] = runner.cfg.start.to_dict()
         path = osp.join(runner.work_dir, self.filename)
         export_encoder(model.backbone.state_dict(), path, config)
         runner.logger.info(f'The encoder was exported to {path}')

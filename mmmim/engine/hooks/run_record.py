@@ -167,6 +167,7 @@ def run_facts(runner) -> Dict[str, Any]:
         dtype=_dtype(runner.optim_wrapper),
         hardware=hardware(),
         versions=versions(),
+        **(dict(start=runner.cfg.start.to_dict()) if runner.cfg.get('start') else {}),
     )
 
 

@@ -21,7 +21,8 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """MMEngine's constructor, whose group for each parameter is merged into one for each setting.
 
     Fused and foreach optimizers work on a group at a time: a ViT-B has 250 parameters and needs 2 groups. Fixed
-    parameters (sine-cosine position embeddings) are left out. ``paramwise_cfg`` is MMEngine's.
+    parameters (sine-cosine position embeddings) are left out. ``paramwise_cfg`` is MMEngine's, and ``layer_decay_rate``
+    as in :class:`LayerDecayOptimWrapperConstructor`, for pre-training that goes on from weights.
     """
 
     def add_params(
@@ -32,8 +33,21 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             return
         with _quiet():  # the parent writes a line for each parameter
             super().add_params(params, module, prefix=prefix, is_dcn_module=is_dcn_module)
+        if 'layer_decay_rate' in self.paramwise_cfg:
+            self._decay_layers(params, module, self.paramwise_cfg['layer_decay_rate'])
         params[:] = merge_groups(params)
         log_groups(params)
+
+    def _decay_layers(self, params: List[dict], model: nn.Module, rate: float) -> None:
+        """Multiply the rate of each parameter's group by ``rate`` for every layer between it and the last."""
+        if self.base_lr is None or not 0 < rate <= 1:
+            raise ValueError(f'layer_decay_rate={rate} must lie in (0, 1], and the optimizer must state its lr')
+        depth_of = find_layer_depth(model)
+        layers = {id(param): depth_of(name) for name, param in model.named_parameters()}
+        for group in params:
+            layer, count = layers[id(group['params'][0])]
+            group['lr'] = group.get('lr', self.base_lr) * rate ** (count - 1 - layer)
+        params.sort(key=lambda group: -group['lr'])  # logs show the rate of the first group
 
 
 def log_groups(groups: List[dict]) -> None:

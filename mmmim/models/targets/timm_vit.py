@@ -70,7 +70,8 @@ class TimmViTTarget(TimmTarget):
 
     def compute(self, images: Tensor) -> Tensor:
         tokens = super().compute(images)
-        return self.network.head(tokens) if self.project else tokens
+        head: Any = self.network.head
+        return head(tokens) if self.project else tokens
 
 
 CLIPTarget = TimmViTTarget  # its first name

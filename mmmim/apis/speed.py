@@ -1,0 +1,121 @@
+"""How fast a config trains on this machine, by some of its own steps, and the epochs that fit a time."""
+
+import itertools
+import os.path as osp
+import tempfile
+import time
+from collections import defaultdict
+from typing import Any, Iterator, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from ..checkpoint import atomic_write_text
+from ..config.load import load_config
+from ..config.prepare import set_up_scope, settle_loaders
+from ..config.schedule import set_batch_and_lr
+from ..config.write import Choice
+from ..registry import MODELS
+
+UNCOUNTED, FEWEST = 2, 3  # steps
+TARGET_IMAGES = 16
+SECONDS = 8.0
+MOST_EPOCHS = 800
+
+
+def timed_epochs(text: str, images: int, hours: float) -> Choice:
+    """The epochs of a config that fit a time, by the speed of some of its steps.
+
+    Args:
+        text: The config.
+        images: In an epoch.
+        hours: Of training, with the features of a target that are computed beforehand.
+    """
+    print('timing some steps ...', flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        config = osp.join(folder, 'pretrain.py')
+        atomic_write_text(config, text)
+        speed = time_steps(load_config(config, work_dir=folder))
+    before = images * speed.target_seconds
+    epochs = max(1, round((hours * 3600 - before) * speed.images / images))
+    minutes = (before + min(epochs, MOST_EPOCHS) * images / speed.images) / 60
+    beforehand = f', {before / 60:.1f} of them for the features of the target' if before else ''
+    told = f'{speed.images:.3g} images a second, measured: {minutes:.3g} minutes{beforehand}'
+    if epochs > MOST_EPOCHS:
+        return Choice(MOST_EPOCHS, f'{told}; more of so few images are soon known by heart')
+    return Choice(epochs, f'{told}; --hours or --epochs for another length')
+
+
+class Speed(NamedTuple):
+    """Images a second of training, and seconds that a cached target takes for an image before it."""
+
+    images: float
+    target_seconds: float = 0.0
+
+
+def time_steps(cfg: Config, seconds: float = SECONDS) -> Speed:
+    """Train some steps of a config with its own images, model and optimizer, and forget them.
+
+    Args:
+        cfg: As :func:`mmmim.config.load.load_config` returns it; it is changed. Its weights are not loaded: they do not
+            change the speed.
+        seconds: Time of the counted steps; at least three are counted.
+    """
+    set_up_scope(cfg)
+    set_batch_and_lr(cfg, 1)
+    settle_loaders(cfg)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model = MODELS.build(cfg.model).to(device)
+    model.train()
+    wrappers = build_optim_wrapper(model, cfg.optim_wrapper)
+    for wrapper in [wrappers] if isinstance(wrappers, OptimWrapper) else wrappers.values():
+        wrapper.initialize_count_status(model, 0, 10**9)
+    batches = _batches(cfg)
+    target_seconds = _time_target(model, next(batches))
+    for _ in range(UNCOUNTED):
+        model.train_step(next(batches), wrappers)
+    _wait(device)
+    started, steps = time.perf_counter(), 0
+    while steps < FEWEST or time.perf_counter() - started < seconds:
+        model.train_step(next(batches), wrappers)
+        _wait(device)
+        steps += 1
+    spent = time.perf_counter() - started
+    batches.close()
+    return Speed(steps * cfg.train_dataloader.batch_size / spent, target_seconds)
+
+
+@torch.no_grad()
+def _time_target(model: nn.Module, batch: Any) -> float:
+    """Seconds that a target with a cache needs for a whole image; gives it a row of zeros for the steps to come."""
+    target = getattr(model, 'target', None)
+    if not getattr(target, 'cache', False):
+        return 0.0
+    images = model.data_preprocessor(batch, False)['inputs'][:TARGET_IMAGES]
+    target.rows_of(images[:1])
+    _wait(images.device.type)
+    started = time.perf_counter()
+    target.rows_of(images)
+    seconds = (time.perf_counter() - started) / len(images)
+    target.use_cache(np.zeros((1, target.row_width), np.float16), defaultdict(int))
+    target.set_statistics(torch.tensor([0.0, 1.0])[:, None].expand(2, target.out_dim))
+    return seconds
+
+
+def _batches(cfg: Config) -> Iterator[Any]:
+    """The batches of the training loader, epoch after epoch."""
+    loader = dict(cfg.train_dataloader.to_dict(), persistent_workers=False, drop_last=True)
+    loader['dataset'] = dict(type='mmmim.SeededDataset', dataset=loader['dataset'])
+    built = Runner.build_dataloader(loader, seed=0)
+    for epoch in itertools.count():
+        built.sampler.set_epoch(epoch)
+        yield from built
+
+
+def _wait(device: str) -> None:
+    if device == 'cuda':
+        torch.cuda.synchronize()
