@@ -162,3 +162,41 @@ def test_a_step_moves_early_layers_less():
     for name, p in model.named_parameters():
         moved = (before[name] - p.detach()).mean().item()
         assert moved == pytest.approx(expected_rate(name) if p.requires_grad else 0, rel=1e-4), name
+
+
+def pretraining():
+    mae = dict(
+        type='MAE',
+        backbone=dict(BACKBONE, final_norm=True),
+        neck=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2),
+        target=dict(type='PixelTarget'),
+        head=dict(type='ReconstructionHead'),
+    )
+    return MODELS.build(mae)
+
+
+def grouped(model, **paramwise):
+    cfg = dict(
+        type='mmmim.AutocastOptimWrapper',
+        dtype='float32',
+        constructor='mmmim.GroupedOptimWrapperConstructor',
+        optimizer=dict(type='AdamW', lr=LR, weight_decay=0.05),
+        paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, **paramwise),
+    )
+    return build_optim_wrapper(model, cfg).optimizer.param_groups
+
+
+def test_pretraining_that_goes_on_has_the_same_rates_without_mmpretrain():
+    model = pretraining()
+    names = {id(p): name for name, p in model.named_parameters()}
+    rates = {names[id(p)]: g['lr'] for g in grouped(model, layer_decay_rate=DECAY) for p in g['params']}
+    assert {name for name, p in model.named_parameters() if p.requires_grad} <= set(rates)
+    for name, rate in rates.items():
+        assert rate == pytest.approx(expected_rate(name)), name
+    assert len({group['lr'] for group in grouped(model)}) <= 1
+
+
+@pytest.mark.parametrize('rate', [0.0, 1.5, -1])
+def test_a_rate_of_decay_that_makes_no_sense_is_an_error(rate):
+    with pytest.raises(ValueError, match='layer_decay_rate'):
+        grouped(pretraining(), layer_decay_rate=rate)
