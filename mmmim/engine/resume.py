@@ -71,7 +71,7 @@ def find_resume(cfg: Config, anew: bool = True) -> Optional[Whole]:
     """
     found = None
     if cfg.get('resume') == 'auto' or (cfg.get('resume') and not cfg.get('load_from')):
-        found = _on_rank_0(lambda: _newest(cfg))
+        found = on_rank_0(lambda: _newest(cfg))
         cfg.resume = found is not None
         if found:
             cfg.load_from = None  # the config that is written to the work dir says: from the newest
@@ -79,7 +79,7 @@ def find_resume(cfg: Config, anew: bool = True) -> Optional[Whole]:
         beside = osp.join(cfg.work_dir, osp.basename(cfg.load_from))
         if not osp.exists(cfg.load_from) and osp.isfile(beside):
             cfg.load_from = beside
-    elif not anew and _on_rank_0(lambda: has_checkpoints(cfg.work_dir, _folders(cfg))):
+    elif not anew and on_rank_0(lambda: has_checkpoints(cfg.work_dir, _folders(cfg))):
         raise StartOverError(
             f'{cfg.work_dir} has checkpoints of a run. To go on from the newest: --resume. To begin anew: --anew, '
             'which moves them to a folder of their own there, or another --work-dir'
@@ -110,7 +110,7 @@ def _folders(cfg: Config) -> List[str]:
     return [osp.join(folder, osp.basename(cfg.work_dir.rstrip(osp.sep)))] if folder else []
 
 
-def _on_rank_0(look: Callable[[], T]) -> T:
+def on_rank_0(look: Callable[[], T]) -> T:
     """The result of ``look`` on rank 0, or its error, on all ranks: none waits for one that has ended."""
     shared: List = [None, None]
     if get_rank() == 0:

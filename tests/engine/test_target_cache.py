@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import timm
 import torch
 from harness import load_weights, make_config, near, read_curve, save_config, train, train_here
+from mmengine.dataset import ConcatDataset
 
-from mmmim.datasets import mim_collate
+from mmmim.datasets import ImageFolder, SeededDataset, mim_collate
 from mmmim.engine.hooks import target_cache
-from mmmim.engine.hooks.target_cache import FeatureStore
+from mmmim.engine.hooks.target_cache import DONE, MISSING, UNREADABLE, FeatureStore, WholeImages
 from mmmim.engine.launch import build_runner
 
 pytestmark = pytest.mark.runs
@@ -195,3 +197,118 @@ def test_what_cannot_work_ends_before_training(tmp_path, image_root, weights, mo
     del cfg.default_hooks.target_cache
     with pytest.raises(RuntimeError, match='TargetCacheHook'):
         train_here(cfg)
+
+
+# ------------------------------------------------------------------------------------------------- the store, by itself
+
+
+def values(rows):
+    return np.repeat(np.array(rows, np.float16)[:, None] + 1, 3, axis=1)
+
+
+def fill(store, rows, unreadable=()):
+    store.write(list(rows), values(rows), list(unreadable))
+    store.flush()
+
+
+def test_of_two_runs_that_create_a_store_at_once_the_first_ones_is_used_by_both(tmp_path, monkeypatch):
+    slow, fast = (FeatureStore(str(tmp_path / 'cache' / 'key'), 8, 3) for _ in range(2))
+    reserve, said = target_cache._reserve, []
+
+    def overtaken(path, *options):
+        reserve(path, *options)
+        monkeypatch.setattr(target_cache, '_reserve', reserve)
+        assert not slow.exists()  # a run that looks now sees nothing, rather than half of it
+        fast.create(dict(version=1), said.append)
+        fill(fast, range(4))
+
+    monkeypatch.setattr(target_cache, '_reserve', overtaken)
+    slow.create(dict(version=1), said.append)
+    assert [path.name for path in (tmp_path / 'cache').iterdir()] == ['key']
+    assert slow.done().tolist() == [DONE] * 4 + [MISSING] * 4 and np.array_equal(slow.rows()[:4], values(range(4)))
+    assert slow.unfinished(2) == fast.unfinished(2) == [[4, 5], [6, 7]]
+    fill(slow, range(4, 6))
+    fill(fast, range(4, 8))  # both had it to do
+    fill(slow, range(6, 8))
+    assert slow.unfinished(2) == [] and np.array_equal(fast.rows(), values(range(8)))
+
+
+def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
+    (tmp_path / 'key').mkdir()
+    (tmp_path / 'key/notes.txt').write_text('mine')
+    with pytest.raises(FileExistsError, match='key holds something else.*remove it'):
+        FeatureStore(str(tmp_path / 'key'), 8, 3).create({}, lambda _: None)
+    assert [path.name for path in tmp_path.rglob('*')] == ['key', 'notes.txt']
+
+
+def test_rows_are_on_the_disk_before_they_count_as_done(tmp_path, monkeypatch):
+    store = FeatureStore(str(tmp_path / 'key'), 8, 3)
+    store.create({}, lambda _: None)
+    monkeypatch.setattr(target_cache, 'GROUP', 2)
+    flushed, flush = [], np.memmap.flush
+    monkeypatch.setattr(np.memmap, 'flush', lambda self: flushed.append(self.shape) or flush(self))
+    store.write([0, 1], values([0, 1]), [])
+    assert not flushed and not store.done().any()
+    store.write([2], values([2]), [3])
+    assert flushed == [(8, 3), (8,)] and store.done()[:4].tolist() == [DONE] * 3 + [UNREADABLE]
+
+
+def test_unreadable_rows_are_tried_again_once_each(tmp_path):
+    store = FeatureStore(str(tmp_path / 'key'), 12, 3)
+    store.create({}, lambda _: None)
+    fill(store, [0, 1, 2, 4, 5, 7, 8], [3, 6, 9])
+    assert store.unfinished(4) == [[8, 9, 10, 11], [3, 6]]
+
+
+def test_an_image_that_was_unreadable_goes_through_the_network_and_is_tried_again(tmp_path, image_root, weights):
+    images = shutil.copytree(image_root, tmp_path / 'images')
+    file = images / 'class0/003.jpg'
+    content, times = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+
+    def put(data):  # the key has its size and time
+        file.write_bytes(data)
+        os.utime(file, ns=times)
+
+    whole = ready(config(tmp_path / 'whole', images, weights))
+    put(bytes(len(content)))
+    runner = ready(config(tmp_path / 'run', images, weights))
+    put(content)  # as of a disk that answers again
+    target, sample = target_of(runner), runner.train_dataloader.dataset[3]['data_samples']
+    assert sample.img_path == str(file) and not sample.replaced and len(target._places) == 63
+    crop = torch.randn(1, 3, 16, 16)
+    assert torch.equal(target(crop, [sample]), target(crop))
+    again = ready(config(tmp_path / 'run', images, weights))
+    assert (np.load(folder_of(tmp_path / 'run') / 'done.npy') == DONE).all() and len(target_of(again)._places) == 64
+    row = target_of(again)._places[str(file)]
+    expected = target_of(whole)._rows[row].astype(np.float32)
+    np.testing.assert_allclose(target_of(again)._rows[row].astype(np.float32), expected, atol=2e-3, rtol=2e-3)
+    assert expected.any()
+
+
+def test_whole_images_are_read_as_the_training_set_reads_them(image_root):
+    def first(load, wrap=SeededDataset):
+        dataset = ImageFolder(str(image_root), pipeline=[load, dict(type='mmmim.PackImage')])
+        return WholeImages(wrap(dataset), [0], (24, 16))[0][1]
+
+    plain = first(dict(type='mmmim.LoadImage'))
+    assert plain.shape == (3, 24, 16)
+    assert first(dict(type='mmmim.LoadImage', channels=1)).shape == (1, 24, 16)
+    concatenated = first(dict(type='mmmim.LoadImage', channels=1), lambda x: SeededDataset(ConcatDataset([x, x])))
+    assert concatenated.shape == (1, 24, 16)
+    assert torch.equal(first(dict(type='mmmim.LoadImage', decode='device')), plain)  # pixels, not the file's bytes
+
+
+def test_the_key_names_the_precision(tmp_path, image_root, weights):
+    shared = dict(cache_dir=str(tmp_path / 'shared'))
+    ready(config(tmp_path / 'a', image_root, weights, shared))
+    ready(
+        config(
+            tmp_path / 'b',
+            image_root,
+            weights,
+            shared,
+            **{'optim_wrapper.type': 'AutocastOptimWrapper', 'optim_wrapper.dtype': 'bfloat16'},
+        )
+    )
+    keys = [json.loads(path.read_text()) for path in (tmp_path / 'shared').glob('*/key.json')]
+    assert sorted(key['precision'] for key in keys) == ['bfloat16', 'float32']

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ...registry import MODELS
 from ...structures import DataSample
-from ..networks import Network, grids, is_public, layer_count, open_network
+from ..networks import Network, check_layer, grids, has_tokens, is_public, layer_count, open_network
 from ..patches import Grid, Size, to_2tuple
 from .network import NetworkTarget, as_constant, fill_network, read_weights
 
@@ -42,7 +42,8 @@ class TimmTarget(NetworkTarget):
         grid_size: (h, w) of the result (filled in by the algorithm: the encoder's). None: the first layer's own.
         layer: Number of a block of a ViT, or of a stage of a CNN, from 1; -1 is the last; or several of them. None: the
             last.
-        norm: Whether the network's final norm is applied, to any layer. CNNs have none.
+        norm: Whether the network's final norm is applied, to any layer; of a ViT that has it behind its pooling (BEiT,
+            EVA-02), that one, to each token. CNNs have none.
         standardise: Bring each channel to mean 0 and standard deviation 1 over the training images, as
             ``FitTargetHook`` or the cache finds them. A checkpoint holds the two.
         image_size: Pixels (one number, or height and width) that the network sees. None: what it was evaluated at.
@@ -109,7 +110,7 @@ class TimmTarget(NetworkTarget):
     @torch.no_grad()
     def _probe(self, name: str) -> List[Tuple[int, int, int]]:
         """``(C, h, w)`` of each layer, by a forward pass: what cannot be a target fails here, before training."""
-        maps = grids(self.network, torch.zeros(1, 3, *self.img_size), self.layers, self.norm)
+        maps = self._grids(torch.zeros(1, 3, *self.img_size))
         if any(x.ndim != 4 or x.shape[2] * x.shape[3] == 1 for x in maps):
             raise ValueError(
                 f'{type(self).__name__}: layers {self.layers} of {name} give {[tuple(x.shape[1:]) for x in maps]} at '
@@ -132,7 +133,15 @@ class TimmTarget(NetworkTarget):
             images = F.interpolate(images, self.img_size, mode='bicubic', antialias=True, align_corners=False)
         if self._is_cnn:  # twice as fast on CPUs
             images = images.contiguous(memory_format=torch.channels_last)
-        return grids(self.network, images, self.layers, self.norm)
+        return self._grids(images)
+
+    def _grids(self, images: Tensor) -> List[Tensor]:
+        maps = grids(self.network, images, self.layers, self.norm)
+        last = getattr(self.network, 'fc_norm', None)
+        replaced = has_tokens(self.network) and isinstance(getattr(self.network, 'norm', None), nn.Identity)
+        if not self.norm or last is None or not replaced:
+            return maps
+        return [last(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for x in maps]
 
     def compute(self, images: Tensor) -> Tensor:
         return self._finish([crop_grid(x, None, self.grid_size) for x in self.maps(images)])
@@ -301,12 +310,11 @@ def _checked_layers(module: nn.Module, name: str, layer: Layers) -> List[int]:
             f'{name} ({type(module).__name__}) has no spatial features that timm gives out (forward_intermediates): '
             'choose another model as the target'
         )
-    count = layer_count(module)
-    asked = [-1] if layer is None else [layer] if isinstance(layer, int) else list(layer)
-    layers = [number + count + 1 if number == -1 else number for number in asked]
-    if not layers or not all(isinstance(number, int) and 1 <= number <= count for number in layers):
-        raise ValueError(f'layer={layer}: {name} has layers 1 to {count}, and -1 for the last')
-    return layers
+    depth = layer_count(module)
+    asked: List[Any] = [-1] if layer is None else list(layer) if isinstance(layer, (list, tuple)) else [layer]
+    if not asked:
+        raise ValueError(f'layer={layer}: name one at least; {name} has layers 1 to {depth}, or -1 for the last')
+    return [check_layer(number, depth, name) for number in asked]
 
 
 def open_with_weights(model: str, weights: str, image_size: Optional[Size]) -> Network:

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from mmmim.models.heads import FeatureHead, ReconstructionHead
 from mmmim.models.masking import Masking
 from mmmim.models.necks import LinearPredictor, MLPPredictor
-from mmmim.models.targets import TimmTarget
+from mmmim.models.networks import Network
+from mmmim.models.targets import TimmTarget, timm_network
 from mmmim.models.targets.timm_network import crop_grid
 from mmmim.registry import MODELS
 from mmmim.structures import DataSample
@@ -61,9 +62,43 @@ def test_tokens_of_a_vit_are_timms(networks, name, norm):
     expected = network.forward_intermediates(
         in_the_networks_units(target, images), indices=[1], norm=norm, output_fmt='NLC', intermediates_only=True
     )[0]
+    if name == 'test_vit2':  # its final norm is behind its pooling
+        expected = network.fc_norm(expected)
     features = target(images)
     assert features.shape == (2, expected.shape[1], target.out_dim) and target.grid_size == (4, 4)
     torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize('norm', [True, False])
+@pytest.mark.parametrize(
+    'name, options',
+    [
+        ('test_vit', dict(global_pool='avg')),
+        ('beit_base_patch16_224', dict(embed_dim=32, depth=2, num_heads=2)),
+        ('eva02_tiny_patch14_224', dict(embed_dim=32, depth=2, num_heads=2, global_pool='avg')),
+    ],
+)
+@torch.no_grad()
+def test_a_final_norm_behind_the_pooling_is_applied_to_the_tokens(monkeypatch, name, options, norm):
+    size = 56 if 'patch14' in name else SIZE
+    network = timm.create_model(name, pretrained=False, img_size=size, num_classes=0, **options).eval()
+    assert isinstance(network.norm, torch.nn.Identity) and isinstance(network.fc_norm, torch.nn.LayerNorm)
+    torch.nn.init.normal_(network.fc_norm.weight)
+    opened = Network(network, name, 'unknown', (127.5,) * 3, (127.5,) * 3, (size, size), 'bicubic', 1.0)
+    monkeypatch.setattr(timm_network, 'open_network', lambda *_, **__: opened)
+    target = TimmTarget(name, layer=[1, -1], norm=norm)
+    images = images_of(size)
+    tokens = network.forward_intermediates(
+        in_the_networks_units(target, images),
+        indices=[0, len(network.blocks) - 1],
+        output_fmt='NLC',
+        intermediates_only=True,
+    )
+    expected = [network.fc_norm(x) if norm else x for x in tokens]
+    torch.testing.assert_close(target(images), torch.cat(expected, dim=-1), atol=1e-5, rtol=1e-4)
+    if norm:  # timm's own way from the last block's tokens on
+        x = network.forward_features(in_the_networks_units(target, images))[:, network.num_prefix_tokens :]
+        torch.testing.assert_close(target(images).chunk(2, dim=-1)[1], network.fc_norm(x), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize('name', ['test_efficientnet', 'test_convnext', 'test_resnet', 'eva02_tiny_patch14_224'])
@@ -75,8 +110,9 @@ def test_layers_come_to_the_encoders_grid(networks, name):
     x = F.interpolate(in_the_networks_units(target, images), (size, size), mode='bicubic', antialias=True)
     network = target.network
     places = [number - 1 for number in target.layers]
-    norm = name.startswith('eva')  # it has a final norm
-    maps = network.forward_intermediates(x, indices=places, norm=norm, intermediates_only=True)
+    maps = network.forward_intermediates(x, indices=places, intermediates_only=True)
+    if name.startswith('eva'):  # it has a final norm, behind its pooling
+        maps = [network.fc_norm(m.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for m in maps]
     assert target.out_dim == sum(m.shape[1] for m in maps) and target.grid_size == (6, 6)
     features = target(images)
     assert features.shape == (2, 36, target.out_dim)
@@ -132,6 +168,7 @@ def test_it_is_frozen_silent_and_leaves_no_weights_in_a_checkpoint(networks):
     [
         (dict(layer=99), ValueError, 'has layers 1 to'),
         (dict(layer=[]), ValueError, 'has layers 1 to'),
+        (dict(layer=[1, True]), ValueError, 'layer=True: test_vit has layers 1 to'),
         (dict(name='test_efficientnet', image_size=32), ValueError, 'no grid of features.*larger image_size'),
         (dict(name='test_vitt'), ValueError, "no 'test_vitt'; similar names: .*test_vit"),
         (dict(weights='no/such.pth'), FileNotFoundError, 'no/such.pth'),
