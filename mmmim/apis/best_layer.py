@@ -1,19 +1,17 @@
 """Which layer of a frozen network has the best features for some labels."""
 
-import json
-import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
 
-from ..checkpoint import atomic_write_text
-from ..evaluation.knn import knn_accuracy
+from ..engine.hooks.run_record import add_to_record
+from ..evaluation.knn import knn_predict
 from ..evaluation.logistic import choose_probe
 from .extract import extract
-from .label_split import LabelSplit
+from .label_split import LabelSplit, Pair, some
 
-TIE = 0.5  # points: among layers this close the later one is taken
+TIE = 0.5  # points, and at least an image: among layers this close the later one is taken
 NEIGHBOURS = 20  # as in the curve of a run, and fixed, so that nothing is chosen for k-NN
 
 
@@ -43,7 +41,7 @@ def best_layer(frozen: Any, split: LabelSplit) -> LayerChoice:
         split: Labelled images.
 
     Raises:
-        ValueError: The images cannot be read.
+        ValueError: No image of a part can be read, or those that can are all of one class.
     """
     layers: List[Optional[int]] = [*range(1, frozen.depth + 1), None]
     features = extract(frozen, [file for file, _ in [*split.fit, *split.selection]], layers)
@@ -52,10 +50,12 @@ def best_layer(frozen: Any, split: LabelSplit) -> LayerChoice:
         del layers[-2], values[-2]  # the last layer is the output
     accuracy = {}
     for layer, value in zip(layers, values):
-        fit, selection = _parts(value.to(getattr(frozen, 'device', 'cpu')), features.readable, split)
+        fit, selection = _parts(
+            value.to(getattr(frozen, 'device', 'cpu')), features.readable, split.fit, split.selection
+        )
         accuracy[name_of(layer)] = choose_probe(*fit, *selection, len(split.classes)).accuracy
-    best = max(accuracy.values())
-    chosen = next(layer for layer in reversed(layers) if accuracy[name_of(layer)] >= best - TIE)
+    least = max(accuracy.values()) - max(TIE, 100 / len(split.selection))
+    chosen = next(layer for layer in reversed(layers) if accuracy[name_of(layer)] >= least)
     return LayerChoice(chosen, accuracy, _in_words(frozen, chosen, accuracy, len(split.selection)))
 
 
@@ -63,13 +63,18 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def _parts(features: Tensor, readable: Tensor, split: LabelSplit) -> List[Tuple[Tensor, Tensor]]:
-    """Features and labels of the readable images of fit and of selection."""
-    labels = torch.tensor([label for _, label in [*split.fit, *split.selection]], device=features.device)
-    fit = torch.arange(len(labels)) < len(split.fit)
-    parts = [(features[kept], labels[kept]) for kept in (fit & readable, ~fit & readable)]
-    if not all(len(labels) for _, labels in parts):
-        raise ValueError('no image of the fit part or of the selection part can be read: there is nothing to choose by')
+def _parts(features: Tensor, readable: Tensor, fit: List[Pair], selection: List[Pair]) -> List[Tuple[Tensor, Tensor]]:
+    """Features and labels of the readable images of fit and of selection; ``[N, D]`` are those of both."""
+    labels = torch.tensor([label for _, label in [*fit, *selection]], device=features.device)
+    first = torch.arange(len(labels)) < len(fit)
+    parts = [(features[kept], labels[kept]) for kept in (first & readable, ~first & readable)]
+    for name, (_, found) in zip(('fit', 'selection'), parts):
+        if not len(found):
+            raise ValueError(f'no image of the {name} part can be read: there is nothing to choose by')
+        if len(found.unique()) < 2:
+            raise ValueError(
+                f'the images of the {name} part that can be read are all of one class: there is nothing to choose by'
+            )
     return parts
 
 
@@ -85,8 +90,8 @@ def _in_words(frozen: Any, chosen: Optional[int], accuracy: Dict[str, float], im
         best = max(others, key=others.__getitem__, default=None)
         beside = f'; the best other layer, {best}, has {others[best]:.1f}%' if best else ''
         return (
-            f'{frozen.name}: no layer is better than its output by more than {TIE} points, {output:.1f}% of {images:,} '
-            f'selection images{beside}'
+            f'{frozen.name}: no layer is better than its output by more than {max(TIE, 100 / images):.1f} points, '
+            f'{output:.1f}% of {images:,} selection images{beside}'
         )
     found = accuracy[name_of(chosen)]
     return (
@@ -95,29 +100,29 @@ def _in_words(frozen: Any, chosen: Optional[int], accuracy: Dict[str, float], im
     )
 
 
-def selection_scores(frozen: Any, split: LabelSplit, layer: Optional[int] = None) -> Dict[str, float]:
+def selection_scores(
+    frozen: Any, split: LabelSplit, most_fit: Optional[int] = None, most_selection: Optional[int] = None
+) -> Dict[str, float]:
     """``{'knn': percent, 'linear': percent}`` of the selection images: what a checkpoint is chosen by.
 
     Args:
-        frozen: From :func:`mmmim.load`.
+        frozen: From :func:`mmmim.load`; its output is judged.
         split: Labelled images.
-        layer: From 1; None: the network's output.
+        most_fit, most_selection: Images of the two parts at most, drawn by a fixed seed; None: all.
 
     Raises:
-        ValueError: The images cannot be read.
+        ValueError: No image of a part can be read, or those that can are all of one class.
     """
-    features = extract(frozen, [file for file, _ in [*split.fit, *split.selection]], (layer,))
-    fit, selection = _parts(features.values[0], features.readable, split)
-    knn = knn_accuracy(*fit, *selection, (NEIGHBOURS,))[f'knn/top1_k{NEIGHBOURS}']
-    return dict(knn=knn, linear=choose_probe(*fit, *selection, len(split.classes)).accuracy)
+    fit, selection = some(split.fit, most_fit), some(split.selection, most_selection)
+    features = extract(frozen, [file for file, _ in [*fit, *selection]])
+    values = features.values[0].to(getattr(frozen, 'device', 'cpu'))
+    fitted, (chosen, truth) = _parts(values, features.readable, fit, selection)
+    guess = knn_predict(*fitted, chosen, len(split.classes), (NEIGHBOURS,))[NEIGHBOURS]
+    knn = 100 * (guess == truth).double().mean().item()
+    return dict(knn=knn, linear=choose_probe(*fitted, chosen, truth, len(split.classes)).accuracy)
 
 
 def store_layer(run: str, choice: LayerChoice) -> None:
     """Write the choice to ``run.json`` (``layer``, ``layer_note``, ``layer_accuracy``) of a run."""
-    path = os.path.join(run, 'run.json')
-    record: Dict[str, Any] = {}
-    if os.path.exists(path):
-        with open(path, encoding='utf-8') as file:
-            record = json.load(file)
-    record.update(layer=choice.layer, layer_note=choice.sentence, layer_accuracy=choice.accuracy)
-    atomic_write_text(path, json.dumps(record, indent=1))
+    for key, value in dict(layer=choice.layer, layer_note=choice.sentence, layer_accuracy=choice.accuracy).items():
+        add_to_record(run, key, value)

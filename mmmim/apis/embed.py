@@ -1,19 +1,18 @@
 """Features of a folder of images, from a run, a checkpoint or public weights."""
 
 import os
-from typing import List, NamedTuple, Optional, Tuple, Union
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ..checkpoint import atomic_write_text
 from ..datasets.io.file_list import list_images
-from ..datasets.io.image_io import ImageReadError
-from ..datasets.loading import mim_collate
 from ..engine.hardware import usable_cores
 from ..models.networks import FORMS
 from ..models.patches import Size
 from ..progress import Progress
+from .extract import ListedImages, split_readable
 from .frozen import Frozen, Layer, load
 
 
@@ -77,16 +76,17 @@ def embed(
         raise FileNotFoundError(f'there is no folder {data!r}: data must be a folder of images')
     prefix = prefix if part is None else part
     frozen = load(model, config=config, prefix=prefix, device=device, layer=layer, pool=pool, image_size=image_size)
-    dataset = _Files(data, frozen.pipeline)
-    if not len(dataset):
+    files = list_images(data)
+    if not files:
         raise FileNotFoundError(f'there are no images under {data!r}')
     workers = usable_cores() if num_workers is None else num_workers
-    loader = DataLoader(dataset, batch_size, num_workers=min(workers, len(dataset)), collate_fn=_collate)
+    dataset = ListedImages([os.path.join(data, file) for file in files], frozen.pipeline)
+    loader = DataLoader(dataset, batch_size, num_workers=min(workers, len(dataset)), collate_fn=split_readable)
     os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
     temporary = f'{out}.unfinished.npy'
     try:
         rows = np.lib.format.open_memmap(temporary, 'w+', np.float32, shape=(len(dataset), frozen.width))
-        names, unreadable = _write(rows, frozen, loader)
+        names, unreadable = _write(rows, frozen, loader, files)
         if not names:
             raise ValueError(f'none of the {len(unreadable)} images under {data!r} can be read: {unreadable[0]}')
         rows.flush()
@@ -111,41 +111,17 @@ def _only(model: Optional[str], checkpoint: Optional[str]) -> str:
     return model if checkpoint is None else checkpoint  # type: ignore[return-value]
 
 
-class _Files(Dataset):
-    """The images below a folder, in the order of their names; an unreadable one yields its name."""
-
-    def __init__(self, folder: str, pipeline: list) -> None:
-        self.folder, self.pipeline, self.names = folder, pipeline, list_images(folder)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> Union[dict, str]:
-        results = dict(img_path=os.path.join(self.folder, self.names[index]), sample_idx=index, seed=0, replaced=[])
-        try:
-            for transform in self.pipeline:
-                results = transform(results)
-        except ImageReadError:
-            return self.names[index]
-        return results
-
-
-def _collate(items: List[Union[dict, str]]) -> Tuple[Optional[dict], List[str]]:
-    """The samples as a batch (None if there are none), and the names of unreadable images."""
-    samples = [item for item in items if not isinstance(item, str)]
-    return mim_collate(samples) if samples else None, [item for item in items if isinstance(item, str)]
-
-
-def _write(rows: np.ndarray, frozen: Frozen, loader: DataLoader) -> Tuple[List[str], List[str]]:
+def _write(rows: np.ndarray, frozen: Frozen, loader: DataLoader, files: Sequence[str]) -> Tuple[List[str], List[str]]:
     """Fill the first rows; returns their names, and the names of unreadable images."""
-    names, unreadable = [], []
-    progress = Progress(len(loader.dataset), 'embedding')
-    for data, bad in loader:
-        unreadable += bad
-        if data is not None:
-            features = frozen.features(data, [frozen.layer], frozen.pool)[0]
+    names: List[str] = []
+    unreadable: List[str] = []
+    progress = Progress(len(files), 'embedding')
+    for batch, places, bad in loader:
+        if batch is not None:
+            features = frozen.features(batch, [frozen.layer], frozen.pool)[0]
             rows[len(names) : len(names) + len(features)] = features.numpy()
-            names += [loader.dataset.names[sample.sample_idx] for sample in data['data_samples']]
-        progress.update(len(names) + len(unreadable) - progress.done)
+        names += [files[place] for place in places]
+        unreadable += [files[place] for place in bad]
+        progress.update(len(places) + len(bad))
     progress.close()
     return names, unreadable

@@ -43,7 +43,8 @@ def extract(frozen: Any, files: Sequence[str], layers: Sequence[Layer] = (None,)
     """Features of images, of several layers by one pass.
 
     They are kept in ``$XDG_CACHE_HOME/mmmim/features`` (``~/.cache`` by default), at most 4 GB, under a hash of the
-    network's weights and sizes, the layer, and the paths, sizes and times of the image files.
+    network's weights and sizes, the layer, the kind of device and precision, and the paths, sizes and times of the
+    image files.
 
     Args:
         frozen: From :func:`mmmim.load`.
@@ -73,8 +74,8 @@ def extract(frozen: Any, files: Sequence[str], layers: Sequence[Layer] = (None,)
     return Features([entry.values[0] for entry in found], readable, max(entry.seconds for entry in found))
 
 
-class _Listed(Dataset):
-    """Samples of files; None for one that cannot be read."""
+class ListedImages(Dataset):
+    """``(place, sample)`` of files, for :func:`split_readable`; None as the sample of one that cannot be read."""
 
     def __init__(self, files: Sequence[str], pipeline: list) -> None:
         self.files, self.pipeline = files, pipeline
@@ -92,11 +93,11 @@ class _Listed(Dataset):
         return index, results
 
 
-def _collate(items: List[Tuple[int, Optional[dict]]]) -> Tuple[List[int], Optional[dict], int]:
-    """Places of the readable images, their batch, and how many images there were."""
-    samples = [(index, sample) for index, sample in items if sample is not None]
-    batch = mim_collate([sample for _, sample in samples]) if samples else None
-    return [index for index, _ in samples], batch, len(items)
+def split_readable(items: List[Tuple[int, Optional[dict]]]) -> Tuple[Optional[dict], List[int], List[int]]:
+    """The batch of those that can be read (None without any), their places, and the places of the others."""
+    samples = [sample for _, sample in items if sample is not None]
+    readable = [place for place, sample in items if sample is not None]
+    return mim_collate(samples) if samples else None, readable, [place for place, sample in items if sample is None]
 
 
 @torch.no_grad()
@@ -105,11 +106,13 @@ def _compute(
 ) -> Tuple[List[Tensor], Tensor, float]:
     started = time.perf_counter()
     workers = min(usable_cores(), 8, len(files) // batch_size)  # a few batches are not worth a process
-    loader = DataLoader(_Listed(files, frozen.pipeline), batch_size, num_workers=workers, collate_fn=_collate)
+    loader = DataLoader(
+        ListedImages(files, frozen.pipeline), batch_size, num_workers=workers, collate_fn=split_readable
+    )
     values: List[Tensor] = []
     readable = torch.zeros(len(files), dtype=torch.bool)
     progress = Progress(len(files), f'features of {frozen.name}')
-    for places, batch, count in loader:
+    for batch, places, unreadable in loader:
         if batch is not None:
             parts = frozen.features(batch, layers=tuple(layers), pool=getattr(frozen, 'pool', None))
             if not values:
@@ -117,7 +120,7 @@ def _compute(
             for whole, part in zip(values, parts):
                 whole[places] = part.float().cpu()
             readable[places] = True
-        progress.update(count)
+        progress.update(len(places) + len(unreadable))
     progress.close()
     return values or [torch.zeros(len(files), 1) for _ in layers], readable, time.perf_counter() - started
 
@@ -138,7 +141,10 @@ def _identity(frozen: Any, files: Sequence[str]) -> list:
     status = [(os.path.abspath(file), os.stat(file)) for file in files]
     images = [[path, found.st_size, found.st_mtime_ns] for path, found in status]
     steps = [[type(step).__name__, _plain(vars(step))] for step in frozen.pipeline if hasattr(step, '__dict__')]
-    return [_FORMAT, list(frozen.img_size), getattr(frozen, 'pool', None), _weights(frozen), steps, _digest(images)]
+    # bfloat16 of a GPU is another result than float32 of a CPU
+    computed = [torch.device(getattr(frozen, 'device', 'cpu')).type, getattr(frozen, 'precision', 'float32')]
+    sizes = [list(frozen.img_size), getattr(frozen, 'pool', None)]
+    return [_FORMAT, *sizes, *computed, _weights(frozen), steps, _digest(images)]
 
 
 def _plain(values: Dict[str, Any]) -> list:

@@ -105,6 +105,8 @@ def load(
 def _find(name: str) -> Tuple[str, Dict[str, Any]]:
     """The file of a path, or a public name as it is; and the content of ``run.json`` beside it."""
     path = name
+    if is_public(name):  # no file has a run.json beside it
+        return name, {}
     if osp.isdir(name):
         exported = osp.join(name, EXPORTED)
         path = exported if osp.isfile(exported) else newest_checkpoint(name) or ''
@@ -112,7 +114,7 @@ def _find(name: str) -> Tuple[str, Dict[str, Any]]:
             raise FileNotFoundError(f'{name!r} has neither {EXPORTED} nor a checkpoint: give the folder of a run')
     elif not osp.exists(name) and name.removeprefix('vit-') in ARCHITECTURES:
         raise ValueError(f'{name!r} is a size, which has no weights: give a run, a file or public weights')
-    elif not osp.exists(name) and not is_public(name) and '://' not in name:
+    elif not osp.exists(name) and '://' not in name:
         raise FileNotFoundError(unknown_model(name))
     run: Any = {}
     with suppress(OSError, ValueError), open(osp.join(osp.dirname(path), 'run.json'), encoding='utf-8') as file:
@@ -160,6 +162,7 @@ class Frozen:
         depth: Number of layers that can be asked for, 1 to ``depth``: blocks of a ViT, stages of others; may be 0.
         img_size: (height, width) in pixels.
         channels: Of an image.
+        device, precision: Where it computes, and in what: ``'float32'``, or ``'bfloat16'`` on GPUs that have it.
         layer, pool: What :meth:`embed` takes; None: the network's output, by its own pooling.
         pipeline: Transforms of ``dict(img_path=..., sample_idx=..., seed=0, replaced=[])``, or ``img`` in place of
             ``img_path``, to ``dict(inputs, data_samples)``.
@@ -167,6 +170,7 @@ class Frozen:
 
     def __init__(self, name: str, opened: _Opened, device: torch.device, layer: Layer, pool: Optional[str]) -> None:
         self.name, self.licence, self.device = name, opened.licence, device
+        self.precision = 'bfloat16' if device.type == 'cuda' and has_fast_bf16('cuda') else 'float32'
         self.img_size, self.channels = opened.img_size, len(opened.preprocessor.mean)
         self.pipeline, self._ours = opened.pipeline, opened.ours
         self.module = opened.module.to(device).eval().requires_grad_(False)
@@ -205,8 +209,7 @@ class Frozen:
         check_choice('pool', pool, ('mean', 'cls', None))
         wanted = [None if layer is None else check_layer(layer, self.depth, self.name) for layer in layers]
         compute = _own_features if self._ours else _timm_features
-        fast = self.device.type == 'cuda' and has_fast_bf16('cuda')
-        with torch.inference_mode(), torch.autocast('cuda', torch.bfloat16, fast):
+        with torch.inference_mode(), torch.autocast('cuda', torch.bfloat16, self.precision == 'bfloat16'):
             images = self._preprocessor(batch, False)['inputs'].contiguous(memory_format=self._format)
             found = compute(self.module, images, wanted, pool)
         # copied, as what inference mode makes cannot take part in training: of a probe, for one

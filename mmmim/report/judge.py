@@ -36,6 +36,7 @@ def judged(run: RunData) -> Optional[Judged]:
         'linear probe': [_interval(row, 'linear') for row in rows],
         '25 labels a class': [_percent(row.get('linear_25')) for row in rows],
         'k-NN': [_interval(row, 'knn') for row in rows],
+        'pixels': [_pixels(row) for row in rows],
         'time': [duration(seconds) if (seconds := number(row.get('seconds'))) is not None else '' for row in rows],
     }
     shown = {title: column for title, column in shown.items() if any(column)}
@@ -60,8 +61,8 @@ def labels(run: RunData) -> List[str]:
         sentence
         for sentence in (
             f'Labels{f" of {source}" if source else ""}: {said}.' if said else '',
+            f'{seen:,.0f} of these images are also pre-trained on.' if seen else '',
             note,
-            f'{seen:,.0f} of these images are also pre-trained on.' if seen and not note else '',
         )
         if sentence
     ]
@@ -108,6 +109,12 @@ def _list(value: Any) -> list:
 def _percent(value: Any) -> str:
     value = number(value)
     return '' if value is None else f'{value:.1f}%'
+
+
+def _pixels(row: Dict[str, Any]) -> str:
+    """The size of the images that a network saw: of a square its side."""
+    sides = [number(side) for side in _list(row.get('image_size'))]
+    return '×'.join(dict.fromkeys(f'{side:g}' for side in sides if side is not None)) if len(sides) == 2 else ''
 
 
 def _interval(row: Dict[str, Any], key: str) -> str:

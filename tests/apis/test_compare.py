@@ -16,11 +16,13 @@ from PIL import Image, ImageDraw
 import mmmim.apis
 from mmmim.apis.best_layer import best_layer, selection_scores
 from mmmim.apis.extract import extract
-from mmmim.apis.label_split import LabelSplit
+from mmmim.apis.folder_split import FolderSplit
+from mmmim.apis.label_split import LabelSplit, some
+from mmmim.apis.pretrain import find_labels
 from mmmim.commands.compare import main
 from mmmim.evaluation.knn import knn_predict
 from mmmim.evaluation.logistic import choose_probe
-from mmmim.registry import TRANSFORMS
+from mmmim.registry import MODELS, TRANSFORMS
 
 module = importlib.import_module('mmmim.apis.compare')
 compare = module.compare
@@ -152,6 +154,10 @@ def test_features_are_computed_once_for_the_same_weights_and_images(networks, ph
     assert passes()[1] == 1
     os.utime(files[0], (1, 1))
     assert passes()[1] == 1
+    fake.precision = 'bfloat16'
+    assert passes()[1] == 1
+    fake.device = 'meta'
+    assert passes()[1] == 1
     for file in (tmp_path / 'cache').rglob('*.npz'):
         file.write_bytes(file.read_bytes()[:100])
     assert passes()[1] == 1  # what is damaged is computed again
@@ -201,9 +207,27 @@ def test_the_best_layer_is_found_by_one_pass_and_the_later_of_equals_is_taken(ne
 
 def test_a_checkpoint_is_chosen_by_the_selection_images(networks, photos):
     split, fake = LabelSplit.of(str(photos)), networks.known['hf-hub:a/noise']
-    scores = selection_scores(fake, split, 2)
-    assert scores['linear'] == pytest.approx(best_layer(fake, split).accuracy['2'])
-    assert scores['knn'] > selection_scores(fake, split)['knn'] + 20
+    scores, colour = selection_scores(fake, split), selection_scores(networks.known['timm:colour'], split)
+    assert scores['linear'] == pytest.approx(best_layer(fake, split).accuracy['output'])
+    assert colour['knn'] > scores['knn'] + 20
+    part = LabelSplit.of(str(photos))
+    part.fit, part.selection = some(split.fit, 50), some(split.selection, 20)
+    assert selection_scores(fake, split, 50, 20) == selection_scores(fake, part) != scores
+
+
+def test_nothing_is_chosen_by_images_that_cannot_be_read_or_of_one_class(networks, photos, tmp_path):
+    split, fake = LabelSplit.of(str(shutil.copytree(photos, tmp_path / 'photos'))), networks.known['timm:colour']
+    whole = split.fit
+    split.fit = [pair for pair in whole if pair[1] == 0]
+    for choose in (selection_scores, best_layer):
+        with pytest.raises(ValueError, match='images of the fit part that can be read are all of one class'):
+            choose(fake, split)
+    split.fit = whole
+    for file, _ in split.selection:
+        with open(file, 'wb') as stream:
+            stream.write(b'no picture')
+    with pytest.raises(ValueError, match='no image of the selection part can be read'):
+        selection_scores(fake, split)
 
 
 def test_the_chosen_layer_is_judged(networks, photos):
@@ -250,6 +274,90 @@ def test_public_weights_are_the_first_row_where_they_can_be_had(networks, photos
     big.img_size = (518, 518)
     assert [row['name'] for row in compare(starts='', labels=str(photos)).rows] == [module.PUBLIC]
     assert networks.asked[-1] == (module.PUBLIC, dict(device=None, image_size=224))
+
+
+def test_large_files_are_capped_as_public_networks_are_and_runs_are_not(networks, photos, tmp_path, capsys):
+    run = tmp_path / 'run'
+    run.mkdir()
+    for name in ('large.pth', str(run)):
+        networks.known[name] = Fake(name, lambda x: x)
+        networks.known[name].img_size = (518, 392)
+    result = compare(str(run), starts=['timm:colour', 'large.pth'], labels=str(photos))
+    assert [options for name, options in networks.asked if name == 'large.pth'] == [
+        dict(device=None, image_size=None),
+        dict(device=None, image_size=224),
+    ]
+    assert [options for name, options in networks.asked if name == str(run)] == [dict(device=None)]
+    assert [row['image_size'] for row in result.rows] == [[24, 24], [518, 392], [518, 392]]
+    head, first, second = capsys.readouterr().out.splitlines()[:3]
+    assert head.split()[-2:] == ['pixels', 'seconds']
+    assert first.split()[-2] == '24' and second.split()[-2] == '518x392'
+    compare(starts=['timm:colour', 'large.pth'], labels=str(photos), image_size=448)
+    assert networks.asked[-1] == ('large.pth', dict(device=None, image_size=448))
+
+
+def test_few_labels_also_choose_the_strength(networks, photos, monkeypatch):
+    asked = []
+
+    def choose(fit, fit_labels, selection, selection_labels, classes):
+        asked.append((fit_labels.bincount().tolist(), selection_labels.bincount().tolist()))
+        return choose_probe(fit, fit_labels, selection, selection_labels, classes)
+
+    monkeypatch.setattr(module, 'choose_probe', choose)
+    monkeypatch.setattr(module, 'FEW', 5)
+    compare(starts='timm:colour', labels=str(photos))
+    whole, *few = asked
+    assert min(whole[0]) > 20 and min(whole[1]) > 5
+    assert few == [([5, 5, 5], [5, 5, 5])] * module.DRAWS
+
+
+def test_the_labels_of_a_run_are_found_where_pre_training_found_them(networks, photos, tmp_path):
+    run, csv = tmp_path / 'run', tmp_path / 'labels.csv'
+    files = sorted(photos.rglob('*.png'))
+    csv.write_text(''.join(f'{file.relative_to(photos)},{file.parent.name}\n' for file in files))
+    split = find_labels(FolderSplit(str(photos)), str(csv), str(run), False)
+    networks.known[str(run)] = Fake(str(run), lambda x: x)
+    for out in (None, str(tmp_path / 'out')):
+        result = compare(str(run), starts='timm:colour', labels=str(csv), out=out)
+        assert result.counts == split.counts and LabelSplit.read(out or str(run)).report == split.report
+    with pytest.raises(FileNotFoundError, match='do not exist under'):
+        compare(starts='timm:colour', labels=str(csv))  # nobody has said where
+
+
+ENCODER = dict(type='MaskedViT', arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=32, patch_size=8)
+
+
+@pytest.fixture
+def trained_on(tmp_path):
+    """What a run of this data set is said to have seen."""
+    state = {f'backbone.{key}': value for key, value in MODELS.build(ENCODER).state_dict().items()}
+
+    def of(**dataset):
+        model, loader = dict(type='MAE', backbone=ENCODER), dict(dataset=dict(dataset, pipeline=[dict(type='Any')]))
+        meta = dict(cfg=f'model = {model!r}\ntrain_dataloader = {loader!r}', iter=4, epoch=1)
+        torch.save(dict(state_dict=state, meta=meta, message_hub={}), tmp_path / 'epoch_1.pth')
+        return module._trained_on(str(tmp_path))
+
+    return of
+
+
+def test_the_images_of_pre_training_are_read_from_its_config(trained_on, photos, tmp_path):
+    names = [f'red/{i:03d}.png' for i in range(3)]
+    (tmp_path / 'train.txt').write_text(''.join(f'{name} 0\n' for name in names))
+    listed = dict(type='mmmim.ImageFolder', data_root=str(photos), ann_file=str(tmp_path / 'train.txt'))
+    assert trained_on(**listed) == [str(photos / name) for name in names]
+    found = trained_on(type='ImageFolder', data_root=str(photos.parent), data_prefix=dict(img_path=photos.name))
+    assert sorted(found) == sorted(map(str, photos.rglob('*.png')))
+
+
+def test_a_config_from_a_checkpoint_runs_nothing(trained_on, photos, tmp_path, monkeypatch):
+    (tmp_path / 'stranger.py').write_text('raise SystemExit("imported")')
+    monkeypatch.syspath_prepend(tmp_path)
+    root = str(photos)
+    assert trained_on(type='stranger.Images', data_root=root) == []
+    assert trained_on(type='ImageFolder', data_root=root, metainfo=dict(type='stranger.Images')) == []
+    assert trained_on(type='ImageFolder', data_root=root, _scope_='stranger') == []
+    assert trained_on(type='ImageFolder', data_root=[root]) == [] != trained_on(type='ImageFolder', data_root=root)
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,13 @@ def test_one_pass_for_all_layers(hub):
     assert len(calls) == 1
 
 
+def test_a_run_in_the_current_folder_says_nothing_of_public_weights(hub, tmp_path, monkeypatch):
+    hub.put_timm('test_vit.r160_in1k')
+    (tmp_path / 'run.json').write_text(json.dumps(dict(layer=1)))
+    monkeypatch.chdir(tmp_path)
+    assert mmmim.load('timm:test_vit.r160_in1k', layer='auto').layer is None
+
+
 def test_another_size(hub):
     hub.put_timm('test_vit.r160_in1k')
     frozen = mmmim.load('timm:test_vit.r160_in1k', image_size=96)

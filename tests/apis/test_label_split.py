@@ -4,12 +4,10 @@ import json
 import shutil
 from collections import Counter
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from mmmim.apis.label_split import LabelSplit
-from mmmim.datasets.image_folder import ImageFolder
+from mmmim.apis.label_split import LabelSplit, some
 
 
 def picture(path, colour=0):
@@ -244,6 +242,22 @@ def test_a_run_keeps_its_split_and_says_when_labels_have_changed(photos, tmp_pat
         LabelSplit.kept(run, str(csv), str(photos / 'cat'))
 
 
+def test_where_the_files_of_a_csv_are_is_kept_with_the_split(photos, tmp_path):
+    """The same names below another folder would be other images to the draw."""
+    root = shutil.copytree(photos, tmp_path / 'photos')
+    csv, run = tmp_path / 'labels.csv', str(tmp_path / 'run')
+    csv.write_text(''.join(f'{file.relative_to(tmp_path)},{file.parent.name}\n' for file in root.rglob('*.png')))
+    first = LabelSplit.kept(run, str(csv), str(root))
+    assert json.loads((tmp_path / 'run/labels.json').read_text())['data'] == str(root)
+    assert LabelSplit.kept(run, str(csv)) == first
+    with pytest.raises(ValueError, match='has changed since'):  # another folder is another source, still
+        LabelSplit.kept(run, str(csv), str(tmp_path))
+    stored = json.loads((tmp_path / 'run/labels.json').read_text())
+    del stored['data']  # of an earlier version
+    (tmp_path / 'run/labels.json').write_text(json.dumps(stored))
+    assert LabelSplit.read(run).data is None
+
+
 def test_a_damaged_or_absent_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='has no labels.json: give labels'):
         LabelSplit.read(str(tmp_path))
@@ -265,12 +279,13 @@ def test_images_that_pre_training_sees_are_found_by_place_and_by_content(photos,
     assert split.seen_in([fit]).note == '' and split.seen == 0
 
 
-def test_the_lists_are_read_by_the_data_set_of_a_run(photos, tmp_path):
+def test_a_few_and_some_are_the_same_each_time(photos):
     split = LabelSplit.of(str(photos))
-    root, fit, selection = split.write_lists(str(tmp_path))
-    for path, part in ((fit, split.fit), (selection, split.selection)):
-        dataset = ImageFolder(root, ann_file=path, pipeline=[])
-        dataset.full_init()
-        infos = [dataset.get_data_info(i) for i in range(len(dataset))]
-        assert [(info['img_path'], info['gt_label']) for info in infos] == part
-    assert np.unique([label for _, label in split.fit]).tolist() == [0, 1, 2]
+    for part, pairs in (('fit', split.fit), ('selection', split.selection)):
+        places = split.few(3, 0, part)
+        drawn = Counter(pairs[place][1] for place in places)
+        assert {label: min(3, n) for label, n in Counter(label for _, label in pairs).items()} == drawn
+        assert places == sorted(split.few(3, 0, part)) and places != split.few(3, 1, part)
+    assert split.few(3, 0) == split.few(3, 0, 'fit')
+    assert some(split.fit, None) == some(split.fit, 1000) == split.fit
+    assert some(split.fit, 7) == some(split.fit, 7) and len(set(some(split.fit, 7))) == 7

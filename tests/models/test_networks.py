@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import timm
 import torch
-from fake_hub import FakeHub
+from fake_hub import COMMIT, FakeHub
 
+from mmmim.models import networks
 from mmmim.models.backbones import MaskedViT
 from mmmim.models.networks import (
     grids,
@@ -109,6 +110,24 @@ def test_a_transformers_repository_of_the_hub(hub, kind):
     torch.testing.assert_close(network.module(images), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_preprocessing_that_could_not_be_fetched_is_said(hub, monkeypatch, capsys):
+    """Not where the repository has none, nor where nothing would read it."""
+    net = networks.Network(torch.nn.Linear(2, 2), '', 'mit', (1.0,), (1.0,), (8, 8), 'bicubic', 1.0)
+    monkeypatch.setattr(networks, 'open_file', lambda *_: net)
+    for name in ('lost', 'has', 'none', 'timms'):
+        hub.put(f'someone/{name}', 'model.safetensors', '')
+        hub.put_config(f'someone/{name}', dict(architecture='x') if name == 'timms' else dict(model_type='dinov2'))
+    hub.put('someone/has', 'preprocessor_config.json', '{}')
+    absent = hub.folder / 'models--someone--none/.no_exist' / COMMIT / 'preprocessor_config.json'
+    absent.parent.mkdir(parents=True)
+    absent.touch()  # as the hub's library notes it
+    for name in ('has', 'none', 'timms'):
+        open_network(f'hf-hub:someone/{name}')
+        assert capsys.readouterr().err == ''
+    open_network('hf-hub:someone/lost')
+    assert 'hf-hub:someone/lost: preprocessor_config.json was not fetched' in capsys.readouterr().err
+
+
 @needs_package
 @torch.no_grad()
 def test_the_stand_in_computes_what_its_package_does():
@@ -204,6 +223,14 @@ def test_timms_licences_are_told(hub):
     assert open_network('timm:convnextv2_atto.fcmae').licence == 'cc-by-nc-4.0'
 
 
+def test_several_licences_of_a_card_are_one_text(hub):
+    config = dict(architecture='test_vit', num_classes=0, pretrained_cfg=dict(input_size=[3, 160, 160]))
+    hub.put_config('someone/net', config, '---\nlicense:\n- mit\n- cc-by-nc-4.0\n---\n')
+    hub.put_weights('someone/net', timm.create_model('test_vit', num_classes=0))
+    licence = open_network('hf-hub:someone/net').licence
+    assert licence == 'mit, cc-by-nc-4.0' and non_commercial(licence)
+
+
 def test_an_exported_encoder_says_its_licence(tmp_path):
     from mmmim.checkpoint import export_encoder
 
@@ -214,6 +241,21 @@ def test_an_exported_encoder_says_its_licence(tmp_path):
     for expected, stored in stored_by.items():
         export_encoder(encoder, path, dict(backbone=config, **stored))
         assert open_network(path).licence == expected
+
+
+def test_the_folder_of_a_run_is_its_exported_encoder(tmp_path):
+    from mmmim.checkpoint import export_encoder
+
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError, match='has no encoder.safetensors, which a run writes when it ends'):
+        open_network(str(folder))
+    config = dict(type='MaskedViT', arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=32, patch_size=8)
+    file = folder / 'encoder.safetensors'
+    export_encoder(MaskedViT(config['arch'], 32, 8), file, dict(backbone=config, licence='mit'))
+    network = open_network(str(folder))
+    assert same_parameters(network.module, open_network(str(file)).module)
+    assert (network.name, network.path, network.licence) == (str(folder), str(file), 'mit')
 
 
 # ------------------------------------------------------------------------------------------------------------ layers

@@ -72,6 +72,13 @@ def test_the_table_stands_first_with_intervals_and_sentences(tmp_path):
     assert 'at most 10,000 of 12,000 images of 10 classes' in found.words
 
 
+def test_the_size_of_images_is_shown_where_it_is_known(tmp_path):
+    sizes = ([224, 224], [518, 392], None)
+    rows = [dict(row, image_size=size) for row, size in zip(ROWS, sizes)]
+    shown = cells(page(make_run(tmp_path / 'a', comparison=dict(COMPARISON, rows=rows))), 'Networks beside a')
+    assert [row[-2] for row in shown] == ['224', '518×392', '']
+
+
 def test_knn_is_drawn_from_the_start_on_before_everything_else(tmp_path):
     curve = [{'iter': i, 'epoch': 1, 'knn/top1_k20': 60.0 + i} for i in (0, 5, 10)]
     labels = dict(
@@ -81,15 +88,15 @@ def test_knn_is_drawn_from_the_start_on_before_everything_else(tmp_path):
         report=[['y', 'b']] * 9,
         seen=3,
         source='L.csv',
-        note='',
+        note='A fifth is the report part',
     )
     found = page(make_run(tmp_path / 'a', curve=curve, labels=labels))
     assert found.headings[0] == 'k-NN'
     (drawn,) = [a['aria-label'] for a in found.all('svg') if 'k-NN' in a.get('aria-label', '')]  # once
     assert '60 at iteration 0, 70 at iteration 10' in drawn
     assert (
-        'Labels of L.csv: 2 classes, 20 to fit on, 9 to report. 3 of these images are also pre-trained on.'
-        in found.words
+        'Labels of L.csv: 2 classes, 20 to fit on, 9 to report. 3 of these images are also pre-trained on. A fifth '
+        'is the report part' in found.words
     )
     assert 'k-NN accuracy (k = 20) 60.0 → 70.0%' in found.words
 
