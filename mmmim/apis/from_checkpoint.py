@@ -217,11 +217,11 @@ def load_backbone(source: Source, img_size: Optional[Size] = None) -> Tuple[nn.M
 
 
 def build_pipeline(source: Source, img_size: Size, channels: int) -> List[Any]:
-    """The config's test pipeline, or else a centre crop.
+    """The config's test pipeline at the model's size, or else a centre crop.
 
     Args:
         source: From :func:`read_source`.
-        img_size: The model's; a pipeline with another output size is not used.
+        img_size: The model's. A pipeline of another size is brought to it if one transform alone has a size.
         channels: Likewise.
     """
     dataset = (source.cfg.get('test_dataloader') or {}).get('dataset') or {}
@@ -231,6 +231,9 @@ def build_pipeline(source: Source, img_size: Size, channels: int) -> List[Any]:
     try:
         check_types(pipeline, TRANSFORMS)
         sizes = [to_2tuple(transform['size']) for transform in pipeline if 'size' in transform]
+        if len(sizes) == 1:
+            sizes, wanted = [to_2tuple(img_size)], dict(size=list(to_2tuple(img_size)))
+            pipeline = [{**transform, **wanted} if 'size' in transform else transform for transform in pipeline]
         usable = sizes[-1:] == [to_2tuple(img_size)] and pipeline[-1]['type'].endswith('PackImage')
     except (ConfigTextError, TypeError, ValueError):
         usable = False

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from ..config.paths import configs_folder
 from ..config.write import Choice
 from ..engine.hardware import usable_cores
+from ..engine.hooks.checkpoint import START_ENCODER
 from ..models.backbones.vit import MaskedViT
 from ..models.networks import Network
 from .folder_split import FolderSplit
@@ -83,7 +84,7 @@ def default_method(start: Optional[Start], target: Optional[str]) -> str:
     """
     if target is not None:
         return 'features'
-    return 'mae' if start is None or start.paints else 'features'
+    return 'mae' if start is None or start.decoder else 'features'
 
 
 def plan(
@@ -138,7 +139,7 @@ def plan(
         'data_root': Choice(split.folder, f'{count} images to train on; {split.note}'),
         **_encoders(base, encoder, size, start),
         **_pixels(split, start, size.value),
-        **_method(base, method, recipe, start, target, out),
+        **_method(base, method, recipe, start, target, out, size.value),
         **_rates(base, method, recipe, start),
         'total_batch_size': batch,
         'max_epochs': epochs,
@@ -180,7 +181,7 @@ def _size(split: FolderSplit, start: Optional[Start], asked: Optional[int]) -> C
         return Choice(int(asked), 'as asked for')
     if height == width <= LARGEST_START:
         return Choice(height, f'of {start.name}')
-    size = LARGEST_START // patch[0] * patch[0]
+    size = min(max(height, width), LARGEST_START) // patch[0] * patch[0]
     return Choice(size, f'{start.name} was trained at {height} x {width}: its positions are resized')
 
 
@@ -198,7 +199,7 @@ def _from_weights(start: Start, size: Choice, out: str) -> Dict[str, Choice]:
             'inherit a config and set channels of LoadImage and in_chans'
         )
     given = {key: value for key, value in start.backbone.items() if key not in ('img_size', 'init_cfg', 'compiled')}
-    init = dict(type='Pretrained', checkpoint=osp.join(osp.abspath(out), 'start.safetensors'))
+    init = dict(type='Pretrained', checkpoint=osp.join(osp.abspath(out), START_ENCODER))
     patch = start.encoder.patch_size[0]
     cells = f'{size.value // patch} x {size.value // patch} patches of {patch} pixels'
     values = {key: Choice(value, '') for key, value in given.items()}
@@ -227,7 +228,7 @@ def _pixels(split: FolderSplit, start: Optional[Start], size: int) -> Dict[str, 
 
 
 def _method(
-    base: Config, method: str, recipe: Recipe, start: Optional[Start], target: Optional[Network], out: str
+    base: Config, method: str, recipe: Recipe, start: Optional[Start], target: Optional[Network], out: str, size: int
 ) -> Dict[str, Choice]:
     """What is predicted, and by which decoder."""
     chosen: Dict[str, Choice] = {}
@@ -235,7 +236,7 @@ def _method(
     if start is not None:
         chosen['start'] = Choice(start.facts(), f'licence of the weights: {start.licence}')
     if method == 'features':
-        return {**chosen, **_features(start, target, recipe, out)}
+        return {**chosen, **_features(start, target, recipe, out, size)}
     if start is not None and method == 'mae' and start.decoder:
         chosen['model.neck'] = Choice(dict(start.decoder, _delete_=True), f'the decoder of {start.name} goes on')
         chosen['model.target.norm_pix'] = Choice(start.normalised_pixels, 'as it was trained')
@@ -245,18 +246,21 @@ def _method(
     return chosen
 
 
-def _features(start: Optional[Start], target: Optional[Network], recipe: Recipe, out: str) -> Dict[str, Choice]:
+def _features(
+    start: Optional[Start], target: Optional[Network], recipe: Recipe, out: str, size: int
+) -> Dict[str, Choice]:
     if target is not None:
-        size = target.size if max(target.size) <= LARGE else (LARGEST_START, LARGEST_START)
+        seen = target.size if max(target.size) <= LARGE else (LARGEST_START, LARGEST_START)
+        teacher = dict(name=target.name, licence=target.licence)
         return {
+            'teacher': Choice(teacher, 'whose features are learned, and whose licence goes on with them'),
             'model.target.model': Choice(target.name, f'its frozen features are predicted; licence: {target.licence}'),
-            'model.target.image_size': Choice(list(size), ''),
+            'model.target.image_size': Choice(list(seen), ''),
         }
     if start is None:
         return {}  # the config's own
-    own = dict(
-        _delete_=True, type='TimmTarget', model=osp.join(osp.abspath(out), 'start.safetensors'), norm=True, cache=False
-    )
+    file = osp.join(osp.abspath(out), START_ENCODER)
+    own = dict(_delete_=True, type='TimmTarget', model=file, image_size=[size, size])
     neck = dict(recipe.decoder, _delete_=True, type='MAEDecoder', depth=min(2, recipe.decoder['depth']))
     why = 'no decoder of pixels comes with these weights: the frozen start tells what is behind the mask'
     return {
@@ -271,9 +275,7 @@ def _rates(base: Config, method: str, recipe: Recipe, start: Optional[Start]) ->
     if start is not None:
         low = f'low, as the weights are trained already; times {LAYER_DECAY} from block to block downwards'
         rates: Dict[str, Choice] = {'base_lr': Choice(CONTINUED_LR, low)}
-        if base.optim_wrapper.get('constructor') == 'GroupedOptimWrapperConstructor':
-            rates['optim_wrapper.paramwise_cfg.layer_decay_rate'] = Choice(LAYER_DECAY, '')
-        return rates
+        return {**rates, 'optim_wrapper.paramwise_cfg.layer_decay_rate': Choice(LAYER_DECAY, '')}
     if method == 'mae' or recipe is not RECIPES['vit-tiny']:  # the small configs of other methods have their own
         return {'base_lr': Choice(recipe.base_lr, recipe.reason), wrapper: Choice(recipe.weight_decay, recipe.reason)}
     return {}

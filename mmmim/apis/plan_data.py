@@ -16,7 +16,7 @@ SIZES = (32, 64, 96, 128, 224)
 LOOKED_AT = 200  # images whose size and pixels are looked at
 CURVE_SHARE = 0.03  # of the run's time, for the curve of k-NN
 MEASUREMENTS, PICTURES = 5, 5
-FEWEST, MOST = 300, 3000  # images of one measurement
+FEWEST, MOST = 90, 3000  # images of one measurement
 
 
 def sample(split: FolderSplit) -> List[str]:
@@ -94,13 +94,15 @@ def choose_data(
         result[f'{loader}.dataset'] = Choice(dataset, '')
     hooks = [dict(hook) for hook in base.custom_hooks]
     for hook in filter(lambda hook: 'interval' in hook, hooks):
-        hook['interval'] = max(1, epochs // (MEASUREMENTS if hook['type'] == 'KNNHook' else PICTURES))
+        hook['interval'] = -(-epochs // (MEASUREMENTS if hook['type'] == 'KNNHook' else PICTURES))
     if labels is None:
         result['feature_eval'] = Choice(None, 'without labelled images there is nothing to classify')
         hooks = [hook for hook in hooks if hook['type'] != 'KNNHook']
     else:
         result['feature_eval'], curve = _measured(labels, out, epochs * len(split.files[0]), name)
-        hooks = [dict(hook, at_start=True, **curve) if hook['type'] == 'KNNHook' else hook for hook in hooks]
+        hooks = [
+            dict(hook, at_start=True, keep_best=True, **curve) if hook['type'] == 'KNNHook' else hook for hook in hooks
+        ]
     result['custom_hooks'] = Choice(hooks, '')
     return result
 
@@ -110,7 +112,7 @@ def _measured(labels: LabelSplit, out: str, views: int, name: Callable[[str], An
 
     A measurement looks at as many images as a step of training costs for about the same number.
     """
-    count = int(min(max(CURVE_SHARE * views / MEASUREMENTS, FEWEST), MOST))
+    count = int(min(max(CURVE_SHARE * views / (MEASUREMENTS + 1), FEWEST), MOST))  # and one at the start
     parts = {
         'fit': labels.fit,
         'report': labels.report,

@@ -15,10 +15,11 @@ from ..checkpoint.newest import newest_checkpoint
 from ..config.load import load_config
 from ..config.paths import command, relative_to_here
 from ..config.write import Choice, config_text, merge_overrides
+from ..engine.hooks.checkpoint import START_ENCODER
 from ..engine.hooks.run_record import read_record
 from ..engine.launch import build_runner
 from ..engine.resume import is_finished
-from ..models.networks import licence_line, open_network
+from ..models.networks import STAND_IN, is_public, licence_line, open_network
 from ..progress import mode
 from ..report.page import write_report
 from .best_layer import best_layer, store_layer
@@ -30,7 +31,7 @@ from .keep_best import keep_best
 from .label_split import FILE_NAME as LABELS
 from .label_split import LabelSplit
 from .plan import RECIPES, default_hours, default_method, default_model, plan
-from .speed import timed_epochs
+from .speed import check_builds, timed_epochs
 from .start import find_start
 
 CONFIG_NAME = 'pretrain.py'
@@ -85,7 +86,7 @@ def pretrain(
             CPUs.
         target: A network whose frozen features are predicted, named as ``model``; also ``'efficientnet-lite0'``.
         labels: Labelled images for measuring, never for training: a csv of (file, label), or a folder of class folders.
-        leave_out: Keep labelled images out of the training images.
+        leave_out: Keep the labelled images that measure (selection and report) out of training.
         compare: What the result is compared with, as names of ``model`` and ``'random'``, separated by commas. None:
             random weights and public ones where ``labels`` are given. ``'none'``: nothing.
         **overrides: Any other setting of the config: ``total_batch_size=128``, ``model__mask_ratio=0.6`` or
@@ -99,6 +100,8 @@ def pretrain(
         ValueError: An invalid setting, or a work dir of another run.
         KeyboardInterrupt: Ctrl-C; a checkpoint was saved first, and the same call resumes the run.
     """
+    if compare not in (None, 'none') and labels is None:
+        raise ValueError(f'compare={compare!r} needs labels to compare by: give labels, a csv file or class folders')
     config = write_config(
         data,
         out,
@@ -113,12 +116,14 @@ def pretrain(
         leave_out=leave_out,
     )
     if not is_finished(out):
+        check_starts(compare)  # before hours of training
         try:
             _train(config, out)
         except SystemExit as stopped:  # asked to stop, and saved
             raise KeyboardInterrupt(f'stopped and saved in {out}; the same call continues') from stopped
     else:
         print(f'{relative_to_here(out)} holds this run, finished: nothing is done again')
+    write_report([out], osp.join(out, 'report.html'))  # before what may fail: it is written again
     judge(out, compare, labels is not None)
     return _result(config, out)
 
@@ -139,8 +144,8 @@ def write_config(
 ) -> str:
     """Write ``out/pretrain.py``, print its choices with their reasons, and return its path.
 
-    The arguments are those of :func:`pretrain`. The weights of a start are written beside it, as ``start.safetensors``,
-    and the labelled images as ``labels.json``.
+    The arguments are those of :func:`pretrain`. The weights of a start are written to ``candidates/start.safetensors``
+    there, and the labelled images to ``labels.json``.
 
     Raises:
         ValueError: ``out`` holds a different config.
@@ -157,7 +162,11 @@ def write_config(
     if leave_out and labels is None:
         raise ValueError('leave_out keeps labelled images out of training: give labels, too')
     if target is not None and method not in (None, 'features'):
-        raise ValueError(f"target={target!r} is for method='features', not {method!r}; other methods: model.target")
+        raise ValueError(
+            f"target={target!r} is for method='features'. With method={method!r}: model.target.type=TimmTarget "
+            f'model.target.model={target}, and for mae model.head.type=FeatureHead'
+        )
+    _check_out(out)
     split = FolderSplit(data)
     asked = dict(
         data=split.folder, method=method, model=model, image_size=image_size, epochs=epochs, batch=batch, hours=hours,
@@ -170,8 +179,10 @@ def write_config(
         return path
     model = model or default_model()
     start = None if model in RECIPES else find_start(model, list(RECIPES))
-    teacher = None if target is None else open_network(osp.abspath(target) if osp.exists(target) else target)
     method = method or default_method(start, target)
+    if method == 'features' and target is None and start is None:
+        target = STAND_IN
+    teacher = None if target is None else open_network(osp.abspath(target) if osp.exists(target) else target)
     known = dict(
         image_size=image_size, batch_size=batch, start=start, target=teacher,
         labels=find_labels(split, labels, out, leave_out),
@@ -184,19 +195,37 @@ def write_config(
 
     if start is not None:
         start.write(out)
+        if method == 'mae' and not start.decoder:
+            print(
+                f'{start.name} has no decoder of pixels that can go on: painting them from here may lose what it knows '
+                '(docs/pretrain.md); watch the curve of k-NN'
+            )
     if epochs is None:
         length = timed_epochs(choose(Choice(1, ''))[1], len(split.files[0]), hours or default_hours())
     else:
         length = Choice(epochs, 'as asked for')
     choices, text = choose(length)
+    if epochs is not None and method == 'features':
+        check_builds(text)  # a target that cannot be used ends the call before anything is written
     for line in describe(choices):
         print(line)
     for weights in filter(None, (start, teacher)):
-        print(licence_line(weights.name, weights.licence))
+        if weights.licence:  # a run that began at random has none
+            print(licence_line(weights.name, weights.licence))
     write_if_changed(osp.join(out, CALL_NAME), json.dumps(dict(asked, config=_digest(text)), indent=1))
     write_if_changed(path, text)
     print(f'The config is {relative_to_here(path)}: edit it if you like, and run it again with\n  {again}')
     return path
+
+
+def _check_out(out: str) -> None:
+    """Raises ValueError for a folder that cannot be written to."""
+    try:
+        os.makedirs(out, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f'out={out!r} cannot be a folder for results: {error.strerror}') from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise ValueError(f'out={out!r} may not be written by this user')
 
 
 def find_labels(split: FolderSplit, labels: Optional[str], out: str, leave_out: bool) -> Optional[LabelSplit]:
@@ -206,19 +235,15 @@ def find_labels(split: FolderSplit, labels: Optional[str], out: str, leave_out: 
     """
     if labels is None and not split.labelled:
         return None
-    try:
-        found = LabelSplit.kept(out, labels or split.folder, split.folder)
-    except ValueError as error:
-        if labels is not None:
-            raise
-        print(f'class folders are not used for measuring: {error}')
-        return None
-    trained = [osp.join(split.roots[0], file) for file in split.files[0]]
-    seen = found.seen_in(trained)
+    if labels is None:
+        found = LabelSplit.held_out(split)
+    else:
+        found = LabelSplit.of(labels, split.folder)
+    seen = found.seen_in([osp.join(split.roots[0], file) for file in split.files[0]])
     if leave_out and seen.trained:
         print(f'{split.leave_out(seen.trained)} images that measure are left out of training')
         found.seen = 0
-    elif seen.note and labels is not None:
+    elif seen.note:
         print(f'{seen.note} (--leave-out keeps them out of training)')
     found.write(out)
     return found
@@ -240,9 +265,10 @@ def _check_same(path: str, asked: Dict[str, Any], again: str) -> None:
     if not different and before['config'] == _digest(open(path, encoding='utf-8').read()):
         return
     what = '; '.join(text for text in different if not text.startswith('images')) if before else ''
+    other = 'other images, or it was edited' if before else f'there is no {CALL_NAME} beside it'
     raise ValueError(
-        f'{path} says something else than this call would write: {what or "other images, or it was edited"}. To run it '
-        f'as it is: {again}. To start anew: another folder for the results, or remove this one'
+        f'{path} says something else than this call would write: {what or other}. To run it '
+        f'as it is: {again}. To go on, give the same settings again; for others, another --out'
     )
 
 
@@ -261,7 +287,7 @@ def describe(choices: Dict[str, Choice]) -> list:
     lines = [f'{choices["data_root"].value}: {choices["data_root"].reason}']
     for key, (value, reason) in choices.items():
         if reason and not key.startswith(left_out):
-            name = key.split('.')[-1]
+            name = 'target' if key == 'model.target.model' else key.split('.')[-1]
             shown = reason if name == 'arch' else f'{value} ({reason})' if not isinstance(value, dict) else reason
             lines.append(f'  {name:18s}{shown}')
     return lines
@@ -277,7 +303,8 @@ def _train(config: str, out: str) -> None:
             handler.setStream(sys.stderr)
             handler.setLevel(logging.WARNING)
             handler.addFilter(lambda record: 'deprecated' not in str(record.msg))  # MMEngine's warnings about itself
-    print(f'training for {runner.max_epochs} epochs; the log is in {relative_to_here(runner.log_dir)}', flush=True)
+    epochs = f'{runner.max_epochs} epoch{"s" * (runner.max_epochs > 1)}'
+    print(f'training for {epochs}; the log is in {relative_to_here(runner.log_dir)}', flush=True)
     print('Ctrl-C saves and stops; the same call continues', flush=True)
     with _visible_progress():
         runner.train()
@@ -316,10 +343,34 @@ def judge(out: str, starts: Union[str, Sequence[str], None], labelled: bool) -> 
         store_layer(out, choice)
         print(choice.sentence)
     if starts is None:
-        start = record.get('start') or {}
-        starts = ['random', *filter(None, [start.get('name')])] if labelled else 'none'
-    if starts != 'none' and not osp.isfile(osp.join(out, COMPARISON)):
+        starts = ['random', *_origins(out, record)] if labelled else 'none'
+    table, exported = osp.join(out, COMPARISON), osp.join(out, 'encoder.safetensors')
+    if starts != 'none' and not (osp.isfile(table) and osp.getmtime(table) >= osp.getmtime(exported)):
         compare_starts([out], starts)
+
+
+def _origins(out: str, record: Dict[str, Any]) -> List[str]:
+    """Names of the weights that a run started from and learned from; files and runs by what the run keeps of them."""
+    start, teacher = (record.get(key) or {} for key in ('start', 'teacher'))
+    names = []
+    if start.get('kind') in ('file', 'run'):
+        names.append(osp.join(out, START_ENCODER))
+    elif start.get('kind') == 'public':
+        names.append(start['name'])
+    if teacher.get('name') and (is_public(teacher['name']) or osp.exists(teacher['name'])):
+        names.append(teacher['name'])
+    return names
+
+
+def check_starts(starts: Union[str, Sequence[str], None]) -> None:
+    """Open what is to be compared with, to see that it can be had.
+
+    Raises:
+        FileNotFoundError, ValueError: It cannot.
+    """
+    for name in starts.split(',') if isinstance(starts, str) else starts or ():
+        if name.strip() not in ('', 'none', 'random'):
+            load(name.strip(), device='cpu')
 
 
 def _result(config: str, out: str) -> Pretrained:

@@ -4,7 +4,6 @@ import itertools
 import os.path as osp
 import tempfile
 import time
-from collections import defaultdict
 from typing import Any, Iterator, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..config.load import load_config
 from ..config.prepare import set_up_scope, settle_loaders
 from ..config.schedule import set_batch_and_lr
 from ..config.write import Choice
+from ..engine.optim.constructors import quiet
 from ..registry import MODELS
 
 UNCOUNTED, FEWEST = 2, 3  # steps
@@ -41,6 +41,11 @@ def timed_epochs(text: str, images: int, hours: float) -> Choice:
         atomic_write_text(config, text)
         speed = time_steps(load_config(config, work_dir=folder))
     before = images * speed.target_seconds
+    if before >= hours * 3600:
+        raise ValueError(
+            f'the features of the target alone take {before / 60:.1f} minutes for {images} images, and '
+            f'{hours * 60:.1f} were given: more --hours, a smaller target, or model.target.image_size'
+        )
     epochs = max(1, round((hours * 3600 - before) * speed.images / images))
     minutes = (before + min(epochs, MOST_EPOCHS) * images / speed.images) / 60
     beforehand = f', {before / 60:.1f} of them for the features of the target' if before else ''
@@ -48,6 +53,20 @@ def timed_epochs(text: str, images: int, hours: float) -> Choice:
     if epochs > MOST_EPOCHS:
         return Choice(MOST_EPOCHS, f'{told}; more of so few images are soon known by heart')
     return Choice(epochs, f'{told}; --hours or --epochs for another length')
+
+
+def check_builds(text: str) -> None:
+    """Build the model of a config and forget it: what it cannot be made of is an error.
+
+    Args:
+        text: The config.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        config = osp.join(folder, 'pretrain.py')
+        atomic_write_text(config, text)
+        cfg = load_config(config, work_dir=folder)
+    set_up_scope(cfg)
+    MODELS.build(cfg.model)
 
 
 class Speed(NamedTuple):
@@ -71,7 +90,8 @@ def time_steps(cfg: Config, seconds: float = SECONDS) -> Speed:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = MODELS.build(cfg.model).to(device)
     model.train()
-    wrappers = build_optim_wrapper(model, cfg.optim_wrapper)
+    with quiet():  # a line for each group
+        wrappers = build_optim_wrapper(model, cfg.optim_wrapper)
     for wrapper in [wrappers] if isinstance(wrappers, OptimWrapper) else wrappers.values():
         wrapper.initialize_count_status(model, 0, 10**9)
     batches = _batches(cfg)
@@ -91,19 +111,31 @@ def time_steps(cfg: Config, seconds: float = SECONDS) -> Speed:
 
 @torch.no_grad()
 def _time_target(model: nn.Module, batch: Any) -> float:
-    """Seconds that a target with a cache needs for a whole image; gives it a row of zeros for the steps to come."""
+    """Seconds that a target with a cache needs for a whole image; gives it a row of zeros for the steps to come, and
+    another target the images that it has to see."""
     target = getattr(model, 'target', None)
-    if not getattr(target, 'cache', False):
+    if target is None or not (target.needs_fit or getattr(target, 'cache', False)):
         return 0.0
-    images = model.data_preprocessor(batch, False)['inputs'][:TARGET_IMAGES]
+    images = model.data_preprocessor(batch, False)['inputs']
+    if not getattr(target, 'cache', False):
+        target.fit([images])
+        return 0.0
+    images = images[:TARGET_IMAGES]
     target.rows_of(images[:1])
     _wait(images.device.type)
     started = time.perf_counter()
     target.rows_of(images)
     seconds = (time.perf_counter() - started) / len(images)
-    target.use_cache(np.zeros((1, target.row_width), np.float16), defaultdict(int))
+    target.use_cache(np.zeros((1, target.row_width), np.float16), _FirstRow())
     target.set_statistics(torch.tensor([0.0, 1.0])[:, None].expand(2, target.out_dim))
     return seconds
+
+
+class _FirstRow(dict):
+    """The place of every image."""
+
+    def get(self, key: Any, default: Any = None) -> int:
+        return 0
 
 
 def _batches(cfg: Config) -> Iterator[Any]:

@@ -1,7 +1,6 @@
 """What a pre-training run starts from: public weights, a checkpoint of any project, or another run."""
 
 import difflib
-import json
 import os
 import os.path as osp
 import tempfile
@@ -12,12 +11,15 @@ from timm.models import save_for_hf
 
 from ..checkpoint.newest import newest_checkpoint
 from ..checkpoint.write import export_encoder
+from ..engine.hooks.checkpoint import START_ENCODER
+from ..engine.hooks.run_record import read_record
 from ..models.backbones.base import BaseEncoder
-from ..models.networks import Network, is_public, open_network
+from ..models.networks import Network, is_public, open_network, origin_licence
 from ..models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from .from_checkpoint import Source, load_backbone, read_source
 
-NAME = 'start.safetensors'
+# as a run's own evaluation: the start is compared with what comes of it
+PIPELINE = [dict(type='LoadImage'), dict(type='CenterCrop', size=224, ratio=1.0), dict(type='PackImage')]
 DECODER = 'neck.decoder_pred.'  # what the original MAE's decoder ends in
 
 
@@ -53,13 +55,13 @@ class Start(NamedTuple):
         """Whether a decoder of pixels stands beside the encoder."""
         target = (self.source.cfg['model'].get('target') or {}).get('type', 'PixelTarget')
         decoder = any(name.startswith(DECODER) for name in self.source.file.others)
-        return decoder and str(target).endswith('PixelTarget')
+        return decoder and target in ('PixelTarget', 'mmmim.PixelTarget')
 
     @property
     def decoder(self) -> Optional[Dict[str, Any]]:
         """The config of its decoder of pixels; None for weights without one, or with one whose heads are not known."""
         neck = self.source.cfg['model'].get('neck') or {}
-        known = self.paints and self.path is not None and str(neck.get('type')).endswith('MAEDecoder')
+        known = self.paints and self.path is not None and neck.get('type') in ('MAEDecoder', 'mmmim.MAEDecoder')
         return dict(neck) if known else None
 
     @property
@@ -69,15 +71,16 @@ class Start(NamedTuple):
 
     def describe(self) -> str:
         """The encoder in words."""
-        encoder, blocks = self.encoder, len(self.encoder.blocks)
+        encoder: Any = self.encoder
+        blocks = len(encoder.blocks if hasattr(encoder, 'blocks') else encoder.layers)  # stages of a Swin
         registers = f', {encoder.num_register_tokens} registers' if encoder.num_register_tokens else ''
         return f'{type(encoder).__name__} of {blocks} blocks of width {encoder.embed_dim}{registers}'
 
     def write(self, folder: str) -> str:
-        """Write the encoder to ``folder/start.safetensors``, in this project's form; returns the path."""
-        path = osp.join(folder, NAME)
-        os.makedirs(folder, exist_ok=True)
-        facts = dict(backbone=self.backbone, mean=list(self.mean), std=list(self.std))
+        """Write the encoder to ``folder/candidates/start.safetensors``, in this project's form; returns the path."""
+        path = osp.join(folder, START_ENCODER)
+        os.makedirs(osp.dirname(path), exist_ok=True)
+        facts = dict(backbone=self.backbone, mean=list(self.mean), std=list(self.std), pipeline=PIPELINE)
         export_encoder(self.encoder, path, dict(facts, algorithm='start', start=self.facts()))
         return path
 
@@ -125,26 +128,17 @@ def _of_run(folder: str) -> Start:
 
 
 def _kept_another(folder: str) -> bool:
-    kept = run_facts(folder).get('kept')
+    kept = read_record(folder).get('kept')
     return isinstance(kept, dict) and kept.get('chosen') not in (None, 'last')
 
 
-def run_facts(folder: str) -> Dict[str, Any]:
-    """What ``run.json`` in a folder holds; empty without one."""
-    try:
-        with open(osp.join(folder, 'run.json'), encoding='utf-8') as file:
-            content = json.load(file)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _stored_licence(source: Source, folder: str = '') -> str:
-    """The licence of the weights that a run of this project started from, as far as it was noted."""
-    for facts in (source.cfg, source.file.config, run_facts(folder) if folder else {}):
-        start = facts.get('start')
-        if isinstance(start, dict) and isinstance(start.get('licence'), str):
-            return start['licence']
+    """The licence of what a run of this project started from and learned from, as far as it was noted; empty for a run
+    that began at random weights."""
+    for facts in (source.cfg, source.file.config, read_record(folder) if folder else {}):
+        found = origin_licence(facts)
+        if found is not None:
+            return found
     return 'unknown'
 
 
@@ -186,7 +180,7 @@ def _start(
 
 def _unknown(model: str, sizes: Sequence[str]) -> str:
     names: List[str] = difflib.get_close_matches(model.partition('.')[0], timm.list_models(), n=2, cutoff=0.7)
-    close = [*difflib.get_close_matches(model, sizes, n=1), *(f'timm:{name}' for name in names)]
+    close = difflib.get_close_matches(model, sizes, n=1) or [f'timm:{name}' for name in names]
     hint = f'; close: {", ".join(close)}' if close else ''
     return (
         f'model={model!r} is not known: it is a size ({", ".join(sizes)}: random weights), timm:NAME, hf-hub:NAME, the '

@@ -215,13 +215,16 @@ def is_timm_config(path: AnyPath) -> bool:
     return False
 
 
-def write_timm_config(path: str, encoder: nn.Module, mean: Sequence[float], std: Sequence[float]) -> str:
+def write_timm_config(
+    path: str, encoder: nn.Module, mean: Sequence[float], std: Sequence[float], crop_pct: float = 0.875
+) -> str:
     """Writes ``config.json`` beside an exported encoder, where timm has one of exactly its parameters.
 
     Args:
         path: Of the export.
         encoder: The backbone; has ``img_size``.
         mean, std: Of pixels in 0..255.
+        crop_pct: Share of the image's shorter side that evaluation looks at.
 
     Returns:
         A sentence on what was written, or why nothing.
@@ -237,6 +240,7 @@ def write_timm_config(path: str, encoder: nn.Module, mean: Sequence[float], std:
                 raise EncoderMismatchError(f'it is a {type(encoder).__name__}')
             config = timm_config(state, getattr(encoder, 'img_size', None), heads, mean, std)
             check_timm(config, state)
+            config['pretrained_cfg']['crop_pct'] = crop_pct
             atomic_write_text(target, json.dumps(config, indent=2))
             return (
                 f"config.json beside it is for timm: timm.create_model('local-dir:{folder}', checkpoint_path={path!r})"

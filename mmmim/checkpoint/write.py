@@ -117,6 +117,18 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
+def exported_facts(path: AnyPath) -> Dict[str, Any]:
+    """The config in a file that :func:`export_encoder` wrote, of which nothing else is read; empty for other files."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, 'pt') as file:
+            config = json.loads((file.metadata() or {}).get('mmmim_config', '{}'))
+    except (OSError, ValueError, SafetensorError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
 def export_encoder(state_dict: Union[StateDict, nn.Module], path: AnyPath, config: Dict[str, Any]) -> None:
     """Writes the encoder alone as safetensors, under timm's names; without a mask token, which only pre-training needs.
 

@@ -41,7 +41,7 @@ def main(argv: List[str]) -> None:
         metavar='CSV|FOLDER',
         help='labelled images for measuring: a csv of file and label, or class folders',
     )
-    parser.add_argument('--leave-out', action='store_true', help='keep labelled images out of training')
+    parser.add_argument('--leave-out', action='store_true', help='keep labelled images that measure out of training')
     parser.add_argument(
         '--compare',
         metavar='START,...',

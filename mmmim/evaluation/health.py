@@ -248,5 +248,7 @@ def _still_falling(curve: Dict[str, Values], facts: Facts) -> Optional[Check]:
 def _healthy(curve: Dict[str, Values], checks: Sequence[Check]) -> str:
     names = list(dict.fromkeys(check.name for check in checks))
     judged = 'still falling' in names
-    left_out = '' if judged else ' Of the loss nothing is said: it need not fall with this method, or the run is short.'
+    short = loss_to_judge(list(curve)) is not None
+    why = 'the run is short' if short else 'it need not fall with this method'
+    left_out = '' if judged else f' Of the loss nothing is said: {why}.'
     return f'None of these holds: {", ".join(names)}.{left_out}' if names else 'Nothing was measured.'

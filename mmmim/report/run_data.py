@@ -266,10 +266,16 @@ def _evaluations(run: RunData) -> List[Evaluation]:
         for step, value in zip(series.iters.tolist(), series.values.tolist()):
             epoch = round(step / run.steps_per_epoch, 1) if run.counts_epochs else None
             trained = f'iteration {step}' if epoch is None else f'epoch {epoch:g}'
-            row = rows.get((step, main)) or Evaluation(trained if step else RANDOM, step, {}, main)
+            row = rows.get((step, main)) or Evaluation(trained if step else beginning(run), step, {}, main)
             # a file was measured on purpose and stands
             rows[step, main] = row._replace(metrics={name: value, **row.metrics})
     return sorted(rows.values(), key=lambda row: (row.iter is None, row.iter or 0, row.label))
+
+
+def beginning(run: RunData) -> str:
+    """What a run is before training."""
+    start = mapping(run.record.get('start'))
+    return RANDOM if start.get('kind', 'random') == 'random' else f'the start, {text(start.get("name"))}'
 
 
 def _label(checkpoint: str, epoch: Optional[float]) -> str:

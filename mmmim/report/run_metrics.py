@@ -3,7 +3,7 @@
 import re
 from typing import List, NamedTuple, Optional, Tuple
 
-from .run_data import RANDOM, RunData
+from .run_data import RANDOM, RunData, beginning
 
 _HEALTH = {
     'health/rankme': 'RankMe of held-out features',
@@ -83,8 +83,8 @@ def metric_names(runs: List[RunData]) -> List[str]:
 
 
 def first_and_last(run: RunData, name: str) -> Tuple[Optional[float], Optional[float]]:
-    """The value at the random initialisation and that of the furthest training; None where there is none."""
+    """The value before training and that of the furthest training; None where there is none."""
     rows = [row for row in run.evaluations if name in row.metrics and row.iter is not None]
-    first = rows[0].metrics[name] if rows and rows[0].label == RANDOM else None
-    last = rows[-1].metrics[name] if rows and rows[-1].label != RANDOM else None
+    first = rows[0].metrics[name] if rows and rows[0].label in (RANDOM, beginning(run)) else None
+    last = rows[-1].metrics[name] if rows and rows[-1].label not in (RANDOM, beginning(run)) else None
     return first, last

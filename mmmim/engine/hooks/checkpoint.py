@@ -1,12 +1,13 @@
 """Checkpoints that survive a crash at any moment, and the encoder alone, for use elsewhere."""
 
+import json
 import os
 import os.path as osp
 import signal
 import sys
 import time
 from contextlib import suppress
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 import torch
 from mmengine.dist import master_only
@@ -25,6 +26,9 @@ from .runtime_info import DeferredRuntimeInfoHook, NonFiniteLossError
 
 # exit code after a stop signal: run again with --resume (EX_TEMPFAIL of sysexits.h)
 EXIT_ASKED_TO_STOP = 75
+# Of encoder.safetensors: the weights of the start, the best on the way by k-NN, and the last where another one was
+# exported. In a folder of their own: timm could read them in the place of encoder.safetensors.
+START_ENCODER, BEST_ENCODER, LAST_ENCODER = (f'candidates/{name}.safetensors' for name in ('start', 'best', 'last'))
 
 
 class AtomicBackend(LocalBackend):
@@ -231,21 +235,58 @@ class ExportEncoderHook(Hook):
 
     def __init__(self, filename: str = 'encoder.safetensors') -> None:
         self.filename = filename
+        self.began = 0
+
+    def before_train(self, runner) -> None:
+        self.began = runner.iter
 
     @master_only
     def after_train(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        preprocessor = model.data_preprocessor
-        config = dict(
-            backbone=dict(runner.cfg.model.backbone),
-            mean=list(preprocessor.mean),
-            std=list(preprocessor.std),
-            algorithm=type(model).__name__,
-            iterations=runner.iter,
-        )
-        if runner.cfg.get('start'):  # whose licence goes on with the weights
-            config['start'] = runner.cfg.start.to_dict()
         path = osp.join(runner.work_dir, self.filename)
-        export_encoder(model.backbone.state_dict(), path, config)
+        if runner.iter == self.began and osp.isfile(path):
+            return  # a finished run that is resumed: a better encoder may have been put there since
+        export_run(runner, path)
         runner.logger.info(f'The encoder was exported to {path}')
-        runner.logger.info(write_timm_config(path, model.backbone, preprocessor.mean, preprocessor.std))
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
+        share = crop_share(test_pipeline(runner.cfg))
+        runner.logger.info(write_timm_config(path, model.backbone, mean, std, share))
+        with suppress(FileNotFoundError):  # of what the run had come to before
+            os.remove(osp.join(runner.work_dir, LAST_ENCODER))
+
+
+def export_run(runner, path: str, **facts: Any) -> None:
+    """Write the encoder of a run as it is now, with what it started from: the licences go on with the weights."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    config = dict(
+        backbone=dict(runner.cfg.model.backbone),
+        mean=list(model.data_preprocessor.mean),
+        std=list(model.data_preprocessor.std),
+        algorithm=type(model).__name__,
+        iterations=runner.iter,
+        pipeline=test_pipeline(runner.cfg),
+        **origin(runner.cfg),
+        **facts,
+    )
+    os.makedirs(osp.dirname(path), exist_ok=True)
+    export_encoder(model.backbone.state_dict(), path, config)
+
+
+def test_pipeline(cfg: Any) -> List[Dict[str, Any]]:
+    """The transforms that evaluation reads images with, as plain values; empty without a test data set."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    while isinstance(dataset.get('dataset'), dict):  # inside wrappers
+        dataset = dataset['dataset']
+    return json.loads(json.dumps(dataset.get('pipeline') or []))
+
+
+def crop_share(pipeline: List[Dict[str, Any]]) -> float:
+    """Which share of an image's shorter side a pipeline's central crop takes."""
+    crops = [step for step in pipeline if str(step.get('type')).endswith('CenterCrop')]
+    return crops[-1].get('ratio', 0.875) if crops else 0.875
+
+
+def origin(cfg: Any) -> Dict[str, Dict[str, str]]:
+    """What a run starts from, and whose features it learns, each with its licence: ``start`` and ``teacher``."""
+    stated = {key: dict(cfg[key]) for key in ('start', 'teacher') if cfg.get(key)}
+    return {'start': dict(name='random weights', kind='random', licence=''), **stated}

@@ -17,8 +17,10 @@ from mmengine.optim import OptimWrapperDict
 from ...checkpoint import CheckpointWriteError, atomic_write_text
 from ...registry import HOOKS
 from ..hardware import hardware, versions
+from .checkpoint import origin
 
-RESULTS = ('health', 'kept', 'layer')  # facts of add_to_record that a run comes to
+# facts of add_to_record that a run comes to, and the origin of an earlier one
+RESULTS = ('health', 'kept', 'layer', 'layer_note', 'layer_accuracy', 'teacher')
 
 
 @HOOKS.register_module()
@@ -51,7 +53,7 @@ class RunRecordHook(Hook):
             data_share=None,
         )
         self.record = dict(run_facts(runner), sessions=[*self._earlier(runner.iter), self.session], finished=False)
-        self._write(without=() if runner.iter else RESULTS)
+        self._write(without=RESULTS if runner.iter < runner.max_iters else ())
 
     def _earlier(self, resumed_at: int) -> List[dict]:
         """Earlier sessions of a resumed run; iterations after the checkpoint are repeated and not counted."""
@@ -167,7 +169,7 @@ def run_facts(runner) -> Dict[str, Any]:
         dtype=_dtype(runner.optim_wrapper),
         hardware=hardware(),
         versions=versions(),
-        **(dict(start=runner.cfg.start.to_dict()) if runner.cfg.get('start') else {}),
+        **origin(runner.cfg),
     )
 
 

@@ -1,9 +1,10 @@
 """What is measured and drawn while a run trains: k-NN, reconstructions, a validation that was missed."""
 
+import os
 import os.path as osp
 import random
-from contextlib import contextmanager
-from typing import Any, Iterator, Optional
+from contextlib import contextmanager, suppress
+from typing import Any, Dict, Iterator, Optional
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 
 from ... import randomness
+from ...checkpoint.write import exported_facts
 from ...datasets.loading import mim_collate
 from ...datasets.samplers import SampleIndex, SeededDataset
 from ...evaluation.evaluator import FeatureEvaluator
 from ...registry import DATASETS, HOOKS
 from ...visualization.reconstruction import reconstruction_panel
+from .checkpoint import BEST_ENCODER, export_run
 from .runtime_info import DeferredRuntimeInfoHook
 
 
@@ -28,22 +31,35 @@ class KNNHook(Hook):
     Args:
         interval: Epochs between measurements; the last epoch always counts.
         at_start: Also measure before training.
+        keep_best: Write the encoder whose k-NN was best so far to ``candidates/best.safetensors``.
         **evaluator: Arguments of :class:`~mmmim.evaluation.FeatureEvaluator`.
     """
 
-    def __init__(self, interval: int = 10, at_start: bool = True, **evaluator: Any) -> None:
-        self.interval, self.at_start = interval, at_start
+    def __init__(self, interval: int = 10, at_start: bool = True, keep_best: bool = False, **evaluator: Any) -> None:
+        self.interval, self.at_start, self.keep_best = interval, at_start, keep_best
         self.evaluator = FeatureEvaluator(**evaluator)
 
     def before_train(self, runner) -> None:
         if self.at_start and runner.iter == 0:
             self._measure(runner)
+        if self.keep_best and runner.iter == 0 and runner.rank == 0:
+            with suppress(FileNotFoundError):  # of an earlier run
+                os.remove(osp.join(runner.work_dir, BEST_ENCODER))
 
     def after_train_epoch(self, runner) -> None:
         if self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner):
-            self._measure(runner)
+            metrics = self._measure(runner)
+            if self.keep_best and runner.rank == 0:
+                self._keep(runner, next(iter(metrics.values())))
 
-    def _measure(self, runner) -> None:
+    @staticmethod
+    def _keep(runner, knn: float) -> None:
+        """Of equally good ones the later is kept. What is known of the one before stands in its file."""
+        path = osp.join(runner.work_dir, BEST_ENCODER)
+        if exported_facts(path).get('knn', 0.0) <= knn:
+            export_run(runner, path, epoch=runner.epoch + 1, knn=knn)
+
+    def _measure(self, runner) -> Dict[str, float]:
         # whatever it draws, StepSeedHook seeds the generators again before each training step
         randomness.seed_generators(randomness.derive(runner.seed, randomness.STEP))
         metrics = self.evaluator(runner.model, runner.optim_wrapper)
@@ -51,6 +67,7 @@ class KNNHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, DeferredRuntimeInfoHook):
                 hook.record(runner, metrics)
+        return metrics
 
 
 @HOOKS.register_module()

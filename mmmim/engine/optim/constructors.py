@@ -31,7 +31,7 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if prefix:
             super().add_params(params, module, prefix=prefix, is_dcn_module=is_dcn_module)
             return
-        with _quiet():  # the parent writes a line for each parameter
+        with quiet():  # the parent writes a line for each parameter
             super().add_params(params, module, prefix=prefix, is_dcn_module=is_dcn_module)
         if 'layer_decay_rate' in self.paramwise_cfg:
             self._decay_layers(params, module, self.paramwise_cfg['layer_decay_rate'])
@@ -42,11 +42,16 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """Multiply the rate of each parameter's group by ``rate`` for every layer between it and the last."""
         if self.base_lr is None or not 0 < rate <= 1:
             raise ValueError(f'layer_decay_rate={rate} must lie in (0, 1], and the optimizer must state its lr')
-        depth_of = find_layer_depth(model)
-        layers = {id(param): depth_of(name) for name, param in model.named_parameters()}
+        below = {}  # layers between a parameter and the last one
+        for part in ('backbone', 'generator'):  # a generator starts from the same weights
+            encoder = getattr(model, part, None)
+            for name, param in encoder.named_parameters() if hasattr(encoder, 'get_layer_depth') else ():
+                layer, count = encoder.get_layer_depth(name)
+                below[id(param)] = count - 1 - layer
+        if not below:
+            find_layer_depth(model)  # raises: no part knows its layers
         for group in params:
-            layer, count = layers[id(group['params'][0])]
-            group['lr'] = group.get('lr', self.base_lr) * rate ** (count - 1 - layer)
+            group['lr'] = group.get('lr', self.base_lr) * rate ** below.get(id(group['params'][0]), 0)
         params.sort(key=lambda group: -group['lr'])  # logs show the rate of the first group
 
 
@@ -70,7 +75,8 @@ def merge_groups(groups: List[dict]) -> List[dict]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """No line of the log but errors."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.ERROR)
