@@ -268,7 +268,8 @@ def _check_same(path: str, asked: Dict[str, Any], again: str) -> None:
     other = 'other images, or it was edited' if before else f'there is no {CALL_NAME} beside it'
     raise ValueError(
         f'{path} says something else than this call would write: {what or other}. To run it '
-        f'as it is: {again}. To go on, give the same settings again; for others, another --out'
+        f'as it is: {again}. To go on, give the same settings again; for others, use another folder for the results, '
+        f'or remove {relative_to_here(osp.dirname(path))}'
     )
 
 

@@ -18,7 +18,6 @@ from harness import (
 from PIL import Image
 
 from mmmim.datasets.transforms import LoadImage, Resize
-from mmmim.engine.hooks.run_record import add_to_record
 from mmmim.evaluation.rankme import rankme
 from mmmim.registry import MODELS
 
@@ -116,8 +115,8 @@ def test_a_resumed_run_measures_nothing_twice_and_ends_with_a_verdict(tmp_path, 
 
 
 def test_few_images_do_for_a_run_that_begins_with_weights(tmp_path, image_root):
-    add_to_record(tmp_path / 'run', 'start', dict(name='timm:NAME', kind='public', licence='mit', note=''))
-    train_here(health_config(tmp_path / 'run', image_root))
+    start = dict(name='timm:NAME', kind='public', licence='mit')
+    train_here(health_config(tmp_path / 'run', image_root, start=start))
     found = record(tmp_path / 'run')
     assert found['start']['name'] == 'timm:NAME' and 'too few images' != found['health']['verdict']
     assert next(check for check in found['health']['checks'] if 'looks' in check['value'])['value'].endswith('weights')

@@ -128,14 +128,15 @@ def test_facts_that_others_add_survive_training_and_results_are_of_this_run_alon
             add_to_record(runner.work_dir, 'finished', 'no')  # the run's own facts stay its own
 
     work_dir = tmp_path / 'run'
-    add_to_record(work_dir, 'start', dict(name='timm:x'))  # before there is a folder
+    add_to_record(work_dir, 'seen', 'by others')  # before there is a folder
     add_to_record(work_dir, 'kept', 'of an earlier run')
     record = _run(work_dir, image_root, custom_hooks=[dict(type='AddFacts')], **{'train_cfg.max_iters': 6})
-    assert record['start'] == dict(name='timm:x') and record['layer'] == 1 and 'kept' not in record
+    assert record['seen'] == 'by others' and record['layer'] == 1 and 'kept' not in record
+    assert record['start'] == dict(name='random weights', kind='random', licence='')
     assert record['finished'] is False and record['images'] == 64
     add_to_record(work_dir, 'kept', 'all')
-    record = _run(work_dir, image_root, resume=True)
-    assert (record['kept'], record['layer'], record['finished']) == ('all', 1, True)
+    record = _run(work_dir, image_root, resume=True)  # what it came to was of a shorter run
+    assert 'kept' not in record and 'layer' not in record and record['finished'] is True
     add_to_record(work_dir, 'layer', 2)
     assert json.loads((work_dir / 'run.json').read_text()) == dict(record, layer=2)
     (work_dir / 'run.json').write_text('{"layer"')
