@@ -80,7 +80,7 @@ def default_method(start: Optional[Start], target: Optional[str]) -> str:
     """Features where a target is named, or where the start has no decoder of pixels to go on with; else pixels.
 
     Going on from DINO, CLIP or supervised weights by painting pixels loses what they know within some thousand images
-    (k-NN from 80 to 10%: facebookresearch/dinov2, issue 204; facebookresearch/dino, issue 207).
+    (k-NN from 80 to 10%; the sources stand in docs/pretrain.md).
     """
     if target is not None:
         return 'features'
