@@ -61,8 +61,8 @@ def labels(run: RunData) -> List[str]:
         sentence
         for sentence in (
             f'Labels{f" of {source}" if source else ""}: {said}.' if said else '',
-            f'{seen:,.0f} of these images are also pre-trained on.' if seen else '',
-            note,
+            f'{seen:,.0f} of those that select or report are also pre-trained on.' if seen else '',
+            f'{capitalised(note.rstrip("."))}.' if note else '',
         )
         if sentence
     ]

@@ -95,8 +95,8 @@ def test_knn_is_drawn_from_the_start_on_before_everything_else(tmp_path):
     (drawn,) = [a['aria-label'] for a in found.all('svg') if 'k-NN' in a.get('aria-label', '')]  # once
     assert '60 at iteration 0, 70 at iteration 10' in drawn
     assert (
-        'Labels of L.csv: 2 classes, 20 to fit on, 9 to report. 3 of these images are also pre-trained on. A fifth '
-        'is the report part' in found.words
+        'Labels of L.csv: 2 classes, 20 to fit on, 9 to report. 3 of those that select or report are also pre-trained '
+        'on. A fifth is the report part.' in found.words
     )
     assert 'k-NN accuracy (k = 20) 60.0 → 70.0%' in found.words
 
