@@ -277,7 +277,7 @@ def test_pipeline(cfg: Any) -> List[Dict[str, Any]]:
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     while isinstance(dataset.get('dataset'), dict):  # inside wrappers
         dataset = dataset['dataset']
-    return json.loads(json.dumps(dataset.get('pipeline') or []))
+    return json.loads(json.dumps(dataset.get('pipeline') or [], default=str))
 
 
 def crop_share(pipeline: List[Dict[str, Any]]) -> float:
