@@ -235,6 +235,8 @@ def _method(
     neck = base.model.get('neck') or {}
     if start is not None:
         chosen['start'] = Choice(start.facts(), f'licence of the weights: {start.licence}')
+    else:
+        chosen['start'] = Choice(dict(name='own pre-training', kind='random', licence=''), 'random weights')
     if method == 'features':
         return {**chosen, **_features(start, target, recipe, out, size)}
     if start is not None and method == 'mae' and start.decoder:

@@ -288,5 +288,4 @@ def crop_share(pipeline: List[Dict[str, Any]]) -> float:
 
 def origin(cfg: Any) -> Dict[str, Dict[str, str]]:
     """What a run starts from, and whose features it learns, each with its licence: ``start`` and ``teacher``."""
-    stated = {key: dict(cfg[key]) for key in ('start', 'teacher') if cfg.get(key)}
-    return {'start': dict(name='random weights', kind='random', licence=''), **stated}
+    return {key: dict(cfg[key]) for key in ('start', 'teacher') if cfg.get(key)}

@@ -20,7 +20,7 @@ from ..hardware import hardware, versions
 from .checkpoint import origin
 
 # facts of add_to_record that a run comes to, and the origin of an earlier one
-RESULTS = ('health', 'kept', 'layer', 'layer_note', 'layer_accuracy', 'teacher')
+RESULTS = ('health', 'kept', 'layer', 'layer_note', 'layer_accuracy', 'start', 'teacher')
 
 
 @HOOKS.register_module()
