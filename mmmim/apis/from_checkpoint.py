@@ -68,6 +68,8 @@ def read_source(
 
 def is_ours(backbone: Dict[str, Any]) -> bool:
     """Whether the config of a backbone names one of this project's."""
+    if not backbone.get('type'):
+        return False
     try:
         check_types(backbone, MODELS)
     except ConfigTextError:

@@ -244,6 +244,8 @@ def test_a_file_of_another_project(tmp_path):
     torch.testing.assert_close(mean, tokens[:, 1:].mean(1), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(first, tokens[:, 0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(frozen.features(batch)[0], mean)
+    export_encoder(module.state_dict(), str(tmp_path / 'vit.safetensors'), {})  # no config: what a foreign file is
+    torch.testing.assert_close(mmmim.load(str(tmp_path / 'vit.safetensors')).features(batch)[0], mean)
 
 
 @pytest.mark.parametrize(

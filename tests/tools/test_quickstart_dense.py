@@ -66,7 +66,8 @@ class Quickstart:
         (self.work_dir / 'evaluations').mkdir(parents=True)
         torch.manual_seed(99)
         encoder = MODELS.build(ENCODER).state_dict()
-        export_encoder(encoder, str(self.work_dir / 'encoder.safetensors'), {})
+        mean_std = dict(mean=[123.0, 117.0, 104.0], std=[58.0, 57.0, 58.0])
+        export_encoder(encoder, str(self.work_dir / 'encoder.safetensors'), dict(backbone=ENCODER, **mean_std))
         torch.save(encoder, self.work_dir / 'epoch_3.pth')
         (self.work_dir / 'last_checkpoint').write_text(str(self.work_dir / 'epoch_3.pth'))
         for name in ('random_initialisation', 'epoch_3'):
