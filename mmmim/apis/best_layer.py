@@ -1,13 +1,17 @@
 """Which layer of a frozen network has the best features for some labels."""
 
+import os.path as osp
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
+from ..checkpoint.write import export_encoder, exported_facts
 from ..engine.hooks.run_record import add_to_record
 from ..evaluation.knn import knn_predict
 from ..evaluation.logistic import choose_probe
+from ..models.networks import EXPORTED
 from .extract import extract
 from .label_split import LabelSplit, Pair, some
 
@@ -123,6 +127,11 @@ def selection_scores(
 
 
 def store_layer(run: str, choice: LayerChoice) -> None:
-    """Write the choice to ``run.json`` (``layer``, ``layer_note``, ``layer_accuracy``) of a run."""
+    """Write the choice to ``run.json`` (``layer``, ``layer_note``, ``layer_accuracy``) of a run, and the layer into its
+    exported encoder, which may be used elsewhere."""
     for key, value in dict(layer=choice.layer, layer_note=choice.sentence, layer_accuracy=choice.accuracy).items():
         add_to_record(run, key, value)
+    path = osp.join(run, EXPORTED)
+    facts = exported_facts(path)
+    if facts and facts.get('layer') != choice.layer:
+        export_encoder(load_file(path), path, {**facts, 'layer': choice.layer})

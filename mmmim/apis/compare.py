@@ -21,7 +21,7 @@ from ..datasets.image_folder import ImageFolder
 from ..evaluation.bootstrap import difference_in_words, mean_interval
 from ..evaluation.knn import knn_predict
 from ..evaluation.logistic import choose_probe
-from ..models.networks import is_public
+from ..models.networks import EXPORTED, is_public
 from ..registry import DATASETS, MODELS
 from ..report.page import write_report
 from .best_layer import NEIGHBOURS, best_layer, name_of, store_layer
@@ -274,7 +274,7 @@ def _default_public(device: Optional[str], image_size: Optional[int], notes: Lis
 
 def _load_random(run: str, device: Optional[str]) -> Any:
     """The architecture of a run as its constructor initialises it, with seed 0."""
-    exported = os.path.join(run, 'encoder.safetensors')
+    exported = os.path.join(run, EXPORTED)
     source = read_source(exported if os.path.isfile(exported) else newest_checkpoint(run) or exported)
     _, preprocessor = load_backbone(source)  # checks that the config names our parts only
     backbone = source.cfg['model']['backbone']
@@ -284,7 +284,7 @@ def _load_random(run: str, device: Optional[str]) -> Any:
         fresh = MODELS.build(dict(config))
     described = dict(backbone=config, mean=list(preprocessor.mean), std=list(preprocessor.std))
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, 'encoder.safetensors')
+        path = os.path.join(folder, EXPORTED)
         export_encoder(fresh, path, described)
         frozen = load(path, device=device)
     frozen.name = RANDOM

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..checkpoint.encoder import open_encoder
 from ..checkpoint.newest import newest_checkpoint
 from ..checkpoint.read import AnyPath
+from ..checkpoint.write import exported_facts
 from ..datasets.io.pixel_formats import to_planes
 from ..datasets.loading import mim_collate
 from ..engine.optim.autocast import has_fast_bf16
@@ -21,6 +22,7 @@ from ..models.backbones.vit import ARCHITECTURES
 from ..models.build import check_choice
 from ..models.necks.pool_tokens import check_pool, pool_tokens
 from ..models.networks import (
+    EXPORTED,
     Network,
     check_layer,
     has_tokens,
@@ -38,7 +40,6 @@ from ..models.preprocess import MIMDataPreprocessor
 from ..registry import TRANSFORMS
 from .from_checkpoint import build_pipeline, is_ours, load_backbone, read_source
 
-EXPORTED = 'encoder.safetensors'
 Layer = Union[int, str, None]
 Picture = Union[str, os.PathLike, Image.Image, np.ndarray]
 
@@ -73,7 +74,8 @@ def load(
         prefix: Which network, where a file holds several, such as ``'student'``.
         device: Such as ``'cuda:1'``; None: a GPU if there is one.
         layer: Whose features :meth:`Frozen.embed` takes: an int from 1 to ``depth`` (-1: the last); ``'auto'``: what
-            the run has stored, or else the network's output; None: as ``'auto'`` for a run's folder, else the output.
+            the run, or the encoder that it exported, has stored, or else the network's output; None: as ``'auto'`` for
+            a run's folder, else the output.
         pool: ``'mean'`` of the patch tokens, the class token ``'cls'``, or None: what the network itself does, and of
             our encoders and of files the mean.
         image_size: Pixels, an int or (height, width), if not the network's own.
@@ -88,7 +90,7 @@ def load(
     if isinstance(layer, str):
         check_choice('layer', layer, ('auto',))
     if layer == 'auto' or layer is None and osp.isdir(name):
-        layer = run.get('layer')
+        layer = run['layer'] if 'layer' in run else exported_facts(path).get('layer')
     check_choice('pool', pool, ('mean', 'cls', None))
     if is_public(path):
         opened = _from_network(open_network(path, img_size=image_size))

@@ -8,12 +8,12 @@ from ..checkpoint.timm_config import write_timm_config
 from ..checkpoint.write import export_encoder, exported_facts
 from ..engine.hooks.checkpoint import BEST_ENCODER, LAST_ENCODER, START_ENCODER, crop_share, origin
 from ..engine.hooks.run_record import add_to_record, read_record
+from ..models.networks import EXPORTED
 from .best_layer import selection_scores
 from .from_checkpoint import load_backbone, read_source
 from .frozen import load
 from .label_split import LabelSplit
 
-EXPORTED = 'encoder.safetensors'
 MOST = dict(most_fit=2000, most_selection=1000)  # images of one look at a candidate
 
 

@@ -19,7 +19,7 @@ from ..engine.hooks.checkpoint import START_ENCODER
 from ..engine.hooks.run_record import read_record
 from ..engine.launch import build_runner
 from ..engine.resume import is_finished
-from ..models.networks import STAND_IN, is_public, licence_line, open_network
+from ..models.networks import EXPORTED, STAND_IN, is_public, licence_line, open_network
 from ..progress import mode
 from ..report.page import write_report
 from .best_layer import best_layer, store_layer
@@ -345,7 +345,7 @@ def judge(out: str, starts: Union[str, Sequence[str], None], labelled: bool) -> 
         print(choice.sentence)
     if starts is None:
         starts = ['random', *_origins(out, record)] if labelled else 'none'
-    table, exported = osp.join(out, COMPARISON), osp.join(out, 'encoder.safetensors')
+    table, exported = osp.join(out, COMPARISON), osp.join(out, EXPORTED)
     if starts != 'none' and not (osp.isfile(table) and osp.getmtime(table) >= osp.getmtime(exported)):
         compare_starts([out], starts)
 
@@ -375,7 +375,7 @@ def check_starts(starts: Union[str, Sequence[str], None]) -> None:
 
 
 def _result(config: str, out: str) -> Pretrained:
-    encoder = osp.join(out, 'encoder.safetensors')
+    encoder = osp.join(out, EXPORTED)
     report = write_report([out], osp.join(out, 'report.html'))
     print(f'report: {relative_to_here(report)}')
     return Pretrained(out, config, newest_checkpoint(out), encoder if osp.exists(encoder) else None, report)

@@ -14,7 +14,7 @@ from ..checkpoint.write import export_encoder
 from ..engine.hooks.checkpoint import START_ENCODER
 from ..engine.hooks.run_record import read_record
 from ..models.backbones.base import BaseEncoder
-from ..models.networks import Network, is_public, open_network, origin_licence
+from ..models.networks import EXPORTED, Network, is_public, open_network, origin_licence
 from ..models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from .from_checkpoint import Source, load_backbone, read_source
 
@@ -116,7 +116,7 @@ def find_start(model: str, sizes: Sequence[str]) -> Start:
 
 def _of_run(folder: str) -> Start:
     """A run's newest checkpoint, which has the decoder too; its exported encoder where that is not the last one."""
-    exported = osp.join(folder, 'encoder.safetensors')
+    exported = osp.join(folder, EXPORTED)
     path: Optional[str] = None if _kept_another(folder) else newest_checkpoint(folder)
     path = path or (exported if osp.isfile(exported) else None)
     if path is None:

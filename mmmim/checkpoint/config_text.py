@@ -114,7 +114,7 @@ def stored_config(checkpoint: Any) -> Dict[str, Any]:
     if isinstance(exported, dict):
         statistics = {key: exported[key] for key in ('mean', 'std') if key in exported}
         cfg = dict(model=dict(backbone=exported.get('backbone', exported), data_preprocessor=statistics))
-        cfg.update({key: exported[key] for key in ('start', 'teacher') if key in exported})
+        cfg.update({key: exported[key] for key in ('start', 'teacher', 'layer') if key in exported})
         if isinstance(exported.get('pipeline'), list):  # of evaluation: another crop gives other features
             cfg['test_dataloader'] = dict(dataset=dict(pipeline=exported['pipeline']))
     else:

@@ -37,6 +37,7 @@ from ..checkpoint.schemes import get_scheme, list_names, translate, writable
 from ..checkpoint.schemes.names import BESIDE, is_ours
 from ..checkpoint.timm_config import check_timm, unfit
 from ..checkpoint.write import atomic_save, atomic_write_bytes, atomic_write_text
+from ..engine.hooks.checkpoint import origin, test_pipeline
 from ..models.load_encoder import timm_module
 
 FILE_ENDINGS = ('.pth', '.pt', '.bin', '.safetensors', '.ckpt', '.tar')
@@ -122,12 +123,16 @@ def check_understood(file: EncoderFile, allow_partial: bool) -> List[str]:
 
 
 def stored_config(file: EncoderFile) -> Optional[Dict[str, Any]]:
-    """``backbone`` (its config), ``mean`` and ``std`` (0-255), as far as the file states them; else None."""
+    """What an exported encoder says of itself, as far as the file states it: ``backbone`` (its config), ``mean`` and
+    ``std`` (0-255), how images are read, which layer is best, what it started and learned from, with licences."""
     if not file.config:
         return None
     preprocessor = file.model.get('data_preprocessor') or file.config.get('data_preprocessor') or {}
     statistics = {key: preprocessor[key] for key in ('mean', 'std') if preprocessor.get(key) is not None}
-    return dict(backbone=file.model['backbone'], **statistics)
+    layer = {'layer': file.config['layer']} if 'layer' in file.config else {}
+    pipeline = test_pipeline(file.config)
+    facts = dict(backbone=file.model['backbone'], **statistics, **layer, **origin(file.config))
+    return dict(facts, pipeline=pipeline) if pipeline else facts
 
 
 def check_left_out(lost: List[str], to: str, allow_partial: bool) -> None:

@@ -10,11 +10,15 @@ import timm
 import torch
 from fake_hub import FakeHub
 from PIL import Image
+from safetensors.torch import load_file
 from timm.data import create_transform, resolve_model_data_config
 
 import mmmim
+from mmmim.apis.best_layer import LayerChoice, store_layer
 from mmmim.apis.frozen import Frozen
 from mmmim.checkpoint import export_encoder
+from mmmim.checkpoint.write import exported_facts
+from mmmim.commands.convert import convert
 from mmmim.datasets.loading import mim_collate
 from mmmim.models.backbones import ConvViT, MaskedSwin, MaskedViT
 from mmmim.registry import MODELS
@@ -203,6 +207,22 @@ def test_a_run_says_which_layer_and_licence(run, tmp_path):
     assert mmmim.load(file).layer is None and mmmim.load(file, layer='auto').layer == 1
     assert np.abs(frozen.embed(picture(32)) - output.embed(picture(32))).max() > 1e-3
     np.testing.assert_allclose(output.embed(picture(32)), mmmim.load(file).embed(picture(32)), atol=1e-6)
+
+
+def test_the_layer_goes_on_with_the_file(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / 'run')
+    file, crop = copy / 'encoder.safetensors', dict(type='CenterCrop', size=32, ratio=1.0)
+    more = dict(pipeline=[dict(type='LoadImage'), crop], start=dict(name='a', licence='mit'), iterations=3)
+    before, weights = {**exported_facts(file), **more}, load_file(file)
+    export_encoder(weights, str(file), before)
+    store_layer(str(copy), LayerChoice(1, {'1': 60.0, 'output': 50.0}, 'layer 1 is the best'))
+    moved = shutil.move(file, tmp_path / 'moved.safetensors')
+    assert exported_facts(moved) == {**before, 'layer': 1}
+    torch.testing.assert_close(load_file(moved), weights, rtol=0, atol=0)
+    assert mmmim.load(moved, layer='auto').layer == 1 and mmmim.load(moved).layer is None
+    convert(str(moved), str(tmp_path / 'timm.safetensors'), 'timm')
+    kept = exported_facts(tmp_path / 'timm.safetensors')
+    assert kept == {**{key: before[key] for key in ('backbone', 'mean', 'std', 'pipeline', 'start')}, 'layer': 1}
 
 
 @torch.no_grad()
