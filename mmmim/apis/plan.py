@@ -13,12 +13,14 @@ from ..engine.hardware import usable_cores
 from ..engine.hooks.checkpoint import START_ENCODER
 from ..models.backbones.vit import MaskedViT
 from ..models.networks import Network
+from ..models.patches import to_2tuple
 from .folder_split import FolderSplit
 from .label_split import LabelSplit
 from .plan_data import choose_data, image_size_for, pixel_statistics
 from .start import Start
 
 LARGE, LARGEST_START = 256, 224  # pixels; the positions of weights for larger images are resized
+ENLARGED = 4  # times the side of the images: more shows a target nothing new
 
 
 class Recipe(NamedTuple):
@@ -252,12 +254,12 @@ def _features(
     start: Optional[Start], target: Optional[Network], recipe: Recipe, out: str, size: int
 ) -> Dict[str, Choice]:
     if target is not None:
-        seen = target.size if max(target.size) <= LARGE else (LARGEST_START, LARGEST_START)
+        seen = target_size(target, size)
         teacher = dict(name=target.name, licence=target.licence)
         return {
             'teacher': Choice(teacher, 'whose features are learned, and whose licence goes on with them'),
             'model.target.model': Choice(target.name, f'its frozen features are predicted; licence: {target.licence}'),
-            'model.target.image_size': Choice(list(seen), ''),
+            'model.target.image_size': seen,
         }
     if start is None:
         return {}  # the config's own
@@ -270,6 +272,20 @@ def _features(
         'model.neck': Choice(neck, 'predicts features of removed patches'),
         'model.head': Choice(dict(_delete_=True, type='FeatureHead', loss_on='masked', kind='cosine'), ''),
     }
+
+
+def target_size(target: Network, size: int) -> Choice:
+    """Height and width that a target sees, beside images of ``size`` pixels.
+
+    Its own, up to 256; of small images less, as enlarging them shows nothing new. On CPUs its time is most of a short
+    run.
+    """
+    own = target.size if max(target.size) <= LARGE else (LARGEST_START, LARGEST_START)
+    if max(own) <= ENLARGED * size:
+        return Choice(list(own), 'pixels that the target sees')
+    step = to_2tuple(getattr(getattr(target.module, 'patch_embed', None), 'patch_size', 32))[0]
+    side = max(step, ENLARGED * size // step * step)
+    return Choice([side, side], f'pixels that the target sees, of its {max(own)}: the images have {size}')
 
 
 def _rates(base: Config, method: str, recipe: Recipe, start: Optional[Start]) -> Dict[str, Choice]:

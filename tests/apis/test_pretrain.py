@@ -8,17 +8,19 @@ import sys
 import time
 
 import pytest
+import timm
 import torch
 from harness import environment, largest_difference, load_weights, python, train
 from mmengine.config import Config
 from PIL import Image
 
 from mmmim.apis.folder_split import FolderSplit
-from mmmim.apis.plan import RECIPES, default_hours, default_model, methods, patch_for, plan
+from mmmim.apis.plan import RECIPES, default_hours, default_model, methods, patch_for, plan, target_size
 from mmmim.apis.plan_data import _resized
 from mmmim.apis.pretrain import write_config
 from mmmim.config.load import load_config
 from mmmim.config.write import Choice, merge_overrides, source
+from mmmim.models.networks import Network
 
 TINY = dict(
     model__backbone__arch=dict(embed_dim=32, depth=2, num_heads=2, _delete_=True),
@@ -151,6 +153,23 @@ def test_a_gpu_changes_the_choices(image_root, tmp_path, monkeypatch):
     choices = plan(FolderSplit(str(image_root)), str(tmp_path / 'out'), Choice(3, 'asked'), model=default_model())
     assert choices['model.backbone.arch'].value == 'small' and choices['model.backbone.img_size'].value == 32
     assert choices['base_lr'].value == 1.5e-4 and default_hours() == 1
+
+
+@pytest.mark.parametrize(
+    'name, own, size, seen',
+    [
+        ('tf_efficientnet_lite0', 224, 96, 224),
+        ('tf_efficientnet_lite0', 224, 32, 128),
+        ('vit_tiny_patch14', 518, 96, 224),
+    ]
+    + [('vit_tiny_patch14', 224, 32, 126), ('vit_tiny_patch14', 28, 4, 14)],
+)
+def test_a_target_sees_no_more_than_the_images_show(name, own, size, seen):
+    patch = dict(img_size=28, patch_size=14, depth=1) if name.startswith('vit') else {}
+    module = timm.create_model('vit_tiny_patch16_224' if patch else name, pretrained=False, num_classes=0, **patch)
+    network = Network(module, name, 'mit', (0.0,) * 3, (1.0,) * 3, (own, own), 'bicubic', 1.0)
+    choice = target_size(network, size)
+    assert choice.value == [seen, seen] and choice.reason
 
 
 @pytest.mark.parametrize('size, patch', [(224, 16), (96, 8), (32, 4), (64, 8), (100, 10), (448, 32)])
