@@ -6,7 +6,8 @@ stored in a checkpoint and nothing depends on how many workers or ranks there ar
 """
 
 import random
-from typing import Sequence
+from contextlib import contextmanager
+from typing import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -44,6 +45,13 @@ def seed_generators(seed: int, devices: bool = True) -> None:
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
     (torch.manual_seed if devices else torch.default_generator.manual_seed)(seed)
+
+
+@contextmanager
+def replayed() -> Iterator[None]:
+    """Set torch's global generators back afterwards, so that what is drawn inside is drawn once more."""
+    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        yield
 
 
 def _signed(x: int) -> int:

@@ -8,6 +8,7 @@ from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import Tensor, nn
 
 from mmmim.models.algorithms.base import BaseAlgorithm
+from mmmim.models.algorithms.step import optimizer_step
 from mmmim.models.layers.norm import CrossRankBatchNorm1d
 from mmmim.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -46,23 +47,19 @@ class TwoPhaseToy(BaseAlgorithm):
     def extract(self, images):
         return self.backbone(images)[:, 1:].mean(1)
 
-    def train_step(self, data, optim_wrapper, model=None):
-        model = self if model is None else model
-        data = self.data_preprocessor(data, True)
-        log = {}
-        generator, judge = optim_wrapper['generator'], optim_wrapper['judge']
-        with generator.optim_context(model):
+    def train_steps(self, batches, optim_wrapper, model=None):
+        model, pairs = self if model is None else model, []
+
+        def generate(data):
             losses, fake = model(**data, mode='generate')
-        loss, values = self.parse_losses(losses)
-        generator.update_params(loss)
-        log.update(values)
-        with judge.optim_context(model):
-            losses = model(data['inputs'], fake=fake.detach(), mode='judge')
-        loss, values = self.parse_losses(losses)
-        judge.update_params(loss)
-        judge.zero_grad()
-        log.update(values)
-        return log
+            pairs.append((data['inputs'], fake.detach()))
+            return losses
+
+        def judge(pair):
+            return model(pair[0], fake=pair[1], mode='judge')
+
+        log = optimizer_step(self, batches, generate, optim_wrapper['generator'], model, self.data_preprocessor)
+        return {**log, **optimizer_step(self, pairs, judge, optim_wrapper['judge'], model)}
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module(force=True)

@@ -35,5 +35,5 @@ custom_hooks = [
     ),
     dict(type='ReconstructionHook', interval=6),
     dict(type='HealthHook', interval=6, num_images=256),
-    dict(type='DiscriminatorHook'),
 ]
+default_hooks = dict(discriminator=dict(type='DiscriminatorHook'))

@@ -37,4 +37,4 @@ lr_base_batch = 256
 max_epochs = 50
 warmup_epochs = 10
 optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.999)))
-custom_hooks = [dict(type='DiscriminatorHook')]
+default_hooks = dict(discriminator=dict(type='DiscriminatorHook'))

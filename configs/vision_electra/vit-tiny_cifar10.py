@@ -32,5 +32,4 @@ warmup_epochs = 0.5
 base_lr = 4e-3
 lr_base_batch = 256
 optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.999)))
-custom_hooks = [dict(type='DiscriminatorHook')]
-default_hooks = dict(checkpoint=dict(interval=1))
+default_hooks = dict(checkpoint=dict(interval=1), discriminator=dict(type='DiscriminatorHook'))

@@ -32,5 +32,4 @@ warmup_epochs = 2
 base_lr = 2e-3
 lr_base_batch = 256
 optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.999)))
-custom_hooks = [dict(type='DiscriminatorHook')]
-default_hooks = dict(checkpoint=dict(interval=5))
+default_hooks = dict(checkpoint=dict(interval=5), discriminator=dict(type='DiscriminatorHook'))

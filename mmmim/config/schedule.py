@@ -4,6 +4,8 @@ from typing import List, Optional
 
 from mmengine.config import Config
 
+from ..registry import MODELS
+
 
 def split_batch(total: int, world_size: int, limit: Optional[int] = None) -> List[int]:
     """Split the effective batch size: ``[batch per process, accumulated batches]``, with as few of these as possible.
@@ -12,7 +14,12 @@ def split_batch(total: int, world_size: int, limit: Optional[int] = None) -> Lis
         ValueError: The total cannot be split evenly.
     """
     if total % world_size:
-        raise ValueError(f'total_batch_size={total} cannot be shared by {world_size} processes: it must be a multiple')
+        fitting = [str(number) for number in range(1, total + 1) if total % number == 0]
+        shown = ', '.join(fitting if len(fitting) < 9 else [*fitting[:8], '...'])
+        raise ValueError(
+            f'total_batch_size={total} cannot be shared by {world_size} processes: it must be a multiple. By these '
+            f'numbers it can: {shown}'
+        )
     share = total // world_size
     for accumulation in range(1, share + 1):
         if share % accumulation == 0 and (not limit or share // accumulation <= limit):
@@ -22,6 +29,9 @@ def split_batch(total: int, world_size: int, limit: Optional[int] = None) -> Lis
 
 def set_batch_and_lr(cfg: Config, world_size: int) -> None:
     """Derive batch size, gradient accumulation and learning rate from ``total_batch_size`` (nothing without that key).
+
+    A model with ``train_steps`` gets all batches of a step from the loop (``train_cfg.batches_per_step``); with others
+    MMEngine's optimizer wrapper counts them (``accumulative_counts``).
 
     Linear rule: ``lr = base_lr * total_batch_size / 256`` where the config has a ``base_lr``; ``lr_base_batch``
     replaces the 256, or is None: the learning rate is ``base_lr``.
@@ -35,16 +45,38 @@ def set_batch_and_lr(cfg: Config, world_size: int) -> None:
     if 'round_to' not in sampler and sampler.type in ('EpochSampler', 'mmmim.EpochSampler'):
         sampler.round_to = total
     wrappers = cfg.optim_wrapper
+    together = gets_all_batches(cfg)
+    if together:
+        cfg.train_cfg.batches_per_step = accumulation
     for wrapper in (
         [wrappers]
         if 'optimizer' in wrappers
         else [w for w in wrappers.values() if isinstance(w, dict) and 'optimizer' in w]
     ):
-        wrapper.accumulative_counts = accumulation
+        if not together:
+            wrapper.accumulative_counts = accumulation
+        elif wrapper.get('accumulative_counts') == accumulation:  # the work dir's copy of a config of version 0.2
+            wrapper.pop('accumulative_counts')
         base_lr = wrapper.pop('base_lr', cfg.get('base_lr'))
         if base_lr is not None:
             base_batch = cfg.get('lr_base_batch', 256)
             wrapper.optimizer.lr = base_lr * total / base_batch if base_batch else base_lr
+
+
+def gets_all_batches(cfg: Config) -> bool:
+    """Whether the model takes all batches of an optimizer step at once, and the loop gives them."""
+    model = cfg.get('model') or {}
+    kind = MODELS.get(model['type']) if isinstance(model.get('type'), str) else model.get('type')
+    loop = str((cfg.get('train_cfg') or {}).get('type')).removeprefix('mmmim.')
+    return hasattr(kind, 'train_steps') and loop == 'ResumableEpochLoop'
+
+
+def batches_per_step(cfg: Config) -> int:
+    """Batches of a process that one optimizer step is made of, as :func:`set_batch_and_lr` has derived them."""
+    first = cfg.optim_wrapper
+    if 'optimizer' not in first:
+        first = next(w for w in first.values() if isinstance(w, dict) and 'optimizer' in w)
+    return (cfg.get('train_cfg') or {}).get('batches_per_step') or first.get('accumulative_counts', 1)
 
 
 def set_schedule(cfg: Config) -> None:

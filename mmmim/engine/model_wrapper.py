@@ -1,24 +1,24 @@
 """Gradient synchronisation for methods whose step has several phases."""
 
-import inspect
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 import torch
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..models.algorithms.step import mean_log
 from ..registry import MODEL_WRAPPERS
 
 
 @MODEL_WRAPPERS.register_module()
 class MIMDistributedDataParallel(DistributedDataParallel):
-    """Calls the algorithm's ``train_step``, and passes itself to it for the forward passes.
+    """Calls the algorithm's ``train_steps``, and passes itself to it for the forward passes.
 
-    MMEngine's wrapper runs one forward pass of its own and so bypasses the algorithm's ``train_step``; its separate
-    wrapper needs disjoint sub-modules, which a shared encoder is not. Here every phase calls
-    ``model(**data, mode=...)``, and each backward pass synchronises the gradients of that phase. A model of another
-    toolbox, whose step has one phase and takes no wrapper, is trained as in MMEngine.
+    MMEngine's wrapper runs one forward pass of its own and so bypasses the algorithm's step; its separate wrapper needs
+    disjoint sub-modules, which a shared encoder is not. Here every phase calls ``model(**data, mode=...)``, and its
+    last backward pass synchronises its gradients. A model of another toolbox, whose step has one phase and takes no
+    wrapper, is trained as in MMEngine.
 
     Args:
         module: The algorithm.
@@ -43,9 +43,15 @@ class MIMDistributedDataParallel(DistributedDataParallel):
             **kwargs,
         )
 
+    def train_steps(self, batches: Sequence[Any], optim_wrapper: OptimWrapper) -> Dict[str, Tensor]:
+        """One optimizer step on all of its batches."""
+        if hasattr(self.module, 'train_steps'):
+            return self.module.train_steps(batches, optim_wrapper, model=self)
+        return mean_log([self.train_step(data, optim_wrapper) for data in batches])
+
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> Dict[str, Tensor]:
-        if 'model' in inspect.signature(self.module.train_step).parameters:
-            return self.module.train_step(data, optim_wrapper, model=self)
+        if hasattr(self.module, 'train_steps'):
+            return self.train_steps([data], optim_wrapper)
         with optim_wrapper.optim_context(self):
             losses = self(**self.module.data_preprocessor(data, True), mode='loss')
         loss, log_vars = self.module.parse_losses(losses)

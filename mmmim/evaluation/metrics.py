@@ -11,7 +11,8 @@ from ..registry import METRICS
 
 @METRICS.register_module()
 class ReconstructionMetric(BaseMetric):
-    """Mean loss on held-out images, each with a mask that depends only on the seed and its index in the data set."""
+    """Mean loss on held-out images, each with a mask that depends only on the seed and its index in the data set; of
+    CrossMAE also ``drawing_spread``, how much z changes a drawing."""
 
     default_prefix = 'held_out'
 
@@ -19,10 +20,11 @@ class ReconstructionMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        self.results += [float(sample['recon_loss']) for sample in data_samples]
+        names = [name for name in ('recon_loss', 'drawing_spread') if name in data_samples[0]]
+        self.results += [{name: float(sample[name]) for name in names} for sample in data_samples]
 
-    def compute_metrics(self, results: List[float]) -> Dict[str, float]:
-        return dict(recon_loss=float(np.mean(results)))
+    def compute_metrics(self, results: List[Dict[str, float]]) -> Dict[str, float]:
+        return {name: float(np.mean([result[name] for result in results])) for name in results[0]}
 
 
 @METRICS.register_module()

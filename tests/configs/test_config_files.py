@@ -5,6 +5,8 @@ import re
 import pytest
 from config_harness import CONFIGS, ROOT, config, docstring, flat, parents, plain, resolved, stated
 
+from mmmim.config.schedule import batches_per_step
+
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py'))
 MISSING = object()
 
@@ -35,7 +37,11 @@ def test_a_child_states_what_differs_from_its_parents_and_nothing_else(name):
 def test_no_key_is_stated_that_follows_from_another(name):
     values = flat(plain(name))
     governed = {
-        'total_batch_size': ['train_dataloader.batch_size', 'optim_wrapper.accumulative_counts'],
+        'total_batch_size': [
+            'train_dataloader.batch_size',
+            'train_cfg.batches_per_step',
+            'optim_wrapper.accumulative_counts',
+        ],
         'base_lr': ['optim_wrapper.optimizer.lr'],
         'max_epochs': ['train_cfg.max_epochs'],
         'max_iters': ['train_cfg.max_iters'],
@@ -57,7 +63,7 @@ def test_schedule_batch_and_learning_rate(name, processes=8):
         assert main.T_max == cfg.max_epochs - cfg.warmup_epochs
     elif main.get('milestones'):  # MMEngine counts a milestone from where the scheduler begins
         assert all(0 < place < cfg.max_epochs - cfg.warmup_epochs for place in main.milestones)
-    batch, accumulation = cfg.train_dataloader.batch_size, cfg.optim_wrapper.accumulative_counts
+    batch, accumulation = cfg.train_dataloader.batch_size, batches_per_step(cfg)
     assert processes * batch * accumulation == cfg.total_batch_size and batch <= cfg.max_batch_per_device
     if 'base_lr' in cfg:
         assert cfg.train_dataloader.sampler.round_to == cfg.total_batch_size

@@ -27,7 +27,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmmim.config.load import load_config
-from mmmim.config.schedule import set_batch_and_lr
+from mmmim.config.schedule import batches_per_step, set_batch_and_lr
 from mmmim.models.build import check_model
 from mmmim.registry import DATASETS, MODELS
 
@@ -110,10 +110,7 @@ def gan_mae(encoder):
         gamma_layer='decoder_pred',
         gamma_delta=1e-6,
         gamma_max=None,
-        adv_through_shared=False,
         adv_loss='saturating',
-        adv_mean='all',
-        reduction='mean',
     )
 
 
@@ -203,7 +200,7 @@ def test_published_recipe(name):
     assert optimizer.type == 'AdamW' and tuple(optimizer.betas) == (0.9, beta) and optimizer.weight_decay == 0.05
     assert optimizer.lr == pytest.approx(base_lr * batch / 256)
     assert [scheduler.type for scheduler in cfg.param_scheduler] == ['LinearLR', 'CosineAnnealingLR']
-    hooks = dict(vision_electra=['DiscriminatorHook']).get(method, ['CosineMomentumHook'] if '_ema' in name else [])
+    hooks = ['CosineMomentumHook'] if '_ema' in name else []
     assert [hook.type for hook in cfg.get('custom_hooks', [])] == hooks
     if '_ema' in name:
         assert cfg.custom_hooks[0].end == 1.0
@@ -217,7 +214,7 @@ def test_the_papers_devices_accumulate_nothing(name):
     """CMAE: so that the whole batch is contrasted."""
     processes, batch = DEVICES[name.split('/')[0]]
     cfg = resolved(f'configs/{name}.py', processes)
-    assert (cfg.train_dataloader.batch_size, cfg.optim_wrapper.accumulative_counts) == (batch, 1)
+    assert (cfg.train_dataloader.batch_size, batches_per_step(cfg)) == (batch, 1)
 
 
 @pytest.mark.parametrize('name', OFFICIAL)
@@ -270,7 +267,13 @@ def test_each_config_has_what_two_players_need(name):
     cfg = config(name)
     assert cfg.optim_wrapper.constructor == 'PlayersOptimWrapperConstructor'
     assert cfg.model_wrapper_cfg.find_unused_parameters is True
-    assert cfg.default_hooks.discriminator.type == 'DiscriminatorHook'
+
+
+@pytest.mark.parametrize(
+    'name', [name for name in PRETRAINING if config(name).model.type in ('GANMAE', 'VisionELECTRA')]
+)
+def test_the_discriminator_is_watched_whatever_hooks_a_user_adds(name):
+    assert config(name).default_hooks.discriminator.type == 'DiscriminatorHook'
 
 
 @pytest.mark.parametrize('share, images', [('1percent', 12_811), ('10percent', 128_116)])
@@ -295,8 +298,7 @@ def test_missing_weights_are_named_before_training(name, tmp_path, monkeypatch):
 NEW = {  # parts of the model that a method adds to MAE's or has in place of it
     'cmae': 'data_preprocessor feature_decoder feature_out projector predictor contrast_head contrast_weight momentum '
     'target_mask_ratio',
-    'gan_mae': 'target patch_head scheme alternate sharing gamma gamma_layer gamma_delta gamma_max adv_through_shared '
-    'adv_loss adv_mean reduction',
+    'gan_mae': 'target patch_head scheme alternate sharing gamma gamma_layer gamma_delta gamma_max adv_loss',
     'vision_electra': 'generator noise_scale noise_per target image_head patch_head fake_image image_weight '
     'patch_weight gan_loss gan_weight',
     'crossmae': 'neck head drawing_head draw_target keep_visible end_to_end predictor target pred_loss pred_on '
@@ -310,7 +312,13 @@ BESIDE = {
         'model_wrapper_cfg.find_unused_parameters',
         'default_hooks.discriminator',
     },
-    'vision_electra': {'base_lr', 'lr_base_batch', 'optim_wrapper.optimizer', 'custom_hooks'},
+    'vision_electra': {
+        'base_lr',
+        'lr_base_batch',
+        'optim_wrapper.optimizer',
+        'custom_hooks',
+        'default_hooks.discriminator',
+    },
     'crossmae': {'custom_hooks'},
 }
 
@@ -349,12 +357,7 @@ def test_it_differs_from_maes_by_the_method_alone(name):
 def test_quickstart_of_vision_electra_keeps_what_the_quickstart_measures():
     own, other = config('configs/quickstart/vision_electra.py'), config('configs/quickstart/mae.py')
     assert own.custom_hooks[0] == other.custom_hooks[0] and own.feature_eval == other.feature_eval
-    assert [hook.type for hook in own.custom_hooks] == [
-        'KNNHook',
-        'ReconstructionHook',
-        'HealthHook',
-        'DiscriminatorHook',
-    ]
+    assert [hook.type for hook in own.custom_hooks] == ['KNNHook', 'ReconstructionHook', 'HealthHook']
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def built(name):
     cfg = resolved(name)
     check_model(cfg.model)
     model = MODELS.build(shrunk(cfg))
-    cfg.optim_wrapper.update(dtype='float32', accumulative_counts=1)
+    cfg.optim_wrapper.update(dtype='float32')
     return model, build_optim_wrapper(model, cfg.optim_wrapper), cfg
 
 
@@ -102,7 +102,7 @@ def test_dino_features_take_a_training_step(photo, tmp_path):
     torch.save(timm.create_model(name).state_dict(), tmp_path / 'dino.pth')  # random
     cfg.model.target.weights = str(tmp_path / 'dino.pth')
     model = MODELS.build(shrunk(cfg))
-    cfg.optim_wrapper.update(dtype='float32', accumulative_counts=1)
+    cfg.optim_wrapper.update(dtype='float32')
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     batch = mim_collate([read(cfg.train_dataloader.dataset.pipeline, photo, seed) for seed in (0, 1)])
     log = model.train_step(batch, optim_wrapper)

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from config_harness import CONFIGS, GONE, ROOT, changed, docstring, flat, plain, resolved
 
+from mmmim.config.schedule import batches_per_step
+
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('README.md'))
 DEFAULTS = {  # of which a method's ablations are changes
     'mae': 'configs/mae/ablations/_default.py',
@@ -149,7 +151,7 @@ def test_a_row_has_the_length_and_the_batches_of_its_config(row):
         if head.startswith('images a GPU'):
             batch, _, accumulation = cell.partition(' × ')
             assert int(batch) == cfg.train_dataloader.batch_size
-            assert int(accumulation or 1) == cfg.optim_wrapper.accumulative_counts
+            assert int(accumulation or 1) == batches_per_step(cfg)
 
 
 @pytest.mark.parametrize('method', DEFAULTS)

@@ -11,19 +11,25 @@ from mmmim.engine.hooks import DiscriminatorHook
 class Run:
     """A run that logs the accuracies it is given, at every second iteration."""
 
-    def __init__(self, **options):
+    def __init__(self, epoch=10**6, interval=2, **options):
         self.lines, self.hook = [], DiscriminatorHook(**options)
         self.scalars = {}
         logger = SimpleNamespace(warning=self.lines.append)
-        self.runner = SimpleNamespace(message_hub=SimpleNamespace(log_scalars=self.scalars), logger=logger, hooks=[])
+        self.runner = SimpleNamespace(
+            message_hub=SimpleNamespace(log_scalars=self.scalars),
+            logger=logger,
+            hooks=[],
+            train_dataloader=range(epoch),
+            train_loop=SimpleNamespace(stop_training=False),
+        )
         self.hook.before_train(self.runner)
-        self.hook.interval, self.iter = 2, 0
+        self.hook.interval, self.iter, self.epoch = interval, 0, epoch
 
     def log(self, original, generated, times, level=''):
         for _ in range(times):
             for name, value in (('original_accuracy', original), ('generated_accuracy', generated)):
                 self.scalars.setdefault(f'train/{level}{name}', HistoryBuffer()).update(value)
-            self.hook.after_train_iter(self.runner, self.iter)
+            self.hook.after_train_iter(self.runner, self.iter % self.epoch)
             self.iter += 1
 
 
@@ -65,7 +71,27 @@ def test_levels_are_told_apart():
     assert len(run.lines) == 1 and 'images' in run.lines[0]
 
 
+@pytest.mark.parametrize('epoch', [47, 50, 781])
+def test_epochs_may_be_shorter_than_the_log_interval(epoch):
+    run = Run(epoch=epoch, interval=50)
+    run.log(1.0, 1.0, 2000)
+    assert len(run.lines) == 1 and 'saturated' in run.lines[0]
+
+
+@pytest.mark.parametrize(
+    'states, stopped', [('saturated', True), (['collapsed', 'saturated'], True), ('collapsed', False)]
+)
+def test_training_ends_where_it_is_asked_for(states, stopped):
+    run = Run(window=4, stop_when=states)
+    run.log(0.8, 0.8, 10)
+    assert not run.runner.train_loop.stop_training
+    run.log(1.0, 1.0, 10)
+    assert run.runner.train_loop.stop_training is stopped
+
+
 def test_options_are_checked():
+    with pytest.raises(ValueError, match="stop_when='dead'"):
+        DiscriminatorHook(stop_when='dead')
     with pytest.raises(ValueError, match='window=0'):
         DiscriminatorHook(window=0)
     with pytest.raises(ValueError, match='margin=0.5'):

@@ -1,5 +1,7 @@
 """Several processes compute what one does."""
 
+import json
+
 import pytest
 from harness import (
     METHODS,
@@ -14,8 +16,9 @@ from harness import (
 
 pytestmark = pytest.mark.runs
 
-# batch statistics, negatives and GAN-MAE's gamma do not cross accumulated batches
-WHOLE_BATCH = {'toy', 'cmae', 'gan_mae'}
+ONE_PASS = 'cosine_of_mean'  # of the images of one pass, a metric of the log
+# batch statistics and negatives do not cross accumulated batches
+WHOLE_BATCH = {'toy', 'cmae'}
 TOY = dict(
     type='TwoPhaseToy',
     backbone=dict(type='MaskedViT', arch=dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=4),
@@ -81,7 +84,7 @@ def test_two_processes_equal_one(alone, tmp_path, image_root, dtype, processes, 
     weights, curve = expected[dtype]
     assert len(curve) == 20
     for ours, theirs in zip(read_curve(tmp_path / 'run'), curve):
-        for key in theirs:
+        for key in set(theirs) - {ONE_PASS}:
             assert ours[key] == near(theirs[key]), (key, theirs['iter'])
     if dtype == 'float64':
         assert largest_difference(weights, load_weights(tmp_path / 'run')) < 1e-9
@@ -95,6 +98,23 @@ def test_accumulation_equals_the_whole_batch(alone, tmp_path, image_root):
     assert largest_difference(expected['float64'][0], load_weights(tmp_path / 'run')) < 1e-9
     found, whole = read_curve(tmp_path / 'run'), expected['float64'][1]
     assert [line['loss'] for line in found] == near([line['loss'] for line in whole], 1e-9)
+
+
+@pytest.mark.parametrize('before, after', [(2, 1), pytest.param(1, 2, marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on_with_another_number_of_processes(alone, tmp_path, image_root, before, after):
+    method, expected = alone
+    config = _config(tmp_path, image_root, method)
+    train(config, processes=before, check=False, TEST_DTYPE='float64', TEST_KILL_AT='10')
+    curve = read_curve(tmp_path / 'run')
+    assert 0 < len(curve) < 20
+    train(config, '--resume', processes=after, TEST_DTYPE='float64')
+    weights, whole = expected['float64']
+    assert largest_difference(weights, load_weights(tmp_path / 'run')) < 1e-9
+    for ours, theirs in zip(read_curve(tmp_path / 'run'), whole):
+        for key in set(theirs) - {ONE_PASS}:
+            assert ours[key] == near(theirs[key]), (key, theirs['iter'])
+    sessions = json.loads((tmp_path / 'run/run.json').read_text())['sessions']
+    assert [session['processes'] for session in sessions] == [before, after]
 
 
 def test_both_phases_learn(alone):
@@ -119,7 +139,7 @@ def test_bf16_with_accumulation_in_two_processes(method, tmp_path, image_root):
         train(_config(tmp_path / dtype, image_root, method, accumulate, **overrides), processes=2)
         curves.append([line['loss'] for line in read_curve(tmp_path / dtype / 'run')])
     assert curves[0] != curves[1]
-    assert curves[1] == pytest.approx(curves[0], rel=0.05)
+    assert curves[1] == pytest.approx(curves[0], rel=0.05, abs=0.01)  # a sum of two players' losses may be near 0
 
 
 def test_sigterm_saves_once_and_resumes(tmp_path, image_root):

@@ -59,12 +59,12 @@ def test_resume_with_another_structure_is_an_error_that_names_both(finished, tmp
         assert word in str(error.value)
 
 
-def test_resume_with_another_world_size_is_an_error(finished, tmp_path, image_root):
+def test_resume_with_another_total_batch_is_an_error(finished, tmp_path, image_root):
     checkpoint = torch.load(finished / 'epoch_1.pth', weights_only=True)
-    checkpoint['mmmim']['world_size'] = 8
-    torch.save(checkpoint, tmp_path / 'eight.pth')
-    with pytest.raises(ResumeError, match='world_size: the checkpoint has 8, this run 1'):
-        _resume(finished, tmp_path, image_root, load_from=str(tmp_path / 'eight.pth'))
+    before, checkpoint['mmmim']['total_batch'] = checkpoint['mmmim']['total_batch'], 128
+    torch.save(checkpoint, tmp_path / 'larger.pth')
+    with pytest.raises(ResumeError, match=f'total_batch: the checkpoint has 128, this run {before}'):
+        _resume(finished, tmp_path, image_root, load_from=str(tmp_path / 'larger.pth'))
 
 
 def test_other_differences_are_a_warning_that_lists_them(finished, tmp_path, image_root, caplog):

@@ -21,8 +21,5 @@ model = dict(
     gamma_layer='decoder_pred',
     gamma_delta=1e-6,
     gamma_max=None,
-    adv_through_shared=False,
     adv_loss='saturating',
-    adv_mean='all',
-    reduction='mean',
 )

@@ -2,9 +2,10 @@
 
 import itertools
 import math
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import torch
+from mmengine.device import get_device
 from mmengine.dist import broadcast, is_distributed
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.model import is_model_wrapper
@@ -12,6 +13,7 @@ from torch import nn
 
 from ... import randomness
 from ...datasets.samplers import SampleIndex
+from ...models.build import check_choice
 from ...registry import HOOKS
 
 
@@ -103,20 +105,27 @@ ACCURACIES = ('original_accuracy', 'generated_accuracy')
 class DiscriminatorHook(Hook):
     """Warns of a saturated or a collapsed discriminator (GAN-MAE, Vision ELECTRA).
 
-    Saturated: it classifies originals and generated ones without a mistake. It learns nothing more, and a generator
-    gets no useful gradient from it. Collapsed: its output is constant or a guess, independent of the input: the two
-    accuracies sum to 1. The hook reads from the log ``original_accuracy`` and ``generated_accuracy`` of patches, and
-    the same with ``image_`` in front. It warns once, and again when the state has changed.
+    Saturated: it classifies originals and generated ones without a mistake, and learns nothing more. Collapsed: its
+    output is constant or a guess, independent of the input: the two accuracies sum to 1. The hook reads from the log
+    ``original_accuracy`` and ``generated_accuracy`` of patches, and the same with ``image_`` in front, whenever the log
+    is written and at the end of an epoch. It warns once, and again when the state has changed.
 
     Args:
         window: Iterations over which the accuracies are averaged; before that, there is no warning.
         margin: How far from 0 and 1 an accuracy still counts as 0 and 1.
+        stop_when: End training with the epoch in which the discriminator is found ``'saturated'`` or ``'collapsed'``,
+            or in one of several states. None: never.
     """
 
-    def __init__(self, window: int = 500, margin: float = 0.01) -> None:
+    def __init__(
+        self, window: int = 500, margin: float = 0.01, stop_when: Union[str, Sequence[str], None] = None
+    ) -> None:
         if window < 1 or not 0 < margin < 0.5:
             raise ValueError(f'window={window} must be at least 1 and margin={margin} lie inside (0, 0.5)')
         self.window, self.margin = window, margin
+        self.stop_when = [stop_when] if isinstance(stop_when, str) else list(stop_when or [])
+        for state in self.stop_when:
+            check_choice('stop_when', state, ('saturated', 'collapsed'))
         self.interval = 10
         self.states = dict.fromkeys(('', 'image_'), 'sound')
 
@@ -125,13 +134,22 @@ class DiscriminatorHook(Hook):
         self.interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), self.interval)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[dict] = None) -> None:
-        if not self.every_n_inner_iters(batch_idx, self.interval):
+        is_last = self.end_of_epoch(runner.train_dataloader, batch_idx)  # epochs may be shorter than the interval
+        if not is_last and not self.every_n_inner_iters(batch_idx, self.interval):
             return
         for level in self.states:
             state = self._state(runner.message_hub.log_scalars, level)
             if state not in (self.states[level], 'sound'):
                 self._warn(runner, state, 'images' if level else 'patches')
             self.states[level] = state
+        if self.stop_when and self._should_stop():
+            runner.train_loop.stop_training = True
+
+    def _should_stop(self) -> bool:
+        """As the first process finds it: the others' batches give other accuracies."""
+        found = torch.tensor(any(state in self.stop_when for state in self.states.values()), device=get_device())
+        broadcast(found)
+        return bool(found)
 
     def _state(self, scalars: dict, level: str) -> str:
         buffers = [scalars.get(f'train/{level}{name}') for name in ACCURACIES]
@@ -144,8 +162,7 @@ class DiscriminatorHook(Hook):
 
     def _warn(self, runner, state: str, what: str) -> None:
         means = (
-            'tells original and generated {} apart without a mistake: it learns nothing more, and the generator '
-            'gets no useful gradient from it'
+            'tells original and generated {} apart without a mistake: it learns nothing more'
             if state == 'saturated'
             else 'says the same of original and of generated {}: the encoder learns nothing from it'
         ).format(what)

@@ -20,7 +20,7 @@ from ..hardware import hardware, versions
 from .checkpoint import origin
 
 # facts of add_to_record that a run comes to, and the origin of an earlier one
-RESULTS = ('health', 'kept', 'layer', 'layer_note', 'layer_accuracy', 'start', 'teacher')
+RESULTS = ('smaller_passes', 'health', 'kept', 'layer', 'layer_note', 'layer_accuracy', 'start', 'teacher')
 
 
 @HOOKS.register_module()
@@ -47,6 +47,7 @@ class RunRecordHook(Hook):
         self.session = dict(
             started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
             from_iter=runner.iter,
+            processes=get_world_size(),
             to_iter=runner.iter,
             seconds=0.0,
             images_per_second=None,

@@ -25,9 +25,9 @@ class RunStateHook(Hook):
 
     - When saving: MMEngine's histories become plain lists (its own objects would need ``getattr`` on the loader's
       allow-list), and the facts of the run are added under ``'mmmim'``.
-    - When resuming: another model structure, optimizer, data set length, number of steps per epoch or number of
-      processes is an error that names both values; other differences in the config are a warning that lists them. The
-      stored config is compared as text and never executed.
+    - When resuming: another model structure, optimizer, data set length, number of images in a step or of steps in an
+      epoch is an error that names both values; other differences in the config are a warning that lists them. The
+      stored config is compared as text and never executed. The number of processes may be another one.
 
     Args:
         guard: If False, only histories are made plain: for models and loops of other toolboxes, with their own resume.
@@ -67,7 +67,8 @@ class RunStateHook(Hook):
                 'weights, use load_from=PATH without --resume'
             )
         problems = _state_differences(checkpoint['state_dict'], _module(runner).state_dict())
-        saved, now = {'repeat_crops': 1, **checkpoint['mmmim']}, run_facts(runner)  # older ones have no repeat_crops
+        now = run_facts(runner)
+        saved = {'repeat_crops': 1, 'total_batch': now['total_batch'], **checkpoint['mmmim']}  # older ones lack them
         problems += [
             f'{name}: the checkpoint has {saved.get(name)}, this run {now[name]}'
             for name in now
@@ -77,8 +78,8 @@ class RunStateHook(Hook):
             raise ResumeError(
                 'the checkpoint belongs to another run and cannot be resumed:\n  '
                 + '\n  '.join(problems)
-                + '\nResume with the config, data and number of processes that '
-                'wrote it, or start anew from its weights with load_from=PATH (without --resume)'
+                + '\nResume with the config and data that wrote it, or start anew from its weights with load_from=PATH '
+                '(without --resume)'
             )
         self._warn(runner, checkpoint['meta'])
 
@@ -103,7 +104,7 @@ def run_facts(runner) -> Dict[str, Any]:
     """Facts that must agree for a run to resume from a checkpoint."""
     loader = runner.train_dataloader
     return dict(
-        world_size=runner.world_size,
+        total_batch=getattr(runner.train_loop, 'samples_per_step', loader.batch_size) * runner.world_size,
         dataset_length=len(loader.dataset),
         steps_per_epoch=len(loader),
         repeat_crops=getattr(loader.sampler, 'repeat_crops', 1),

@@ -1,15 +1,19 @@
 """The epoch loop: one iteration is one optimizer step, and a run resumes at the next one."""
 
 import itertools
-from typing import Any, Dict, Iterator, List, Optional, Union
+from typing import Any, Dict, Iterator, List, Optional, Set, Union
 
 import torch
-from mmengine.optim import OptimWrapperDict
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop
-from torch import Tensor
+from torch import nn
 from torch.utils.data import DataLoader
 
+from ...models.algorithms.step import check_accumulation, mean_log, wrappers_of
 from ...registry import LOOPS
+from ..hooks.run_record import add_to_record
+from .memory import SmallerPasses
 
 
 @LOOPS.register_module()
@@ -25,6 +29,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         dataloader: Config of the loader; its sampler must be an ``EpochSampler``.
         max_epochs: Length of training.
         max_iters: Stop after this many iterations, wherever that is (the schedules still follow ``max_epochs``).
+        batches_per_step: Batches of an optimizer step; follows from ``total_batch_size``. A model without
+            ``train_steps`` (other toolboxes') counts them by its optimizer's ``accumulative_counts``.
         val_begin, val_interval: As MMEngine's, in epochs.
     """
 
@@ -36,6 +42,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         val_begin: int = 1,
         val_interval: int = 1,
         max_iters: Optional[int] = None,
+        batches_per_step: int = 1,
     ) -> None:
         if isinstance(dataloader, dict):
             dataloader = dict(dataloader)
@@ -49,8 +56,18 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 f'ResumableEpochLoop needs train_dataloader.sampler.type=EpochSampler, not '
                 f'{type(self.dataloader.sampler).__name__}: it has to start in mid-epoch'
             )
-        # the runner builds the optimizer after the loop; its config states the accumulated batches per step
-        self.accumulation = _accumulation(runner.optim_wrapper)
+        # the runner builds the optimizer after the loop
+        counts = _counts(runner.optim_wrapper)
+        if hasattr(_bare(runner.model), 'train_steps'):
+            check_accumulation(max(counts, default=1))
+            self.accumulation = batches_per_step
+        elif batches_per_step == 1:
+            self.accumulation = counts.pop() if counts else 1
+        else:
+            raise ValueError(
+                f'train_cfg.batches_per_step={batches_per_step}: {type(_bare(runner.model)).__name__} has no '
+                'train_steps: set optim_wrapper.accumulative_counts instead'
+            )
         self.samples_per_step = self.dataloader.batch_size * self.accumulation
         if self.accumulation > 1:
             self.dataloader = StepLoader(self.dataloader, self.accumulation)
@@ -66,16 +83,16 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 f'warmup_epochs={warmup} is {warmup * len(self.dataloader):g} iterations at '
                 f'{len(self.dataloader)} an epoch: use at least 2, or warmup_epochs=0'
             )
+        self.passes = SmallerPasses(self._say_smaller)
         self._max_iters = self.max_epochs * len(self.dataloader)
         self.stop_at = min(max_iters or self._max_iters, self._max_iters)
 
     def run(self) -> torch.nn.Module:
         """Train from the runner's current iteration."""
-        for wrapper in _wrappers(self.runner.optim_wrapper):
-            # the runner has counted iterations; the wrappers count batches
-            wrapper.initialize_count_status(
-                self.runner.model, self._iter * self.accumulation, self._max_iters * self.accumulation
-            )
+        for wrapper in wrappers_of(self.runner.optim_wrapper):
+            # the runner has counted iterations; MMEngine's wrappers count the batches of a foreign model
+            batches = getattr(wrapper, '_accumulative_counts', 1)
+            wrapper.initialize_count_status(self.runner.model, self._iter * batches, self._max_iters * batches)
         self.dataloader.sampler.seed = self.runner.seed  # a resumed run keeps the seed of its checkpoint
         try:
             self.runner.call_hook('before_train')
@@ -89,6 +106,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 if hasattr(hook, 'release'):
                     hook.release(self.runner)
         return self.runner.model
+
+    def _say_smaller(self, sentence: str) -> None:
+        self.runner.logger.warning(sentence)
+        if self.runner.rank == 0:
+            add_to_record(self.runner.work_dir, 'smaller_passes', sentence)
 
     def _cut_short(self) -> bool:
         """Whether ``max_iters`` ends the run here. After the schedule's last iteration the end of the epoch may still
@@ -117,13 +139,15 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         return True
 
     def run_iter(self, idx: int, data_batch: Union[dict, List[dict]]) -> None:
-        """One optimizer step on one batch, or on a list of batches when gradients accumulate."""
+        """One optimizer step on one batch, or on a list of batches when they accumulate."""
         self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
-        outputs = [
-            self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
-            for batch in (data_batch if self.accumulation > 1 else [data_batch])
-        ]
-        self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=_mean(outputs))
+        model, optim_wrapper = self.runner.model, self.runner.optim_wrapper
+        batches = data_batch if self.accumulation > 1 else [data_batch]
+        if hasattr(model, 'train_steps'):
+            outputs = self.passes.run(model, batches, optim_wrapper)
+        else:
+            outputs = mean_log([model.train_step(batch, optim_wrapper=optim_wrapper) for batch in batches])
+        self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
 
 
@@ -154,29 +178,19 @@ class StepLoader:
             yield group
 
 
-def _mean(outputs: List[Dict[str, Tensor]]) -> Dict[str, Tensor]:
-    """Average over the batches of a step, on the device."""
-    if len(outputs) == 1:
-        return outputs[0]
-    return {key: torch.stack([output[key].detach() for output in outputs]).mean() for key in outputs[0]}
+def _bare(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
 
 
-def _wrappers(optim_wrapper) -> list:
-    if isinstance(optim_wrapper, OptimWrapperDict):
-        return list(optim_wrapper.values())
-    return [optim_wrapper]
-
-
-def _accumulation(optim_wrapper) -> int:
-    """``accumulative_counts`` of a built wrapper, a dict of wrappers, or their config."""
-    if isinstance(optim_wrapper, dict):
-        if 'accumulative_counts' in optim_wrapper or 'optimizer' in optim_wrapper:
-            return optim_wrapper.get('accumulative_counts', 1)
-        counts = {_accumulation(v) for v in optim_wrapper.values() if isinstance(v, dict) and 'optimizer' in v}
-    elif isinstance(optim_wrapper, OptimWrapperDict):
-        counts = {_accumulation(v) for v in optim_wrapper.values()}
-    else:
-        return getattr(optim_wrapper, '_accumulative_counts', 1)
+def _counts(optim_wrapper) -> Set[int]:
+    """``accumulative_counts`` of built wrappers or of their configs, where they are stated."""
+    if isinstance(optim_wrapper, OptimWrapper):
+        return {getattr(optim_wrapper, '_accumulative_counts', 1)}
+    if not isinstance(optim_wrapper, (dict, OptimWrapperDict)):
+        return set()
+    if 'accumulative_counts' in optim_wrapper or 'optimizer' in optim_wrapper:
+        return {optim_wrapper.get('accumulative_counts', 1)}
+    counts = set().union(*(_counts(value) for value in optim_wrapper.values()))
     if len(counts) > 1:
         raise ValueError(f'all optimizers must accumulate the same number of batches, not {sorted(counts)}')
-    return counts.pop() if counts else 1
+    return counts

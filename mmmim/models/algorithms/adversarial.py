@@ -1,13 +1,11 @@
 """Parts of adversarial methods: one or two encoders, losses with given gradients, the adaptive weight of Eq. 9."""
 
-from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.dist import get_world_size
 from mmengine.logging import MessageHub, print_log
-from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch import distributed as torch_dist
@@ -25,37 +23,24 @@ Scale = Union[float, Tensor]
 Gradients = List[Optional[Tensor]]
 
 
-@contextmanager
-def frozen(*parts: Union[nn.Module, Tensor]) -> Iterator[None]:
-    """Treat parameters (or all parameters of modules) as constants inside: no activations are kept for their gradients.
-
-    A graph that was recorded before still has gradients for them, so that an encoder can be trained in one term of a
-    loss and be constant in another.
-    """
-    given = [p for part in parts for p in (part.parameters() if isinstance(part, nn.Module) else [part])]
-    parameters = list({id(p): p for p in given if p.requires_grad}.values())
-    for p in parameters:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in parameters:
-            p.requires_grad_(True)
-
-
-def gradients(output: Tensor, tensors: Sequence[Tensor], scale: Scale = 1.0, retain: bool = False) -> Gradients:
+def gradients(
+    output: Tensor, tensors: Sequence[Tensor], scale: Scale, outer: Optional[Tensor] = None, retain: bool = False
+) -> Gradients:
     """Gradients with respect to ``tensors``, outside a step's backward pass: nothing is accumulated in ``.grad``.
 
     Args:
-        output: A scalar; or any tensor, if ``scale`` is the upstream gradient with respect to it.
+        output: A scalar; or any tensor, with ``outer``.
         tensors: The gradient is None for those that ``output`` does not depend on.
-        scale: A factor, or the upstream gradient.
+        scale: The loss scale (float16), which the backward pass is multiplied by and the result is divided by.
+        outer: The gradient with respect to ``output``. None: 1.
         retain: Keep the graph for another backward pass.
     """
-    outer = torch.as_tensor(scale, dtype=output.dtype, device=output.device).expand_as(output)
+    outer = torch.ones_like(output) if outer is None else outer
     # in the precision of the forward pass, which autocast would change here
     with torch.autocast(output.device.type, enabled=False):
-        return list(torch.autograd.grad(output, tensors, outer, retain_graph=retain, allow_unused=True))
+        outer = (outer * scale).to(output.dtype)
+        found = torch.autograd.grad(output, tensors, outer, retain_graph=retain, allow_unused=True)
+    return [None if gradient is None else gradient / scale for gradient in found]
 
 
 class _WithGradients(torch.autograd.Function):
@@ -83,39 +68,32 @@ def with_gradients(value: Tensor, tensors: Sequence[Tensor], gradients: Sequence
     )
 
 
-def adaptive_weight(
-    recon_gradients: Gradients,
-    adv_gradients: Gradients,
-    delta: float = 1e-6,
-    maximum: Optional[float] = None,
-    scale: Scale = 1.0,
-) -> Tensor:
+def adaptive_weight(at_layer: Tensor, delta: float = 1e-6, maximum: Optional[float] = None) -> Tensor:
     """``|grad L_recon| / (|grad L_adv| + delta)`` at one layer (GAN-MAE, Eq. 9): a scalar without gradient.
 
     Args:
-        recon_gradients, adv_gradients: Gradients of the two losses with respect to the layer's parameters, on this
-            rank; None for one that neither depends on. They are averaged over all ranks before the norm is taken, so
-            that the weight is that of the whole batch.
+        at_layer: ``[2, P]``, the gradients of the two losses with respect to the layer's parameters, on this rank. They
+            are averaged over all ranks before the norm is taken, so that the weight is that of the whole batch.
         delta: For numerical stability.
         maximum: Upper bound; None: none.
-        scale: Factor that both gradients were multiplied by.
     """
-    flat = (
-        torch.stack(
-            [
-                torch.cat([gradient.detach().flatten() for gradient in one if gradient is not None])
-                for one in (recon_gradients, adv_gradients)
-            ]
-        )
-        / scale
-    )
+    at_layer = at_layer.detach()
     if get_world_size() > 1:
-        torch_dist.all_reduce(flat)
-        flat = flat / get_world_size()
-    recon, adversarial = flat.norm(dim=1).unbind()
+        at_layer = at_layer.clone()
+        torch_dist.all_reduce(at_layer)
+        at_layer = at_layer / get_world_size()
+    recon, adversarial = at_layer.norm(dim=1).unbind()
     # a float16 overflow must not become a weight of 0: the gradient scaler has to see it
     weight = torch.where(adversarial.isfinite(), recon / (adversarial + delta), torch.nan)
     return weight if maximum is None else weight.clamp(max=maximum)
+
+
+def allow_retained_graphs() -> None:
+    """Let several backward passes go through compiled blocks, whose buffers torch would otherwise use again in the
+    first (PyTorch 2.6, "donated buffers"). Before they are compiled, that is before the first forward pass."""
+    config = getattr(torch._functorch, 'config', None)
+    if hasattr(config, 'donated_buffer'):
+        setattr(config, 'donated_buffer', False)
 
 
 def layer_parameters(module: nn.Module, name: str) -> List[Tensor]:
@@ -150,18 +128,6 @@ def both_players(optim_wrapper: OptimWrapper) -> Tuple[OptimWrapper, OptimWrappe
     return optim_wrapper[GENERATOR], optim_wrapper[DISCRIMINATOR]
 
 
-def minimise(algorithm: BaseModel, losses: Dict[str, Tensor], optim_wrapper: OptimWrapper) -> Dict[str, Tensor]:
-    """Backward pass of the sum of ``loss*``, and an optimizer step when one is due; returns values for the log."""
-    loss, values = algorithm.parse_losses(losses)
-    optim_wrapper.update_params(loss)
-    return {name: value.detach() for name, value in values.items()}
-
-
-def add_to_log(log: Dict[str, Tensor], values: Dict[str, Tensor]) -> None:
-    """Add the second player's values to the log of the first, in place; ``loss`` is the sum of both."""
-    log.update(values, loss=log.get('loss', 0) + values['loss'])
-
-
 def check_painter(target: BaseTarget, method: str) -> None:
     """Raises ValueError for a target whose predictions cannot be painted; logs a note when they are painted with the
     original patch's mean and variance."""
@@ -175,9 +141,9 @@ def check_painter(target: BaseTarget, method: str) -> None:
         )
 
 
-def current_epoch() -> int:
-    """The runner's current epoch, from 0; also after a resume."""
-    return MessageHub.get_current_instance().get_info('epoch', 0)
+def current(unit: str) -> int:
+    """The runner's current ``'epoch'`` or ``'iter'``, from 0; also after a resume."""
+    return MessageHub.get_current_instance().get_info(unit, 0)
 
 
 def check_wrapper(model: Any) -> None:
@@ -187,29 +153,6 @@ def check_wrapper(model: Any) -> None:
             "each player leaves the other one's parameters out of its step: set "
             'model_wrapper_cfg.find_unused_parameters=True'
         )
-
-
-def loss_scale(optim_wrapper: OptimWrapper, device: torch.device) -> Tensor:
-    """The loss scale of float16 training: a scalar on the device, 1 without a gradient scaler.
-
-    Gradients computed outside the backward pass need it, too.
-    """
-    one = torch.ones((), device=device)
-    scaler = getattr(optim_wrapper, 'scaler', None)
-    return one if scaler is None else scaler.scale(one)
-
-
-def accumulation(optim_wrapper: OptimWrapper) -> int:
-    """Gradient accumulation: batches per optimizer step."""
-    return getattr(optim_wrapper, '_accumulative_counts', 1)
-
-
-def count_again(optim_wrapper: OptimWrapper) -> None:
-    """Set an optimizer wrapper's counter back by one step, so that it counts the same batches for the second player.
-
-    The counter decides in which backward passes gradients are synchronised, and how many remain in the whole run.
-    """
-    optim_wrapper._inner_count -= accumulation(optim_wrapper)
 
 
 class TwoEncoders(BaseAlgorithm):

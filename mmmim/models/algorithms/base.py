@@ -1,6 +1,6 @@
 """Base class of all pre-training methods."""
 
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModel
@@ -18,6 +18,7 @@ from ..noise import draw_noise
 from ..patches import composite
 from ..preprocess import MIMDataPreprocessor
 from ..targets import BaseTarget
+from .step import optimizer_step
 
 # How a forward pass is run: the algorithm itself, or the wrapper that synchronises gradients between processes.
 Model = Union[nn.Module, Callable]
@@ -29,7 +30,7 @@ class BaseAlgorithm(BaseModel):
     Sizes that one part determines are filled in for the others where their configs leave them out: ``in_dim``,
     ``grid_size``, ``num_prefix_tokens``, ``num_register_tokens``, ``patch_size``, ``in_chans`` and ``fill_in`` (False
     when it sees mask tokens itself) from the backbone, ``out_dim`` from the target. A subclass writes :meth:`loss`, and
-    :meth:`train_step` when a step has several phases.
+    :meth:`train_steps` when a step has several phases.
 
     Args:
         backbone, neck, target, head: Configs of the parts.
@@ -174,39 +175,56 @@ class BaseAlgorithm(BaseModel):
         data_samples: Optional[List[DataSample]] = None,
         mode: str = 'tensor',
         noise: Optional[Tensor] = None,
+        **options: Any,
     ) -> Any:
-        """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'``, or ``'tensor'`` for features of whole images."""
+        """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'``, or ``'tensor'`` for features of whole images.
+
+        ``options`` are further arguments of :meth:`loss`.
+        """
         if mode == 'loss':
-            return self.loss(inputs, data_samples, noise)
+            return self.loss(inputs, data_samples, noise, **options)
         if mode == 'predict':
             return self.predict(inputs, data_samples, noise)
         if mode == 'tensor':
             return self.backbone(inputs)
         raise ValueError(f"mode='{mode}' is not known; use 'loss', 'predict' or 'tensor'")
 
-    def train_step(self, data: dict, optim_wrapper: OptimWrapper, model: Optional[Model] = None) -> Dict[str, Tensor]:
-        """One forward and backward pass; methods with several phases per step override it.
+    def train_steps(
+        self, batches: Sequence[dict], optim_wrapper: OptimWrapper, model: Optional[Model] = None
+    ) -> Dict[str, Tensor]:
+        """One optimizer step; methods with several phases in a step override it.
 
         Args:
-            data: A batch from the loader.
+            batches: All batches of the step, as the loader gives them: one, or several where they accumulate.
             optim_wrapper: One wrapper, or a dict of them.
             model: The wrapper that forward passes go through so that gradients are synchronised; the algorithm itself
                 with one process.
 
         Returns:
-            Values for the log, as tensors: nothing is read from the device here.
+            Means over the batches for the log, as tensors: nothing is read from the device here.
         """
         model = self if model is None else model
-        data = self.data_preprocessor(data, True)
-        with optim_wrapper.optim_context(model):
-            losses = model(**data, mode='loss')
-        del data  # the backward pass needs no images
-        loss, log_vars = self.parse_losses(losses)
-        optim_wrapper.update_params(loss)
+        options = self.loss_options(optim_wrapper)
+
+        def losses(data: dict) -> Dict[str, Tensor]:
+            return model(**data, mode='loss', **options)
+
+        log = optimizer_step(self, batches, losses, optim_wrapper, model, self.data_preprocessor)
+        self.after_step()
+        return log
+
+    def train_step(self, data: dict, optim_wrapper: OptimWrapper, model: Optional[Model] = None) -> Dict[str, Tensor]:
+        """A step on one batch, for MMEngine's own loops."""
+        return self.train_steps([data], optim_wrapper, model)
+
+    def loss_options(self, optim_wrapper: OptimWrapper) -> Dict[str, Any]:
+        """Further arguments of :meth:`loss`, of a whole step."""
+        return {}
+
+    def after_step(self) -> None:
+        """Called after an optimizer step: a target's momentum encoder follows the encoder."""
         if self.target is not None and hasattr(self.target, 'follow'):
-            if optim_wrapper.should_update():  # after an optimizer step
-                self.target.update()
-        return log_vars
+            self.target.update()
 
     def reconstruct(self, images: Tensor, mask: PatchMask) -> Tensor:
         """The prediction for every patch, ``[B, L, out_dim]``; a method whose generator is another module overrides

@@ -3,7 +3,6 @@
 from typing import Any, Dict, List, Optional, Union
 
 import torch
-from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from ... import randomness
@@ -18,7 +17,7 @@ from ..necks import Projector
 from ..necks.pool_tokens import pool_tokens
 from ..noise import draw_noise
 from ..targets import BaseTarget
-from .base import BaseAlgorithm, Model
+from .base import BaseAlgorithm
 
 
 @MODELS.register_module()
@@ -180,12 +179,10 @@ class CMAE(BaseAlgorithm):
         tokens = self.target_backbone(view, mask)
         return self.target_projector(pool_tokens(tokens, self.backbone.num_prefix_tokens, 'mean'))
 
-    def train_step(self, data: dict, optim_wrapper: OptimWrapper, model: Optional[Model] = None) -> Dict[str, Tensor]:
-        """Online step, then update the target: ``theta_t <- mu theta_t + (1 - mu) theta_s`` (section 3.1)."""
-        log_vars = super().train_step(data, optim_wrapper, model)
-        if optim_wrapper.should_update():  # with gradient accumulation: after an optimizer step
-            self.update_target()
-        return log_vars
+    def after_step(self) -> None:
+        """Update the target: ``theta_t <- mu theta_t + (1 - mu) theta_s`` (section 3.1)."""
+        super().after_step()
+        self.update_target()
 
     def update_target(self) -> None:
         momentum_update(self.target_backbone, self.backbone, self.momentum)

@@ -158,7 +158,8 @@ class CrossMAE(BaseAlgorithm):
         prediction = self.predict_features(completed)  # f(x_draw): [B, L', D']
         features = self.true_features(inputs, data_samples)  # F(x): [B, L', D']
         pred = self.head.loss(prediction, features, self.mask_of_features(mask))  # Eq. 3
-        return dict(loss_draw=draw, loss_pred=self.pred_weight * pred)  # Eq. 4
+        metrics = self.head.cosines(prediction, features) if isinstance(self.head, FeatureHead) else {}
+        return dict(loss_draw=draw, loss_pred=self.pred_weight * pred, **metrics)  # Eq. 4
 
     def draw_z(
         self, images: Tensor, data_samples: Optional[List[DataSample]] = None, draws: int = 1
@@ -209,7 +210,9 @@ class CrossMAE(BaseAlgorithm):
         Returns:
             As in :class:`BaseAlgorithm`: ``recon_loss`` is L_draw of the first completion, which is ``reconstruction``.
             Also ``pred_loss`` (L_pred without lambda), ``blurred`` (the target of the drawing head) and, for a head
-            with noise, ``second_completion``, for pictures as in Figure 3.
+            with noise, ``second_completion``, for pictures as in Figure 3, and ``drawing_spread``: the mean absolute
+            difference of the two drawings of the removed patches, over the mean of their absolute errors. Near 0, z
+            changes nothing.
         """
         mask = self.draw_mask(inputs, data_samples, noise)
         patch_size, grid = self.drawing_head.patch_size, self.drawing_head.grid_size
@@ -232,6 +235,7 @@ class CrossMAE(BaseAlgorithm):
         pictures = {}
         if draws > 1:
             fields['second_completion'], pictures = completions[1], dict(second_completion='completion with another z')
+            fields['drawing_spread'] = self._spread(drawings[0], drawings[1], coarse, mask)
         return fill_samples(
             data_samples,
             fields,
@@ -240,6 +244,16 @@ class CrossMAE(BaseAlgorithm):
             pictures_before_mask=dict(blurred='blurred target'),
             reconstruction_title='reconstruction (completion)',
         )
+
+    @staticmethod
+    def _spread(first: Tensor, second: Tensor, truth: Tensor, mask: PatchMask) -> Tensor:
+        """``[B, L, P*P*C]`` three times to ``[B]``: see :meth:`predict`."""
+
+        def mean(difference: Tensor) -> Tensor:  # over the removed patches
+            return (difference.abs().mean(-1) * mask.mask).sum(1) / mask.mask.sum(1)
+
+        error = (mean(first - truth) + mean(second - truth)) / 2
+        return mean(first - second) / error.clamp(min=1e-12)
 
 
 def _between(masked: Grid, features: Grid) -> Tuple[Grid, Grid]:

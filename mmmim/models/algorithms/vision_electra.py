@@ -4,6 +4,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,8 +19,9 @@ from ..masking import PatchMask
 from ..noise import draw_normal
 from ..patches import unpatchify
 from ..targets import BaseTarget
-from .adversarial import frozen
+from .adversarial import Scale, gradients, with_gradients
 from .base import BaseAlgorithm
+from .step import loss_scale
 
 
 @MODELS.register_module()
@@ -121,8 +123,12 @@ class VisionELECTRA(BaseAlgorithm):
         data_samples: Optional[List[DataSample]] = None,
         noise: Optional[Tensor] = None,
         latent_noise: Optional[Tensor] = None,
+        scale: Scale = 1.0,
     ) -> Dict[str, Tensor]:
-        """``inputs [B, C, H, W]``, normalised; noise as in :meth:`completions`, with one draw."""
+        """``inputs [B, C, H, W]``, normalised; noise as in :meth:`completions`, with one draw.
+
+        ``scale`` is the loss scale (float16) of the gradient that is computed here.
+        """
         mask = self.draw_mask(inputs, data_samples, noise)
         tokens = self.generator(inputs, mask)  # [B, T, D]
         latent = self.draw_latent(tokens, data_samples)[0] if latent_noise is None else latent_noise
@@ -137,8 +143,11 @@ class VisionELECTRA(BaseAlgorithm):
         losses.update(self._discriminate(levels, dict(image=of_image, patch=truth)))  # L_macro, L_micro
 
         if self.gan_weight and self.gan_loss == 'non_saturating':
-            losses['loss_gan'] = self.gan_weight * self._deceive(generated, is_original)  # L_gan
+            losses['loss_gan'] = self._deceive(generated, is_original, scale)  # L_gan
         return losses
+
+    def loss_options(self, optim_wrapper: OptimWrapper) -> Dict[str, Any]:
+        return dict(scale=loss_scale(optim_wrapper, next(self.parameters()).device))
 
     def decode(self, tokens: Tensor, latent: Tensor, mask: PatchMask, removed_only: bool = False) -> Tensor:
         """The generator's decoder, on tokens ``[B, T, D]`` plus noise: ``[B, L, P*P*C]``; with ``removed_only`` as in
@@ -190,17 +199,22 @@ class VisionELECTRA(BaseAlgorithm):
             losses.update(head.accuracies(levels[name], truth[name], prefix='' if name == 'patch' else f'{name}_'))
         return losses
 
-    def _deceive(self, generated: Tensor, is_original: Tensor) -> Tensor:
-        """L_gan: cross-entropy of generated images, and of their generated patches, with the label "original"."""
-        with frozen(self.backbone, *self._heads().values()):
-            levels = self.judge(generated)
-        total = generated.new_zeros(())
+    def _deceive(self, generated: Tensor, is_original: Tensor, scale: Scale) -> Tensor:
+        """gan_weight L_gan: cross-entropy of generated images, and of their generated patches, with the label
+        "original". The discriminator is cut off at the images, so that it does not learn from it."""
+        seen = generated.detach().requires_grad_()
+        levels = self.judge(seen)
+        total = seen.new_zeros(())
         if 'image' in levels:
             total = total + self.image_weight * self._as_original(levels['image']).mean()
         if 'patch' in levels:
             wrong = 1 - is_original
             total = total + self.patch_weight * (self._as_original(levels['patch']) * wrong).sum() / wrong.sum()
-        return total
+        if not total.requires_grad:  # a value to look at, under no_grad
+            return self.gan_weight * total
+        [by_image] = gradients(total, [seen], scale)
+        assert by_image is not None  # the discriminator's output depends on the image
+        return with_gradients(self.gan_weight * total, [generated], [self.gan_weight * by_image])
 
     @staticmethod
     def _as_original(logits: Tensor) -> Tensor:

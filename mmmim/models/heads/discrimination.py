@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
-from ..layers.blocks import init_weights
 from ..necks.pool_tokens import check_pool, pool_tokens
 
 GENERATED, ORIGINAL = 0, 1  # labels, and indices of the two logits
@@ -26,7 +25,8 @@ class DiscriminationHead(BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.num_prefix_tokens = num_prefix_tokens
         self.fc = nn.Linear(in_dim, 2)
-        self.apply(init_weights)
+        nn.init.normal_(self.fc.weight, std=0.02)  # undecided; the tokens of a new ViT are almost parallel
+        nn.init.zeros_(self.fc.bias)
 
     def classify(self, features: Tensor) -> Tensor:
         """``[..., D] -> [..., 2]``, logits of generated and original, in float32 at least."""
@@ -45,16 +45,16 @@ class DiscriminationHead(BaseModule):
         )
 
     @classmethod
-    def adversarial_loss_per_item(cls, logits: Tensor, is_original: Tensor, kind: str = 'saturating') -> Tensor:
-        """The generator's loss for each patch or image; shapes as in :meth:`loss_per_item`.
+    def adversarial_loss(cls, logits: Tensor, is_original: Tensor, kind: str = 'saturating') -> Tensor:
+        """The generator's loss, the mean over all patches or images; shapes as in :meth:`loss_per_item`.
 
         Args:
             kind: ``'saturating'``, the negative of the discriminator's loss (GAN-MAE, Eq. 7); or
                 ``'non_saturating'``, ``-log D`` of what is generated and 0 of what is original.
         """
         if kind == 'saturating':
-            return -cls.loss_per_item(logits, is_original)
-        return cls.loss_per_item(logits, 1 - is_original) * (1 - is_original)
+            return -cls.loss_per_item(logits, is_original).mean()
+        return (cls.loss_per_item(logits, 1 - is_original) * (1 - is_original)).mean()
 
     def loss(self, logits: Tensor, is_original: Tensor) -> Tensor:
         """Mean of :meth:`loss_per_item` over all patches or images: a scalar."""

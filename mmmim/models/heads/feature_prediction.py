@@ -1,7 +1,7 @@
 """The loss of predicted features."""
 
 from functools import reduce
-from typing import Optional, Sequence
+from typing import Dict, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -48,6 +48,22 @@ class FeatureHead(PatchLossHead):
         dims = self.out_dims or (target.shape[-1],)
         parts = zip(self.part_weights, prediction.split(dims, dim=-1), target.split(dims, dim=-1))
         return reduce(torch.add, (weight * self._distance(ours, theirs) for weight, ours, theirs in parts))
+
+    @torch.no_grad()
+    def cosines(self, prediction: Tensor, target: Tensor) -> Dict[str, Tensor]:
+        """For the log, means over all tokens ``[B, L, D]`` and targets.
+
+        Returns:
+            ``cosine`` of prediction and target, and ``cosine_of_mean``: what a constant would reach, the mean target of
+            the batch in place of each prediction. Only what is above that was learned of the images.
+        """
+        constant = target.flatten(0, 1).mean(0).expand_as(target)
+        return dict(cosine=self._mean_cosine(prediction, target), cosine_of_mean=self._mean_cosine(constant, target))
+
+    def _mean_cosine(self, prediction: Tensor, target: Tensor) -> Tensor:
+        dims = self.out_dims or (target.shape[-1],)
+        pairs = zip(prediction.split(dims, dim=-1), target.split(dims, dim=-1))
+        return torch.stack([F.cosine_similarity(a.float(), b.float(), dim=-1).mean() for a, b in pairs]).mean()
 
     def _distance(self, prediction: Tensor, target: Tensor) -> Tensor:
         # at least in float32: bf16 cannot distinguish cosines near 1

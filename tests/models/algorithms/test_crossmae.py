@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mmmim.engine.hooks import CosineMomentumHook
 from mmmim.engine.optim import AutocastOptimWrapper
+from mmmim.evaluation import ReconstructionMetric
 from mmmim.models.build import check_model
 from mmmim.models.masking import PatchMask
 from mmmim.models.patches import patchify, unpatchify
@@ -213,6 +214,29 @@ def test_a_momentum_swin_is_compared_on_its_own_grid():
     assert model.pred_grid == (4, 4) and model.predict_features(images(1, 64)).shape == (1, 16, 32)
 
 
+def test_the_log_tells_what_a_constant_would_reach():
+    model, x = tiny(target=EMA), images(6)
+    losses = model.loss(x, noise=torch.rand(6, 16))
+    features = model.true_features(x)
+    mean = features.flatten(0, 1).mean(0).expand_as(features)
+    expected = torch.cosine_similarity(mean, features, dim=-1).mean()
+    torch.testing.assert_close(losses['cosine_of_mean'], expected)
+    torch.testing.assert_close(losses['cosine'], -losses['loss_pred'].detach() / model.pred_weight)
+
+
+def test_how_much_another_z_changes_a_drawing():
+    model, x = tiny().eval(), images(4)
+    first = model.predict(x, noise=torch.rand(4, 16))
+    assert all(0 < sample.drawing_spread < 10 for sample in first)
+    model.draw_z = lambda images, samples=None, draws=1: torch.zeros(
+        draws, len(images), *model.drawing_head.noise_shape
+    )
+    assert all(sample.drawing_spread == 0 for sample in model.predict(x, noise=torch.rand(4, 16)))
+    metric = ReconstructionMetric()
+    metric.process(None, [dict(recon_loss=1.0, drawing_spread=0.5), dict(recon_loss=3.0, drawing_spread=0.1)])
+    assert metric.compute_metrics(metric.results) == pytest.approx(dict(recon_loss=2.0, drawing_spread=0.3))
+
+
 # ------------------------------------------------------------------------------------------------ momentum encoder
 
 
@@ -220,18 +244,15 @@ def test_a_momentum_swin_is_compared_on_its_own_grid():
 def test_the_average_moves_by_the_formula_once_an_optimizer_step(dtype):
     model = tiny(target=EMA)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-    wrapper = AutocastOptimWrapper(dtype=dtype, optimizer=optimizer, accumulative_counts=2)
-    wrapper.initialize_count_status(model, 0, 4)
+    wrapper = AutocastOptimWrapper(dtype=dtype, optimizer=optimizer)
     average, online = model.target.momentum_encoder, model.backbone
-    for step in range(4):
+    for _ in range(2):
         old = average.blocks[1].mlp.fc1.weight.clone()
-        model.train_step(dict(inputs=torch.randint(0, 256, (4, 3, 16, 16)).byte(), data_samples=None), wrapper)
+        batches = [dict(inputs=torch.randint(0, 256, (4, 3, 16, 16)).byte(), data_samples=None) for _ in range(2)]
+        model.train_steps(batches, wrapper)
         new, theirs = average.blocks[1].mlp.fc1.weight, online.blocks[1].mlp.fc1.weight
-        if step % 2:
-            assert not torch.equal(new, theirs) and not torch.equal(new, old)
-            torch.testing.assert_close(new, 0.9 * old + (1 - 0.9) * theirs, rtol=2.0**-22, atol=2.0**-25)
-        else:
-            assert torch.equal(new, old)
+        assert not torch.equal(new, theirs) and not torch.equal(new, old)
+        torch.testing.assert_close(new, 0.9 * old + (1 - 0.9) * theirs, rtol=2.0**-22, atol=2.0**-25)
 
 
 def test_the_average_starts_as_the_encoder_and_is_trained_by_nothing_else(tmp_path):

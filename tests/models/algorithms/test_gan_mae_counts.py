@@ -63,12 +63,11 @@ def passes_of(scheme, **options):
         # for the inputs
         ('combined', {}, 5 + 17, 2 * (5 + 17)),
         ('two_stage', {}, 5 + 17, 2 * (5 + 17)),
-        # once more in the generator's step, where its weights are constant
+        # once more in the generator's step, where a gradient is taken with respect to the image alone
         ('adversarial', {}, 5 + 17 + 17, 2 * (5 + 17) + 17),
-        ('adversarial', dict(adv_through_shared=True), 5 + 17 + 17, 2 * (5 + 17 + 17)),
         ('adversarial', dict(gamma=0), 5 + 17, 2 * (5 + 17)),
-        # L_adv is not the negative of L_disc: a second backward pass, to the image alone
-        ('combined', dict(adv_loss='non_saturating'), 5 + 17, 2 * (5 + 17) + 17),
+        # L_adv is not the negative of L_disc: a pass for each
+        ('combined', dict(adv_loss='non_saturating'), 5 + 17 + 17, 2 * (5 + 17) + 17),
     ],
 )
 def test_passes_of_the_discriminator(scheme, options, forward, backward):

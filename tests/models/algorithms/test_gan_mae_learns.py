@@ -63,6 +63,6 @@ def test_accuracy_on_unseen_scenes_is_above_the_majority(pixels, monkeypatch):
     epoch_of(model, DISCRIMINATOR, optim_wrapper, train, 120, monkeypatch)
     assert all(torch.equal(p, frozen[name]) for name, p in model.named_parameters() if name in frozen)
     original, generated, overall = measure()
-    assert before[2] < MAJORITY + 0.03
+    assert before[2] < MAJORITY + 0.05
     assert overall > MAJORITY + 0.1
     assert original > 0.5 and generated > 0.8  # the majority's answer has 0 and 1

@@ -1,10 +1,12 @@
 """Losses per patch, on removed patches or on all."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from mmmim.models.heads import ReconstructionHead, TokenHead
+from mmmim.models.heads import PatchDiscriminationHead, ReconstructionHead, TokenHead
 from mmmim.models.masking import Masking
 
 
@@ -100,3 +102,13 @@ def test_token_logits_in_half_precision_give_a_float32_loss(mask):
 def test_an_unknown_choice_is_refused(key, value):
     with pytest.raises(ValueError, match=f"{key}='{value}' is not known; use"):
         ReconstructionHead(**{key: value})
+
+
+@pytest.mark.parametrize('width', [32, 192, 768])
+def test_a_new_discriminator_is_undecided(width):
+    """Also for tokens that are all alike, as those of an untrained ViT are: the cross-entropy starts near log 2."""
+    for seed in range(4):
+        torch.manual_seed(seed)
+        tokens = torch.randn(1, 1, width).expand(8, 17, width) + 0.1 * torch.randn(8, 17, width)
+        head, is_original = PatchDiscriminationHead(width), torch.arange(16).remainder(4).eq(0).float().expand(8, 16)
+        assert head.loss(head(tokens), is_original).item() == pytest.approx(math.log(2), abs=0.35)

@@ -1,0 +1,85 @@
+"""One optimizer step on one or several batches, for all methods."""
+
+from contextlib import nullcontext
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import Tensor
+
+
+def optimizer_step(
+    algorithm: BaseModel,
+    batches: Sequence[Any],
+    losses_of: Callable[[Any], Dict[str, Tensor]],
+    optim_wrapper: OptimWrapper,
+    model: Any,
+    preprocess: Optional[Callable[..., Any]] = None,
+) -> Dict[str, Tensor]:
+    """Minimise the mean loss of the batches, which are of one size, in one step.
+
+    Gradients are synchronised between processes in the last backward pass alone; clipping and the gradient scaler act
+    on the whole step.
+
+    Args:
+        algorithm: Whose ``parse_losses`` sums the entries ``loss*``.
+        batches: All of this step.
+        losses_of: The forward pass of a batch, in the precision of the wrapper.
+        optim_wrapper: Of one optimizer.
+        model: The wrapper that synchronises gradients, or the algorithm.
+        preprocess: The data preprocessor, for batches as a loader gives them.
+
+    Returns:
+        The mean of each value over the batches, for the log: tensors without gradient.
+
+    Raises:
+        ValueError: The wrapper accumulates by itself.
+    """
+    check_accumulation(getattr(optim_wrapper, '_accumulative_counts', 1))
+    logs = []
+    for number, batch in enumerate(batches, start=1):
+        is_last = number == len(batches)
+        data = batch if preprocess is None else preprocess(batch, True)
+        with nullcontext() if is_last or not hasattr(model, 'no_sync') else model.no_sync():
+            with optim_wrapper.optim_context(model):
+                losses = losses_of(data)
+            del data  # the backward pass needs no images
+            loss, values = algorithm.parse_losses(losses)
+            optim_wrapper.backward(loss / len(batches))
+        logs.append({name: value.detach() for name, value in values.items()})
+    optim_wrapper.step()
+    optim_wrapper.zero_grad()
+    return mean_log(logs)
+
+
+def wrappers_of(optim_wrapper: Any) -> List[OptimWrapper]:
+    """The wrappers of a dict of them, or the one."""
+    return list(optim_wrapper.values()) if isinstance(optim_wrapper, OptimWrapperDict) else [optim_wrapper]
+
+
+def mean_log(logs: List[Dict[str, Tensor]]) -> Dict[str, Tensor]:
+    """The mean of each value, on the device."""
+    if len(logs) == 1:
+        return logs[0]
+    return {name: torch.stack([log[name].detach() for log in logs]).mean() for name in logs[0]}
+
+
+def check_accumulation(count: int) -> None:
+    """Raises ValueError for an ``accumulative_counts`` of an optimizer wrapper."""
+    if count != 1:
+        raise ValueError(
+            f'optim_wrapper.accumulative_counts={count}: this method gets all batches of a step at once. Leave it out; '
+            'the loop accumulates where total_batch_size is more than the processes take in one pass '
+            '(max_batch_per_device)'
+        )
+
+
+def loss_scale(optim_wrapper: OptimWrapper, device: torch.device) -> Tensor:
+    """The loss scale of float16 training: a scalar on the device, 1 without a gradient scaler.
+
+    Gradients computed outside the backward pass need it, too.
+    """
+    one = torch.ones((), device=device)
+    scaler = getattr(optim_wrapper, 'scaler', None)
+    return one if scaler is None else scaler.scale(one)
