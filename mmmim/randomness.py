@@ -7,7 +7,7 @@ stored in a checkpoint and nothing depends on how many workers or ranks there ar
 
 import random
 from contextlib import contextmanager
-from typing import Iterator, Sequence
+from typing import Iterator, List, Sequence
 
 import numpy as np
 import torch
@@ -47,11 +47,27 @@ def seed_generators(seed: int, devices: bool = True) -> None:
     (torch.manual_seed if devices else torch.default_generator.manual_seed)(seed)
 
 
+def generator_state() -> List[Tensor]:
+    """The states of torch's global generators, the host's and the current device's, for :func:`set_generator_state`."""
+    devices = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+    return [torch.get_rng_state(), *devices]
+
+
+def set_generator_state(state: Sequence[Tensor]) -> None:
+    """Let torch's global generators draw again what they drew after :func:`generator_state`."""
+    torch.set_rng_state(state[0])
+    for device in state[1:]:
+        torch.cuda.set_rng_state(device)
+
+
 @contextmanager
 def replayed() -> Iterator[None]:
     """Set torch's global generators back afterwards, so that what is drawn inside is drawn once more."""
-    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
+    state = generator_state()
+    try:
         yield
+    finally:
+        set_generator_state(state)
 
 
 def _signed(x: int) -> int:

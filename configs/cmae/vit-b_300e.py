@@ -3,8 +3,8 @@
     tools/dist_train.sh configs/cmae/vit-b_300e.py 8
 
 For 8 GPUs with 80 GB: 512 images on each, no accumulation (the paper: 32 A100). Lowering `max_batch_per_device` on
-smaller ones keeps the total batch and the learning rate, by accumulating, but an image then has only the negatives of
-its own pass: prefer more devices.
+smaller ones keeps the total batch, the learning rate and the negatives, by accumulating, for one more forward pass of
+the online encoder a step.
 
 Published: quoted from the paper's Table 4, of whose ablations it is the default: 83.8% fine-tuning. Not reproduced by
 this code yet.

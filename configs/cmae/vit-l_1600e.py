@@ -2,9 +2,10 @@
 
     tools/dist_train.sh configs/cmae/vit-l_1600e.py 8
 
-For 16 GPUs with 80 GB: 256 images on each, no accumulation (the paper: 32 A100). On 8 GPUs with 80 GB 2 batches are
-accumulated: total batch and learning rate stay, but an image then has only the negatives of its own pass, 2047
-instead of 4095.
+For 8 GPUs with 80 GB: 512 images on each, no accumulation (the paper: 32 A100). That takes about 38 GiB, counted: what
+is kept for the backward pass in bf16, weights, gradients and AdamW's state; it was not run on GPUs. Lowering
+`max_batch_per_device` on smaller ones keeps the total batch, the learning rate and the negatives, by accumulating, for
+one more forward pass of the online encoder a step.
 
 Published: the paper shows ViT-L after 1600 epochs in Figure 5b, whose numbers are not stated. Not reproduced by this
 code yet.

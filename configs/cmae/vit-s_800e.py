@@ -3,8 +3,8 @@
     tools/dist_train.sh configs/cmae/vit-s_800e.py 8
 
 For 8 GPUs with 80 GB: 512 images on each, no accumulation (the paper: 32 A100). Lowering `max_batch_per_device` on
-smaller ones keeps the total batch and the learning rate, by accumulating, but an image then has only the negatives of
-its own pass: prefer more devices. The decoders stay those of the larger models, wider than this encoder: a choice,
+smaller ones keeps the total batch, the learning rate and the negatives, by accumulating, for one more forward pass of
+the online encoder a step. The decoders stay those of the larger models, wider than this encoder: a choice,
 the paper does not state them.
 
 Published: nothing for this model and length (the paper's ViT-S is trained for 1600 epochs). Not reproduced by this

@@ -65,7 +65,9 @@ def build_runner(cfg: Config, launcher: str = 'none', anew: bool = True) -> Runn
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if hasattr(model, 'check_batch') and 'total_batch_size' in cfg:
         model.check_batch(
-            cfg.train_dataloader.batch_size * world_size, cfg.train_dataloader.sampler.get('repeat_crops', 1)
+            cfg.train_dataloader.batch_size * world_size,
+            cfg.train_dataloader.sampler.get('repeat_crops', 1),
+            batches=cfg.train_cfg.get('batches_per_step', 1),
         )
     return runner
 

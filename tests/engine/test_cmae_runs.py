@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from harness import ROOT, make_config, train_here
+from harness import ROOT, make_config, read_curve, train_here
 
+from mmmim.engine.hooks.run_record import read_record
 from mmmim.engine.launch import build_runner
 
 pytestmark = pytest.mark.runs
@@ -70,11 +71,22 @@ def test_training_goes_on_from_a_checkpoint_of_mae(tmp_path, image_root):
         torch.testing.assert_close(dict(ours.state_dict()), dict(mae.backbone.state_dict()), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize('changes', [dict(batch=1), {'batch': 4, 'max_batch_per_device': 1}])
+@pytest.mark.parametrize(
+    'changes', [dict(batch=1), {'batch': 4, 'max_batch_per_device': 1, 'model.exact_accumulation': False}]
+)
 def test_batches_without_negatives_are_refused_before_training(tmp_path, image_root, changes):
     cfg = make_config(tmp_path / 'run', image_root, 'cmae', **changes)
     with pytest.raises(ValueError, match='nothing to contrast with'):
         build_runner(cfg)
+
+
+def test_single_images_that_accumulate_are_contrasted_with_each_other(tmp_path, image_root):
+    cfg = make_config(tmp_path / 'run', image_root, 'cmae', epochs=2, batch=4, max_batch_per_device=1)
+    cfg.train_cfg.max_iters = 2
+    train_here(cfg)
+    assert [line['negatives'] for line in read_curve(tmp_path / 'run')] == [3, 3]
+    record = read_record(str(tmp_path / 'run'))
+    assert (record['negatives'], record['batch'], record['accumulation']) == (3, 1, 4)
 
 
 def test_target_branch_has_no_optimizer_state(tmp_path, image_root):

@@ -7,8 +7,8 @@ side. A checkpoint of the authors goes on training with `--cfg-options load_from
 encoder goes downstream as any other, by `pretrained=PATH` of the configs in `configs/downstream/classification`.
 
 For 8 GPUs with 80 GB: 512 images on each, no accumulation (the paper: 32 A100). Lowering `max_batch_per_device` on
-smaller ones keeps the total batch and the learning rate, by accumulating, but an image then has only the negatives of
-its own pass: prefer more devices.
+smaller ones keeps the total batch, the learning rate and the negatives, by accumulating, for one more forward pass of
+the online encoder a step.
 
 Published: nothing for these settings; with the other ones 84.7% fine-tuning, in the paper. Not reproduced by this
 code yet.

@@ -153,6 +153,8 @@ def run_facts(runner) -> Dict[str, Any]:
         name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in model.named_children()
     }
     source = getattr(runner.cfg, 'source', None) or runner.cfg.filename
+    batch = getattr(loader, 'batch_size', None) or getattr(loader.batch_sampler, 'batch_size', 1)
+    accumulation, processes = getattr(loader, 'batches_per_step', 1), get_world_size()
     return dict(
         config=osp.basename(runner.cfg.filename) if runner.cfg.filename else None,
         source=_short(source) if source else None,
@@ -161,15 +163,16 @@ def run_facts(runner) -> Dict[str, Any]:
         parameters={name: count for name, count in parameters.items() if count},
         seed=runner.seed,
         images=len(loader.dataset),
-        batch=getattr(loader, 'batch_size', None) or getattr(loader.batch_sampler, 'batch_size', 1),
-        accumulation=getattr(loader, 'batches_per_step', 1),
-        processes=get_world_size(),
+        batch=batch,
+        accumulation=accumulation,
+        processes=processes,
         steps_per_epoch=len(loader),
         max_epochs=runner.max_epochs,
         max_iters=runner.max_iters,
         dtype=_dtype(runner.optim_wrapper),
         hardware=hardware(),
         versions=versions(),
+        **(model.facts(batch * processes, accumulation) if hasattr(model, 'facts') else {}),
         **origin(runner.cfg),
     )
 

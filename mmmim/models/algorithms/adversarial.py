@@ -1,7 +1,7 @@
-"""Parts of adversarial methods: one or two encoders, losses with given gradients, the adaptive weight of Eq. 9."""
+"""Parts of adversarial methods: one or two encoders, the adaptive weight of Eq. 9."""
 
 from copy import deepcopy
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from mmengine.dist import get_world_size
@@ -15,57 +15,9 @@ from ..backbones.base import BaseEncoder
 from ..build import build_part, check_choice
 from ..targets import BaseTarget
 from .base import BaseAlgorithm
+from .step import Gradients, Scale, gradients, with_gradients  # noqa: F401
 
 GENERATOR, DISCRIMINATOR = PLAYERS = ('generator', 'discriminator')
-
-
-Scale = Union[float, Tensor]
-Gradients = List[Optional[Tensor]]
-
-
-def gradients(
-    output: Tensor, tensors: Sequence[Tensor], scale: Scale, outer: Optional[Tensor] = None, retain: bool = False
-) -> Gradients:
-    """Gradients with respect to ``tensors``, outside a step's backward pass: nothing is accumulated in ``.grad``.
-
-    Args:
-        output: A scalar; or any tensor, with ``outer``.
-        tensors: The gradient is None for those that ``output`` does not depend on.
-        scale: The loss scale (float16), which the backward pass is multiplied by and the result is divided by.
-        outer: The gradient with respect to ``output``. None: 1.
-        retain: Keep the graph for another backward pass.
-    """
-    outer = torch.ones_like(output) if outer is None else outer
-    # in the precision of the forward pass, which autocast would change here
-    with torch.autocast(output.device.type, enabled=False):
-        outer = (outer * scale).to(output.dtype)
-        found = torch.autograd.grad(output, tensors, outer, retain_graph=retain, allow_unused=True)
-    return [None if gradient is None else gradient / scale for gradient in found]
-
-
-class _WithGradients(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, count: int, *tensors: Tensor) -> Tensor:
-        ctx.count = count
-        ctx.save_for_backward(*tensors[count:])
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> Tuple[Optional[Tensor], ...]:
-        return (None, None, *(outer * gradient for gradient in ctx.saved_tensors), *[None] * ctx.count)
-
-
-def with_gradients(value: Tensor, tensors: Sequence[Tensor], gradients: Sequence[Optional[Tensor]]) -> Tensor:
-    """A scalar with this value and given gradients with respect to ``tensors``.
-
-    A backward pass through it adds ``gradients`` to those of ``tensors``; those whose gradient is None are left out. So
-    one pass through a network serves losses that weight its gradients differently, and parameter hooks
-    (DistributedDataParallel's) run in the one backward pass that they expect.
-    """
-    known = [(tensor, gradient) for tensor, gradient in zip(tensors, gradients) if gradient is not None]
-    return _WithGradients.apply(
-        value.detach(), len(known), *(tensor for tensor, _ in known), *(gradient.detach() for _, gradient in known)
-    )
 
 
 def adaptive_weight(at_layer: Tensor, delta: float = 1e-6, maximum: Optional[float] = None) -> Tensor:

@@ -134,9 +134,13 @@ class BaseAlgorithm(BaseModel):
             noise = draw_noise(images, data_samples, self.masking.noise_shape, randomness.MASK)
         return self.masking(noise)
 
-    def check_batch(self, size: int, repeat_crops: int = 1) -> None:
-        """Called before training with the batch size of one pass over all ranks, and the number of consecutive samples
-        from one image; a method that cannot train on such batches raises."""
+    def check_batch(self, size: int, repeat_crops: int = 1, batches: int = 1) -> None:
+        """Called before training with the batch size of one pass over all ranks, the number of consecutive samples from
+        one image, and how many batches an optimizer step has; a method that cannot train on such batches raises."""
+
+    def facts(self, size: int, batches: int) -> Dict[str, Any]:
+        """What ``run.json`` has of the method beside its name; ``size`` and ``batches`` as in :meth:`check_batch`."""
+        return {}
 
     def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
         """Called with the state dict that ``load_from`` found: a method adds derived parameters, such as copies.

@@ -1,8 +1,9 @@
 """CMAE: "Contrastive Masked Autoencoders are Stronger Vision Learners" (Huang et al., 2022)."""
 
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
+from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from ... import randomness
@@ -17,7 +18,29 @@ from ..necks import Projector
 from ..necks.pool_tokens import pool_tokens
 from ..noise import draw_noise
 from ..targets import BaseTarget
-from .base import BaseAlgorithm
+from .base import BaseAlgorithm, Model
+from .step import Gradients, gradients, loss_scale, optimizer_step, with_gradients
+
+
+class KnownContrast(NamedTuple):
+    """The contrastive loss of a whole step (Eq. 6-7) and its gradients, for one of its batches.
+
+    Attributes:
+        loss: A scalar, and ``metrics`` of it for the log; without gradient.
+        by_features: Its gradient with respect to the batch's y_s, ``[B, D]``, times the number of batches, because a
+            step minimises the mean of their losses.
+        theta: Parameters of projector and predictor, and ``by_theta`` the gradients with respect to them.
+    """
+
+    loss: Tensor
+    metrics: Dict[str, Tensor]
+    by_features: Tensor
+    theta: List[Tensor]
+    by_theta: Gradients
+
+    def at(self, y_s: Tensor) -> Tensor:
+        """The loss, with its gradients, as a function of the batch's y_s ``[B, D]``."""
+        return with_gradients(self.loss, [y_s, *self.theta], [self.by_features, *self.by_theta])
 
 
 @MODELS.register_module()
@@ -44,6 +67,9 @@ class CMAE(BaseAlgorithm):
         target_backbone: Keys in which the target encoder differs from ``backbone``: ``dict(final_norm=False)`` is the
             authors' code.
         target_mask_ratio: Share of patches that the target encoder does not see (Table 4e; 0 is best).
+        exact_accumulation: Contrast all images of an optimizer step with each other where it accumulates batches, for
+            one more forward pass of online encoder and feature decoder. False: each batch is contrasted within itself,
+            with fewer negatives, and its batch statistics in projector and predictor are its own.
         **kwargs: Arguments of :class:`BaseAlgorithm`.
 
     Raises:
@@ -70,6 +96,7 @@ class CMAE(BaseAlgorithm):
         feature_out: str = 'embed_dim',
         target_backbone: Optional[dict] = None,
         target_mask_ratio: float = 0.0,
+        exact_accumulation: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -79,6 +106,7 @@ class CMAE(BaseAlgorithm):
                 f'contrast_weight={contrast_weight} must not be negative, and momentum={momentum} must lie in [0, 1]'
             )
         self.contrast_weight, self.momentum = contrast_weight, momentum
+        self.exact_accumulation = exact_accumulation
         dim = self.sizes['in_dim']
         out_dim = dim if feature_out == 'embed_dim' else self.sizes['out_dim']
         self.feature_decoder = build_part(
@@ -126,42 +154,53 @@ class CMAE(BaseAlgorithm):
             if name not in state_dict and name != online and online in state_dict:
                 state_dict[name] = state_dict[online].clone()
 
-    def check_batch(self, size: int, repeat_crops: int = 1) -> None:
-        """Raises ValueError for a batch of one image, which has no negatives and no batch norm variance; and for
-        several crops of an image, which would be each other's negatives."""
+    def check_batch(self, size: int, repeat_crops: int = 1, batches: int = 1) -> None:
+        """Raises ValueError where a single image is contrasted, which has no negatives and no batch norm variance; and
+        for several crops of an image, which would be each other's negatives."""
         if repeat_crops > 1 and self.contrast_head.kind == 'infonce':
             raise ValueError(
                 f'repeat_crops={repeat_crops}: in the contrast of CMAE crops of one image would be pushed '
                 "apart. Leave it at 1, or use contrast_head.kind='byol'"
             )
-        if size < 2:
+        if self.contrasted(size, batches) < 2:
+            remedy = '' if batches == 1 else ' or max_batch_per_device, or set model.exact_accumulation=True'
             raise ValueError(
-                f'CMAE needs batches of at least 2 images over all processes: with {size} there is '
-                'nothing to contrast with. Raise total_batch_size or max_batch_per_device'
+                'CMAE needs at least 2 images over all processes: with 1 there is nothing to contrast with, and no '
+                f'variance for batch norm. Raise total_batch_size{remedy}'
             )
+
+    def contrasted(self, size: int, batches: int) -> int:
+        """How many images are contrasted at once: arguments of :meth:`check_batch`."""
+        return size * batches if self.exact_accumulation else size
+
+    def facts(self, size: int, batches: int) -> Dict[str, Any]:
+        return dict(negatives=self.contrast_head.negatives(self.contrasted(size, batches)))
 
     def loss(
         self,
         inputs: Union[Tensor, List[Tensor]],
         data_samples: Optional[List[DataSample]] = None,
         noise: Optional[Tensor] = None,
+        contrast: Optional[KnownContrast] = None,
     ) -> Dict[str, Tensor]:
-        """``inputs``: the online and the target view, each ``[B, C, H, W]``, normalised."""
-        if isinstance(inputs, Tensor) or len(inputs) != 2:
-            raise ValueError(
-                'CMAE trains on two views of each image: let the pipeline make them, by PixelShift or TwoCrops'
-            )
-        online, second = inputs
+        """Of ``inputs``, the online and the target view, each ``[B, C, H, W]``, normalised.
+
+        ``contrast`` is that of the whole step where batches accumulate. None: the images of this batch are contrasted.
+        """
+        online, second = two_views(inputs)
         mask = self.draw_mask(online, data_samples, noise)
         tokens = self.backbone(online, mask)  # z_s^v, Eq. 1: visible patches only, [B, 1 + L_v, D]
 
         prediction = self.predict_patches(tokens, mask)  # y'_m, Eq. 3: [B, L, P*P*C]
-        reconstruction = self.head.loss(prediction, self.target(online), mask)  # Eq. 5
+        l_r = self.head.loss(prediction, self.target(online), mask)  # Eq. 5
 
-        query = self.predictor(self.projector(self._complete(tokens, mask)))  # y_s^p: [B, D_p]
-        key = self._target_features(second, data_samples)  # z_t^p: [B, D_p], without gradient
-        contrast, metrics = self.contrast_head.loss(query, key)  # Eq. 6-7
-        return dict(loss_recon=reconstruction, loss_contrast=self.contrast_weight * contrast, **metrics)  # Eq. 8
+        y_s = self._complete(tokens, mask)  # Eq. 4: [B, D]
+        if contrast is None:
+            z_t = self._target_features(second, data_samples)  # Eq. 2: [B, D], without gradient
+            l_c, metrics = self._compare(y_s, z_t)  # Eq. 6-7
+        else:
+            l_c, metrics = contrast.at(y_s), contrast.metrics
+        return dict(loss_recon=l_r, loss_contrast=self.contrast_weight * l_c, **metrics)  # Eq. 8
 
     def _complete(self, tokens: Tensor, mask: PatchMask) -> Tensor:
         """y_s of Eq. 4: the mean over all patches, removed ones filled in by the feature decoder, ``[B, D]``."""
@@ -171,13 +210,85 @@ class CMAE(BaseAlgorithm):
 
     @torch.no_grad()
     def _target_features(self, view: Tensor, data_samples: Optional[List[DataSample]]) -> Tensor:
-        """Eq. 2 and the target's projection: ``[B, D_p]``."""
+        """z_t of Eq. 2: the mean over the patches of the whole view, ``[B, D]``."""
         mask = None
         if self.target_masking is not None:
             shape = self.target_masking.noise_shape
             mask = self.target_masking(draw_noise(view, data_samples, shape, randomness.TARGET_MASK))
         tokens = self.target_backbone(view, mask)
-        return self.target_projector(pool_tokens(tokens, self.backbone.num_prefix_tokens, 'mean'))
+        return pool_tokens(tokens, self.backbone.num_prefix_tokens, 'mean')
+
+    def _compare(self, y_s: Tensor, z_t: Tensor) -> Tuple[Tensor, Dict[str, Tensor]]:
+        """Eq. 6-7 of both branches' features ``[B, D]``: the loss, and metrics."""
+        query = self.predictor(self.projector(y_s))  # y_s^p: [B, D_p]
+        with torch.no_grad():
+            key = self.target_projector(z_t)  # z_t^p: [B, D_p]
+        return self.contrast_head.loss(query, key)
+
+    # ------------------------------------------------------------------------------------ accumulation: two passes
+
+    def train_steps(
+        self, batches: Sequence[dict], optim_wrapper: OptimWrapper, model: Optional[Model] = None
+    ) -> Dict[str, Tensor]:
+        """One optimizer step. Several batches of it give what one pass of all their images does: the contrast and its
+        gradients (:meth:`contrast_of_step`) are known before each is passed with gradient."""
+        if len(batches) == 1 or not self.exact_accumulation:
+            return super().train_steps(batches, optim_wrapper, model)
+        model = self if model is None else model
+
+        def replay(item: Tuple[dict, KnownContrast, List[Tensor]], training: bool) -> Dict[str, Any]:
+            batch, contrast, state = item
+            randomness.set_generator_state(state)  # draw the same again
+            return dict(self.data_preprocessor(batch, training), contrast=contrast)
+
+        def losses(data: Dict[str, Any]) -> Dict[str, Tensor]:
+            return model(**data, mode='loss')
+
+        items = list(zip(batches, *self.contrast_of_step(batches, optim_wrapper)))
+        log = optimizer_step(self, items, losses, optim_wrapper, model, replay)
+        self.after_step()
+        return log
+
+    def contrast_of_step(
+        self, batches: Sequence[dict], optim_wrapper: OptimWrapper
+    ) -> Tuple[List[KnownContrast], List[List[Tensor]]]:
+        """Eq. 6-7 over the images of all batches and of all ranks, from features without gradient.
+
+        Projector and predictor, whose batch statistics are over all images too, are run once. So the contrast of any
+        number of images needs the memory of one batch (GradCache, Gao et al., 2021, arXiv:2101.06983).
+
+        Returns:
+            The contrast and its gradients for each batch, and the state of the generators in which its pass began.
+        """
+        states, online, target = [], [], []
+        for batch in batches:
+            states.append(randomness.generator_state())
+            data = self.data_preprocessor(batch, True)
+            with torch.no_grad(), optim_wrapper.optim_context(self):
+                y_s, z_t = self._features(**data)
+            online.append(y_s)
+            target.append(z_t)
+        y_s = torch.cat(online)
+        # float16 holds gradients only times their loss scale
+        y_s = y_s.to(torch.promote_types(y_s.dtype, torch.float32)).requires_grad_()
+        theta = [p for part in (self.projector, self.predictor) for p in part.parameters() if p.requires_grad]
+        with optim_wrapper.optim_context(self):
+            l_c, metrics = self._compare(y_s, torch.cat(target))
+        scale = loss_scale(optim_wrapper, y_s.device)
+        by_features, *by_theta = gradients(l_c, [y_s, *theta], scale)
+        assert by_features is not None  # the loss depends on the features
+        parts = (len(batches) * by_features).split([len(features) for features in online])
+        return [KnownContrast(l_c.detach(), metrics, part, theta, by_theta) for part in parts], states
+
+    def _features(
+        self, inputs: List[Tensor], data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Tensor]:
+        """y_s (Eq. 4) and z_t (Eq. 2), each ``[B, D]``."""
+        online, second = two_views(inputs)
+        mask = self.draw_mask(online, data_samples, noise)
+        return self._complete(self.backbone(online, mask), mask), self._target_features(second, data_samples)
+
+    # ------------------------------------------------------------------------------------------- the momentum encoder
 
     def after_step(self) -> None:
         """Update the target: ``theta_t <- mu theta_t + (1 - mu) theta_s`` (section 3.1)."""
@@ -194,3 +305,12 @@ class CMAE(BaseAlgorithm):
         """Reconstruct the online view as MAE does; one view is enough."""
         view = inputs if isinstance(inputs, Tensor) else inputs[0]
         return super().predict(view, data_samples, noise)
+
+
+def two_views(inputs: Any) -> Tuple[Tensor, Tensor]:
+    """The online and the target view; raises ValueError where there are not two."""
+    if isinstance(inputs, Tensor) or len(inputs) != 2:
+        raise ValueError(
+            'CMAE trains on two views of each image: let the pipeline make them, by PixelShift or TwoCrops'
+        )
+    return inputs[0], inputs[1]

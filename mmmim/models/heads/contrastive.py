@@ -35,14 +35,20 @@ class ContrastiveHead(BaseModule):
     def loss(self, query: Tensor, key: Tensor) -> Tuple[Tensor, Dict[str, Tensor]]:
         """Compare the online vectors ``[B, D]`` with the target's ``[B, D]``, which get no gradient.
 
+        Everything is computed in float32 at least, also under autocast.
+
         Returns:
             The mean over the queries, and metrics that show a collapse: ``contrast_accuracy`` in [0, 1], how often a
-            query's own key is the nearest in the whole batch, and ``projection_std``, the standard deviation of the
+            query's own key is the nearest in the whole batch; ``projection_std``, the standard deviation of the
             normalised keys over the batch, averaged over dimensions (0 when all are the same, ``1 / sqrt(D)`` when they
-            spread over the sphere).
+            spread over the sphere); and ``negatives``, of each query.
         """
         dtype = torch.promote_types(query.dtype, torch.float32)  # bf16 cannot distinguish similar cosines
-        query, key = F.normalize(query.to(dtype), dim=1), F.normalize(key.detach().to(dtype), dim=1)
+        with torch.autocast(query.device.type, enabled=False):  # which would multiply in bf16 again
+            return self._compare(query.to(dtype), key.detach().to(dtype))
+
+    def _compare(self, query: Tensor, key: Tensor) -> Tuple[Tensor, Dict[str, Tensor]]:
+        query, key = F.normalize(query, dim=1), F.normalize(key, dim=1)
         keys = torch.cat(all_gather(key))  # [B of all ranks, D]
         cosines = query @ keys.T  # Eq. 6
         own = torch.arange(query.shape[0], device=query.device) + get_rank() * query.shape[0]
@@ -51,7 +57,12 @@ class ContrastiveHead(BaseModule):
         else:
             loss = 2 - 2 * (query * key).sum(dim=1).mean()
         metrics = dict(
-            contrast_accuracy=(cosines.detach().argmax(dim=1) == own).to(dtype).mean(),
+            contrast_accuracy=(cosines.detach().argmax(dim=1) == own).to(query.dtype).mean(),
             projection_std=keys.std(dim=0, correction=0).mean(),
+            negatives=keys.new_full((), self.negatives(len(keys))),
         )
         return self.scale * loss, metrics
+
+    def negatives(self, images: int) -> int:
+        """The number of negatives of each image, where so many are compared."""
+        return images - 1 if self.kind == 'infonce' else 0

@@ -229,12 +229,33 @@ def test_byol_loss_is_the_distance_of_the_unit_vectors():
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
+@pytest.mark.parametrize('kind', ['infonce', 'byol'])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_contrast_is_computed_in_float32_under_autocast(kind, dtype):
+    head = MODELS.build(dict(type='ContrastiveHead', kind=kind))
+    results = []
+    for enabled in (False, True):
+        generator = torch.Generator().manual_seed(0)
+        # nearly the same vectors, whose cosines bf16 cannot tell apart
+        query = (1 + 0.01 * torch.randn(16, 32, generator=generator)).to(dtype).float().requires_grad_()
+        key = query.detach() + 0.001 * torch.randn(16, 32, generator=generator)
+        with torch.autocast('cpu', dtype, enabled=enabled):
+            loss, metrics = head.loss(query if not enabled else query.to(dtype), key)
+        loss.backward()
+        results.append((loss, metrics, query.grad))
+    (plain, metrics, grad), (loss, under, low) = results
+    assert loss.dtype == torch.float32 and torch.equal(loss, plain)
+    assert all(torch.equal(value, under[name]) for name, value in metrics.items())
+    torch.testing.assert_close(low, grad, rtol=2**-8, atol=2e-6)  # the gradient of such a query is rounded once
+
+
 def test_collapse_shows_in_the_metrics():
     head = MODELS.build(dict(type='ContrastiveHead'))
     same = torch.ones(8, 16)
     _, collapsed = head.loss(same, same)
     spread = torch.eye(16)[:8] - 1 / 16
     _, healthy = head.loss(spread, spread)
+    assert collapsed['negatives'].item() == 7
     assert collapsed['projection_std'].item() < 1e-6 and collapsed['contrast_accuracy'].item() <= 1 / 8
     assert healthy['projection_std'].item() > 0.15 and healthy['contrast_accuracy'].item() == 1
     assert math.sqrt(1 / 16) >= healthy['projection_std'].item()

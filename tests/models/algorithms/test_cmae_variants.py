@@ -91,9 +91,12 @@ def test_one_view_or_one_image_is_refused():
     model = tiny()
     with pytest.raises(ValueError, match='two views'):
         model.loss(views()[0])
-    with pytest.raises(ValueError, match='at least 2 images'):
+    with pytest.raises(ValueError, match='at least 2 images.*Raise total_batch_size$'):
         model.check_batch(1)
     model.check_batch(2)
+    model.check_batch(1, batches=2)  # both images of the step are contrasted
+    with pytest.raises(ValueError, match='at least 2 images.*max_batch_per_device.*exact_accumulation=True'):
+        tiny(exact_accumulation=False).check_batch(1, batches=2)
 
 
 def test_crops_of_one_image_are_no_negatives():
