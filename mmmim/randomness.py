@@ -6,8 +6,7 @@ stored in a checkpoint and nothing depends on how many workers or ranks there ar
 """
 
 import random
-from contextlib import contextmanager
-from typing import Iterator, List, Sequence
+from typing import List, Sequence
 
 import numpy as np
 import torch
@@ -49,7 +48,7 @@ def seed_generators(seed: int, devices: bool = True) -> None:
 
 def generator_state() -> List[Tensor]:
     """The states of torch's global generators, the host's and the current device's, for :func:`set_generator_state`."""
-    devices = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+    devices = [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else []
     return [torch.get_rng_state(), *devices]
 
 
@@ -58,16 +57,6 @@ def set_generator_state(state: Sequence[Tensor]) -> None:
     torch.set_rng_state(state[0])
     for device in state[1:]:
         torch.cuda.set_rng_state(device)
-
-
-@contextmanager
-def replayed() -> Iterator[None]:
-    """Set torch's global generators back afterwards, so that what is drawn inside is drawn once more."""
-    state = generator_state()
-    try:
-        yield
-    finally:
-        set_generator_state(state)
 
 
 def _signed(x: int) -> int:

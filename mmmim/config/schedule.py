@@ -22,7 +22,7 @@ def split_batch(total: int, world_size: int, limit: Optional[int] = None) -> Lis
         )
     share = total // world_size
     for accumulation in range(1, share + 1):
-        if share % accumulation == 0 and (not limit or share // accumulation <= limit):
+        if share % accumulation == 0 and (limit is None or share // accumulation <= limit):
             return [share // accumulation, accumulation]
     raise ValueError(f'max_batch_per_device={limit} must be at least 1')
 
@@ -67,15 +67,16 @@ def gets_all_batches(cfg: Config) -> bool:
     """Whether the model takes all batches of an optimizer step at once, and the loop gives them."""
     model = cfg.get('model') or {}
     kind = MODELS.get(model['type']) if isinstance(model.get('type'), str) else model.get('type')
-    loop = str((cfg.get('train_cfg') or {}).get('type')).removeprefix('mmmim.')
-    return hasattr(kind, 'train_steps') and loop == 'ResumableEpochLoop'
+    loop = (cfg.get('train_cfg') or {}).get('type')
+    name = getattr(loop, '__name__', str(loop)).removeprefix('mmmim.')
+    return hasattr(kind, 'train_steps') and name == 'ResumableEpochLoop'
 
 
 def batches_per_step(cfg: Config) -> int:
     """Batches of a process that one optimizer step is made of, as :func:`set_batch_and_lr` has derived them."""
     first = cfg.optim_wrapper
     if 'optimizer' not in first:
-        first = next(w for w in first.values() if isinstance(w, dict) and 'optimizer' in w)
+        first = next((w for w in first.values() if isinstance(w, dict) and 'optimizer' in w), {})
     return (cfg.get('train_cfg') or {}).get('batches_per_step') or first.get('accumulative_counts', 1)
 
 

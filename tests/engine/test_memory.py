@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from gan_harness import batch_of, optimizers, tiny
 from harness import METHODS, largest_difference, load_weights, make_config, read_curve, train_here
 
 from mmmim.datasets.io.encoded import EncodedCrop
@@ -74,10 +75,45 @@ def test_what_does_not_fit_at_all_is_the_error_itself(tmp_path, image_root, monk
         run(tmp_path, image_root, 'mae', monkeypatch, fits=0.5)
 
 
-def test_several_processes_are_told_what_to_set(tmp_path, image_root, monkeypatch):
-    monkeypatch.setattr(memory, 'get_world_size', lambda: 2)
+def test_several_processes_are_told_what_to_set():
+    def step():
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
+
     with pytest.raises(torch.cuda.OutOfMemoryError, match='max_batch_per_device=8'):
-        run(tmp_path, image_root, 'mae', monkeypatch, fits=4)
+        memory.advise(step, [dict(inputs=torch.zeros(16, 3, 4, 4))])
+    with pytest.raises(torch.cuda.OutOfMemoryError) as error:
+        memory.advise(step, [dict(inputs=torch.zeros(1, 3, 4, 4))])
+    assert 'max_batch' not in str(error.value)
+
+
+@pytest.mark.parametrize('fused', [True, False])
+@pytest.mark.parametrize('clip', [None, dict(max_norm=1.0)])
+def test_memory_may_end_in_the_optimizers_first_step(clip, fused, monkeypatch):
+    """Its moments are allocated there, in the middle of what the gradient scaler does for float16."""
+    monkeypatch.setattr(memory, 'watches', lambda model: True)
+    results = []
+    for failures in (0, 1):
+        model = tiny()
+        optim_wrapper = optimizers(
+            model, optimizer=dict(type='AdamW', lr=1e-2, fused=fused), dtype='float16', clip_grad=clip
+        )
+        optimizer = optim_wrapper['generator'].optimizer
+        done, left = optimizer.step, [failures]
+
+        def step(*args, done=done, left=left, **kwargs):
+            if left[0]:
+                left[0] -= 1
+                raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
+            return done(*args, **kwargs)
+
+        optimizer.step = step
+        passes = memory.SmallerPasses(lambda sentence: None, lambda images, passes: None)
+        passes.parts = 1 if failures else 2  # where it has to end
+        for i in range(2):
+            passes.run(model, [batch_of(8, seed=i)], optim_wrapper)
+        assert passes.parts == 2
+        results.append({name: p.detach().clone() for name, p in model.named_parameters()})
+    assert largest_difference(*results) < 1e-6
 
 
 def test_batches_are_cut_in_order():

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from ...models.algorithms.step import check_accumulation, mean_log, wrappers_of
 from ...registry import LOOPS
 from ..hooks.run_record import add_to_record
-from .memory import SmallerPasses
+from .memory import SmallerPasses, advise
 
 
 @LOOPS.register_module()
@@ -83,9 +83,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 f'warmup_epochs={warmup} is {warmup * len(self.dataloader):g} iterations at '
                 f'{len(self.dataloader)} an epoch: use at least 2, or warmup_epochs=0'
             )
-        self.passes = SmallerPasses(self._say_smaller)
+        self.passes = SmallerPasses(self._say_smaller, self._check_pass)
         self._max_iters = self.max_epochs * len(self.dataloader)
-        self.stop_at = min(max_iters or self._max_iters, self._max_iters)
+        self.stop_at = self._max_iters if max_iters is None else min(max_iters, self._max_iters)
 
     def run(self) -> torch.nn.Module:
         """Train from the runner's current iteration."""
@@ -111,6 +111,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.runner.logger.warning(sentence)
         if self.runner.rank == 0:
             add_to_record(self.runner.work_dir, 'smaller_passes', sentence)
+
+    def _check_pass(self, images: int, passes: int) -> None:
+        _bare(self.runner.model).check_batch(
+            images, getattr(self.dataloader.sampler, 'repeat_crops', 1), batches=passes
+        )
 
     def _cut_short(self) -> bool:
         """Whether ``max_iters`` ends the run here. After the schedule's last iteration the end of the epoch may still
@@ -143,10 +148,12 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
         model, optim_wrapper = self.runner.model, self.runner.optim_wrapper
         batches = data_batch if self.accumulation > 1 else [data_batch]
-        if hasattr(model, 'train_steps'):
-            outputs = self.passes.run(model, batches, optim_wrapper)
-        else:
+        if not hasattr(_bare(model), 'train_steps'):
             outputs = mean_log([model.train_step(batch, optim_wrapper=optim_wrapper) for batch in batches])
+        elif is_model_wrapper(model):  # several processes
+            outputs = advise(lambda: model.train_steps(batches, optim_wrapper=optim_wrapper), batches)
+        else:
+            outputs = self.passes.run(model, batches, optim_wrapper)
         self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
 
@@ -161,6 +168,8 @@ class StepLoader:
         self.loader, self.batches_per_step = loader, batches_per_step
 
     def __getattr__(self, name: str) -> Any:
+        if name == 'loader':  # not set yet: while unpickling
+            raise AttributeError(name)
         return getattr(self.loader, name)
 
     def __setattr__(self, name: str, value: Any) -> None:

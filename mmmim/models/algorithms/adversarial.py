@@ -15,13 +15,14 @@ from ..backbones.base import BaseEncoder
 from ..build import build_part, check_choice
 from ..targets import BaseTarget
 from .base import BaseAlgorithm
-from .step import Gradients, Scale, gradients, with_gradients  # noqa: F401
 
 GENERATOR, DISCRIMINATOR = PLAYERS = ('generator', 'discriminator')
 
 
 def adaptive_weight(at_layer: Tensor, delta: float = 1e-6, maximum: Optional[float] = None) -> Tensor:
     """``|grad L_recon| / (|grad L_adv| + delta)`` at one layer (GAN-MAE, Eq. 9): a scalar without gradient.
+
+    The norm is Euclidean, as in VQGAN (Esser et al., 2021), whose weight this is; the paper prints none.
 
     Args:
         at_layer: ``[2, P]``, the gradients of the two losses with respect to the layer's parameters, on this rank. They
@@ -35,9 +36,10 @@ def adaptive_weight(at_layer: Tensor, delta: float = 1e-6, maximum: Optional[flo
         torch_dist.all_reduce(at_layer)
         at_layer = at_layer / get_world_size()
     recon, adversarial = at_layer.norm(dim=1).unbind()
-    # a float16 overflow must not become a weight of 0: the gradient scaler has to see it
-    weight = torch.where(adversarial.isfinite(), recon / (adversarial + delta), torch.nan)
-    return weight if maximum is None else weight.clamp(max=maximum)
+    weight = recon / (adversarial + delta)
+    weight = weight if maximum is None else weight.clamp(max=maximum)
+    # a float16 overflow must not become a weight: the gradient scaler has to see it
+    return torch.where(recon.isfinite() & adversarial.isfinite(), weight, torch.nan)
 
 
 def allow_retained_graphs() -> None:
@@ -100,10 +102,10 @@ def current(unit: str) -> int:
 
 def check_wrapper(model: Any) -> None:
     """Raises ValueError when gradients would be synchronised for all parameters in phases that use some of them."""
-    if not getattr(model, 'find_unused_parameters', True):
+    if not getattr(model, 'find_unused_parameters', True) or getattr(model, 'static_graph', False):
         raise ValueError(
             "each player leaves the other one's parameters out of its step: set "
-            'model_wrapper_cfg.find_unused_parameters=True'
+            'model_wrapper_cfg.find_unused_parameters=True, and leave out static_graph'
         )
 
 

@@ -170,7 +170,7 @@ class BaseAlgorithm(BaseModel):
     def loss(
         self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None
     ) -> Dict[str, Tensor]:
-        """Losses of one batch: ``loss*`` entries are summed and minimised, others are only logged."""
+        """Losses of one batch: entries with ``loss`` in their names are summed and minimised, others only logged."""
         raise TypeError(f'{type(self).__name__} does not define loss')
 
     def forward(
@@ -224,6 +224,11 @@ class BaseAlgorithm(BaseModel):
     def loss_options(self, optim_wrapper: OptimWrapper) -> Dict[str, Any]:
         """Further arguments of :meth:`loss`, of a whole step."""
         return {}
+
+    @property
+    def phase(self) -> Any:
+        """What a step consists of, where that changes in a run: another phase may need another amount of memory."""
+        return None
 
     def after_step(self) -> None:
         """Called after an optimizer step: a target's momentum encoder follows the encoder."""

@@ -7,6 +7,9 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ... import randomness
 
 Scale = Union[float, Tensor]
 Gradients = List[Optional[Tensor]]
@@ -26,19 +29,23 @@ def optimizer_step(
     on the whole step.
 
     Args:
-        algorithm: Whose ``parse_losses`` sums the entries ``loss*``.
+        algorithm: Whose ``parse_losses`` sums the entries with ``loss`` in their names.
         batches: All of this step.
         losses_of: The forward pass of a batch, in the precision of the wrapper.
         optim_wrapper: Of one optimizer.
         model: The wrapper that synchronises gradients, or the algorithm.
-        preprocess: The data preprocessor, for batches as a loader gives them.
+        preprocess: The data preprocessor, for batches as a loader gives them; called outside of autocast.
 
     Returns:
         The mean of each value over the batches, for the log: tensors without gradient.
 
     Raises:
-        ValueError: The wrapper accumulates by itself.
+        ValueError: The wrapper accumulates by itself, or there are several.
     """
+    if isinstance(optim_wrapper, OptimWrapperDict):
+        raise ValueError(
+            f'optim_wrapper has optimizers for {", ".join(optim_wrapper.keys())}: {type(algorithm).__name__} takes one'
+        )
     check_accumulation(getattr(optim_wrapper, '_accumulative_counts', 1))
     logs = []
     for number, batch in enumerate(batches, start=1):
@@ -50,7 +57,7 @@ def optimizer_step(
             del data  # the backward pass needs no images
             loss, values = algorithm.parse_losses(losses)
             optim_wrapper.backward(loss / len(batches))
-        logs.append({name: value.detach() for name, value in values.items()})
+        logs.append(values)
     optim_wrapper.step()
     optim_wrapper.zero_grad()
     return mean_log(logs)
@@ -62,9 +69,9 @@ def wrappers_of(optim_wrapper: Any) -> List[OptimWrapper]:
 
 
 def mean_log(logs: List[Dict[str, Tensor]]) -> Dict[str, Tensor]:
-    """The mean of each value, on the device."""
+    """The mean of each value, on the device and without gradient."""
     if len(logs) == 1:
-        return logs[0]
+        return {name: value.detach() for name, value in logs[0].items()}
     return {name: torch.stack([log[name].detach() for log in logs]).mean() for name in logs[0]}
 
 
@@ -78,14 +85,24 @@ def check_accumulation(count: int) -> None:
         )
 
 
-def loss_scale(optim_wrapper: OptimWrapper, device: torch.device) -> Tensor:
-    """The loss scale of float16 training: a scalar on the device, 1 without a gradient scaler.
+def loss_scale(optim_wrapper: OptimWrapper, device: torch.device) -> Scale:
+    """The loss scale of float16 training, a scalar on the device; the number 1 without a gradient scaler.
 
     Gradients computed outside the backward pass need it, too.
     """
-    one = torch.ones((), device=device)
-    scaler = getattr(optim_wrapper, 'scaler', None)
-    return one if scaler is None else scaler.scale(one)
+    scaler = getattr(optim_wrapper, 'scaler', None) or getattr(optim_wrapper, 'loss_scaler', None)  # ours, MMEngine's
+    return 1.0 if scaler is None else scaler.scale(torch.ones((), device=device))
+
+
+def replaying(preprocess: Callable[..., Any], states: Sequence[List[Tensor]]) -> Callable[..., Any]:
+    """``preprocess`` for batches that were passed before: each draws again what it drew from its state on."""
+    left = iter(states)
+
+    def run(batch: Any, training: bool) -> Any:
+        randomness.set_generator_state(next(left))
+        return preprocess(batch, training)
+
+    return run
 
 
 def gradients(
@@ -116,18 +133,19 @@ class _WithGradients(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, outer: Tensor) -> Tuple[Optional[Tensor], ...]:
         return (None, None, *(outer * gradient for gradient in ctx.saved_tensors), *[None] * ctx.count)
 
 
-def with_gradients(value: Tensor, tensors: Sequence[Tensor], gradients: Sequence[Optional[Tensor]]) -> Tensor:
+def with_gradients(value: Tensor, tensors: Sequence[Tensor], given: Sequence[Optional[Tensor]]) -> Tensor:
     """A scalar with this value and given gradients with respect to ``tensors``.
 
-    A backward pass through it adds ``gradients`` to those of ``tensors``; those whose gradient is None are left out. So
+    A backward pass through it adds them to those of ``tensors``; those whose gradient is None are left out. So
     one pass through a network serves losses that weight its gradients differently, and parameter hooks
     (DistributedDataParallel's) run in the one backward pass that they expect.
     """
-    known = [(tensor, gradient) for tensor, gradient in zip(tensors, gradients) if gradient is not None]
+    known = [(tensor, gradient) for tensor, gradient in zip(tensors, given) if gradient is not None]
     return _WithGradients.apply(
         value.detach(), len(known), *(tensor for tensor, _ in known), *(gradient.detach() for _, gradient in known)
     )

@@ -19,9 +19,8 @@ from ..masking import PatchMask
 from ..noise import draw_normal
 from ..patches import unpatchify
 from ..targets import BaseTarget
-from .adversarial import Scale, gradients, with_gradients
 from .base import BaseAlgorithm
-from .step import loss_scale
+from .step import Scale, gradients, loss_scale, with_gradients
 
 
 @MODELS.register_module()
@@ -214,7 +213,7 @@ class VisionELECTRA(BaseAlgorithm):
             return self.gan_weight * total
         [by_image] = gradients(total, [seen], scale)
         assert by_image is not None  # the discriminator's output depends on the image
-        return with_gradients(self.gan_weight * total, [generated], [self.gan_weight * by_image])
+        return self.gan_weight * with_gradients(total, [generated], [by_image])
 
     @staticmethod
     def _as_original(logits: Tensor) -> Tensor:
