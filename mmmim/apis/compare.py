@@ -21,6 +21,7 @@ from ..datasets.image_folder import ImageFolder
 from ..evaluation.bootstrap import difference_in_words, mean_interval
 from ..evaluation.knn import knn_predict
 from ..evaluation.logistic import choose_probe
+from ..models.build import NOT_ARCHITECTURE
 from ..models.networks import EXPORTED, is_public
 from ..registry import DATASETS, MODELS
 from ..report.page import write_report
@@ -278,7 +279,7 @@ def _load_random(run: str, device: Optional[str]) -> Any:
     source = read_source(exported if os.path.isfile(exported) else newest_checkpoint(run) or exported)
     _, preprocessor = load_backbone(source)  # checks that the config names our parts only
     backbone = source.cfg['model']['backbone']
-    config = {key: value for key, value in backbone.items() if key not in ('init_cfg', 'compiled')}
+    config = {key: value for key, value in backbone.items() if key not in NOT_ARCHITECTURE}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         fresh = MODELS.build(dict(config))

@@ -14,6 +14,7 @@ from ..checkpoint.schemes.names import encoder_depth
 from ..config.load import load_config
 from ..config.prepare import set_up_scope
 from ..models.backbones.vit import ARCHITECTURES
+from ..models.build import NOT_ARCHITECTURE
 from ..models.patches import Size, to_2tuple
 from ..models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from ..positions import find_grid
@@ -90,7 +91,7 @@ def _buildable(cfg: Any, source: Source) -> Any:
 
 def _plain(cfg: Any) -> Any:
     if isinstance(cfg, dict):
-        return {key: _plain(value) for key, value in cfg.items() if key not in ('init_cfg', 'compiled')}
+        return {key: _plain(value) for key, value in cfg.items() if key not in NOT_ARCHITECTURE}
     return [_plain(value) for value in cfg] if isinstance(cfg, list) else cfg
 
 

@@ -12,6 +12,7 @@ from ..config.write import Choice
 from ..engine.hardware import usable_cores
 from ..engine.hooks.checkpoint import START_ENCODER
 from ..models.backbones.vit import MaskedViT
+from ..models.build import NOT_ARCHITECTURE
 from ..models.networks import Network
 from ..models.patches import to_2tuple
 from .folder_split import FolderSplit
@@ -200,7 +201,7 @@ def _from_weights(start: Start, size: Choice, out: str) -> Dict[str, Choice]:
             f'{start.name} is for images of {start.encoder.in_chans} channels, and this command trains on three: '
             'inherit a config and set channels of LoadImage and in_chans'
         )
-    given = {key: value for key, value in start.backbone.items() if key not in ('img_size', 'init_cfg', 'compiled')}
+    given = {key: value for key, value in start.backbone.items() if key not in ('img_size', *NOT_ARCHITECTURE)}
     init = dict(type='Pretrained', checkpoint=osp.join(osp.abspath(out), START_ENCODER))
     patch = start.encoder.patch_size[0]
     cells = f'{size.value // patch} x {size.value // patch} patches of {patch} pixels'

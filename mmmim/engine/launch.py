@@ -14,6 +14,7 @@ from ..config.load import load_config
 from ..config.prepare import drop_disabled_hooks, set_up_scope, settle, settle_loaders
 from ..config.schedule import set_batch_and_lr, set_schedule, split_batch
 from ..models.build import check_model
+from ..registry import MODELS
 from .hardware import keep_freed_memory
 from .processes import set_up_processes
 from .resume import find_resume, fix_seed
@@ -55,6 +56,7 @@ def build_runner(cfg: Config, launcher: str = 'none', anew: bool = True) -> Runn
     settle(cfg)
     settle_loaders(cfg)
     check_model(cfg.model)
+    check_checkpointing(cfg)
     if 'run_state' not in (cfg.get('default_hooks') or {}):  # a config of another toolbox
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmmim.RunStateHook', guard=False)]
     else:
@@ -70,6 +72,23 @@ def build_runner(cfg: Config, launcher: str = 'none', anew: bool = True) -> Runn
             batches=cfg.train_cfg.get('batches_per_step', 1),
         )
     return runner
+
+
+def check_checkpointing(cfg: Config) -> None:
+    """Check that the model can be trained with MMEngine's key ``activation_checkpointing``.
+
+    Raises:
+        ValueError: A method of ours. MMEngine's way (reentrant checkpointing) allows no gradients that are taken inside
+            a forward pass; ours does, with compiled blocks, too.
+    """
+    kind = cfg.model.get('type')
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    if cfg.get('activation_checkpointing') and hasattr(kind, 'train_steps'):
+        raise ValueError(
+            f'activation_checkpointing={cfg.activation_checkpointing}: leave it out, and set '
+            f'model.backbone.activation_checkpointing=True; other parts of {kind.__name__} with blocks, such as '
+            'model.neck, have the same key'
+        )
 
 
 def end_with(error: Exception, runner: Optional[Runner]) -> None:

@@ -8,6 +8,9 @@ from torch import nn
 
 from ..registry import MODELS
 
+# Keys of an encoder's config that say where its weights come from and how it is run, and not what it is.
+NOT_ARCHITECTURE = ('init_cfg', 'compiled', 'activation_checkpointing')
+
 
 def build_part(cfg: Union[dict, nn.Module, None], name: str, **context: Any) -> Any:
     """Build one part of a model, filling in values that follow from the rest of the model.

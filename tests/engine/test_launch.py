@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from harness import ROOT
+from harness import METHODS, ROOT, make_config
 from mmengine.config import Config
 
 from mmmim.config.load import load_config
 from mmmim.config.prepare import settle_loaders
 from mmmim.config.schedule import set_batch_and_lr, set_schedule, split_batch
+from mmmim.engine.launch import build_runner, check_checkpointing
 from mmmim.engine.optim.autocast import AutocastOptimWrapper
 
 
@@ -162,3 +163,14 @@ def test_clipping_bounds_the_step_and_does_not_read_the_device(monkeypatch):
     wrapper.update_params(layer(torch.ones(2, 4)).sum())
     change = torch.linalg.vector_norm(torch.cat([p.detach().flatten() for p in layer.parameters()]) - before)
     assert change.item() == pytest.approx(0.1 * 0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_mmengines_activation_checkpointing_is_answered_with_ours(method, tmp_path, image_root):
+    cfg = make_config(tmp_path, image_root, method, **{'activation_checkpointing': ['backbone.blocks.0']})
+    with pytest.raises(ValueError, match=r'leave it out, and set model.backbone.activation_checkpointing=True'):
+        build_runner(cfg)
+
+
+def test_models_of_other_toolboxes_keep_mmengines_activation_checkpointing():
+    check_checkpointing(Config(dict(model=dict(type=torch.nn.Linear), activation_checkpointing=['weight'])))

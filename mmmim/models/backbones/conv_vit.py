@@ -9,8 +9,8 @@ from ...positions import sincos_positions
 from ...registry import MODELS
 from ..build import check_choice
 from ..freezing import freeze_all_but_last
-from ..layers.blocks import LayerNorm, build_blocks, init_weights, run_blocks
-from ..layers.conv import ConvTokenizer, project_windows
+from ..layers.blocks import LayerNorm, build_blocks, checkpoint_activations, init_weights, run_blocks
+from ..layers.conv import ConvBlock, ConvTokenizer, project_windows
 from ..masking import PatchMask
 from ..patches import Size, grid_size, to_2tuple
 from .base import BaseEncoder
@@ -61,6 +61,7 @@ class ConvViT(BaseEncoder):
             the rest gets no gradient and stays in evaluation mode. 0: nothing is trained. 0.5: the last block's MLP.
             None or the number of transformer blocks: everything.
         compiled: Compile the transformer blocks in place; a string names another backend than Inductor.
+        activation_checkpointing: As in :class:`.MaskedViT`, for the convolutional blocks, too.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a checkpoint of a ConvViT and
             fails when it does not match.
 
@@ -86,6 +87,7 @@ class ConvViT(BaseEncoder):
         final_norm: bool = True,
         trainable_blocks: Optional[float] = None,
         compiled: Union[bool, str] = False,
+        activation_checkpointing: bool = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -101,7 +103,11 @@ class ConvViT(BaseEncoder):
         rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist()
         self.patch_embed = ConvTokenizer(in_chans, dims, depths, mlp_ratios, strides, rates)
         self.pos_embed = nn.Parameter(sincos_positions(dims[2], self.grid_size, 0), requires_grad=False)
-        self.blocks = build_blocks(dims[2], depths[2], num_heads, mlp_ratios[2], rates[-depths[2] :], compiled)
+        convolutional = (module for module in self.patch_embed.modules() if isinstance(module, ConvBlock))
+        checkpoint_activations(convolutional, activation_checkpointing)
+        self.blocks = build_blocks(
+            dims[2], depths[2], num_heads, mlp_ratios[2], rates[-depths[2] :], compiled, activation_checkpointing
+        )
         sides = (strides[1] * strides[2], strides[2])  # positions of a patch at the strides of the stages
         self.fuse = nn.ModuleList(
             nn.Conv2d(dim, dims[2], side, side) for dim, side in zip(dims, sides) if fuse and conv_vit == 'hybrid'

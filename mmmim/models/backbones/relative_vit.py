@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...registry import MODELS
 from ..build import check_choice
 from ..freezing import freeze_all_but_last
-from ..layers.blocks import choose_attention, compute_dtype, prefers_fused_attention
+from ..layers.blocks import checkpoint_activations, run_blocks
 from ..masking import PatchMask
 from ..patches import Size, grid_size, to_2tuple
 from .base import BaseEncoder
@@ -35,6 +35,7 @@ class RelativeViT(BaseEncoder):
         drop_path_rate: Stochastic depth, growing linearly over the blocks.
         final_norm: Layer norm after the last block.
         trainable_blocks: As in :class:`MaskedViT`; shared relative positions are trained with all blocks only.
+        activation_checkpointing: As in :class:`MaskedViT`.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a file of BEiT, SimMIM, timm,
             mmpretrain or this project, pre-trained or fine-tuned, and fails when the encoder does not match. Tables
             for another square map are resized as in BEiT.
@@ -62,6 +63,7 @@ class RelativeViT(BaseEncoder):
         drop_path_rate: float = 0.0,
         final_norm: bool = True,
         trainable_blocks: Optional[float] = None,
+        activation_checkpointing: bool = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -88,6 +90,7 @@ class RelativeViT(BaseEncoder):
         )
         self.patch_embed, self.cls_token, self.pos_embed = beit.patch_embed, beit.cls_token, None
         self.rel_pos_bias, self.blocks, self.norm = beit.rel_pos_bias, beit.blocks, beit.norm
+        checkpoint_activations(self.blocks, activation_checkpointing)
         if trainable_blocks is not None:
             self._freeze(trainable_blocks)
 
@@ -111,11 +114,7 @@ class RelativeViT(BaseEncoder):
         """Embedded patches ``[B, L, D]`` through the blocks, the class token in front: ``[B, 1 + L, D]``."""
         x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
         bias = None if self.rel_pos_bias is None else self.rel_pos_bias()
-        fused = prefers_fused_attention(x.device.type, compute_dtype(x))
-        for block in self.blocks:
-            choose_attention(block, fused)
-            x = block(x, shared_rel_pos_bias=bias)
-        return self.norm(x)
+        return self.norm(run_blocks(self.blocks, x, shared_rel_pos_bias=bias))
 
 
 @MODELS.register_module()

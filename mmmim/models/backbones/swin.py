@@ -30,6 +30,7 @@ class MaskedSwin(BaseEncoder):
         mask_tokens: Whether there is a mask token, without which no mask can be given.
         drop_path_rate: Stochastic depth, growing linearly over all blocks.
         trainable_blocks: 0: nothing is trained, for linear probing. None: everything.
+        activation_checkpointing: As in :class:`MaskedViT`.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a Swin of timm, of its
             authors, of SimMIM or mmpretrain, and fails when it does not match.
 
@@ -56,6 +57,7 @@ class MaskedSwin(BaseEncoder):
         mask_tokens: bool = False,
         drop_path_rate: float = 0.0,
         trainable_blocks: Optional[int] = None,
+        activation_checkpointing: bool = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -70,6 +72,7 @@ class MaskedSwin(BaseEncoder):
             self.img_size,
             first,
             in_chans,
+            activation_checkpointing,
             window_size=window_size,
             drop_path_rate=drop_path_rate,
         )

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from functools import partial
-from typing import Any, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Iterable, Optional, Sequence, Tuple, Union
 
 import torch
 from timm.layers import Mlp
@@ -13,6 +13,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
+from torch.utils.checkpoint import checkpoint
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
 # From this width on GELU is recomputed in the backward pass, which takes 2 to 3% of a step on a CPU. Narrower models
@@ -111,8 +112,10 @@ def build_blocks(
     mlp_ratio: float = 4.0,
     drop_path_rates: Union[float, Sequence[float]] = 0.0,
     compiled: Union[bool, str] = False,
+    activation_checkpointing: bool = False,
 ) -> nn.ModuleList:
-    """``depth`` pre-norm blocks of timm; ``compiled`` compiles each in place, see :func:`compile_blocks`.
+    """``depth`` pre-norm blocks of timm; ``compiled`` compiles each in place, see :func:`compile_blocks`, and
+    ``activation_checkpointing`` recomputes each in the backward pass, see :func:`checkpoint_activations`.
 
     Raises:
         ValueError: The heads do not divide the width, or the depth is below 1.
@@ -139,6 +142,7 @@ def build_blocks(
     )
     if compiled:
         compile_blocks(blocks, 'inductor' if compiled is True else compiled)
+    checkpoint_activations(blocks, activation_checkpointing)
     return blocks
 
 
@@ -161,6 +165,13 @@ def compile_blocks(blocks: nn.ModuleList, backend: str) -> None:
         )
     for block in blocks:
         block.compile(backend=backend)
+
+
+def checkpoint_activations(blocks: Iterable[nn.Module], enabled: bool = True) -> None:
+    """Let :func:`run_block` keep no activations of these blocks but their inputs, and compute the others once more in
+    the backward pass. That takes about a third more time, and gradients stay the same, bit by bit."""
+    for block in blocks:
+        setattr(block, 'activation_checkpointing', enabled)
 
 
 def init_weights(module: nn.Module) -> None:
@@ -209,14 +220,35 @@ def choose_attention(block: nn.Module, fused: bool) -> None:
     setattr(block.attn, 'fused_attn', fused)  # which timm declares to be final
 
 
-def run_blocks(blocks: Union[nn.ModuleList, Sequence[nn.Module]], x: Tensor, first: int = 0) -> Tensor:
+def run_block(block: nn.Module, *args: Any, call: Callable[..., Tensor] = nn.Module.__call__, **options: Any) -> Tensor:
+    """``block(*args, **options)``, with activation checkpointing where :func:`checkpoint_activations` chose it.
+
+    A compiled block is recomputed as a whole. Random numbers and autocast are as in the first pass. Any backward pass
+    recomputes, also one of ``torch.autograd.grad`` and one through a graph that is kept (``use_reentrant=False``).
+
+    Args:
+        call: What is called with the block and its arguments, if something has to be set for the block each time.
+    """
+    if getattr(block, 'activation_checkpointing', False) and torch.is_grad_enabled():
+        return checkpoint(call, block, *args, use_reentrant=False, **options)
+    return call(block, *args, **options)
+
+
+def _with_chosen_attention(block: nn.Module, x: Tensor, *args: Any, **options: Any) -> Tensor:
+    choose_attention(block, prefers_fused_attention(x.device.type, compute_dtype(x)))
+    return block(x, *args, **options)
+
+
+def run_blocks(blocks: Union[nn.ModuleList, Sequence[nn.Module]], x: Tensor, first: int = 0, **options: Any) -> Tensor:
     """``[B, T, D]`` through the blocks, with the attention backend for the dtype of the computation.
+
+    ``options`` are further arguments of each block.
 
     Returns:
         The tokens from ``first`` on, ``[B, T - first, D]``; the last block computes no others.
     """
-    fused, last = prefers_fused_attention(x.device.type, compute_dtype(x)), len(blocks) - 1
+    last = len(blocks) - 1
     for i, block in enumerate(blocks):
-        choose_attention(block, fused)
-        x = block(x, first) if first and i == last else block(x)
+        args = (x, first) if first and i == last else (x,)
+        x = run_block(block, *args, call=_with_chosen_attention, **options)
     return x

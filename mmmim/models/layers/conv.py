@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ...registry import MODELS
 from ..patches import gather_patches
-from .blocks import LayerNorm
+from .blocks import LayerNorm, run_block
 
 
 @MODELS.register_module()
@@ -95,7 +95,7 @@ class ConvStage(nn.Module):
         side = x.shape[2]
         places = cell_positions(ids, grid, side)
         for block in self.blocks:
-            x = block(x, places, (grid[0] * side, grid[1] * side))
+            x = run_block(block, x, places, (grid[0] * side, grid[1] * side))
         return x
 
 

@@ -30,6 +30,7 @@ class MAEDecoder(BaseModule):
         fill_in: Whether mask tokens replace removed patches; False if the encoder saw mask tokens itself (filled in by
             the algorithm), and then there is no ``mask_token``, which would get no gradient.
         compiled: Compile the blocks in place; a string names another backend of ``torch.compile`` than Inductor.
+        activation_checkpointing: As in :class:`.MaskedViT`.
     """
 
     can_leave_out_visible = True  # forward has `removed_only`
@@ -51,6 +52,7 @@ class MAEDecoder(BaseModule):
         mlp_ratio: float = 4.0,
         fill_in: bool = True,
         compiled: Union[bool, str] = False,
+        activation_checkpointing: bool = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -61,7 +63,9 @@ class MAEDecoder(BaseModule):
         self.decoder_pos_embed = nn.Parameter(
             sincos_positions(embed_dim, grid_size, num_prefix_tokens), requires_grad=False
         )
-        self.decoder_blocks = build_blocks(embed_dim, depth, num_heads, mlp_ratio, compiled=compiled)
+        self.decoder_blocks = build_blocks(
+            embed_dim, depth, num_heads, mlp_ratio, 0.0, compiled, activation_checkpointing
+        )
         self.decoder_norm = LayerNorm(embed_dim)
         self.decoder_pred = nn.Linear(embed_dim, out_dim)
         self.apply(init_weights)

@@ -49,6 +49,7 @@ class DrawingHead(BaseModule):
             ``'token'``, a vector as one more token of the input.
         final_norm: Layer norm before the last layer.
         compiled: Compile the blocks in place; a string names another backend of ``torch.compile`` than Inductor.
+        activation_checkpointing: As in :class:`.MaskedViT`.
 
     Attributes:
         patch_size, grid_size: Of the masked patches.
@@ -72,6 +73,7 @@ class DrawingHead(BaseModule):
         concat: str = 'channel',
         final_norm: bool = False,
         compiled: Union[bool, str] = False,
+        activation_checkpointing: bool = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -91,7 +93,7 @@ class DrawingHead(BaseModule):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.pos_embed = nn.Parameter(sincos_positions(embed_dim, self.grid_size, 0), requires_grad=False)
         self.mapping = NoiseMapping(embed_dim) if noise == 'mapped' else None
-        self.blocks = build_blocks(embed_dim, depth, num_heads, mlp_ratio, compiled=compiled)
+        self.blocks = build_blocks(embed_dim, depth, num_heads, mlp_ratio, 0.0, compiled, activation_checkpointing)
         self.norm = LayerNorm(embed_dim) if final_norm else nn.Identity()
         self.pred = nn.Linear(embed_dim, area * in_chans)
         self.apply(init_weights)

@@ -9,7 +9,9 @@ from torch import nn
 from torch.nn.utils import prune
 
 from mmmim.models.layers import blocks
-from mmmim.models.layers.blocks import RECOMPUTED_FROM, LeanMlp, build_blocks
+from mmmim.models.layers.blocks import RECOMPUTED_FROM, LeanMlp, build_blocks, run_blocks
+from mmmim.models.masking import random_masking
+from mmmim.registry import MODELS
 
 
 def both(dtype=torch.float32, width=24):
@@ -204,3 +206,66 @@ def test_compiling_without_a_compiler_is_one_sentence(monkeypatch):
     ):
         build_blocks(24, 1, 2, compiled=True)
     assert build_blocks(24, 1, 2, compiled='aot_eager')
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('compiled', [False, 'aot_eager'])
+def test_checkpointed_blocks_are_the_same_bit_by_bit(dtype, compiled, monkeypatch):
+    """With stochastic depth and autocast, in two backward passes through one graph."""
+    monkeypatch.setattr(blocks, 'RECOMPUTED_FROM', 1)
+    torch._dynamo.reset()
+    results = []
+    for checkpointed in (False, True):
+        torch.manual_seed(0)
+        model = build_blocks(24, 2, 2, 4.0, 0.5, compiled, checkpointed).train()
+        x = torch.randn(8, 5, 24, requires_grad=True)
+        with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
+            loss = run_blocks(model, x, first=2).float().square().sum()
+        drawn = torch.rand(1)
+        with torch._functorch.config.patch(donated_buffer=False):  # allow_retained_graphs
+            inside = torch.autograd.grad(loss, [x], retain_graph=True)
+            loss.backward()
+        results.append([loss, drawn, torch.rand(1), *inside, x.grad, *(p.grad for p in model.parameters())])
+    for one, other in zip(*results):
+        assert torch.equal(one, other) and one.isfinite().all()
+
+
+SMALL = dict(arch=dict(embed_dim=16, depth=2, num_heads=2), img_size=16, patch_size=4)
+CONV = dict(arch=dict(embed_dims=(8, 8, 16), depths=(1, 1, 2), num_heads=2), img_size=16, patch_size=4)
+SWIN = dict(arch=dict(embed_dim=8, depths=(2, 2), num_heads=(1, 2)), patch_size=2, window_size=4)
+DECODER = dict(in_dim=16, grid_size=(4, 4), out_dim=48, embed_dim=16, depth=2, num_heads=2)
+
+
+@pytest.mark.parametrize(
+    'part',
+    [
+        dict(SMALL, type='MaskedViT'),
+        dict(SMALL, type='MaskedRelativeViT'),
+        dict(SMALL, type='RelativeViT'),
+        dict(CONV, type='ConvViT'),
+        dict(SWIN, type='MaskedSwin', img_size=16),
+        dict(SMALL, type='DenseViT', out_indices=[1]),
+        dict(CONV, type='DenseConvViT'),
+        dict(SWIN, type='DenseSwin', out_indices=[1]),
+        dict(DECODER, type='MAEDecoder'),
+        dict(type='DrawingHead', img_size=16, patch_size=4, embed_dim=16, num_heads=2),
+    ],
+    ids=lambda part: part['type'],
+)
+def test_a_part_with_blocks_keeps_little_of_them(part, monkeypatch):
+    """And computes them once more only where a backward pass can follow."""
+    key = 'with_cp' if part['type'].startswith('Dense') else 'activation_checkpointing'
+    mask, images = random_masking(torch.rand(2, 16), 4), torch.rand(2, 3, 16, 16)
+    arguments = dict(MAEDecoder=(torch.rand(2, 5, 16), mask), DrawingHead=(images, mask, torch.rand(2, 16)))
+    counts, outputs = [], []
+    for checkpointed in (False, True):
+        torch.manual_seed(0)
+        module, packed = MODELS.build({**part, key: checkpointed}), []
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: packed.append(tensor.shape), lambda x: x):  # noqa: B023
+            output = module(*arguments.get(part['type'], (images,)))
+        counts.append(len(packed))
+        outputs.append(output[-1] if isinstance(output, tuple) else output)
+    assert torch.equal(*outputs) and counts[1] < counts[0] / 2
+    monkeypatch.setattr(blocks, 'checkpoint', None)
+    with torch.no_grad():
+        module(*arguments.get(part['type'], (images,)))

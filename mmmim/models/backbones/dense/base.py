@@ -3,14 +3,13 @@
 import math
 from typing import Dict, List, Optional, Sequence, Tuple
 
-import torch
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint as checkpointed
 
 from ....checkpoint.encoder import EncoderMismatchError
 from ....positions import PositionCache
+from ...layers.blocks import run_block
 from ...layers.relative_positions import DecomposedPositions, PositionBias, RelativePositions
 from ...layers.window_attention import DenseAttention, Grid, group_sizes
 from ...patches import Size, to_2tuple
@@ -107,10 +106,7 @@ class DenseEncoder(BaseEncoder):
         """Tokens ``[B, P + h*w, D]`` through the blocks; those after each of ``out_indices``."""
         biases, outputs = self._shared_biases(grid), []
         for index, block in enumerate(self.blocks[: self.out_indices[-1] + 1]):
-            if self.with_cp and self.training and torch.is_grad_enabled():
-                x = checkpointed(_run_block, block, x, grid, biases, use_reentrant=False)
-            else:
-                x = _run_block(block, x, grid, biases)
+            x = run_block(block, x, grid, biases, call=_run_block)
             if index in self.out_indices:
                 outputs.append(x)
         return outputs

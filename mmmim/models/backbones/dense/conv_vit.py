@@ -24,7 +24,8 @@ class DenseConvViT(ConvViT, DenseEncoder):
             Not as in ConvMAE's downstream models, where the neck sees the stages themselves; a checkpoint's
             projections are then left out.
         final_norm: The encoder's layer norm on the transformer's map.
-        window_size, global_blocks, relative_positions, with_cp: For the transformer blocks, as in :class:`.DenseViT`.
+        window_size, global_blocks, relative_positions: For the transformer blocks, as in :class:`.DenseViT`.
+        with_cp: As in :class:`.DenseViT`, for the convolutional blocks, too.
         init_cfg: As in :class:`ConvViT`.
 
     Attributes:
@@ -58,6 +59,7 @@ class DenseConvViT(ConvViT, DenseEncoder):
             drop_path_rate,
             final_norm,
             trainable_blocks,
+            activation_checkpointing=with_cp,
             init_cfg=init_cfg,
         )
         self.make_dense([-1], window_size, global_blocks, relative_positions, with_cp)

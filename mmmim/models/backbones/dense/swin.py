@@ -4,12 +4,12 @@ import math
 from itertools import accumulate
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
-import torch
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerStage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....registry import MODELS
+from ...layers.blocks import checkpoint_activations, run_block
 from ...patches import Size, to_2tuple
 from ..base import BaseEncoder
 from .base import resolve_indices
@@ -41,7 +41,7 @@ class DenseSwin(BaseEncoder):
         out_norms: A layer norm on each map. The last stage's is the encoder's own and comes from the checkpoint; the
             others are newly initialised.
         drop_path_rate: Stochastic depth, growing linearly over all blocks.
-        with_cp: Activation checkpointing.
+        with_cp: As in :class:`.DenseViT`.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a Swin of timm, of its
             authors, of SimMIM or mmpretrain, and fails when it does not match.
 
@@ -84,6 +84,7 @@ class DenseSwin(BaseEncoder):
             size,
             self.patch_size,
             in_chans,
+            with_cp,
             window_size=window_size,
             always_partition=True,
             strict_img_size=False,
@@ -109,8 +110,6 @@ class DenseSwin(BaseEncoder):
         x = self.patch_embed(F.pad(images, (0, missing[1], 0, missing[0])))  # [B, h, w, width]
         maps = []
         for index, stage in enumerate(self.layers[: self.out_indices[-1] + 1]):
-            assert isinstance(stage, SwinTransformerStage)
-            stage.grad_checkpointing = self.with_cp and self.training and torch.is_grad_enabled()
             x = stage(x)
             if index in self.out_indices:
                 maps.append(self._norm_of(index)(x).permute(0, 3, 1, 2).contiguous())
@@ -143,12 +142,26 @@ class DenseSwin(BaseEncoder):
         return f'The norms on the maps of stages {", ".join(stages)} begin anew.' if stages else 'All norms are loaded.'
 
 
+class _StageBlocks(nn.Sequential):
+    """In the place of timm's, which has no activation checkpointing that all its versions do alike."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self:
+            x = run_block(block, x)
+        return x
+
+
 def build_swin(
-    architecture: Architecture, img_size: Tuple[int, int], patch_size: Tuple[int, int], in_chans: int, **options: Any
+    architecture: Architecture,
+    img_size: Tuple[int, int],
+    patch_size: Tuple[int, int],
+    in_chans: int,
+    activation_checkpointing: bool = False,
+    **options: Any,
 ) -> SwinTransformer:
     """timm's Swin without a classifier, with further ``options`` of timm."""
     embed_dim, depths, num_heads = architecture
-    return SwinTransformer(
+    swin = SwinTransformer(
         img_size,
         patch_size,  # type: ignore[arg-type]  # timm's stub has int, its code also takes a pair
         in_chans,
@@ -159,6 +172,11 @@ def build_swin(
         num_heads=num_heads,
         **options,
     )
+    for stage in swin.layers:
+        assert isinstance(stage, SwinTransformerStage)
+        checkpoint_activations(stage.blocks, activation_checkpointing)
+        stage.blocks = _StageBlocks(*stage.blocks)
+    return swin
 
 
 def resolve_architecture(arch: Union[str, dict]) -> Architecture:

@@ -42,7 +42,7 @@ class DenseViT(MaskedViT, DenseEncoder):
             ``'separate'`` (the same, a table for each block, as BEiT's and MAE's segmentors have) or ``'decomposed'``
             (ViTDet). All are initialised with zeros. Tables are for the map of ``img_size`` and are interpolated to
             others; blocks with windows have tables for them, or read the middle of the shared one.
-        with_cp: Activation checkpointing: blocks are recomputed in the backward pass, which saves memory.
+        with_cp: The toolboxes' name of ``activation_checkpointing`` of :class:`MaskedViT`.
         init_cfg: As in :class:`MaskedViT`. Tables of relative positions missing in the file keep their initialisation,
             which is logged.
 
@@ -91,6 +91,7 @@ class DenseViT(MaskedViT, DenseEncoder):
             drop_path_rate=drop_path_rate,
             final_norm=final_norm,
             trainable_blocks=trainable_blocks,
+            activation_checkpointing=with_cp,
             init_cfg=init_cfg,
         )
         self.make_dense(out_indices, window_size, global_blocks, relative_positions, with_cp)
