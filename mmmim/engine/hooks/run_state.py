@@ -27,7 +27,8 @@ class RunStateHook(Hook):
       allow-list), and the facts of the run are added under ``'mmmim'``.
     - When resuming: another model structure, optimizer, data set length, number of images in a step or of steps in an
       epoch is an error that names both values; other differences in the config are a warning that lists them. The
-      stored config is compared as text and never executed. The number of processes may be another one.
+      stored config is compared as text and never executed. The number of processes may be another one where the loop
+      draws the same images with any.
 
     Args:
         guard: If False, only histories are made plain: for models and loops of other toolboxes, with their own resume.
@@ -68,7 +69,11 @@ class RunStateHook(Hook):
             )
         problems = _state_differences(checkpoint['state_dict'], _module(runner).state_dict())
         now = run_facts(runner)
-        saved = {'repeat_crops': 1, 'total_batch': now['total_batch'], **checkpoint['mmmim']}  # older ones lack them
+        saved = {
+            'repeat_crops': 1,
+            'total_batch': now.get('total_batch'),
+            **checkpoint['mmmim'],
+        }  # older ones lack them
         problems += [
             f'{name}: the checkpoint has {saved.get(name)}, this run {now[name]}'
             for name in now
@@ -102,9 +107,11 @@ class RunStateHook(Hook):
 
 def run_facts(runner) -> Dict[str, Any]:
     """Facts that must agree for a run to resume from a checkpoint."""
-    loader = runner.train_dataloader
+    loader, images = runner.train_dataloader, getattr(runner.train_loop, 'samples_per_step', None)
+    # what other toolboxes' samplers draw depends on the number of processes
+    share = dict(world_size=runner.world_size) if images is None else dict(total_batch=images * runner.world_size)
     return dict(
-        total_batch=getattr(runner.train_loop, 'samples_per_step', loader.batch_size) * runner.world_size,
+        **share,
         dataset_length=len(loader.dataset),
         steps_per_epoch=len(loader),
         repeat_crops=getattr(loader.sampler, 'repeat_crops', 1),
