@@ -139,7 +139,8 @@ def test_bf16_with_accumulation_in_two_processes(method, tmp_path, image_root):
         train(_config(tmp_path / dtype, image_root, method, accumulate, **overrides), processes=2)
         curves.append([line['loss'] for line in read_curve(tmp_path / dtype / 'run')])
     assert curves[0] != curves[1]
-    assert curves[1] == pytest.approx(curves[0], rel=0.05, abs=0.01)  # a sum of two players' losses may be near 0
+    # Eq. 7 is the negative of Eq. 6: the sum of GAN-MAE's losses, of sizes near 1, is near 0
+    assert curves[1] == pytest.approx(curves[0], rel=0.05, abs=0.01 if method == 'gan_mae' else 0)
 
 
 def test_sigterm_saves_once_and_resumes(tmp_path, image_root):

@@ -64,5 +64,5 @@ def test_accuracy_on_unseen_scenes_is_above_the_majority(pixels, monkeypatch):
     assert all(torch.equal(p, frozen[name]) for name, p in model.named_parameters() if name in frozen)
     original, generated, overall = measure()
     assert before[2] < MAJORITY + 0.05
-    assert overall > MAJORITY + 0.1
+    assert overall > max(MAJORITY, before[2]) + 0.1
     assert original > 0.5 and generated > 0.8  # the majority's answer has 0 and 1
