@@ -126,7 +126,17 @@ def join_cells(x: Tensor, coarse: Grid, cells: Grid) -> Tensor:
     return x.transpose(2, 3).reshape(x.shape[0], h * w, -1)
 
 
-def pool_cells(x: Tensor, coarse: Grid, cells: Grid) -> Tensor:
-    """Mean over the cells of each place: ``[B, (h*ch)*(w*cw), D] -> [B, h*w, D]``."""
-    (h, w), (down, across) = coarse, cells
+def regrid(x: Tensor, old: Grid, new: Grid) -> Tensor:
+    """Values on a grid to another one, ``[B, h*w, D] -> [B, h'*w', D]``: the mean of finer cells, or repeats of coarser
+    ones.
+
+    Raises:
+        ValueError: Neither is a whole multiple of the other.
+    """
+    if old == new:
+        return x
+    if old[0] < new[0]:
+        down, across = cells = cells_per_place(new, old)
+        return split_cells(x.repeat(1, 1, down * across), old, cells)
+    (h, w), (down, across) = new, cells_per_place(old, new)
     return x.reshape(x.shape[0], h, down, w, across, -1).mean(dim=(2, 4)).flatten(1, 2)

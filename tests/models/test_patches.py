@@ -12,6 +12,7 @@ from mmmim.models.patches import (
     normalize_patches,
     patch_statistics,
     patchify,
+    regrid,
     to_2tuple,
     unpatchify,
 )
@@ -108,3 +109,19 @@ def test_composite_paints_removed_patches_and_keeps_the_others():
             assert torch.equal(result[b, :, rows, columns], expected[b, :, rows, columns])
     grey = composite(images, 0.0, removed, 4)
     assert torch.equal(patchify(grey, 4), patchify(images, 4) * (1 - removed[..., None]))
+
+
+@pytest.mark.parametrize(
+    'old, new', [((8, 8), (4, 4)), ((4, 8), (2, 2)), ((2, 3), (4, 9)), ((1, 1), (3, 2)), ((4, 2),) * 2]
+)
+def test_values_go_to_another_grid_as_torch_resizes_them(old, new):
+    x = torch.rand(2, old[0] * old[1], 5, generator=torch.Generator().manual_seed(0))
+    maps = x.transpose(1, 2).unflatten(2, old)
+    expected = F.adaptive_avg_pool2d(maps, new) if old[0] >= new[0] else F.interpolate(maps, new, mode='nearest')
+    torch.testing.assert_close(regrid(x, old, new), expected.flatten(2).transpose(1, 2))
+
+
+@pytest.mark.parametrize('old, new', [((4, 4), (3, 3)), ((4, 4), (8, 2)), ((2, 4), (4, 2))])
+def test_grids_that_are_no_multiples_are_refused(old, new):
+    with pytest.raises(ValueError, match='no whole multiple'):
+        regrid(torch.zeros(1, old[0] * old[1], 1), old, new)

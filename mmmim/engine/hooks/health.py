@@ -92,7 +92,7 @@ class HealthHook(Hook):
             held_out=len(self.loader.dataset),
             width=int(model.backbone.embed_dim),
             pretrained=_from_weights(runner),
-            moving_target=hasattr(model.target, 'follow'),
+            moving_target=getattr(model.target, 'moves', False),
         )
 
     def _build(self, runner) -> Optional[DataLoader]:

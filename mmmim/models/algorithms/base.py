@@ -111,8 +111,7 @@ class BaseAlgorithm(BaseModel):
     def make_target(self, cfg: dict, preprocessor: MIMDataPreprocessor, sizes: Dict[str, Any]) -> BaseTarget:
         """Build the target from the preprocessor and sizes, and add its output widths to ``sizes``."""
         target: BaseTarget = build_part(cfg, 'target', **sizes)
-        if hasattr(target, 'follow'):
-            target.follow(self.backbone)
+        target.follow(self.backbone)
         target.set_image_statistics(preprocessor.mean, preprocessor.std)
         sizes.update(out_dim=target.out_dim, out_dims=getattr(target, 'out_dims', (target.out_dim,)))
         return target
@@ -120,7 +119,7 @@ class BaseAlgorithm(BaseModel):
     def init_weights(self) -> None:
         """Initialise a target's momentum encoder as a copy of the encoder, also after that has loaded a checkpoint."""
         super().init_weights()
-        if self.target is not None and hasattr(self.target, 'follow'):
+        if self.target is not None:
             self.target.reset()
 
     def draw_mask(
@@ -147,7 +146,7 @@ class BaseAlgorithm(BaseModel):
 
         Here: the momentum encoder of a target that is an exponential moving average of the encoder.
         """
-        for name in self.state_dict() if hasattr(self.target, 'follow') else ():
+        for name in self.state_dict():
             part, found, rest = name.partition('.momentum_encoder.')
             if found and part.startswith('target') and name not in state_dict and f'backbone.{rest}' in state_dict:
                 state_dict[name] = state_dict[f'backbone.{rest}'].clone()
@@ -232,7 +231,7 @@ class BaseAlgorithm(BaseModel):
 
     def after_step(self) -> None:
         """Called after an optimizer step: a target's momentum encoder follows the encoder."""
-        if self.target is not None and hasattr(self.target, 'follow'):
+        if self.target is not None:
             self.target.update()
 
     def reconstruct(self, images: Tensor, mask: PatchMask) -> Tensor:

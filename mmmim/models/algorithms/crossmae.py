@@ -11,8 +11,7 @@ from ..build import build_part, check_choice
 from ..heads import FeatureHead, PatchLossHead, ReconstructionHead
 from ..masking import Masking, PatchMask
 from ..necks import DrawingHead, UNetDrawingHead
-from ..noise import draw_normal
-from ..patches import Grid, cells_per_place, composite, pool_cells, split_cells, to_2tuple, unpatchify
+from ..patches import cells_per_place, composite, regrid, split_cells, to_2tuple, unpatchify
 from ..targets import BaseTarget
 from .base import BaseAlgorithm
 
@@ -103,18 +102,18 @@ class CrossMAE(BaseAlgorithm):
 
     def _match_grids(self, swin_match: str) -> None:
         """Choose the grid on which features are compared, and how predictions and targets are resampled to it."""
-        places, theirs = self.backbone.grid_size, getattr(self.target, 'grid_size', None) or self.sizes['grid_size']
+        places = self.backbone.grid_size
+        self.target_grid = theirs = to_2tuple(getattr(self.target, 'grid_size', None) or self.sizes['grid_size'])
         try:
-            cells = cells_per_place(theirs, places)
+            cells_per_place(theirs, places)
         except ValueError as error:
             raise ValueError(
                 f"the grid of {type(self.target).__name__} cannot be brought to the backbone's: {error}. "
                 'Choose another target, or sizes of image and patches at which it can'
             ) from None
-        pool = swin_match == 'target_pool' and cells != (1, 1)
-        self.predicted_cells, self.pooled_cells = ((1, 1), cells) if pool else (cells, (1, 1))
-        self.pred_grid = places if pool else to_2tuple(theirs)
-        _between(self.masking.grid, self.pred_grid)  # raises
+        self.pred_grid = places if swin_match == 'target_pool' else theirs
+        self.predicted_cells = cells_per_place(self.pred_grid, places)
+        regrid(torch.zeros(1, self.masking.num_patches, 1), self.masking.grid, self.pred_grid)  # raises
 
     def _build_predictors(self, predictor: Predictor) -> Optional[nn.ModuleList]:
         dims = [self.predicted_cells[0] * self.predicted_cells[1] * dim for dim in self.sizes['out_dims']]
@@ -149,7 +148,7 @@ class CrossMAE(BaseAlgorithm):
         """``inputs [B, C, H, W]``, normalised. Mask noise and z ``[B, *drawing_head.noise_shape]`` may come from
         outside."""
         mask = self.draw_mask(inputs, data_samples, noise)  # x_M: 75% of the patches are removed at random
-        z = self.draw_z(inputs, data_samples)[0] if z is None else z  # z ~ N(0, I), Eq. 1
+        z = self.drawing_head.draw_noise(inputs, data_samples)[0] if z is None else z  # z ~ N(0, I), Eq. 1
 
         drawing = self.drawing_head(inputs, mask, z)  # E_draw(x_M, z): [B, L, P*P*C]
         draw = self.draw_loss.loss(drawing, self.draw_target(inputs), mask)  # Eq. 2, against the smoothed image
@@ -160,13 +159,6 @@ class CrossMAE(BaseAlgorithm):
         pred = self.head.loss(prediction, features, self.mask_of_features(mask))  # Eq. 3
         metrics = self.head.cosines(prediction, features) if isinstance(self.head, FeatureHead) else {}
         return dict(loss_draw=draw, loss_pred=self.pred_weight * pred, **metrics)  # Eq. 4
-
-    def draw_z(
-        self, images: Tensor, data_samples: Optional[List[DataSample]] = None, draws: int = 1
-    ) -> Union[Tensor, List[None]]:
-        """Noise vectors ``[draws, B, *noise_shape]`` from the samples' seeds; Nones for a head without noise."""
-        shape = self.drawing_head.noise_shape
-        return [None] * draws if shape is None else draw_normal(images, data_samples, shape, draws)
 
     def complete(self, images: Tensor, drawing: Tensor, mask: PatchMask) -> Tensor:
         """The image that the backbone sees, ``[B, C, H, W]``."""
@@ -186,20 +178,11 @@ class CrossMAE(BaseAlgorithm):
 
     def true_features(self, images: Tensor, data_samples: Optional[List[DataSample]] = None) -> Tensor:
         """F(x) of the original, ``[B, L', D']``, without gradient."""
-        features = self.target_of(images, data_samples)
-        if self.pooled_cells == (1, 1):
-            return features
-        return pool_cells(features, self.backbone.grid_size, self.pooled_cells)
+        return regrid(self.target_of(images, data_samples), self.target_grid, self.pred_grid)
 
     def mask_of_features(self, mask: PatchMask) -> PatchMask:
         """The mask on the grid of the features: the removed share of each cell."""
-        pooled, repeated = _between(self.masking.grid, self.pred_grid)
-        values = mask.mask[..., None]
-        if pooled != (1, 1):
-            values = pool_cells(values, self.pred_grid, pooled)
-        if repeated != (1, 1):
-            values = split_cells(values.repeat(1, 1, repeated[0] * repeated[1]), self.masking.grid, repeated)
-        return mask._replace(mask=values[..., 0])
+        return mask._replace(mask=regrid(mask.mask[..., None], self.masking.grid, self.pred_grid)[..., 0])
 
     @torch.no_grad()
     def predict(
@@ -216,8 +199,7 @@ class CrossMAE(BaseAlgorithm):
         """
         mask = self.draw_mask(inputs, data_samples, noise)
         patch_size, grid = self.drawing_head.patch_size, self.drawing_head.grid_size
-        draws = 1 if self.drawing_head.noise_shape is None else 2
-        drawings = [self.drawing_head(inputs, mask, z) for z in self.draw_z(inputs, data_samples, draws)]
+        drawings = [self.drawing_head(inputs, mask, z) for z in self.drawing_head.draw_noise(inputs, data_samples, 2)]
         completions = [self.complete(inputs, drawing, mask) for drawing in drawings]
         coarse = self.draw_target(inputs)
         fields = dict(
@@ -233,7 +215,7 @@ class CrossMAE(BaseAlgorithm):
             masked_image=composite(inputs, 0.0, mask.mask, patch_size),
         )
         pictures = {}
-        if draws > 1:
+        if len(drawings) > 1:
             fields['second_completion'], pictures = completions[1], dict(second_completion='completion with another z')
             fields['drawing_spread'] = self._spread(drawings[0], drawings[1], coarse, mask)
         return fill_samples(
@@ -254,14 +236,3 @@ class CrossMAE(BaseAlgorithm):
 
         error = (mean(first - truth) + mean(second - truth)) / 2
         return mean(first - second) / error.clamp(min=1e-12)
-
-
-def _between(masked: Grid, features: Grid) -> Tuple[Grid, Grid]:
-    """Number of cells of the masked grid in a cell of the features' grid, and the reverse.
-
-    Raises:
-        ValueError: Neither is a whole multiple of the other.
-    """
-    if masked[0] >= features[0]:
-        return cells_per_place(masked, features), (1, 1)
-    return (1, 1), cells_per_place(features, masked)

@@ -9,9 +9,11 @@ from torch.nn import functional as F
 
 from ...positions import sincos_positions
 from ...registry import MODELS
+from ...structures import DataSample
 from ..build import check_choice
 from ..layers.blocks import LayerNorm, build_blocks, init_weights, run_blocks
 from ..masking import PatchMask, take
+from ..noise import draw_normal
 from ..patches import Size, gather_patches, grid_size, patchify, to_2tuple
 
 NOISE = ('mapped', 'concat', 'none')
@@ -26,8 +28,47 @@ class NoiseMapping(nn.Sequential):
         )
 
 
+class NoisyHead(BaseModule):
+    """A drawing head's noise: what is drawn for an image, and which vector goes where.
+
+    Args:
+        noise, noise_tokens: See :class:`DrawingHead`.
+        noise_shape: Of one image.
+
+    Attributes:
+        noise_shape: None without noise.
+        mapping: f, for mapped noise.
+    """
+
+    mapping: Optional[NoiseMapping]
+
+    def __init__(
+        self, noise: str, noise_tokens: str, noise_shape: Tuple[int, ...], init_cfg: Optional[dict] = None
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        check_choice('noise', noise, NOISE)
+        check_choice('noise_tokens', noise_tokens, ('z_then_w', 'w_all'))
+        self.noise, self.noise_tokens = noise, noise_tokens
+        self.noise_shape = None if noise == 'none' else noise_shape
+
+    def draw_noise(
+        self, images: Tensor, data_samples: Optional[List[DataSample]] = None, draws: int = 1
+    ) -> List[Optional[Tensor]]:
+        """z ~ N(0, I) from the samples' seeds: ``draws`` times ``[B, *noise_shape]``; one None without noise."""
+        if self.noise_shape is None:
+            return [None]
+        return list(draw_normal(images, data_samples, self.noise_shape, draws))
+
+    def noise_vectors(self, z: Optional[Tensor], count: int) -> List[Tensor]:
+        """The vectors ``[B, D]`` that ``count`` layers get, of mapped noise."""
+        assert self.mapping is not None
+        z = given(z)
+        w = self.mapping(z)
+        return [z if i == 0 and self.noise_tokens == 'z_then_w' else w for i in range(count)]
+
+
 @MODELS.register_module()
-class DrawingHead(BaseModule):
+class DrawingHead(NoisyHead):
     """E_draw: completes a masked image, given noise. Patch embedding, a few transformer blocks, a linear layer.
 
     The paper gives no width. Its costs for 2, 4, 6 and 8 blocks (Table 13: 1, 1.8, 2.6 and 3.5) are those of a width
@@ -76,17 +117,11 @@ class DrawingHead(BaseModule):
         activation_checkpointing: bool = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
-        check_choice('noise', noise, NOISE)
-        check_choice('noise_tokens', noise_tokens, ('z_then_w', 'w_all'))
         check_choice('concat', concat, ('channel', 'token'))
-        self.patch_size, self.grid_size = to_2tuple(patch_size), grid_size(img_size, patch_size)
-        self.noise, self.noise_tokens, self.concat = noise, noise_tokens, concat
-        area = self.patch_size[0] * self.patch_size[1]
         with_channel = noise == 'concat' and concat == 'channel'
-        self.noise_shape: Optional[Tuple[int, ...]] = None if noise == 'none' else (embed_dim,)
-        if with_channel:
-            self.noise_shape = (1, *to_2tuple(img_size))
+        super().__init__(noise, noise_tokens, (1, *to_2tuple(img_size)) if with_channel else (embed_dim,), init_cfg)
+        self.patch_size, self.grid_size, self.concat = to_2tuple(patch_size), grid_size(img_size, patch_size), concat
+        area = self.patch_size[0] * self.patch_size[1]
 
         self.patch_embed = nn.Linear(area * in_chans, embed_dim)
         self.noise_embed = nn.Linear(area, embed_dim, bias=False) if with_channel else None
@@ -114,17 +149,11 @@ class DrawingHead(BaseModule):
         if self.noise == 'concat' and self.concat == 'token':
             x = run_blocks(self.blocks, torch.cat([given(z).to(x.dtype)[:, None], x], dim=1))[:, 1:]
         elif self.noise == 'mapped':
-            for block, token in zip(self.blocks, self._tokens(given(z))):
+            for block, token in zip(self.blocks, self.noise_vectors(z, len(self.blocks))):
                 x = run_blocks((block,), torch.cat([token.to(x.dtype)[:, None], x], dim=1))[:, 1:]
         else:
             x = run_blocks(self.blocks, x)
         return self.pred(self.norm(x))
-
-    def _tokens(self, z: Tensor) -> List[Tensor]:
-        """The extra token ``[B, D]`` of each block."""
-        assert self.mapping is not None
-        w = self.mapping(z)
-        return [z if i == 0 and self.noise_tokens == 'z_then_w' else w for i in range(len(self.blocks))]
 
     def _embed(self, images: Tensor, mask: PatchMask, z: Optional[Tensor]) -> Tensor:
         """Visible patches and mask tokens in image order, with position embeddings: ``[B, L, D]``."""
@@ -172,7 +201,7 @@ class _Convolutions(nn.Sequential):
 
 
 @MODELS.register_module()
-class UNetDrawingHead(BaseModule):
+class UNetDrawingHead(NoisyHead):
     """E_draw as a U-Net (Ronneberger et al., 2015): the masked image and its mask in, the whole image out.
 
     The paper states only its cost, 1.7 times the transformer's; at 224 px the default has 1.8 times. Noise enters the
@@ -204,20 +233,14 @@ class UNetDrawingHead(BaseModule):
         noise_tokens: str = 'z_then_w',
         init_cfg: Optional[dict] = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
-        check_choice('noise', noise, NOISE)
-        check_choice('noise_tokens', noise_tokens, ('z_then_w', 'w_all'))
         height_width = to_2tuple(img_size)
+        super().__init__(noise, noise_tokens, (1, *height_width) if noise == 'concat' else (noise_dim,), init_cfg)
         if levels < 1 or any(side % 2**levels for side in height_width):
             raise ValueError(
                 f'a U-Net of levels={levels} cannot halve an image of {height_width[0]}x{height_width[1]} '
                 'pixels so often'
             )
         self.patch_size, self.grid_size = to_2tuple(patch_size), grid_size(img_size, patch_size)
-        self.noise, self.noise_tokens = noise, noise_tokens
-        self.noise_shape: Optional[Tuple[int, ...]] = dict(mapped=(noise_dim,), concat=(1, *height_width), none=None)[
-            noise
-        ]
         widths = [width * 2**level for level in range(levels + 1)]
         inputs = in_chans + 1 + (noise == 'concat')
         self.down = nn.ModuleList(_Convolutions(a, b) for a, b in zip([inputs, *widths], widths[:-1]))
@@ -246,11 +269,9 @@ class UNetDrawingHead(BaseModule):
 
     def _bottom(self, x: Tensor, z: Optional[Tensor]) -> Tensor:
         vectors: List[Optional[Tensor]] = [None, None]
-        if self.mapping is not None and self.noise_embed is not None:
-            z = given(z)
-            w = self.mapping(z)
-            noise = [w if self.noise_tokens == 'w_all' else z, w]
-            vectors = [embed(vector)[:, :, None, None] for embed, vector in zip(self.noise_embed, noise)]
+        if self.noise_embed is not None:
+            noise = zip(self.noise_embed, self.noise_vectors(z, 2))
+            vectors = [embed(vector)[:, :, None, None] for embed, vector in noise]
         for convolution, vector in zip(self.bottom, vectors):
             x = F.relu(convolution(x if vector is None else x + vector.to(x.dtype)))
         return x

@@ -6,6 +6,8 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ..backbones.base import BaseEncoder
+
 
 class BaseTarget(BaseModule):
     """A function of the images that a method predicts: ``target(images) -> Tensor``, without gradient.
@@ -15,11 +17,13 @@ class BaseTarget(BaseModule):
         needs_fit: Whether :meth:`fit` has to see images before training.
         paints_pixels: Whether :meth:`to_pixels` gives patches that can be shown.
         uses_original_statistics: Whether :meth:`to_pixels` takes the mean and variance of the original patch.
+        moves: Whether it changes in training, as a momentum encoder does.
     """
 
     out_dim: int
     paints_pixels = False
     uses_original_statistics = False
+    moves = False
 
     @property
     def needs_fit(self) -> bool:
@@ -27,6 +31,15 @@ class BaseTarget(BaseModule):
 
     def fit(self, batches: Iterable[Tensor]) -> None:
         """Learn what the target needs from normalised images ``[B, C, H, W]``; most targets need nothing."""
+
+    def follow(self, encoder: BaseEncoder) -> None:
+        """Called once by the algorithm, with its encoder."""
+
+    def reset(self) -> None:
+        """Called once the encoder has its first weights; then :meth:`update`, after each optimizer step."""
+
+    def update(self) -> None:
+        """See :meth:`reset`."""
 
     def to_pixels(self, prediction: Tensor, images: Tensor) -> Optional[Tensor]:
         """Prediction ``[B, L, out_dim]`` as normalised pixels ``[B, L, P*P*C]``, or None."""

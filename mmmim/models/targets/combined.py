@@ -43,35 +43,42 @@ class CombinedTarget(BaseTarget):
         )
         if any(target.needs_fit for target in self._targets()):
             raise ValueError('a target that has to see images before training (PCATarget) cannot be combined')
-        if not self._followers():
-            self._settle()
+        if not self.moves:  # the grid of a momentum encoder is not known yet
+            _ = self.grid_size  # raises
 
     def _targets(self) -> List[BaseTarget]:
         return cast(List[BaseTarget], list(self.targets))  # a ModuleList does not say of what
 
-    def _settle(self) -> None:
-        """What is known only when all targets are complete."""
+    @property
+    def grid_size(self) -> Tuple[int, int]:
+        """(h, w) of all targets; that of a momentum encoder is known once it follows one."""
         grids = {tuple(getattr(target, 'grid_size', None) or self.patch_grid) for target in self._targets()}
         if len(grids) > 1:
             raise ValueError(f'the targets live on different grids, {sorted(grids)}: they cannot be combined')
-        self.grid_size = grids.pop()
-        self.out_dims = tuple(target.out_dim for target in self._targets())
-        self.out_dim = sum(self.out_dims)
+        return grids.pop()
 
-    def _followers(self) -> List[BaseTarget]:
-        return [target for target in self._targets() if hasattr(target, 'follow')]
+    @property
+    def out_dims(self) -> Tuple[int, ...]:
+        return tuple(target.out_dim for target in self._targets())
+
+    @property
+    def out_dim(self) -> int:  # type: ignore[override]  # an attribute of other targets
+        return sum(self.out_dims)
+
+    @property
+    def moves(self) -> bool:  # type: ignore[override]
+        return any(target.moves for target in self._targets())
 
     def follow(self, encoder: BaseEncoder) -> None:
-        for target in self._followers():
+        for target in self._targets():
             target.follow(encoder)
-        self._settle()
 
     def reset(self) -> None:
-        for target in self._followers():
+        for target in self._targets():
             target.reset()
 
     def update(self) -> None:
-        for target in self._followers():
+        for target in self._targets():
             target.update()
 
     def set_image_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:

@@ -28,6 +28,8 @@ class MomentumTarget(BaseTarget):
         ValueError: A momentum outside [0, 1].
     """
 
+    moves = True
+
     def __init__(self, ema_momentum: float = 0.996, init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
         if not 0 <= ema_momentum <= 1:
@@ -36,7 +38,7 @@ class MomentumTarget(BaseTarget):
         self._online: Tuple[BaseEncoder, ...] = ()
 
     def follow(self, encoder: BaseEncoder) -> None:
-        """Set the encoder to average; called once by the algorithm. It is not registered here."""
+        """Copy the encoder, which is not registered here."""
         self._online = (encoder,)
         self.momentum_encoder = momentum_copy(encoder)
         for module in self.momentum_encoder.modules():

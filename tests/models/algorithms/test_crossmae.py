@@ -88,11 +88,12 @@ def test_the_squared_norm_as_printed_is_the_mean_times_the_values_of_a_patch():
 
 def test_a_sample_gets_its_noise_from_its_seed():
     model, x = tiny(), images(2)
-    z = model.draw_z(x, samples(5, 6), draws=2)
-    assert torch.equal(z[0], model.draw_z(x, samples(5, 6))[0]) and z.shape == (2, 2, 16)
-    assert torch.equal(z[:, 1], model.draw_z(x[:1], samples(6), draws=2)[:, 0])  # whatever else is in the batch
+    draw = model.drawing_head.draw_noise
+    z = torch.stack(draw(x, samples(5, 6), draws=2))
+    assert torch.equal(z[0], draw(x, samples(5, 6))[0]) and z.shape == (2, 2, 16)
+    assert torch.equal(z[:, 1], torch.stack(draw(x[:1], samples(6), draws=2))[:, 0])  # whatever else is in the batch
     assert not torch.equal(z[0, 0], z[0, 1]) and not torch.equal(z[0], z[1])
-    many = model.draw_z(images(500, size=1), samples(*range(500)))[0]
+    many = draw(images(500, size=1), samples(*range(500)))[0]
     assert abs(many.mean()) < 0.05 and abs(many.std() - 1) < 0.05
     torch.manual_seed(1)
     first = model.loss(x, samples(5, 6))
@@ -228,9 +229,7 @@ def test_how_much_another_z_changes_a_drawing():
     model, x = tiny().eval(), images(4)
     first = model.predict(x, noise=torch.rand(4, 16))
     assert all(0 < sample.drawing_spread < 10 for sample in first)
-    model.draw_z = lambda images, samples=None, draws=1: torch.zeros(
-        draws, len(images), *model.drawing_head.noise_shape
-    )
+    model.drawing_head.draw_noise = lambda images, samples=None, draws=1: [torch.zeros(len(images), 16)] * draws
     assert all(sample.drawing_spread == 0 for sample in model.predict(x, noise=torch.rand(4, 16)))
     metric = ReconstructionMetric()
     metric.process(None, [dict(recon_loss=1.0, drawing_spread=0.5), dict(recon_loss=3.0, drawing_spread=0.1)])
