@@ -42,10 +42,11 @@ class BaseAlgorithm(BaseModel):
 
     Raises:
         ValueError: The target's features are on a grid other than the backbone's, a part that the method ``needs`` is
-            missing, or the head counts patches that the neck does not predict.
+            missing, the head counts patches that the neck does not predict, or it does not fit the target.
     """
 
     needs: Tuple[str, ...] = ()  # which of neck, target and head a method requires
+    token_head = "model.head=dict(type='TokenHead')"  # how a config asks for it
 
     backbone: BaseEncoder
     neck: Optional[nn.Module]
@@ -94,6 +95,16 @@ class BaseAlgorithm(BaseModel):
         if absent:
             raise ValueError(f'{type(self).__name__} needs {" and ".join(absent)}')
         self._check_counted_patches()
+        self._check_discrete()
+
+    def _check_discrete(self) -> None:
+        discrete = getattr(self.head, 'discrete', None)
+        if self.target is None or discrete in (None, self.target.discrete):
+            return
+        target = type(self.target).__name__
+        if discrete:
+            raise ValueError(f'{self.token_head} needs a target of discrete tokens (DALLETarget), and not {target}')
+        raise ValueError(f'{target} gives discrete tokens, which need {self.token_head}')
 
     def _check_counted_patches(self) -> None:
         loss_on, neck = getattr(self.head, 'loss_on', None), type(self.neck).__name__
@@ -108,10 +119,15 @@ class BaseAlgorithm(BaseModel):
                 "set loss_on='visible', use neck=dict(type='MAEDecoder'), or an encoder with mask_tokens=True"
             )
 
-    def make_target(self, cfg: dict, preprocessor: MIMDataPreprocessor, sizes: Dict[str, Any]) -> BaseTarget:
-        """Build the target from the preprocessor and sizes, and add its output widths to ``sizes``."""
+    def make_target(
+        self, cfg: dict, preprocessor: MIMDataPreprocessor, sizes: Dict[str, Any], **followed: Any
+    ) -> BaseTarget:
+        """Build the target from the preprocessor and sizes, and add its output widths to ``sizes``.
+
+        ``followed`` are further arguments of :meth:`.BaseTarget.follow`.
+        """
         target: BaseTarget = build_part(cfg, 'target', **sizes)
-        target.follow(self.backbone)
+        target.follow(self.backbone, **followed)
         target.set_image_statistics(preprocessor.mean, preprocessor.std)
         sizes.update(out_dim=target.out_dim, out_dims=getattr(target, 'out_dims', (target.out_dim,)))
         return target

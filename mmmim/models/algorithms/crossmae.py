@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from ...registry import MODELS
 from ...structures import DataSample, fill_samples
 from ..build import build_part, check_choice
-from ..heads import FeatureHead, PatchLossHead, ReconstructionHead
+from ..heads import FeatureHead, PatchLossHead, ReconstructionHead, TokenHead
 from ..masking import Masking, PatchMask
 from ..necks import DrawingHead, UNetDrawingHead
 from ..patches import cells_per_place, composite, regrid, split_cells, to_2tuple, unpatchify
-from ..targets import BaseTarget
+from ..targets import BaseTarget, MomentumTarget
 from .base import BaseAlgorithm
 
 Predictor = Union[dict, List[Optional[dict]], Tuple[Optional[dict], ...], None]
@@ -33,12 +33,15 @@ class CrossMAE(BaseAlgorithm):
         predictor: f_pred: ``LinearPredictor``, ``MLPPredictor``, ``MAEDecoder``, or None for the backbone's features
             themselves (Tables 8 and 14). With several targets each has its own predictor; a list gives different ones.
         target: F of Eq. 3.
+        projector: A part between backbone and predictor, such as ``MLPPredictor``; a :class:`.MomentumTarget` can
+            average it too. None, as in the paper.
         draw_target: The coarse target of Eq. 2; ``dict(type='BlurredPixelTarget', sigma=None)`` is the original image.
         draw_reduction: Reduction of Eq. 2 over the values of a patch: ``'mean'`` ("the mean squared error"), or
             ``'sum'`` (the squared norm as printed).
         pred_weight: lambda of Eq. 4.
         pred_loss: ``'cosine'`` (Eq. 3), ``'normalized_mse'`` (which the text calls equivalent, and the only one whose
-            value can be the 0.65 that appendix A.1 reports), or ``'mse'`` (MAE's, for pixels).
+            value can be the 0.65 that appendix A.1 reports), ``'mse'`` (MAE's, for pixels), or ``'cross_entropy'`` with
+            discrete tokens (section 3.2).
         target_weights: A loss weight for each of several targets. The paper does not say how their losses are added: 1
             each by default.
         pred_on: ``'all'`` tokens (Eq. 3 excepts none) or ``'masked'`` ones, as L_draw.
@@ -51,9 +54,11 @@ class CrossMAE(BaseAlgorithm):
         **kwargs: Arguments of :class:`BaseAlgorithm`.
 
     Raises:
-        ValueError: An unknown choice, a target whose grid cannot be matched to the backbone's, or no predictor although
-            widths differ.
+        ValueError: An unknown choice, a target whose grid cannot be matched to the backbone's, no predictor although
+            widths differ, or a loss that does not fit the target.
     """
+
+    token_head = "model.pred_loss='cross_entropy'"
 
     target: BaseTarget
     head: PatchLossHead
@@ -66,6 +71,7 @@ class CrossMAE(BaseAlgorithm):
         drawing_head: dict,
         target: dict,
         predictor: Predictor,
+        projector: Optional[dict] = None,
         draw_target: Optional[dict] = None,
         draw_reduction: str = 'mean',
         pred_weight: float = 0.1,
@@ -95,10 +101,18 @@ class CrossMAE(BaseAlgorithm):
         self.sizes.update(patch_size=self.drawing_head.patch_size, grid_size=self.drawing_head.grid_size)
         self.draw_target = build_part(draw_target or dict(type='BlurredPixelTarget'), 'draw_target', **self.sizes)
         self.draw_loss = ReconstructionHead(patch_reduction=draw_reduction)
-        self.target = self.make_target(target, self.data_preprocessor, self.sizes)
+        own = {**self.sizes, 'grid_size': self.backbone.grid_size, 'fill_in': False, 'out_dim': self.backbone.embed_dim}
+        self.projector = build_part(projector, 'projector', **own)
+        self.target = self.make_target(
+            target, self.data_preprocessor, self.sizes, projector=self.projector, has_predictor=predictor is not None
+        )
         self._match_grids(swin_match)
         self.predictor = self._build_predictors(predictor)
+        self.target.follow_predictors([] if self.predictor is None else list(self.predictor))
         self.head = self._build_head(pred_loss, pred_on, target_weights)
+        self._check_discrete()
+        if self.target.discrete and self.pred_grid != self.target_grid:
+            raise ValueError("swin_match='target_pool': discrete tokens have no mean; use 'predictor_linear'")
 
     def _match_grids(self, swin_match: str) -> None:
         """Choose the grid on which features are compared, and how predictions and targets are resampled to it."""
@@ -117,26 +131,29 @@ class CrossMAE(BaseAlgorithm):
 
     def _build_predictors(self, predictor: Predictor) -> Optional[nn.ModuleList]:
         dims = [self.predicted_cells[0] * self.predicted_cells[1] * dim for dim in self.sizes['out_dims']]
+        width = self.backbone.embed_dim if self.projector is None else self.projector.out_dim
         if predictor is None:
-            if dims != [self.backbone.embed_dim]:
+            if dims != [width]:
                 raise ValueError(
-                    f'predictor=None: the backbone puts out {self.backbone.embed_dim} values a token and '
-                    f'the target has {dims}: without a predictor they must be as many'
+                    f'predictor=None: the {"projector" if self.projector else "backbone"} puts out {width} values a '
+                    f'token and the target has {dims}: without a predictor they must be as many'
                 )
             return None
         each = list(predictor) if isinstance(predictor, (list, tuple)) else [predictor] * len(dims)
         if len(each) != len(dims) or None in each:
             raise ValueError(f'{len(each)} predictors for {len(dims)} targets: each needs one')
-        sizes = {**self.sizes, 'grid_size': self.backbone.grid_size, 'fill_in': False}
+        sizes = {**self.sizes, 'grid_size': self.backbone.grid_size, 'fill_in': False, 'in_dim': width}
+        if self.projector is not None:  # it has left out what is no patch
+            sizes.update(num_prefix_tokens=0, num_register_tokens=0)
         return nn.ModuleList(build_part(cfg, 'predictor', **{**sizes, 'out_dim': dim}) for cfg, dim in zip(each, dims))
 
     def _build_head(self, pred_loss: str, pred_on: str, target_weights: Optional[Sequence[float]]) -> PatchLossHead:
-        if pred_loss == 'mse':
-            if target_weights:
-                raise ValueError("target_weights need pred_loss='cosine' or 'normalized_mse'")
-            return ReconstructionHead(pred_on)
-        check_choice('pred_loss', pred_loss, ('cosine', 'normalized_mse', 'mse'))
-        return FeatureHead(pred_on, pred_loss, self.sizes['out_dims'], target_weights)
+        check_choice('pred_loss', pred_loss, ('cosine', 'normalized_mse', 'mse', 'cross_entropy'))
+        if pred_loss in ('cosine', 'normalized_mse'):
+            return FeatureHead(pred_on, pred_loss, self.sizes['out_dims'], target_weights)
+        if target_weights:
+            raise ValueError("target_weights need pred_loss='cosine' or 'normalized_mse'")
+        return ReconstructionHead(pred_on) if pred_loss == 'mse' else TokenHead(pred_on)
 
     def loss(
         self,
@@ -160,6 +177,17 @@ class CrossMAE(BaseAlgorithm):
         metrics = self.head.cosines(prediction, features) if isinstance(self.head, FeatureHead) else {}
         return dict(loss_draw=draw, loss_pred=self.pred_weight * pred, **metrics)  # Eq. 4
 
+    def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
+        """The averages of a projector or predictor too, see :meth:`.BaseAlgorithm.complete_state_dict`."""
+        super().complete_state_dict(state_dict)
+        for path, part in self.named_modules():
+            if isinstance(part, MomentumTarget) and part.momentum_head is not None:
+                number = path.rpartition('.')[2] if '.' in path else '0'
+                followed = 'projector' if part.average == 'projector' else f'predictor.{number}'
+                for name in part.momentum_head.state_dict():
+                    if f'{followed}.{name}' in state_dict:
+                        state_dict.setdefault(f'{path}.momentum_head.{name}', state_dict[f'{followed}.{name}'].clone())
+
     def complete(self, images: Tensor, drawing: Tensor, mask: PatchMask) -> Tensor:
         """The image that the backbone sees, ``[B, C, H, W]``."""
         drawing = drawing.to(images.dtype)
@@ -171,8 +199,9 @@ class CrossMAE(BaseAlgorithm):
     def predict_features(self, completed: Tensor) -> Tensor:
         """``f_pred(f_net(x_draw))``, concatenated for several targets: ``[B, L', D']``."""
         tokens = self.backbone(completed)
+        tokens = tokens if self.projector is None else self.projector(tokens)
         if self.predictor is None:
-            return tokens[:, self.backbone.num_prefix_tokens :]
+            return tokens if self.projector is not None else tokens[:, self.backbone.num_prefix_tokens :]
         features = [predictor(tokens, None) for predictor in self.predictor]
         return torch.cat([split_cells(x, self.backbone.grid_size, self.predicted_cells) for x in features], dim=-1)
 

@@ -18,7 +18,12 @@ class PatchLossHead(BaseModule):
     Args:
         loss_on: ``'masked'`` (MAE's default), ``'all'`` (its slides: about 0.5% less accurate), or ``'visible'``, for
             targets that are not in the input, such as features of another network: then a predictor needs no decoder.
+
+    Attributes:
+        discrete: Whether the target is class indices ``[B, L]``.
     """
+
+    discrete = False
 
     def __init__(self, loss_on: str = 'masked', init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -76,7 +81,9 @@ class ReconstructionHead(PatchLossHead):
 
 @MODELS.register_module()
 class TokenHead(PatchLossHead):
-    """Cross-entropy with discrete tokens ``[B, L]`` (MAE, Tables 1d and 7: dVAE tokens)."""
+    """Cross-entropy with discrete tokens ``[B, L]`` (MAE, Tables 1d and 7: dVAE tokens; CrossMAE, section 3.2)."""
+
+    discrete = True
 
     def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         logits = prediction.to(torch.promote_types(prediction.dtype, torch.float32))

@@ -27,7 +27,7 @@ class LinearPredictor(BaseModule):
 
     def __init__(self, in_dim: int, out_dim: int, num_prefix_tokens: int = 1, init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.num_prefix_tokens = num_prefix_tokens
+        self.num_prefix_tokens, self.out_dim = num_prefix_tokens, out_dim
         self.fc = nn.Linear(in_dim, out_dim)
         self.apply(init_weights)
 
@@ -43,7 +43,9 @@ class MLPPredictor(BaseModule):
 
     Args:
         in_dim, out_dim, num_prefix_tokens: As in :class:`LinearPredictor`.
-        hidden_dim: None: a quarter of ``in_dim``, SimSiam's share; the paper states no width.
+        hidden_dim: None: ``in_dim``. CrossMAE's Table 14 has an MLP of no stated width that costs 1.2 times the linear
+            layer. No width fits that: from 768 to 768 values, 192 (SimSiam's quarter) costs 0.5 times as much, and 768
+            twice.
     """
 
     only_visible = True
@@ -57,8 +59,8 @@ class MLPPredictor(BaseModule):
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.num_prefix_tokens = num_prefix_tokens
-        self.mlp = Projector(in_dim, hidden_dim or max(1, in_dim // 4), out_dim, eps=1e-5)
+        self.num_prefix_tokens, self.out_dim = num_prefix_tokens, out_dim
+        self.mlp = Projector(in_dim, hidden_dim or in_dim, out_dim, eps=1e-5)
 
     def forward(self, tokens: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         x = tokens[:, self.num_prefix_tokens :]

@@ -4,7 +4,7 @@ from typing import Iterable, Optional, Sequence
 
 import torch
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..backbones.base import BaseEncoder
 
@@ -18,12 +18,14 @@ class BaseTarget(BaseModule):
         paints_pixels: Whether :meth:`to_pixels` gives patches that can be shown.
         uses_original_statistics: Whether :meth:`to_pixels` takes the mean and variance of the original patch.
         moves: Whether it changes in training, as a momentum encoder does.
+        discrete: Whether it gives class indices ``[B, L]``, for ``TokenHead``, and not values ``[B, L, out_dim]``.
     """
 
     out_dim: int
     paints_pixels = False
     uses_original_statistics = False
     moves = False
+    discrete = False
 
     @property
     def needs_fit(self) -> bool:
@@ -32,8 +34,12 @@ class BaseTarget(BaseModule):
     def fit(self, batches: Iterable[Tensor]) -> None:
         """Learn what the target needs from normalised images ``[B, C, H, W]``; most targets need nothing."""
 
-    def follow(self, encoder: BaseEncoder) -> None:
-        """Called once by the algorithm, with its encoder."""
+    def follow(self, encoder: BaseEncoder, projector: Optional[nn.Module] = None, has_predictor: bool = False) -> None:
+        """Called once by the algorithm, with its encoder, the projector that it has behind it, and whether a predictor
+        will come. :meth:`follow_predictors` is called when there are any, which need the target's widths."""
+
+    def follow_predictors(self, predictors: Sequence[nn.Module]) -> None:
+        """See :meth:`follow`."""
 
     def reset(self) -> None:
         """Called once the encoder has its first weights; then :meth:`update`, after each optimizer step."""

@@ -22,7 +22,7 @@ class CombinedTarget(BaseTarget):
         patch_size, in_chans, grid_size: Filled in by the algorithm.
 
     Raises:
-        ValueError: No targets, targets on different grids, or a target that needs fitting.
+        ValueError: No targets, targets on different grids, or a target that needs fitting or gives discrete tokens.
     """
 
     def __init__(
@@ -43,6 +43,8 @@ class CombinedTarget(BaseTarget):
         )
         if any(target.needs_fit for target in self._targets()):
             raise ValueError('a target that has to see images before training (PCATarget) cannot be combined')
+        if any(target.discrete for target in self._targets()):
+            raise ValueError('a target of discrete tokens (DALLETarget) cannot be combined: it has a loss of its own')
         if not self.moves:  # the grid of a momentum encoder is not known yet
             _ = self.grid_size  # raises
 
@@ -69,9 +71,13 @@ class CombinedTarget(BaseTarget):
     def moves(self) -> bool:  # type: ignore[override]
         return any(target.moves for target in self._targets())
 
-    def follow(self, encoder: BaseEncoder) -> None:
+    def follow(self, encoder: BaseEncoder, projector: Optional[nn.Module] = None, has_predictor: bool = False) -> None:
         for target in self._targets():
-            target.follow(encoder)
+            target.follow(encoder, projector, has_predictor)
+
+    def follow_predictors(self, predictors: Sequence[nn.Module]) -> None:
+        for target, predictor in zip(self._targets(), predictors):
+            target.follow_predictors([predictor])
 
     def reset(self) -> None:
         for target in self._targets():

@@ -33,6 +33,7 @@ class DALLETarget(BaseTarget):
     """
 
     out_dim = 8192
+    discrete = True
 
     def __init__(self, grid_size: Tuple[int, int], weights: str, init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)

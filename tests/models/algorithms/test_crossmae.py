@@ -15,6 +15,7 @@ from mmmim.evaluation import ReconstructionMetric
 from mmmim.models.build import check_model
 from mmmim.models.masking import PatchMask
 from mmmim.models.patches import patchify, unpatchify
+from mmmim.models.targets import BaseTarget
 from mmmim.registry import MODELS
 from mmmim.structures import DataSample
 
@@ -26,7 +27,25 @@ SWIN = dict(
     window_size=2,
 )
 SWIN_HEAD = dict(type='DrawingHead', patch_size=8, embed_dim=16, num_heads=2)
+SWINS = dict(backbone=SWIN, drawing_head=SWIN_HEAD)
 PIXELS, HOG, EMA = dict(type='PixelTarget'), dict(type='HOGTarget'), dict(type='MomentumTarget', ema_momentum=0.9)
+
+
+@MODELS.register_module(force=True)
+class ToyTokens(BaseTarget):
+    """Discrete tokens [B, L] in 0..6: how bright each patch is."""
+
+    out_dim, discrete = 7, True
+
+    def __init__(self, patch_size, init_cfg=None):
+        super().__init__(init_cfg)
+        self.patch_size = patch_size
+
+    def compute(self, images):
+        return (3 + 4 * patchify(images, self.patch_size).mean(-1)).round().clamp(0, 6).long()
+
+
+TOKENS = dict(type='ToyTokens')
 
 
 def tiny(**changes):
@@ -125,6 +144,10 @@ def test_the_prediction_teaches_the_drawing_head_only_end_to_end(end_to_end):
     'change',
     [
         dict(target=EMA, predictor=None),
+        dict(target=dict(EMA, layer=[1, -1], normalize=True)),
+        dict(target=dict(EMA, average='predictor'), predictor=dict(type='MLPPredictor')),
+        dict(target=dict(EMA, average='projector'), projector=dict(type='MLPPredictor', out_dim=12)),
+        dict(target=dict(EMA, average='projector'), projector=dict(type='LinearPredictor'), predictor=None),
         dict(target=HOG, predictor=dict(type='MLPPredictor')),
         dict(keep_visible=False),
         dict(predictor=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2)),
@@ -177,6 +200,23 @@ def test_each_target_has_a_predictor_and_a_loss_of_its_own():
         for w, part in ((1.0, slice(0, 32)), (0.5, slice(32, 140)))
     ).mean()
     torch.testing.assert_close(model.head.loss(f, target, mask), expected)
+
+
+@pytest.mark.parametrize('swin', [{}, SWINS], ids=['vit', 'swin'])
+def test_discrete_tokens_are_classified_at_each_cell(swin):
+    """Section 3.2 allows any target; a prediction of discrete tokens is a classification."""
+    model = tiny(**swin, target=TOKENS, pred_loss='cross_entropy', pred_weight=0.5)
+    x, grid = images(size=model.backbone.img_size[0]), model.masking.grid
+    noise, z = torch.rand(4, grid[0] * grid[1]), torch.randn(4, 16)
+    losses = model.loss(x, noise=noise, z=z)
+    mask = model.masking(noise)
+    logits = model.predict_features(model.complete(x, model.drawing_head(x, mask, z), mask))
+    assert logits.shape == (4, grid[0] * grid[1], 7)
+    probabilities = logits.softmax(-1).gather(-1, model.target(x)[..., None])
+    assert losses['loss_pred'].item() == pytest.approx(0.5 * -probabilities.log().mean().item(), rel=1e-5)
+    losses['loss_pred'].backward()
+    assert model.backbone.norm.weight.grad.any()
+    assert model.eval().predict(x)[0].pred_loss > 0
 
 
 # ---------------------------------------------------------------------------------------------------------- Swin
@@ -270,6 +310,45 @@ def test_the_average_starts_as_the_encoder_and_is_trained_by_nothing_else(tmp_pa
     assert torch.equal(state['target.momentum_encoder.norm.weight'], state['backbone.norm.weight'])
 
 
+def test_the_average_of_several_layers_normalised():
+    model, x = tiny(target=dict(EMA, layer=[2, 1], normalize=True)), images()
+    encoder, outputs = model.backbone, []
+    tokens = encoder.add_prefix(encoder._embed(x, None), encoder.pos_embed)
+    for block in encoder.blocks:
+        tokens = block(tokens)
+        outputs.append(
+            (tokens - tokens.mean(-1, keepdim=True)) / (tokens.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+        )
+    torch.testing.assert_close(model.target(x), (outputs[0] + outputs[1])[:, 1:] / 2, rtol=1e-4, atol=1e-5)
+    single = tiny(
+        target=dict(EMA, layer=-1), backbone={**METHODS['crossmae']['backbone'], 'compiled': 'aot_eager'}
+    ).eval()
+    torch.testing.assert_close(single.backbone.norm(single.target(x)), single.backbone(x)[:, 1:])
+
+
+@pytest.mark.parametrize(
+    'average, cfg', [('projector', dict(projector=dict(type='MLPPredictor', out_dim=12))), ('predictor', {})]
+)
+def test_a_projector_or_predictor_is_averaged_too(average, cfg):
+    options = dict(target=dict(EMA, average=average), predictor=dict(type='MLPPredictor'), **cfg)
+    model, x = tiny(**options).train(), images()
+    online = model.projector if average == 'projector' else model.predictor[0]
+    head = model.target.momentum_head
+    torch.testing.assert_close(model.target(x), online(model.backbone(x)))
+    with torch.no_grad():
+        online.mlp.fc1.weight.add_(1.0)
+    before = head.mlp.fc1.weight.clone()
+    model.target.update()
+    torch.testing.assert_close(head.mlp.fc1.weight, 0.9 * before + 0.1 * online.mlp.fc1.weight)
+    assert not any(p.requires_grad for p in model.target.parameters())
+    assert head.mlp.bn0.training and not model.target.momentum_encoder.training
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith('target.')}
+    other = tiny(**options)
+    other.complete_state_dict(state)  # of a run without an average
+    other.load_state_dict(state)
+    assert torch.equal(other.target.momentum_head.mlp.fc1.weight, online.mlp.fc1.weight)
+
+
 def test_the_hook_lets_the_momentum_rise():
     hook, model = CosineMomentumHook(end=1.0), tiny(target=EMA)
     runner = SimpleNamespace(model=model, iter=0, max_iters=100)
@@ -312,6 +391,29 @@ def test_targets_keep_no_activations():
         ),
         (dict(pred_loss='l3'), ValueError, "pred_loss='l3' is not known"),
         (dict(pred_on='x'), ValueError, 'loss_on'),
+        (
+            dict(pred_loss='cross_entropy'),
+            ValueError,
+            "pred_loss='cross_entropy' needs a target of discrete.*PixelTarget",
+        ),
+        (
+            dict(target=TOKENS),
+            ValueError,
+            "ToyTokens gives discrete tokens, which need model.pred_loss='cross_entropy'",
+        ),
+        (dict(target=TOKENS, pred_loss='mse'), ValueError, 'ToyTokens gives discrete tokens'),
+        (dict(target=dict(type='CombinedTarget', targets=[TOKENS, HOG])), ValueError, 'cannot be combined'),
+        (
+            dict(SWINS, target=TOKENS, pred_loss='cross_entropy', swin_match='target_pool'),
+            ValueError,
+            'discrete tokens have no mean',
+        ),
+        (dict(target=dict(EMA, layer=3)), ValueError, 'layer=3: MaskedViT has blocks 1 to 2, or -1'),
+        (dict(target=dict(EMA, layer=[0])), ValueError, 'has blocks 1 to 2'),
+        (dict(SWINS, target=dict(EMA, layer=1)), ValueError, 'MaskedSwin has no blocks of one width'),
+        (dict(target=dict(EMA, average='x')), ValueError, "average='x' is not known"),
+        (dict(target=dict(EMA, average='projector')), ValueError, 'the model has no `projector`'),
+        (dict(target=dict(EMA, average='predictor'), predictor=None), ValueError, 'the model has no `predictor`'),
         (dict(swin_match='x'), ValueError, 'predictor_linear'),
         (dict(pred_weight=-1), ValueError, 'not be negative'),
         (dict(target=dict(EMA, ema_momentum=1.5)), ValueError, 'must lie in'),
