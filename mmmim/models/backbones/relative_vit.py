@@ -3,14 +3,13 @@
 from typing import Any, Optional, Union
 
 import torch
-from timm.layers import trunc_normal_
 from timm.models.beit import Beit
 from torch import Tensor, nn
 
 from ...registry import MODELS
 from ..build import check_choice
 from ..freezing import freeze_all_but_last
-from ..layers.blocks import checkpoint_activations, run_blocks
+from ..layers.blocks import checkpoint_activations, cut_outliers, run_blocks
 from ..masking import PatchMask
 from ..patches import Size, grid_size, to_2tuple
 from .base import BaseEncoder
@@ -88,6 +87,7 @@ class RelativeViT(BaseEncoder):
             use_rel_pos_bias=not shared,
             use_shared_rel_pos_bias=shared,
         )
+        cut_outliers(beit)
         self.patch_embed, self.cls_token, self.pos_embed = beit.patch_embed, beit.cls_token, None
         self.rel_pos_bias, self.blocks, self.norm = beit.rel_pos_bias, beit.blocks, beit.norm
         checkpoint_activations(self.blocks, activation_checkpointing)
@@ -129,7 +129,7 @@ class MaskedRelativeViT(RelativeViT):
     def __init__(self, relative_positions: str = 'shared', **kwargs: Any) -> None:
         super().__init__(relative_positions=relative_positions, **kwargs)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
-        trunc_normal_(self.mask_token, std=0.02)
+        nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         """``[B, C, H, W]`` to tokens ``[B, 1 + L, D]``, the class token first."""

@@ -3,10 +3,10 @@
 from typing import Optional, Tuple, Union
 
 import torch
-from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from ...registry import MODELS
+from ..layers.blocks import init_weights
 from ..masking import PatchMask
 from ..patches import Size, to_2tuple
 from .base import BaseEncoder
@@ -78,8 +78,7 @@ class MaskedSwin(BaseEncoder):
         )
         self.patch_embed, self.layers, self.norm = swin.patch_embed, swin.layers, swin.norm
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if mask_tokens else None
-        if mask_tokens:
-            trunc_normal_(self.mask_token, std=0.02)
+        self._reset_parameters()
         if trainable_blocks is not None:
             if trainable_blocks != 0:
                 raise ValueError(
@@ -87,6 +86,17 @@ class MaskedSwin(BaseEncoder):
                 )
             self.requires_grad_(False)
             self.frozen = (self.patch_embed, self.layers, self.norm)
+
+    def _reset_parameters(self) -> None:
+        """As MAE's ViT (CrossMAE, appendix A.3)."""
+        self.apply(init_weights)
+        for name, value in self.named_parameters():
+            if name == 'patch_embed.proj.weight':
+                nn.init.xavier_uniform_(value.flatten(1))
+            elif name == 'patch_embed.proj.bias':
+                nn.init.zeros_(value)
+            elif name.endswith('relative_position_bias_table') or name == 'mask_token':
+                nn.init.normal_(value, std=0.02)
 
     def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         """``[B, C, H, W]`` to all tokens of the last map ``[B, L, D]``, in image order.

@@ -185,6 +185,15 @@ def init_weights(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
+@torch.no_grad()
+def cut_outliers(module: nn.Module) -> None:
+    """Bring timm's initial weights back to 5 of their standard deviations of 0.02. timm cuts its normal distribution
+    off at +-2, 100 deviations away, and puts a few weights of a network exactly there."""
+    for name, value in module.named_parameters():
+        if value.ndim == 2 and name.endswith(('.weight', 'relative_position_bias_table')):
+            value.clamp_(-0.1, 0.1)
+
+
 def layer_depth(param_name: str, prefix: str, num_blocks: int) -> Tuple[int, int]:
     """The layer of a ViT that a parameter belongs to, for layer-wise learning rate decay (BEiT, MAE).
 

@@ -33,6 +33,34 @@ def scatter(model):
     return model.eval()
 
 
+def test_a_swin_for_pre_training_starts_as_maes_vit():
+    """Xavier (CrossMAE, appendix A.3), and tables of positions of deviation 0.02."""
+    torch.manual_seed(0)
+    model = MaskedSwin(dict(embed_dim=32, depths=(2, 2), num_heads=(1, 2)), 32, window_size=4, mask_tokens=True)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            bound = (6 / sum(module.weight.shape)) ** 0.5
+            assert 0.9 * bound < module.weight.abs().max() <= bound, name
+            assert module.bias is None or not module.bias.any()
+    projection = model.patch_embed.proj.weight
+    assert 0.9 * (6 / (32 + 48)) ** 0.5 < projection.abs().max() <= (6 / (32 + 48)) ** 0.5
+    table = model.layers[0].blocks[0].attn.relative_position_bias_table
+    assert 0.01 < table.std() < 0.03 and model.mask_token.std() > 0.01
+
+
+@pytest.mark.parametrize(
+    'module, build',
+    [
+        ('timm.models.swin_transformer', lambda: DenseSwin(ARCH, window_size=2, out_indices=[2])),
+        ('timm.models.beit', lambda: MaskedRelativeViT(arch=dict(embed_dim=8, depth=1, num_heads=2), img_size=32)),
+    ],
+)
+def test_no_weight_starts_100_deviations_away(module, build, monkeypatch):
+    monkeypatch.setattr(f'{module}.trunc_normal_', lambda weight, std=None: torch.nn.init.constant_(weight, -2.0))
+    weights = {name: p for name, p in build().named_parameters() if p.ndim == 2}
+    assert weights and all(p.abs().max() <= 0.1 + 1e-6 for p in weights.values())
+
+
 def masked(grid, ratio=0.5):
     masking = Masking('random', ratio, grid)
     return masking(torch.rand(2, masking.num_patches, generator=torch.Generator().manual_seed(1)))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....registry import MODELS
-from ...layers.blocks import checkpoint_activations, run_block
+from ...layers.blocks import checkpoint_activations, cut_outliers, run_block
 from ...patches import Size, to_2tuple
 from ..base import BaseEncoder
 from .base import resolve_indices
@@ -172,6 +172,7 @@ def build_swin(
         num_heads=num_heads,
         **options,
     )
+    cut_outliers(swin)
     for stage in swin.layers:
         assert isinstance(stage, SwinTransformerStage)
         checkpoint_activations(stage.blocks, activation_checkpointing)
