@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+from contextvars import ContextVar
 from typing import Any, Optional, Sequence, Union
 
 from torch import nn
@@ -10,6 +11,8 @@ from ..registry import MODELS
 
 # Keys of an encoder's config that say where its weights come from and how it is run, and not what it is.
 NOT_ARCHITECTURE = ('init_cfg', 'compiled', 'activation_checkpointing')
+
+_part: ContextVar[str] = ContextVar('part', default='')  # the part that is being built
 
 
 def build_part(cfg: Union[dict, nn.Module, None], name: str, **context: Any) -> Any:
@@ -46,7 +49,17 @@ def build_part(cfg: Union[dict, nn.Module, None], name: str, **context: Any) -> 
         for key, value in context.items():
             if key in known:
                 cfg.setdefault(key, value)
-    return MODELS.build(cfg)
+    token = _part.set(name)
+    try:
+        return MODELS.build(cfg)
+    finally:
+        _part.reset(token)
+
+
+def key_of(option: str, part: str) -> str:
+    """The key of a config that sets an option of the part that is being built, for a message: ``model.target.weights``,
+    or ``model.target.targets.0.weights`` inside another part; outside of a model that of ``part``."""
+    return f'model.{_part.get() or part}.{option}'
 
 
 def check_model(cfg: dict) -> None:

@@ -198,12 +198,12 @@ class BaseAlgorithm(BaseModel):
     ) -> Any:
         """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'``, or ``'tensor'`` for features of whole images.
 
-        ``options`` are further arguments of :meth:`loss`.
+        ``options`` are further arguments of :meth:`loss` or :meth:`predict`.
         """
         if mode == 'loss':
             return self.loss(inputs, data_samples, noise, **options)
         if mode == 'predict':
-            return self.predict(inputs, data_samples, noise)
+            return self.predict(inputs, data_samples, noise, **options)
         if mode == 'tensor':
             return self.backbone(inputs)
         raise ValueError(f"mode='{mode}' is not known; use 'loss', 'predict' or 'tensor'")

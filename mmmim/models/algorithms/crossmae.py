@@ -215,9 +215,13 @@ class CrossMAE(BaseAlgorithm):
 
     @torch.no_grad()
     def predict(
-        self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None, noise: Optional[Tensor] = None
+        self,
+        inputs: Tensor,
+        data_samples: Optional[List[DataSample]] = None,
+        noise: Optional[Tensor] = None,
+        z: Optional[Tensor] = None,
     ) -> List[DataSample]:
-        """Complete a batch under two draws of z.
+        """Complete a batch under two draws of z. The first one may come from outside, as in :meth:`loss`.
 
         Returns:
             As in :class:`BaseAlgorithm`: ``recon_loss`` is L_draw of the first completion, which is ``reconstruction``.
@@ -228,7 +232,8 @@ class CrossMAE(BaseAlgorithm):
         """
         mask = self.draw_mask(inputs, data_samples, noise)
         patch_size, grid = self.drawing_head.patch_size, self.drawing_head.grid_size
-        drawings = [self.drawing_head(inputs, mask, z) for z in self.drawing_head.draw_noise(inputs, data_samples, 2)]
+        draws = self.drawing_head.draw_noise(inputs, data_samples, 2)
+        drawings = [self.drawing_head(inputs, mask, z) for z in (draws if z is None else [z, *draws[1:]])]
         completions = [self.complete(inputs, drawing, mask) for drawing in drawings]
         coarse = self.draw_target(inputs)
         fields = dict(

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ...deferred import leave_out_multimodal
 from ...registry import MODELS
+from ..build import key_of
 from ..mmcv_ops import provide_ops
 from .base import BaseTarget
 from .network import fill_network, read_weights
@@ -41,7 +42,8 @@ class DALLETarget(BaseTarget):
             weights,
             NAME,
             f'DALLETarget needs the weights of the DALL-E encoder, and there is no file {weights!r}. Download '
-            "dalle_encoder.pth, which mmpretrain's BEiT configs name, and set model.target.weights to its path",
+            "dalle_encoder.pth, which mmpretrain's BEiT configs name, and set "
+            f'{key_of("weights", "target")} to its path',
         )
         leave_out_multimodal()
         provide_ops(required=False)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ...registry import MODELS
 from ...structures import DataSample
+from ..build import key_of
 from ..networks import Network, check_layer, grids, has_tokens, is_public, layer_count, open_network
 from ..patches import Grid, Size, to_2tuple
 from .network import NetworkTarget, as_constant, fill_network, read_weights
@@ -324,7 +325,9 @@ def open_with_weights(model: str, weights: str, image_size: Optional[Size]) -> N
         close = ', '.join(difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)) or 'none'
         raise ValueError(f"weights={weights!r} are for a model of timm, which has no '{name}'; similar names: {close}")
     module = timm.create_model(name, pretrained=False, num_classes=0)
-    state = read_weights(weights, name, f'there is no file {weights!r} (model.target.weights) with weights of {name}')
+    state = read_weights(
+        weights, name, f'there is no file {weights!r} ({key_of("weights", "target")}) with weights of {name}'
+    )
     if isinstance(module, VisionTransformer):
         state = checkpoint_filter_fn(state, module)
     fill_network(module, state, weights, name)

@@ -9,6 +9,7 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
 
 from ...registry import MODELS
+from ..build import key_of
 from .network import NetworkTarget, fill_network, read_weights
 from .timm_network import TimmTarget
 
@@ -93,6 +94,11 @@ def pretrained_cfg(network: VisionTransformer) -> Dict[str, Any]:
     return getattr(network, 'pretrained_cfg')
 
 
+def hub_id(network: VisionTransformer, model: str) -> str:
+    """The repository of the weights at the Hugging Face hub; several of timm's models may share one."""
+    return pretrained_cfg(network).get('hf_hub_id') or f'timm/{model}'
+
+
 def find_in_cache(network: VisionTransformer, model: str) -> str:
     """The file that timm's hub has left on this machine; nothing is fetched.
 
@@ -101,7 +107,7 @@ def find_in_cache(network: VisionTransformer, model: str) -> str:
     """
     from huggingface_hub import try_to_load_from_cache
 
-    repository = pretrained_cfg(network).get('hf_hub_id') or f'timm/{model}'
+    repository = hub_id(network, model)
     for name in HUB_FILES:
         path = try_to_load_from_cache(repository, name)
         if isinstance(path, str):
@@ -109,18 +115,19 @@ def find_in_cache(network: VisionTransformer, model: str) -> str:
     raise FileNotFoundError(
         f'TimmViTTarget needs the weights of {model}, and the Hugging Face cache has no {HUB_FILES[0]} of {repository}.'
         f' Fetch it with `python -c "import timm; timm.create_model(\'{model}\', pretrained=True)"`, or set '
-        'model.target.weights to the path of a file that holds them'
+        f'{key_of("weights", "target")} to the path of a file that holds them'
     )
 
 
 def load_vit(network: VisionTransformer, model: str, path: str) -> None:
     """Fill the network from a file, completely."""
     name = f'the encoder that the target was built for, {model}'
+    page = f'https://huggingface.co/{hub_id(network, model)}'
     state = read_weights(
         path,
         name,
         f'TimmViTTarget needs the weights of {model}, and there is no file {path!r}: download {HUB_FILES[0]} of '
-        f'https://huggingface.co/timm/{model} and set model.target.weights to its path',
+        f'{page} and set {key_of("weights", "target")} to its path',
     )
     widths = {
         tuple(value.shape)
@@ -133,6 +140,6 @@ def load_vit(network: VisionTransformer, model: str, path: str) -> None:
         raise RuntimeError(
             f'{path} holds an encoder of width {found[0]} with patches of {found[2]}x{found[3]} '
             f'pixels; {model} has width {wanted[0]} and patches of {wanted[2]}x{wanted[3]}: set '
-            'model.target.model to the encoder of this file'
+            f'{key_of("model", "target")} to the encoder of this file'
         )
     fill_network(network, checkpoint_filter_fn(state, network), path, name)

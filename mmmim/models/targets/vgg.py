@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
-from ..build import check_choice
+from ..build import check_choice, key_of
 from ..patches import Size, cells_per_place, join_cells, to_2tuple
 from .network import NetworkTarget, as_constant, fill_network, read_weights
 
@@ -97,7 +97,7 @@ def load_vgg(network: nn.Sequential, weights: Optional[str]) -> None:
         NAME,
         f'VGGTarget needs the weights of VGG-16, and there is no file {path!r}. Fetch {FILE} with `python -c '
         '"import torchvision; torchvision.models.vgg16(weights=\'IMAGENET1K_V1\')"`, or set '
-        'model.target.weights to the path of that file',
+        f'{key_of("weights", "target")} to the path of that file',
     )
     state = {key.removeprefix('features.'): value for key, value in state.items() if key.startswith('features.')}
     fill_network(network, state, path, NAME, prefix='features.')

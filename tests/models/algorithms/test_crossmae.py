@@ -120,6 +120,16 @@ def test_a_sample_gets_its_noise_from_its_seed():
     assert torch.equal(first['loss_draw'], model.loss(x, samples(5, 6))['loss_draw'])
 
 
+def test_noise_of_both_kinds_goes_through_forward():
+    model, x, noise, z = tiny(), images(2), torch.rand(2, 16), torch.randn(2, 16)
+    losses = model(x, mode='loss', noise=noise, z=z)
+    torch.testing.assert_close(losses['loss_draw'], model.loss(x, noise=noise, z=z)['loss_draw'])
+    samples = model(x, mode='predict', noise=noise, z=z)
+    torch.testing.assert_close(torch.stack([s.recon_loss for s in samples]).mean(), losses['loss_draw'].detach())
+    with pytest.raises(TypeError, match='zz'):
+        model(x, mode='predict', zz=z)
+
+
 def test_visible_patches_are_kept_or_drawn_too():
     x, noise, z = images(), torch.rand(4, 16), torch.randn(4, 16)
     for keep in (True, False):

@@ -9,6 +9,7 @@ from timm.models import VisionTransformer, register_model
 from torch import nn
 from torch.nn import functional as F
 
+from mmmim.models.build import build_part
 from mmmim.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from mmmim.models.targets import CLIPTarget, TimmViTTarget, VGGTarget, timm_vit
 from mmmim.registry import MODELS
@@ -164,6 +165,15 @@ def test_missing_weights_are_named_with_the_way_to_get_them(tmp_path, monkeypatc
     ):
         with pytest.raises(FileNotFoundError, match='no/such.pth'):
             build()
+
+
+def test_errors_name_the_key_and_the_page_that_are_right(monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', 'no/such')
+    targets = [dict(type='HOGTarget'), dict(type='VGGTarget')]
+    with pytest.raises(FileNotFoundError, match=r'set model\.target\.targets\.1\.weights to'):
+        build_part(dict(type='CombinedTarget', targets=targets), 'target', patch_size=16, grid_size=(2, 2))
+    with pytest.raises(FileNotFoundError, match=r'co/timm/vit_base_patch16_clip_224\.openai and set model\.target\.w'):
+        TimmViTTarget(weights='no/such.pth')
 
 
 def test_a_file_in_timms_hub_is_found(clip, monkeypatch):
