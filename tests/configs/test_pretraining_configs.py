@@ -276,9 +276,10 @@ def test_the_discriminator_is_watched_whatever_hooks_a_user_adds(name):
     assert config(name).default_hooks.discriminator.type == 'DiscriminatorHook'
 
 
+@pytest.mark.parametrize('method', ['mae', 'crossmae'])
 @pytest.mark.parametrize('share, images', [('1percent', 12_811), ('10percent', 128_116)])
-def test_few_images_take_as_many_iterations_as_all(share, images):
-    cfg, whole = config(f'configs/mae/few_images/vit-b_{share}.py'), config('configs/mae/vit-b_300e.py')
+def test_few_images_take_as_many_iterations_as_all(method, share, images):
+    cfg, whole = config(f'configs/{method}/few_images/vit-b_{share}.py'), config(f'configs/{method}/vit-b_300e.py')
     steps, all_steps = images // cfg.total_batch_size, 1_281_167 // whole.total_batch_size
     assert cfg.max_epochs * steps == pytest.approx(whole.max_epochs * all_steps, rel=5e-4)
     assert cfg.warmup_epochs * steps == pytest.approx(whole.warmup_epochs * all_steps, rel=2e-3)

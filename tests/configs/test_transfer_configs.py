@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from config_harness import resolved
 from mmengine.registry import DefaultScope
 from PIL import Image
 
@@ -94,6 +95,7 @@ def class_folders(root):
 
 LAYOUTS = {
     **{f'vit-b_inaturalist{year}': (lambda root, year=year: inaturalist(root, year)) for year in (2017, 2018, 2019)},
+    'vit-b_inaturalist2019_long': lambda root: inaturalist(root, 2019),
     'vit-b_places205': places205,
     'vit-b_places365': places365,
     'vit-b_folder': class_folders,
@@ -102,6 +104,7 @@ CLASSES = {
     'vit-b_inaturalist2017': 5089,
     'vit-b_inaturalist2018': 8142,
     'vit-b_inaturalist2019': 1010,
+    'vit-b_inaturalist2019_long': 1010,
     'vit-b_places205': 205,
     'vit-b_places365': 365,
 }
@@ -149,7 +152,7 @@ def test_wrong_layouts_say_what_was_expected(tmp_path):
 def test_few_labels_of_imagenet(name, tmp_path):
     names = [f'train/{wnid}/{wnid}_{i}.JPEG' for wnid in WNIDS for i in range(3)]
     fill(tmp_path, *names)
-    share = name.partition('_')[2]
+    share = name.split('_')[1]
     (tmp_path / f'{share}.txt').write_text(f'{WNIDS[2]}_1.JPEG\n{WNIDS[0]}_2.JPEG\n')
     cfg = load(f'few_labels/{name}', tmp_path)
     dataset = build_data(cfg, 'train_dataloader')
@@ -168,6 +171,32 @@ def test_few_labels_of_imagenet(name, tmp_path):
 def test_few_labels_are_validated_at_the_end(name):
     cfg = load_config(str(ROOT / FOLDER / f'few_labels/{name}.py'))
     assert cfg.max_epochs % cfg.train_cfg.val_interval == 0
+
+
+@pytest.mark.parametrize(
+    'name, rate, epochs, decay',
+    [
+        ('few_labels/vit-s_1percent', 1e-5, 1000, 1.0),  # iBOT: 5e-6 * 1024 / 512
+        ('few_labels/vit-b_10percent', 1e-5, 1000, 1.0),
+        ('few_labels/vit-s_1percent_crossmae', 4e-3, 400, 0.65),  # Table 18: 1e-3 * 1024 / 256
+        ('transfer/vit-b_inaturalist2019_long', 7.5e-5, 360, 1.0),  # DeiT, after scaling
+        ('swin-b_finetune_100e_crossmae', 4e-3, 100, 0.9),
+    ],
+)
+def test_recipes_of_the_cited_sources(name, rate, epochs, decay):
+    cfg = resolved(f'{FOLDER}/{name}.py', processes=8)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(rate) and cfg.max_epochs == epochs
+    assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == decay
+    if 'long' in name:
+        pipeline, whole = (
+            c.train_dataloader.dataset.pipeline for c in (cfg, resolved(f'{FOLDER}/vit-b_finetune_100e.py'))
+        )
+        assert pipeline[4].pop('erase_prob') == 0.1 and whole[4].pop('erase_prob') == 0.25 and pipeline == whole
+
+
+def test_no_block_of_swin_is_almost_frozen():
+    cfg = load_config(str(ROOT / FOLDER / 'swin-b_finetune_100e_crossmae.py'))
+    assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate**25 > 0.05  # of 24 blocks and the projection
 
 
 @pytest.mark.runs

@@ -5,8 +5,9 @@ r"""A linear layer on ViT-B/16 as decoder, with CrossMAE's settings, ADE20K, 160
 
 For 8 GPUs with 16 GB, 2 images each.
 
-CrossMAE, section 4.2: "a linear layer as decoder", after CIM. All else is as with UperNet; there is no auxiliary
-head. That the layer reads the last map after the final norm is not stated, but what CIM's sentence suggests.
+CrossMAE, section 4.2: "a linear layer as decoder", as in "CIM (Zhou et al., 2021)", a citation that is iBOT. iBOT's
+public recipe freezes the backbone and joins four maps; the document's sentence says neither. So all is trained here, as
+with UperNet, and the layer reads the last map after the final norm; there is no auxiliary head.
 
 Published: 44.6% mIoU after 300 epochs of CrossMAE; BEiT 43.2, DINO 43.0, CIM 43.5 (Table 2). Not reproduced by this
 code yet.
