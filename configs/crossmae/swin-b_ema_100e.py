@@ -11,4 +11,7 @@ Published, quoted from the paper: 84.0% fine-tuning, 70.9% linear (Table 1). Not
 
 _base_ = './swin-b_100e.py'
 model = dict(target=dict(_delete_=True, type='MomentumTarget', ema_momentum=0.996))
-custom_hooks = [dict(type='CosineMomentumHook', end=1.0)]
+custom_hooks = [
+    dict(type='CosineMomentumHook', end=1.0),
+    dict(type='KNNHook', interval=50, at_start=False, bank_share=0.05),
+]

@@ -12,4 +12,7 @@ this code yet.
 
 _base_ = './vit-b_300e.py'
 model = dict(target=dict(_delete_=True, type='MomentumTarget', ema_momentum=0.996))
-custom_hooks = [dict(type='CosineMomentumHook', end=1.0)]
+custom_hooks = [
+    dict(type='CosineMomentumHook', end=1.0),
+    dict(type='KNNHook', interval=50, at_start=False, bank_share=0.05),
+]

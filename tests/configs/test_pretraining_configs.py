@@ -23,6 +23,7 @@ from config_harness import (
     shrunk,
     without_weights,
 )
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from PIL import Image
 
@@ -200,7 +201,7 @@ def test_published_recipe(name):
     assert optimizer.type == 'AdamW' and tuple(optimizer.betas) == (0.9, beta) and optimizer.weight_decay == 0.05
     assert optimizer.lr == pytest.approx(base_lr * batch / 256)
     assert [scheduler.type for scheduler in cfg.param_scheduler] == ['LinearLR', 'CosineAnnealingLR']
-    hooks = ['CosineMomentumHook'] if '_ema' in name else []
+    hooks = [*(['CosineMomentumHook'] if '_ema' in name else []), 'KNNHook']
     assert [hook.type for hook in cfg.get('custom_hooks', [])] == hooks
     if '_ema' in name:
         assert cfg.custom_hooks[0].end == 1.0
@@ -226,6 +227,50 @@ def test_cmaes_code_differs_from_the_paper_by_these_keys(name):
         'model.target_backbone.final_norm': False,
         'model.contrast_head.scale': pytest.approx(2 * 0.07),
         'model.data_preprocessor.target_view.blur_prob': 0.5,
+        'optim_wrapper.paramwise_cfg.custom_keys.cls_token.decay_mult': 0.0,
+        'optim_wrapper.paramwise_cfg.custom_keys.mask_token.decay_mult': 0.0,
+        'optim_wrapper.paramwise_cfg.custom_keys.bn0.weight.decay_mult': 1.0,
+        'param_scheduler': config(f'configs/{name}.py').param_scheduler,
+    }
+    assert config(f'configs/{name}.py').param_scheduler[0].start_factor == 1e-4
+
+
+@pytest.mark.parametrize('size', ['vit-b', 'vit-l', 'vit-h'])
+def test_maes_table_7_has_the_length_of_its_normalised_row(size):
+    for target, differences in (
+        ('pixel', {'model.target.norm_pix': False}),
+        ('dvae', {'model.target.type': 'DALLETarget', 'model.head.type': 'TokenHead'}),
+    ):
+        found = changed(f'configs/mae/ablations/table7-{size}-{target}.py', f'configs/mae/{size}_1600e.py')
+        assert differences.items() <= found.items() and {key.split('.')[1] for key in found} <= {'target', 'head'}
+
+
+@pytest.mark.parametrize('epochs', [100, 200, 400, 1600])
+def test_each_point_of_maes_figure_7_is_a_schedule_of_its_own(epochs):
+    name, default = f'configs/mae/ablations/schedule-{epochs}.py', 'configs/mae/ablations/_default.py'
+    assert changed(name, default) == {'max_epochs': epochs}
+
+
+def test_cmaes_code_decays_other_parameters_than_the_paper():
+    decays = {}
+    for name in ('cmae/official/vit-b_300e', 'cmae/vit-b_300e'):
+        cfg = config(f'configs/{name}.py')
+        small = dict(embed_dim=768, depth=1, num_heads=12)  # as wide as a patch has values
+        cfg.model.backbone.update(arch=small, img_size=96)
+        for part in (cfg.model.neck, cfg.model.feature_decoder):
+            part.update(small)
+        model = MODELS.build(cfg.model)
+        cfg.optim_wrapper.optimizer.lr = 1e-3
+        wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+        names = {id(p): name for name, p in model.named_parameters()}
+        decays[name] = {names[id(p)]: g['weight_decay'] for g in wrapper.optimizer.param_groups for p in g['params']}
+    official, paper = decays.values()
+    assert {key: official[key] for key in official if official[key] != paper[key]} == {
+        'backbone.cls_token': 0.0,
+        'neck.mask_token': 0.0,
+        'feature_decoder.mask_token': 0.0,
+        'projector.bn0.weight': 0.05,
+        'predictor.bn0.weight': 0.05,
     }
 
 

@@ -112,6 +112,7 @@ ABLATIONS = [
 ]
 SAID_IN_OTHER_WORDS = (  # than those of the config, or said of what the config does not change
     'Contrastive learning',
+    'without norm',
     'Pixel shifting',
     'Baseline',
     'mapping network',
@@ -177,7 +178,7 @@ def test_metafile_names_the_recipes_with_the_numbers_of_their_docstrings(method)
 
 def test_cmaes_page_states_where_the_presets_differ():
     text = (ROOT / 'configs/cmae/README.md').read_text()
-    table = text[text.index('key of `model`') : text.index('| config | epochs')]
+    table = text[text.index("authors' code | key |") : text.index('| config | epochs')]
     stated = re.findall(r'`([\w.]+)`', '\n'.join(row.split(' | ')[-1] for row in table.splitlines()[1:]))
     differences = changed('configs/cmae/official/vit-b_300e.py', 'configs/cmae/vit-b_300e.py')
     keys = [key.removeprefix('model.') for key in differences]

@@ -93,21 +93,17 @@ def class_folders(root):
     fill(root, *(f'train/{i % 3}/{i}.jpg' for i in range(6)), *(f'val/{i}/{i}.jpg' for i in range(3)))
 
 
+SETS = {
+    **{f'inaturalist{year}': (lambda root, year=year: inaturalist(root, year)) for year in (2017, 2018, 2019)},
+    'places205': places205,
+    'places365': places365,
+}
 LAYOUTS = {
-    **{f'vit-b_inaturalist{year}': (lambda root, year=year: inaturalist(root, year)) for year in (2017, 2018, 2019)},
-    'vit-b_inaturalist2019_long': lambda root: inaturalist(root, 2019),
-    'vit-b_places205': places205,
-    'vit-b_places365': places365,
+    **{f'{size}_{name}': layout for size in ('vit-b', 'vit-l', 'vit-h', 'vit-h448') for name, layout in SETS.items()},
+    'vit-b_inaturalist2019_long': SETS['inaturalist2019'],
     'vit-b_folder': class_folders,
 }
-CLASSES = {
-    'vit-b_inaturalist2017': 5089,
-    'vit-b_inaturalist2018': 8142,
-    'vit-b_inaturalist2019': 1010,
-    'vit-b_inaturalist2019_long': 1010,
-    'vit-b_places205': 205,
-    'vit-b_places365': 365,
-}
+CLASSES = dict(inaturalist2017=5089, inaturalist2018=8142, inaturalist2019=1010, places205=205, places365=365)
 
 
 def test_every_transfer_config_has_a_layout():
@@ -118,8 +114,8 @@ def test_every_transfer_config_has_a_layout():
 def test_transfer_reads_the_published_layout_and_validates(name, tmp_path):
     LAYOUTS[name](tmp_path)
     cfg = load(f'transfer/{name}', tmp_path)
-    if name in CLASSES:
-        assert cfg.num_classes == CLASSES[name]
+    if name.split('_')[1] in CLASSES:
+        assert cfg.num_classes == CLASSES[name.split('_')[1]]
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         dataset = cfg[loader].dataset
         if 'INaturalist' in dataset.type:
@@ -127,7 +123,8 @@ def test_transfer_reads_the_published_layout_and_validates(name, tmp_path):
     cfg.num_classes = 3
     train, val = build_data(cfg, 'train_dataloader'), build_data(cfg, 'val_dataloader')
     assert sorted(train.get_labels().tolist()) == [0, 0, 1, 1, 2, 2] and val.get_labels().tolist() == [0, 1, 2]
-    assert train[0]['inputs'].shape == (3, 224, 224)
+    size = 448 if '448' in name else 224
+    assert train[0]['inputs'].shape == val[0]['inputs'].shape == (3, size, size)
     for key in ('total_batch_size', 'max_epochs'):
         cfg.pop(key)
     result = build_runner(cfg).test()
@@ -181,6 +178,11 @@ def test_few_labels_are_validated_at_the_end(name):
         ('few_labels/vit-s_1percent_crossmae', 4e-3, 400, 0.65),  # Table 18: 1e-3 * 1024 / 256
         ('transfer/vit-b_inaturalist2019_long', 7.5e-5, 360, 1.0),  # DeiT, after scaling
         ('swin-b_finetune_100e_crossmae', 4e-3, 100, 0.9),
+        ('transfer/vit-l_places205', 4e-3, 50, 0.75),  # MAE's of this size
+        ('transfer/vit-h448_places205', 4e-3, 50, 0.75),
+        ('vit-l_finetune_50e_cmae', 1e-3, 50, 0.75),  # 2.5e-4 * 1024 / 256
+        ('vit-s_finetune_100e_cmae', 1e-3, 100, 0.65),
+        ('vit-l_scratch-original_300e', 3e-3, 300, 1.0),
     ],
 )
 def test_recipes_of_the_cited_sources(name, rate, epochs, decay):

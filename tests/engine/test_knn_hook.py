@@ -43,6 +43,27 @@ def test_images_without_labels_are_an_error(tmp_path, image_root):
         train_here(cfg)
 
 
+def test_by_default_it_measures_what_the_config_names(tmp_path, image_root):
+    """And ends no run whose images have no labels, or whose config names none."""
+    for name, root, found in (('labels', image_root, 2), ('none', image_root / 'class0', 0), ('nothing', None, 0)):
+        data = dict(type='ImageFolder', data_root=str(root), pipeline=PIPELINE)
+        evaluated = dict(feature_eval=dict(bank=data, query=data, linear=True, ks=(5,), num_workers=0)) if root else {}
+        cfg = make_config(
+            tmp_path / name,
+            image_root,
+            epochs=3,
+            **{
+                **evaluated,
+                'default_hooks.knn': dict(type='KNNHook', interval=2, at_start=False),
+                'custom_imports.imports': ['mmmim'],
+                'experiment_name': f'{tmp_path}{name}',
+            },
+        )
+        train_here(cfg)
+        lines = [line for line in read_curve(tmp_path / name) if 'knn/top1_k5' in line]
+        assert [line['iter'] for line in lines] == [8, 12][:found] and not any('linear/top1' in line for line in lines)
+
+
 def test_bank_and_query_of_other_classes_are_an_error(tmp_path, image_root):
     """Class folders number themselves: with one missing, every label would mean something else."""
     import shutil

@@ -24,6 +24,8 @@ test_dataloader = dict(
 )
 test_cfg = dict()
 test_evaluator = dict(type='ReconstructionMetric')
+# every 50 epochs, by a twentieth of the training images
+custom_hooks = [dict(type='KNNHook', interval=50, at_start=False, bank_share=0.05)]
 feature_eval = dict(
     bank=dict(type='ImageFolder', data_root='data/imagenet/train', pipeline=test_pipeline),
     query=dict(type='ImageFolder', data_root='data/imagenet/val', pipeline=test_pipeline),

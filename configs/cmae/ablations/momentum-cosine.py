@@ -9,4 +9,7 @@ nothing; the paper's momentum is fixed (section 3.1). Not reproduced by this cod
 """
 
 _base_ = '../vit-b_300e.py'
-custom_hooks = [dict(type='CosineMomentumHook', end=1.0)]
+custom_hooks = [
+    dict(type='CosineMomentumHook', end=1.0),
+    dict(type='KNNHook', interval=50, at_start=False, bank_share=0.05),
+]

@@ -10,8 +10,8 @@ For 8 GPUs with 80 GB: 512 images on each, no accumulation (the paper: 32 A100).
 smaller ones keeps the total batch, the learning rate and the negatives, by accumulating, for one more forward pass of
 the online encoder a step.
 
-Published: nothing for these settings; with the other ones 83.8% fine-tuning, in the paper. Not reproduced by this
-code yet.
+Published: 83.8% fine-tuning, by the authors' README for this config of theirs, which links weights of the pre-training
+and of the fine-tuning. Not reproduced by this code yet.
 """
 
 _base_ = './vit-b_800e.py'

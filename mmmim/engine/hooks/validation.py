@@ -32,14 +32,24 @@ class KNNHook(Hook):
         interval: Epochs between measurements; the last epoch always counts.
         at_start: Also measure before training.
         keep_best: Write the encoder whose k-NN was best so far to ``candidates/best.safetensors``.
-        **evaluator: Arguments of :class:`~mmmim.evaluation.FeatureEvaluator`.
+        **evaluator: Arguments of :class:`~mmmim.evaluation.FeatureEvaluator`. Without ``bank`` and ``query`` they, and
+            what else is left out, are the config's ``feature_eval``, of which the k-NN alone is measured; where its
+            images cannot be read this is said, and nothing is measured.
     """
 
     def __init__(self, interval: int = 10, at_start: bool = True, keep_best: bool = False, **evaluator: Any) -> None:
-        self.interval, self.at_start, self.keep_best = interval, at_start, keep_best
-        self.evaluator = FeatureEvaluator(**evaluator)
+        self.interval, self.at_start, self.keep_best, self.options = interval, at_start, keep_best, evaluator
+        self.optional = not {'bank', 'query'} & set(evaluator)
+        self.evaluator = None if self.optional else FeatureEvaluator(**evaluator)
 
     def before_train(self, runner) -> None:
+        if self.optional:
+            found = dict(runner.cfg.get('feature_eval') or {}, linear=False, **self.options)
+            self.evaluator = FeatureEvaluator(**found) if 'bank' in found else None
+            if self.evaluator is None:
+                runner.logger.warning(
+                    'KNNHook measures nothing: the config has no `feature_eval`, and the hook no `bank`'
+                )
         if self.at_start and runner.iter == 0:
             self._measure(runner)
         if self.keep_best and runner.iter == 0 and runner.rank == 0:
@@ -49,7 +59,7 @@ class KNNHook(Hook):
     def after_train_epoch(self, runner) -> None:
         if self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner):
             metrics = self._measure(runner)
-            if self.keep_best and runner.rank == 0:
+            if metrics and self.keep_best and runner.rank == 0:
                 self._keep(runner, next(iter(metrics.values())))
 
     @staticmethod
@@ -60,9 +70,18 @@ class KNNHook(Hook):
             export_run(runner, path, epoch=runner.epoch + 1, knn=knn)
 
     def _measure(self, runner) -> Dict[str, float]:
+        if self.evaluator is None:
+            return {}
         # whatever it draws, StepSeedHook seeds the generators again before each training step
         randomness.seed_generators(randomness.derive(runner.seed, randomness.STEP))
-        metrics = self.evaluator(runner.model, runner.optim_wrapper)
+        try:
+            metrics = self.evaluator(runner.model, runner.optim_wrapper)
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+            if not self.optional:
+                raise
+            runner.logger.warning(f'KNNHook measures nothing: {error}')
+            self.evaluator = None
+            return {}
         runner.visualizer.add_scalars(metrics, step=runner.iter)
         for hook in runner.hooks:
             if isinstance(hook, DeferredRuntimeInfoHook):
