@@ -31,7 +31,7 @@ FINETUNE = {  # arch, patch, size, drop path, base lr, layer decay, epochs, warm
     'vit-b_finetune_100e_cmae': ('base', 16, 224, 0.1, 2.5e-4, 0.65, 100, 5, 1024),
     'conv-vit-b_finetune_100e_cmae': ('base', 16, 224, 0.1, 2.5e-4, 0.65, 100, 5, 1024),
     'vit-b_finetune_100e_crossmae': ('base', 16, 224, 0.1, 1e-3, 0.65, 100, 5, 1024),
-    'swin-b_finetune_100e_crossmae': ('base', 4, 224, 0.1, 1e-3, 0.65, 100, 5, 1024),
+    'swin-b_finetune_100e_crossmae': ('base', 4, 224, 0.1, 1e-3, 0.9, 100, 5, 1024),
     'vit-s_finetune_100e_crossmae': ('small', 16, 224, 0.1, 1e-3, 0.65, 100, 5, 1024),
     'vit-b_finetune_100e_vision-electra': ('base', 16, 224, 0.1, 1.25e-3, 0.9, 100, 20, 640),
     'vit-b_finetune_100e_simmim': ('base', 16, 224, 0.1, 6.25e-4, 0.65, 100, 20, 2048),

@@ -42,6 +42,7 @@ class MaskedViT(BaseEncoder):
         mask_tokens: The encoder sees mask tokens in place of removed patches, as BEiT does (MAE, Table 1c,
             "encoder w/ [M]"); the output then has all L tokens, in image order.
         drop_path_rate: Stochastic depth, growing linearly over the blocks.
+        drop_rate: Dropout of embedded patches and after linear layers (Dosovitskiy et al., 2021: 0.1 from scratch).
         final_norm: Layer norm after the last block.
         trainable_blocks: Train only this number of last blocks, and the final norm with them; the rest gets no gradient
             and stays in evaluation mode. 0: nothing is trained (linear probing). 0.5: the last block's MLP. None:
@@ -77,6 +78,7 @@ class MaskedViT(BaseEncoder):
         trainable_blocks: Optional[float] = None,
         compiled: Union[bool, str] = False,
         activation_checkpointing: bool = False,
+        drop_rate: float = 0.0,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -99,8 +101,9 @@ class MaskedViT(BaseEncoder):
         )
         rates = torch.linspace(0, drop_path_rate, depth, device='cpu').tolist()  # also when built on the meta device
         self.blocks = build_blocks(
-            self.embed_dim, depth, num_heads, mlp_ratio, rates, compiled, activation_checkpointing
+            self.embed_dim, depth, num_heads, mlp_ratio, rates, compiled, activation_checkpointing, drop_rate
         )
+        self.pos_drop = nn.Dropout(drop_rate)
         self.norm = LayerNorm(self.embed_dim) if final_norm else nn.Identity()
         self._reset_parameters()
         self.frozen = () if trainable_blocks is None else tuple(freeze_all_but_last(self, trainable_blocks))
@@ -127,7 +130,7 @@ class MaskedViT(BaseEncoder):
             a mask or with ``mask_tokens``.
         """
         self.check_images(images)
-        x = self.add_prefix(self._embed(images, mask), self.pos_embed)
+        x = self.pos_drop(self.add_prefix(self._embed(images, mask), self.pos_embed))
         return self.norm(run_blocks(self.blocks, x))
 
     def add_prefix(self, x: Tensor, positions: Tensor) -> Tensor:

@@ -113,9 +113,11 @@ def build_blocks(
     drop_path_rates: Union[float, Sequence[float]] = 0.0,
     compiled: Union[bool, str] = False,
     activation_checkpointing: bool = False,
+    drop_rate: float = 0.0,
 ) -> nn.ModuleList:
     """``depth`` pre-norm blocks of timm; ``compiled`` compiles each in place, see :func:`compile_blocks`, and
     ``activation_checkpointing`` recomputes each in the backward pass, see :func:`checkpoint_activations`.
+    ``drop_rate`` is that of dropout after each linear layer but those of queries, keys and values.
 
     Raises:
         ValueError: The heads do not divide the width, or the depth is below 1.
@@ -136,6 +138,7 @@ def build_blocks(
             qkv_bias=True,
             norm_layer=LayerNorm,  # type: ignore[arg-type]  # timm's stub has a class, its code takes any callable
             drop_path=rate,
+            proj_drop=drop_rate,
             mlp_layer=mlp,
         )
         for rate in drop_path_rates

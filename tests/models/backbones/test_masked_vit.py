@@ -260,3 +260,20 @@ def test_images_of_another_shape_name_both_shapes(shape):
 def test_a_patch_size_that_does_not_divide_the_image_is_refused():
     with pytest.raises(ValueError, match='30x30 pixels cannot be cut into patches of 8x8'):
         build(img_size=30)
+
+
+def test_dropout_is_that_of_vit():
+    """As timm's with the same rate and seeds: after the positions, the projection of attention and both of the MLP."""
+    ours = MaskedViT(dict(embed_dim=32, depth=2, num_heads=2), 32, 8, drop_rate=0.5).train()
+    theirs = timm.models.VisionTransformer(
+        32, 8, embed_dim=32, depth=2, num_heads=2, num_classes=0, global_pool='', drop_rate=0.5, proj_drop_rate=0.5,
+        pos_drop_rate=0.5,
+    ).train()  # fmt: skip
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    outputs = []
+    for model, forward in ((ours, ours), (theirs, theirs.forward_features)):
+        torch.manual_seed(0)
+        outputs.append(forward(images))
+    torch.testing.assert_close(*outputs)
+    assert not torch.equal(outputs[0], ours.eval()(images))
