@@ -10,6 +10,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor
 
 from ..positions import Grid, explain_unknown, find_grid, resize_pos_embed
+from .defaults import advice_on_names
 from .kinds import describe
 from .peel import EncoderMismatchError
 from .read import StateDict
@@ -212,7 +213,8 @@ def check(encoder: StateDict, wanted: StateDict, grid: Grid, path: str = '') -> 
 
 
 def _advice(encoder: StateDict, wanted: StateDict) -> List[str]:
-    lines = []
+    lines = advice_on_names(encoder, wanted)
+    explained = bool(lines)
     if is_beit(encoder) and not is_beit(wanted):
         lines.append("Its positions are relative, as BEiT's: mmmim.RelativeViT is the backbone for them, to classify.")
     for name, key in (('cls_token', 'num_class_tokens'), ('reg_token', 'num_register_tokens')):
@@ -223,7 +225,7 @@ def _advice(encoder: StateDict, wanted: StateDict) -> List[str]:
     if kernel is not None and own_kernel is not None and kernel.shape[1] != own_kernel.shape[1]:
         lines.append('Another number of channels is adapted by adapt_channels=True beside the checkpoint in init_cfg.')
     same = kernel is not None and own_kernel is not None and kernel.shape == own_kernel.shape
-    if not same or encoder_depth(encoder) != encoder_depth(wanted):
+    if not (same or explained) or encoder_depth(encoder) != encoder_depth(wanted):
         lines.append(
             'Build the module with the width, depth and patch size of the file, or name the right file or prefix.'
         )

@@ -25,7 +25,6 @@ _KINDS = (
     ),
     (r'(.*\.)?(channel_embed|patch_embed\.0\.proj\.weight)$', "SatMAE's ViT, which embeds its channels in groups", ''),
     (r'(.*\.)?(fcn_high|mask_token_decoder)\b', "Scale-MAE's ViT, whose positions follow from the resolution", ''),
-    (r'(.*\.)?(patch_embed4\.proj|stage1_output_decode)\.', "ConvMAE's hybrid ViT", ''),
     (r'(.*\.)?(encoder_norm|multi_scale_fusion_heads|pos_embed_spatial)\b', 'Hiera', _IN_TIMM),
     (r'.*\.(cpb_mlp|logit_scale)\b', 'a Swin V2', _IN_TIMM),
     (r'(.*[._])?(rope\w*|rotary\w*|freqs_cis|storage_tokens)\b', _ROTARY, _IN_TIMM),

@@ -1,11 +1,11 @@
 """Translates a checkpoint between the names of this project and of others.
 
-    mmmim convert IN OUT [--to mmmim|timm|mae|hf|mmpretrain|cmae] [--prefix P] [--allow-partial] [--force]
+    mmmim convert IN OUT [--to mmmim|timm|mae|hf|mmpretrain|cmae|convmae] [--prefix P] [--allow-partial] [--force]
 
 IN is a path or an address; its kind is recognised by its names: this project's, timm's ViT (BEiT's and Swin's, too),
 the original MAE (pre-trained, fine-tuned), the authors' CMAE, Hugging Face's ViTMAE, ViT, DINOv2 and I-JEPA,
-mmpretrain's MAE, VisionTransformer, BEiT and SimMIM, the authors' DINO, DINOv2, MoCo v3, I-JEPA and SimMIM. OUT is
-written as safetensors when its name ends in ``.safetensors``, else with ``torch.save``, and never stands there
+mmpretrain's MAE, VisionTransformer, BEiT and SimMIM, the authors' DINO, DINOv2, MoCo v3, I-JEPA, SimMIM and ConvMAE.
+OUT is written as safetensors when its name ends in ``.safetensors``, else with ``torch.save``, and never stands there
 half-written. With --to timm an OUT without an ending is a folder, with the config.json that timm needs.
 
     mmmim        a whole model, for load_from or init_cfg
@@ -15,6 +15,7 @@ half-written. With --to timm an OUT without an ending is a folder, with the conf
     hf           ViTMAEForPreTraining, ViTForImageClassification or ViTModel
     mmpretrain   MAE, SimMIM's Swin, or a backbone under `backbone.` with its classifier
     cmae         the authors' code
+    convmae      the authors' code; of ConvMAE's hybrid ViT alone
 
 Parameters that the target has no place for are listed, and nothing is written unless --allow-partial is given. timm has
 only encoders: parameters of pre-training are left out there without that option. Examples:

@@ -155,7 +155,6 @@ def test_the_prefix_of_our_configs_leaves_the_choice_to_the_file():
         ({'_fsdp_wrapped_module.blocks.0.flat_param': torch.ones(9)}, 'flat shards of FSDP'),
         (dict(model={**STATE, 'channel_embed': torch.ones(1), 'decoder_embed.bias': torch.ones(1)}), 'SatMAE'),
         (dict(model={'patch_embed.0.proj.weight': torch.ones(1), 'blocks.0.norm1.bias': torch.ones(1)}), 'SatMAE'),
-        (dict(model={'patch_embed4.proj.weight': torch.ones(1), 'blocks3.0.norm1.bias': torch.ones(1)}), 'ConvMAE'),
         ({**STATE, 'blocks.0.attn.rel_pos_h': torch.ones(1)}, 'decomposed relative positions'),
         ({**STATE, 'rope.periods': torch.ones(1)}, 'rotary positions'),
         ({**STATE, 'blocks.0.mlp.w12.weight': torch.ones(1)}, 'a gated MLP'),

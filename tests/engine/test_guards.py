@@ -8,6 +8,7 @@ import torch
 from harness import largest_difference, make_config, read_curve, train_here
 from mmengine.hooks import Hook
 
+from mmmim.checkpoint import defaults
 from mmmim.checkpoint.encoder import EncoderMismatchError
 from mmmim.engine.hooks import StepSeedHook
 from mmmim.engine.hooks.run_state import ResumeError
@@ -65,6 +66,26 @@ def test_resume_with_another_total_batch_is_an_error(finished, tmp_path, image_r
     torch.save(checkpoint, tmp_path / 'larger.pth')
     with pytest.raises(ResumeError, match=f'total_batch: the checkpoint has 128, this run {before}'):
         _resume(finished, tmp_path, image_root, load_from=str(tmp_path / 'larger.pth'))
+
+
+@pytest.mark.parametrize('known', [0, 1])
+def test_a_default_that_has_changed_since_is_an_error_that_names_its_old_value(
+    finished, tmp_path, image_root, monkeypatch, known
+):
+    checkpoint = torch.load(finished / 'epoch_1.pth', weights_only=True)
+    assert checkpoint['mmmim']['changed_defaults'] == len(defaults.CHANGED)
+    checkpoint['mmmim'] = {k: v for k, v in checkpoint['mmmim'].items() if k != 'changed_defaults'}
+    if known:  # by what wrote it
+        checkpoint['mmmim']['changed_defaults'] = known
+    torch.save(checkpoint, tmp_path / 'before.pth')
+    changed = defaults.ChangedDefault(('MaskedViT',), 'final_norm', False, True)
+    monkeypatch.setattr(defaults, 'CHANGED', (changed,))
+    options = dict(load_from=str(tmp_path / 'before.pth'))
+    if known:
+        assert _resume(finished, tmp_path, image_root, **options).iter == 8
+        return
+    with pytest.raises(ResumeError, match=r'False was the default; set model\.backbone\.final_norm=False'):
+        _resume(finished, tmp_path, image_root, **options)
 
 
 def test_other_differences_are_a_warning_that_lists_them(finished, tmp_path, image_root, caplog):

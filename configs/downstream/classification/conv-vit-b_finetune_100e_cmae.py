@@ -3,8 +3,8 @@ r"""Fine-tuning of the hybrid convolutional ViT-B (CMAE*, ConvMAE*) with CMAE's 
     tools/dist_train.sh configs/downstream/classification/conv-vit-b_finetune_100e_cmae.py 8 \
         --cfg-options pretrained=CHECKPOINT
 
-CHECKPOINT is of configs/cmae/conv-vit-b_800e.py or configs/mae/conv-vit-b_800e.py. For 8 GPUs with 80 GB; on smaller
-ones lower `max_batch_per_device`: more batches are accumulated.
+CHECKPOINT is of configs/cmae/conv-vit-b_800e.py or configs/mae/conv-vit-b_800e.py, or a public one of ConvMAE. For 8
+GPUs with 80 GB; on smaller ones lower `max_batch_per_device`: more batches are accumulated.
 
 The settings are vit-b_finetune_100e_cmae.py's. As in ConvMAE's fine-tuning, features of the convolutional stages are
 not added to the last tokens (`model.backbone.fuse=True` adds them).

@@ -10,6 +10,7 @@
     cmae        backbone.layers.N.attn.qkv.weight           pixel_decoder.decoder_blocks.N.attn.qkv.weight
     mae-pytorch encoder.blocks.N.attn.qkv.weight            decoder.blocks.N.attn.qkv.weight
     simmim      encoder.blocks.N.attn.qkv.weight            decoder.0.weight
+    convmae     blocks3.N.attn.qkv.weight                   decoder_blocks.N.attn.qkv.weight
 
 One file a project, a :class:`~.base.Scheme`, and its line in :data:`SCHEMES`; ``beit``, ``dinov2`` and ``swin`` are
 what several projects share. Values are copied, never computed: queries, keys and values are concatenated or split,
@@ -21,6 +22,7 @@ from typing import Collection, List, Optional
 
 from ..read import StateDict
 from .base import Scheme, Translated
+from .convmae import ConvMAE
 from .hugging_face import HuggingFace
 from .mae import MAE
 from .mae_pytorch import MAEPyTorch
@@ -33,7 +35,7 @@ from .timm import Timm
 __all__ = ['SCHEMES', 'Scheme', 'first_names', 'get_scheme', 'list_names', 'recognise', 'translate', 'writable']
 
 # the first one that recognises the names is taken
-SCHEMES: List[Scheme] = [Ours(), MAE(), Timm(), HuggingFace(), MMPretrain(), CMAE(), MAEPyTorch(), SimMIM()]
+SCHEMES: List[Scheme] = [Ours(), MAE(), Timm(), HuggingFace(), MMPretrain(), CMAE(), MAEPyTorch(), SimMIM(), ConvMAE()]
 
 
 def recognise(names: Collection[str]) -> Optional[Scheme]:

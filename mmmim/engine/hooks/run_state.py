@@ -9,6 +9,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 
+from ...checkpoint.config_text import ConfigTextError, stored_config
+from ...checkpoint.defaults import CHANGED, of_another_default
 from ...registry import HOOKS
 
 # length of the smoothing window; the whole curve is in curve.jsonl
@@ -26,9 +28,9 @@ class RunStateHook(Hook):
     - When saving: MMEngine's histories become plain lists (its own objects would need ``getattr`` on the loader's
       allow-list), and the facts of the run are added under ``'mmmim'``.
     - When resuming: another model structure, optimizer, data set length, number of images in a step or of steps in an
-      epoch is an error that names both values; other differences in the config are a warning that lists them. The
-      stored config is compared as text and never executed. The number of processes may be another one where the loop
-      draws the same images with any.
+      epoch is an error that names both values, and so is a default that has changed since (checkpoint/defaults.py);
+      other differences in the config are a warning that lists them. The stored config is compared as text and never
+      executed. The number of processes may be another one where the loop draws the same images with any.
 
     Args:
         guard: If False, only histories are made plain: for models and loops of other toolboxes, with their own resume.
@@ -46,7 +48,7 @@ class RunStateHook(Hook):
         hub['resumed_keys'] = dict(hub['resumed_keys'])
         hub['runtime_info'] = {k: v.item() if isinstance(v, np.generic) else v for k, v in hub['runtime_info'].items()}
         if self.guard:
-            checkpoint['mmmim'] = run_facts(runner)
+            checkpoint['mmmim'] = dict(run_facts(runner), changed_defaults=len(CHANGED))
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         meta = checkpoint.get('meta')
@@ -79,6 +81,7 @@ class RunStateHook(Hook):
             for name in now
             if saved.get(name) != now[name]
         ]
+        problems += _other_defaults(checkpoint, runner.cfg)
         if problems:
             raise ResumeError(
                 'the checkpoint belongs to another run and cannot be resumed:\n  '
@@ -124,6 +127,14 @@ def _optimizer_facts(optim_wrapper: Any) -> Any:
         return {name: _optimizer_facts(wrapper) for name, wrapper in optim_wrapper.items()}
     optimizer = optim_wrapper.optimizer
     return [type(optimizer).__name__, [len(group['params']) for group in optimizer.param_groups]]
+
+
+def _other_defaults(checkpoint: dict, cfg: Any) -> List[str]:
+    try:
+        stored = stored_config(checkpoint).get('model')
+    except ConfigTextError:  # more than plain values: then names and shapes have to tell
+        return []
+    return list(of_another_default(stored, cfg.get('model'), checkpoint['mmmim'].get('changed_defaults', 0)))
 
 
 def _module(runner) -> Any:

@@ -37,12 +37,14 @@ STRIDES: Dict[int, Tuple[int, int, int]] = {16: (4, 2, 2), 8: (2, 2, 2), 4: (1, 
 class ConvViT(BaseEncoder):
     """Two stages of masked convolutions, then a transformer on the visible patches; no class token.
 
-    CMAE (Sec. 4.1) describes its encoder in two ways that differ: "a hybrid convolutional ViT which is also used by
-    ConvMAE", and one where "a multi-layer convolutional network is used as token projection". Both are here, of "the
-    same model size as the ViT counterpart": ViT-B/16 has 85.8M parameters, ``'hybrid'`` 88.3M (3.0% more) and
-    ``'stem'`` 84.0M (2.1% less), with 11 transformer blocks in each (12 would give the stem 91.1M). To stay within 3%
-    the third embedding is ViT's plain projection: the layer norm, GELU and 768x768 linear layer that ConvMAE's code
-    has after it would make 88.9M of ``'hybrid'``.
+    It is the encoder of ConvMAE's code (models_convmae.py, vision_transformer.py), which :mod:`mmmim.checkpoint` reads
+    and writes. CMAE (Sec. 4.1) describes its own in two ways that differ: "a hybrid convolutional ViT which is also
+    used by ConvMAE", and one where "a multi-layer convolutional network is used as token projection". Both are here, of
+    "the same model size as the ViT counterpart". Trained parameters, with 11 transformer blocks in each:
+
+        ViT-B/16                        85.65M
+        ``'hybrid'`` in pre-training    88.78M
+        the same as fine-tuned          84.46M  without the sum of the stages; so is ``'stem'``
 
     Args:
         arch: ``'base'`` (ConvMAE-B), ``'small'``, or a dict of ``embed_dims``, ``depths`` (three each: two
@@ -62,8 +64,11 @@ class ConvViT(BaseEncoder):
             None or the number of transformer blocks: everything.
         compiled: Compile the transformer blocks in place; a string names another backend than Inductor.
         activation_checkpointing: As in :class:`.MaskedViT`, for the convolutional blocks, too.
-        init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a checkpoint of a ConvViT and
-            fails when it does not match.
+        lean: Without the layer norm, GELU and 768x768 linear layer after the third embedding (0.59M fewer parameters),
+            with an eps of 1e-6 in all layer norms and Xavier's initialisation of all convolutions: this project's
+            encoder up to version 0.2.0, for checkpoints of that time.
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`` loads a checkpoint of a ConvViT, also
+            in ConvMAE's names, and fails when it does not match.
 
     For layer-wise learning rate decay both convolutional stages are layer 0, transformer block i is layer i + 1, fusion
     and norm are the last one.
@@ -88,20 +93,21 @@ class ConvViT(BaseEncoder):
         trainable_blocks: Optional[float] = None,
         compiled: Union[bool, str] = False,
         activation_checkpointing: bool = False,
+        lean: bool = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         dims, depths, num_heads, mlp_ratios = resolve_architecture(arch)
         check_choice('conv_vit', conv_vit, ('hybrid', 'stem'))
         strides = resolve_strides(patch_size)
-        self.conv_vit, self.embed_dim, self.in_chans = conv_vit, dims[2], in_chans
+        self.conv_vit, self.lean, self.embed_dim, self.in_chans = conv_vit, lean, dims[2], in_chans
         self.left_out = 'fuse.' if conv_vit == 'hybrid' and not fuse else ''
         self.img_size, self.patch_size = to_2tuple(img_size), to_2tuple(patch_size)
         self.grid_size = grid_size(img_size, patch_size)
         self.num_prefix_tokens, self.cls_token = 0, None
 
         rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist()
-        self.patch_embed = ConvTokenizer(in_chans, dims, depths, mlp_ratios, strides, rates)
+        self.patch_embed = ConvTokenizer(in_chans, dims, depths, mlp_ratios, strides, rates, lean)
         self.pos_embed = nn.Parameter(sincos_positions(dims[2], self.grid_size, 0), requires_grad=False)
         convolutional = (module for module in self.patch_embed.modules() if isinstance(module, ConvBlock))
         checkpoint_activations(convolutional, activation_checkpointing)
@@ -121,6 +127,13 @@ class ConvViT(BaseEncoder):
     def _reset_parameters(self) -> None:
         # Only in the constructor: when `init_weights` runs, a checkpoint may have been loaded.
         self.apply(init_weights)
+        if not self.lean:
+            # ConvMAE's: convolutions, also those of 1x1 that are linear layers here, keep PyTorch's initialisation
+            for block in (module for module in self.modules() if isinstance(module, ConvBlock)):
+                for layer in (block.conv1, block.conv2, block.mlp.fc1, block.mlp.fc2):
+                    layer.reset_parameters()
+            nn.init.xavier_uniform_(self.patch_embed.embed.weight.view(self.embed_dim, -1))
+            return
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 if module.groups == 1:  # strided ones are initialised as linear layers; depth-wise ones keep PyTorch's

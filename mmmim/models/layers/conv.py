@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ...registry import MODELS
 from ..patches import gather_patches
-from .blocks import LayerNorm, run_block
+from .blocks import run_block
 
 
 @MODELS.register_module()
@@ -29,6 +29,9 @@ class XavierConv2d(nn.Conv2d):
 class ConvTokenizer(nn.Module):
     """Two stages of convolutional blocks and the projection to tokens; each starts with a strided convolution.
 
+    A layer norm, GELU and a linear layer follow the projection, as in ConvMAE's code (``patch_embed3`` and
+    ``patch_embed4`` of its models_convmae.py).
+
     Args:
         in_chans: Image channels.
         embed_dims: Widths of the stages and of the tokens.
@@ -36,6 +39,8 @@ class ConvTokenizer(nn.Module):
         mlp_ratios: Hidden widths of the stages' MLPs over their width.
         strides: Strides of the three convolutions; their product is the patch size.
         drop_path_rates: Stochastic depth, a rate for each block.
+        lean: Nothing follows the projection, and the layer norms have an eps of 1e-6 in the place of PyTorch's 1e-5,
+            which ConvMAE's convolutional stages have.
     """
 
     def __init__(
@@ -46,14 +51,19 @@ class ConvTokenizer(nn.Module):
         mlp_ratios: Sequence[float],
         strides: Sequence[int],
         drop_path_rates: Sequence[float],
+        lean: bool = False,
     ) -> None:
         super().__init__()
         rates = iter(drop_path_rates)
         widths = (in_chans, *embed_dims)
+        eps = 1e-6 if lean else 1e-5
         self.stages = nn.ModuleList(
-            ConvStage(widths[i], widths[i + 1], strides[i], depths[i], mlp_ratios[i], rates) for i in range(2)
+            ConvStage(widths[i], widths[i + 1], strides[i], depths[i], mlp_ratios[i], rates, eps) for i in range(2)
         )
         self.embed = nn.Conv2d(widths[2], widths[3], strides[2], strides[2])
+        self.norm = nn.Identity() if lean else nn.LayerNorm(widths[3], eps)
+        self.linear = nn.Identity() if lean else nn.Linear(widths[3], widths[3])
+        self.lean = lean
         self.patch_size = strides[0] * strides[1] * strides[2]
 
     def forward(self, images: Tensor, ids: Optional[Tensor], grid: Tuple[int, int]) -> Tuple[Tensor, List[Tensor]]:
@@ -75,19 +85,27 @@ class ConvTokenizer(nn.Module):
         for stage in self.stages:
             x = stage(x, ids, grid)
             features.append(x)
-        return project_windows(x, self.embed)[:, :, 0, 0], features
+        x = project_windows(x, self.embed)[:, :, 0, 0]
+        return x if self.lean else self.linear(F.gelu(self.norm(x))), features
 
 
 class ConvStage(nn.Module):
     """A strided convolution, with layer norm and GELU after it, and convolutional blocks."""
 
     def __init__(
-        self, in_chans: int, dim: int, stride: int, depth: int, mlp_ratio: float, drop_path_rates: Iterator[float]
+        self,
+        in_chans: int,
+        dim: int,
+        stride: int,
+        depth: int,
+        mlp_ratio: float,
+        drop_path_rates: Iterator[float],
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.embed = nn.Conv2d(in_chans, dim, stride, stride)
-        self.norm = LayerNorm(dim)
-        self.blocks = nn.ModuleList(ConvBlock(dim, mlp_ratio, next(drop_path_rates)) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim, eps)
+        self.blocks = nn.ModuleList(ConvBlock(dim, mlp_ratio, next(drop_path_rates), eps) for _ in range(depth))
 
     def forward(self, x: Tensor, ids: Tensor, grid: Tuple[int, int]) -> Tensor:
         """``[B, T, S * stride, S * stride, C] -> [B, T, S, S, width]``, for the cells ``ids [B, T]`` of the grid."""
@@ -105,13 +123,13 @@ class ConvBlock(nn.Module):
     ``conv1``, ``conv2`` and the MLP are 1x1 convolutions; with the channels last that is a linear layer.
     """
 
-    def __init__(self, dim: int, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> None:
+    def __init__(self, dim: int, mlp_ratio: float = 4.0, drop_path: float = 0.0, eps: float = 1e-5) -> None:
         super().__init__()
-        self.norm1 = LayerNorm(dim)
+        self.norm1 = nn.LayerNorm(dim, eps)
         self.conv1 = nn.Linear(dim, dim)
         self.depthwise = nn.Conv2d(dim, dim, kernel_size=5, padding=2, groups=dim)
         self.conv2 = nn.Linear(dim, dim)
-        self.norm2 = LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim, eps)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 

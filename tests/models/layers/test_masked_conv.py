@@ -11,7 +11,9 @@ from mmmim.models.patches import patchify, unpatchify
 TINY = dict(
     arch=dict(embed_dims=(8, 12, 32), depths=(1, 2, 2), num_heads=2, mlp_ratios=(2, 3, 4)), img_size=32, patch_size=8
 )
-VARIANTS = dict(hybrid=dict(conv_vit='hybrid'), unfused=dict(fuse=False), stem=dict(conv_vit='stem'))
+VARIANTS = dict(
+    hybrid=dict(conv_vit='hybrid'), unfused=dict(fuse=False), stem=dict(conv_vit='stem'), lean=dict(lean=True)
+)
 
 
 @pytest.fixture(params=VARIANTS)
@@ -68,6 +70,8 @@ def on_whole_maps(vit, images, mask, masked=True):
         if vit.fuse:
             fused = fused + vit.fuse[index](x).flatten(2).transpose(1, 2).gather(1, ids)
     x = vit.patch_embed.embed(x).flatten(2).transpose(1, 2)
+    if not vit.lean:
+        x = vit.patch_embed.linear(F.gelu(vit.patch_embed.norm(x)))
     x = (x + vit.pos_embed).gather(1, ids)
     for block in vit.blocks:
         x = block(x)

@@ -26,6 +26,7 @@ class DenseConvViT(ConvViT, DenseEncoder):
         final_norm: The encoder's layer norm on the transformer's map.
         window_size, global_blocks, relative_positions: For the transformer blocks, as in :class:`.DenseViT`.
         with_cp: As in :class:`.DenseViT`, for the convolutional blocks, too.
+        lean: As in :class:`ConvViT`.
         init_cfg: As in :class:`ConvViT`.
 
     Attributes:
@@ -47,6 +48,7 @@ class DenseConvViT(ConvViT, DenseEncoder):
         global_blocks: Optional[Sequence[int]] = None,
         relative_positions: Optional[str] = None,
         with_cp: bool = False,
+        lean: bool = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(
@@ -60,6 +62,7 @@ class DenseConvViT(ConvViT, DenseEncoder):
             final_norm,
             trainable_blocks,
             activation_checkpointing=with_cp,
+            lean=lean,
             init_cfg=init_cfg,
         )
         self.make_dense([-1], window_size, global_blocks, relative_positions, with_cp)
