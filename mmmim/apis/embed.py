@@ -50,7 +50,7 @@ def embed(
             ``'efficientnet-lite0'``, as in :func:`mmmim.load`.
         data: A folder; all images below it are taken, in the order of their names.
         out: A path that ends in ``.npy``.
-        pool: ``'mean'`` of the patch tokens, the class token ``'cls'``, or None, as in :func:`mmmim.load`.
+        pool: ``'mean'``, ``'cls'``, ``'cls_mean'`` or None, as in :func:`mmmim.load`.
         batch_size: Images per batch.
         num_workers: Processes that read images; None: one per core.
         config: The config of the checkpoint, if it is not stored inside.

@@ -20,7 +20,7 @@ from ..datasets.loading import mim_collate
 from ..engine.optim.autocast import has_fast_bf16
 from ..models.backbones.vit import ARCHITECTURES
 from ..models.build import check_choice
-from ..models.necks.pool_tokens import check_pool, pool_tokens
+from ..models.necks.pool_tokens import POOLS, check_pool, pool_tokens
 from ..models.networks import (
     EXPORTED,
     Network,
@@ -76,8 +76,8 @@ def load(
         layer: Whose features :meth:`Frozen.embed` takes: an int from 1 to ``depth`` (-1: the last); ``'auto'``: what
             the run, or the encoder that it exported, has stored, or else the network's output; None: as ``'auto'`` for
             a run's folder, else the output.
-        pool: ``'mean'`` of the patch tokens, the class token ``'cls'``, or None: what the network itself does, and of
-            our encoders and of files the mean.
+        pool: ``'mean'`` of the patch tokens, the first class token ``'cls'``, the mean of several class tokens
+            ``'cls_mean'``, or None: what the network itself does, and of our encoders and of files the mean.
         image_size: Pixels, an int or (height, width), if not the network's own.
 
     Raises:
@@ -91,7 +91,7 @@ def load(
         check_choice('layer', layer, ('auto',))
     if layer == 'auto' or layer is None and osp.isdir(name):
         layer = run['layer'] if 'layer' in run else exported_facts(path).get('layer')
-    check_choice('pool', pool, ('mean', 'cls', None))
+    check_choice('pool', pool, (*POOLS, None))
     if is_public(path):
         opened = _from_network(open_network(path, img_size=image_size))
     else:
@@ -208,7 +208,7 @@ class Frozen:
         Raises:
             ValueError: No such layer, or no class token.
         """
-        check_choice('pool', pool, ('mean', 'cls', None))
+        check_choice('pool', pool, (*POOLS, None))
         wanted = [None if layer is None else check_layer(layer, self.depth, self.name) for layer in layers]
         compute = _own_features if self._ours else _timm_features
         with torch.inference_mode(), torch.autocast('cuda', torch.bfloat16, self.precision == 'bfloat16'):
@@ -265,30 +265,35 @@ class Frozen:
 
 def _timm_features(module: Any, images: Tensor, layers: Sequence[Optional[int]], pool: Optional[str]) -> List[Tensor]:
     """``[B, D]`` each, by timm's own forward functions."""
-    tokens, registers = has_tokens(module), getattr(module, 'num_reg_tokens', 0)
-    classes = getattr(module, 'num_prefix_tokens', 0) - registers
-    if pool == 'cls':
-        check_pool(pool, classes)
+    tokens, prefix = has_tokens(module), getattr(module, 'num_prefix_tokens', 0)
+    # a file's several class tokens are registers to timm
+    classes = getattr(module, 'num_class_tokens', prefix - getattr(module, 'num_reg_tokens', 0))
+    by_class = pool in ('cls', 'cls_mean')
+    if by_class:
+        check_pool(str(pool), classes)
     chosen = sorted({layer for layer in layers if layer is not None})
     taken: Dict[Optional[int], Tensor] = {}
     if chosen:
-        final, maps = intermediates(module, images, chosen, norm=True, prefix=tokens and pool == 'cls')
+        final, maps = intermediates(module, images, chosen, norm=True, prefix=tokens and by_class)
         for layer, found in zip(chosen, maps):
-            taken[layer] = _pooled_layer(module, found, pool if tokens else None)
+            taken[layer] = _pooled_layer(module, found, pool if tokens else None, classes)
     elif None in layers:
         final = module.forward_features(images)
     if None in layers and (pool is None or not tokens):
         taken[None] = module.forward_head(final, pre_logits=True)
     elif None in layers:
-        taken[None] = _head_norm(module, pool_tokens(final, classes + registers, pool, registers))
+        taken[None] = _head_norm(module, pool_tokens(final, prefix, pool, prefix - classes))
     return [taken[layer] for layer in layers]
 
 
-def _pooled_layer(module: Any, found: Any, pool: Optional[str]) -> Tensor:
+def _pooled_layer(module: Any, found: Any, pool: Optional[str], classes: int) -> Tensor:
     """``[B, D]`` of a map ``[B, D, h, w]``, or of a pair of it and prefix tokens."""
-    if pool == 'cls' and not isinstance(found, tuple):
-        raise ValueError(f"pool='cls': {type(module).__name__} gives no class tokens of its layers; use 'mean'")
-    features = found[1][:, 0] if pool == 'cls' else found.mean((2, 3))
+    if pool in ('cls', 'cls_mean'):
+        if not isinstance(found, tuple):
+            raise ValueError(f"pool='{pool}': {type(module).__name__} gives no class tokens of its layers; use 'mean'")
+        features = found[1][:, 0] if pool == 'cls' else found[1][:, :classes].mean(1)
+    else:
+        features = found.mean((2, 3))
     return _head_norm(module, features) if has_tokens(module) else features
 
 

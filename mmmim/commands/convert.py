@@ -3,15 +3,15 @@
     mmmim convert IN OUT [--to mmmim|timm|mae|hf|mmpretrain|cmae|convmae] [--prefix P] [--allow-partial] [--force]
 
 IN is a path or an address; its kind is recognised by its names: this project's, timm's ViT (BEiT's and Swin's, too),
-the original MAE (pre-trained, fine-tuned), the authors' CMAE, Hugging Face's ViTMAE, ViT, DINOv2 and I-JEPA,
-mmpretrain's MAE, VisionTransformer, BEiT and SimMIM, the authors' DINO, DINOv2, MoCo v3, I-JEPA, SimMIM and ConvMAE.
-OUT is written as safetensors when its name ends in ``.safetensors``, else with ``torch.save``, and never stands there
-half-written. With --to timm an OUT without an ending is a folder, with the config.json that timm needs.
+the original MAE (pre-trained, fine-tuned), the authors' CMAE, Hugging Face's ViTMAE, ViT, DINOv2, I-JEPA and Pixio,
+mmpretrain's MAE, VisionTransformer, BEiT and SimMIM, the authors' DINO, DINOv2, MoCo v3, I-JEPA, SimMIM, ConvMAE and
+Pixio. OUT is written as safetensors when its name ends in ``.safetensors``, else with ``torch.save``, and never stands
+there half-written. With --to timm an OUT without an ending is a folder, with the config.json that timm needs.
 
     mmmim        a whole model, for load_from or init_cfg
     timm         the encoder and its classifier. Of a file: timm.create_model(NAME, checkpoint_path=OUT); of a folder
                  of any encoder: timm.create_model('local-dir:OUT', pretrained=True)
-    mae          the original code's names; mae, hf and mmpretrain have a decoder where IN has MAE's
+    mae          the original code's names, and Pixio's; mae, hf and mmpretrain have a decoder where IN has MAE's
     hf           ViTMAEForPreTraining, ViTForImageClassification or ViTModel
     mmpretrain   MAE, SimMIM's Swin, or a backbone under `backbone.` with its classifier
     cmae         the authors' code
@@ -170,6 +170,11 @@ def describe(
     """
     head = {name: value for name, value in state.items() if name.startswith('head.')}
     neck = file.model.get('neck')
+    if head and isinstance(neck, dict) and neck.get('pool') == 'cls_mean':
+        raise EncoderMismatchError(
+            f"{file.path}: its classifier reads the mean of the class tokens (pool='cls_mean'), which no ViT of timm "
+            'computes. Nothing was written.'
+        )
     pool = {'cls': 'token', 'mean': 'avg'}.get(neck.get('pool')) if isinstance(neck, dict) else None
     if pool is None:  # timm's own ViTs, and others': a class token is classified unless a norm follows the pooling
         pool = 'token' if head and 'cls_token' in state and 'fc_norm.weight' not in state else 'avg'

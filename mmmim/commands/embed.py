@@ -24,8 +24,9 @@ def main(argv: List[str]) -> None:
     parser.add_argument('--out', default='features.npy', help='default: features.npy')
     parser.add_argument(
         '--pool',
-        choices=['mean', 'cls'],
-        help="mean of the patch tokens, or the class token (default: public networks' own pooling, else the mean)",
+        choices=['mean', 'cls', 'cls_mean'],
+        help='mean of the patch tokens, the first class token, or the mean of several class tokens (default: public '
+        "networks' own pooling, else the mean)",
     )
     parser.add_argument(
         '--layer',

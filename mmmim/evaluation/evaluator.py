@@ -26,7 +26,7 @@ class FeatureEvaluator:
         bank_share: Share of the bank that is used, drawn by a fixed seed.
         ks: Numbers of neighbours.
         temperature: Temperature of the neighbours' votes.
-        pool: ``'mean'`` of patch tokens or ``'cls'``.
+        pool: ``'mean'`` of patch tokens, ``'cls'``, or ``'cls_mean'`` of several class tokens.
         linear: Also fit a linear probe.
         batch_size, num_workers: Of the data loaders.
     """

@@ -26,7 +26,7 @@ def extract_features(
         model: A pre-training algorithm (or its wrapper) with ``data_preprocessor`` and ``extract_features``.
         loader: Its sampler must be ``EpochSampler(shuffle=False, pad=True)``, which gives rank r every
             ``world_size``-th sample.
-        pool: ``'mean'`` of patch tokens or ``'cls'``.
+        pool: ``'mean'`` of patch tokens, ``'cls'``, or ``'cls_mean'`` of several class tokens.
         optim_wrapper: Its precision is used; float32 without it.
 
     Returns:

@@ -138,6 +138,7 @@ def test_pooling_of_tokens(hub):
         torch.testing.assert_close(found, tokens[:, module.num_prefix_tokens :].mean(1), atol=1e-5, rtol=1e-5)
     for found in first:
         torch.testing.assert_close(found, tokens[:, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(frozen.features(batch, pool='cls_mean')[0], first[0])  # there is one
     hub.put_timm('test_resnet.r160_in1k')
     with pytest.raises(ValueError, match="pool='cls'"):
         mmmim.load('timm:test_resnet.r160_in1k', pool='cls')
@@ -249,6 +250,20 @@ def test_layers_of_our_encoders(encoder):
     if isinstance(module, MaskedViT):
         module.blocks = module.blocks[:1]
         torch.testing.assert_close(first, module(images)[:, 3:].mean(1))
+
+
+@torch.no_grad()
+def test_the_mean_of_several_class_tokens_of_a_file(tmp_path):
+    torch.manual_seed(0)
+    arch = dict(embed_dim=192, depth=12, num_heads=3)
+    module = MaskedViT(arch, 32, 8, num_class_tokens=3, num_register_tokens=1).eval()
+    torch.save(module.state_dict(), tmp_path / 'vit.pth')
+    frozen = mmmim.load(str(tmp_path / 'vit.pth'), pool='cls_mean')
+    batch = batch_of(frozen, picture(32))
+    tokens = module(frozen._preprocessor(batch)['inputs'])
+    for found in frozen.features(batch, [None, -1], pool='cls_mean'):
+        torch.testing.assert_close(found, tokens[:, :3].mean(1), atol=1e-5, rtol=1e-5)
+    assert frozen.width == 192
 
 
 @torch.no_grad()

@@ -179,6 +179,16 @@ def test_a_classifier_that_reads_something_else_is_not_written(mae, tmp_path, ca
     assert json.loads((tmp_path / 'out' / 'config.json').read_text())['num_classes'] == 5
 
 
+def test_a_classifier_of_the_mean_of_class_tokens_is_not_written(mae, tmp_path, capsys):
+    encoder = {name: value for name, value in mae.items() if not name.startswith('decoder')}
+    save_ours(encoder, tmp_path / 'ours.pth', **{'head.fc.weight': torch.ones(5, 48), 'head.fc.bias': torch.ones(5)})
+    content = torch.load(tmp_path / 'ours.pth')
+    content['meta']['cfg'] = content['meta']['cfg'][:-1] + ', neck=dict(type="PoolTokens", pool="cls_mean"))'
+    torch.save(content, tmp_path / 'ours.pth')
+    assert converter_main(tmp_path / 'ours.pth', tmp_path / 'out', '--to', 'timm') == 1
+    assert "pool='cls_mean'" in capsys.readouterr().err and not (tmp_path / 'out').exists()
+
+
 @pytest.mark.parametrize(
     'name, content, words',
     [

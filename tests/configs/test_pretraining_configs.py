@@ -274,6 +274,23 @@ def test_cmaes_code_decays_other_parameters_than_the_paper():
     }
 
 
+def test_pixio_differs_from_mae_in_what_it_changes():
+    found = changed('configs/mae/pixio_vit-b.py', 'configs/mae/vit-b_800e.py')
+    assert {key: value for key, value in found.items() if 'pipeline' not in key} == {
+        'max_batch_per_device': 256,
+        'model.masking': 'unit',
+        'model.mask_options.unit': 4,
+        'model.backbone.img_size': 256,
+        'model.backbone.num_class_tokens': 8,
+        'model.backbone.learned_positions': True,
+        'model.neck.depth': 32,
+        'model.neck.learned_positions': True,
+    }
+    cfg = resolved('configs/mae/pixio_vit-b.py')
+    sizes = {str(step.get('size')) for part in ('train', 'test') for step in cfg[f'{part}_dataloader'].dataset.pipeline}
+    assert sizes == {'None', '256'} and cfg.feature_eval.bank.pipeline == cfg.test_dataloader.dataset.pipeline
+
+
 def test_maes_ablations_have_raw_pixels():
     assert changed('configs/mae/ablations/_default.py', 'configs/mae/vit-l_800e.py') == {'model.target.norm_pix': False}
 

@@ -66,8 +66,17 @@ def translate(ours: StateDict, scheme: str) -> Translated:
     ``'hf'`` gives the names of ``ViTMAEForPreTraining`` when there is a decoder, of ``ViTForImageClassification`` when
     there is a classifier, else those of ``ViTModel``. ``'mmpretrain'`` gives those of whole models, the encoder under
     ``backbone.``.
+
+    Raises:
+        ValueError: The encoder has several class tokens, and models of the scheme one.
     """
-    target = get_scheme(scheme)
+    target, classes = get_scheme(scheme), ours.get('backbone.cls_token')
+    if classes is not None and classes.ndim == 3 and classes.shape[1] > 1 and not target.several_class_tokens:
+        able = ', '.join(one.name for one in SCHEMES if one.can_write and one.several_class_tokens)
+        raise ValueError(
+            f'The encoder has {classes.shape[1]} class tokens, and models with the names of {scheme} have one. Of the '
+            f"schemes that can be written, {able} can have them (timm further ones as registers, mae for Pixio's code)."
+        )
     if target.name == 'mmmim':
         return target.from_ours(ours)
     return target.from_ours({pooled_norm_name(name): value for name, value in ours.items()})

@@ -20,11 +20,13 @@ class Scheme:
         beside: Regular expression of names beside the encoder that are known to be no part of it, besides those of
             every project.
         can_write: Whether :meth:`from_ours` is there.
+        several_class_tokens: Whether its models may have more than one.
         wrapper: The key under which the project's own code expects the state dict in a file; empty for none.
     """
 
     name: str
     can_write = False
+    several_class_tokens = False
     wrapper = ''
     beside = ''
 

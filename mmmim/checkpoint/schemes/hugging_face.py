@@ -1,4 +1,4 @@
-"""transformers' ViT, ViTMAE, DINOv2 and I-JEPA, of versions 4 and 5."""
+"""transformers' ViT, ViTMAE, DINOv2, I-JEPA and Pixio, of versions 4 and 5."""
 
 import re
 from typing import Collection, Dict, Optional, Tuple
@@ -36,7 +36,7 @@ _TABLE = Renaming(
         ('pooler', 'pooler'),
     ]
 )
-# DINOv2's, which are read and not written
+# DINOv2's and Pixio's, which are read and not written
 _DINOV2 = Renaming(
     [
         *((f'backbone.blocks.#.norm{n}', f'encoder.layer.#.norm{n}') for n in (1, 2)),
@@ -44,7 +44,7 @@ _DINOV2 = Renaming(
         ('backbone.reg_token', 'embeddings.register_tokens'),
     ]
 )
-_OUTER = re.compile(r'(vit|dinov2\w*|ijepa)\.')
+_OUTER = re.compile(r'(vit|dinov2\w*|ijepa|pixio)\.')
 # Version 5 renames a model in memory (torch.save of its state dict) and, from 5.16 on, a decoder in saved files.
 _VERSION_5 = (
     (r'^layers\.', 'encoder.layer.'),
@@ -67,7 +67,7 @@ def _version_4(name: str) -> str:
 
 
 class HuggingFace(Scheme):
-    """transformers' ViT and ViTMAE, read and written; DINOv2 and I-JEPA, read."""
+    """transformers' ViT and ViTMAE, read and written; DINOv2, I-JEPA and Pixio, read."""
 
     name = 'hf'
     can_write = True

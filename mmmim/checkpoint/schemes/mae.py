@@ -20,10 +20,11 @@ def _is_decoder(name: str) -> bool:
 
 
 class MAE(Scheme):
-    """A pre-training model of the original MAE; its encoder alone has timm's names."""
+    """A pre-training model of the original MAE, or of Pixio; their encoders alone have timm's names."""
 
     name = 'mae'
     can_write = True
+    several_class_tokens = True  # Pixio's code; the original MAE's has one
     wrapper = 'model'
 
     def recognises(self, names: Collection[str]) -> bool:

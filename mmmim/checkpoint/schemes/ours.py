@@ -17,6 +17,7 @@ class Ours(Scheme):
 
     name = 'mmmim'
     can_write = True
+    several_class_tokens = True
     wrapper = 'state_dict'
 
     def recognises(self, names: Collection[str]) -> bool:

@@ -43,6 +43,7 @@ class Timm(Scheme):
 
     name = 'timm'
     can_write = True
+    several_class_tokens = True  # further ones become registers
 
     def recognises(self, names: Collection[str]) -> bool:
         return is_plain(names) and not any(name.startswith('decoder_') for name in names)

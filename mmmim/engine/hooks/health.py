@@ -35,7 +35,7 @@ class HealthHook(Hook):
         dataset: Config of the held-out images. None: the data set of ``test_dataloader``; without its images nothing is
             measured, and the log says so.
         num_images: At most so many of them, evenly spread over the data set. RankMe cannot exceed this number.
-        pool: ``'mean'`` of patch tokens or ``'cls'``.
+        pool: ``'mean'`` of patch tokens, ``'cls'``, or ``'cls_mean'`` of several class tokens.
         batch_size, num_workers: Of the loader.
 
     Raises:

@@ -289,7 +289,7 @@ class BaseAlgorithm(BaseModel):
         """One feature vector per image from whole images ``[B, C, H, W]``: ``[B, D]``.
 
         Args:
-            pool: ``'mean'`` of the patch tokens, or the first class token ``'cls'``.
+            pool: As in :func:`~mmmim.models.necks.pool_tokens.pool_tokens`.
         """
         backbone = self.backbone
         return pool_tokens(backbone(inputs), backbone.num_prefix_tokens, pool, backbone.num_register_tokens)

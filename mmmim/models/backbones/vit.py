@@ -35,12 +35,15 @@ class MaskedViT(BaseEncoder):
         img_size: Pixels, an int or (height, width).
         patch_size: Pixels, an int or (height, width); must divide ``img_size``.
         in_chans: Image channels.
-        class_token: Whether class tokens stand first. Of several, the first is the one that is pooled.
-        num_class_tokens: Class tokens, at least 1; ``class_token=False`` is the way to have none.
+        class_token: Whether class tokens stand first. Of several, ``pool='cls'`` takes the first, ``'cls_mean'`` all.
+        num_class_tokens: Class tokens, at least 1 (Pixio, arXiv 2512.15715: 8); ``class_token=False`` is the way to
+            have none.
         num_register_tokens: Learned registers (Darcet et al., 2024) between class tokens and patches, as in timm. They
             start like a class token, with MAE's deviation of 0.02 (timm: 1e-6 for both).
         mask_tokens: The encoder sees mask tokens in place of removed patches, as BEiT does (MAE, Table 1c,
             "encoder w/ [M]"); the output then has all L tokens, in image order.
+        learned_positions: The position table, with its rows for class tokens and registers, is trained, and begins
+            with a normal distribution of deviation 0.02 (Pixio's code), in the place of MAE's fixed sines and cosines.
         drop_path_rate: Stochastic depth, growing linearly over the blocks.
         drop_rate: Dropout of embedded patches and after linear layers (Dosovitskiy et al., 2021: 0.1 from scratch).
         final_norm: Layer norm after the last block.
@@ -73,6 +76,7 @@ class MaskedViT(BaseEncoder):
         num_class_tokens: int = 1,
         num_register_tokens: int = 0,
         mask_tokens: bool = False,
+        learned_positions: bool = False,
         drop_path_rate: float = 0.0,
         final_norm: bool = True,
         trainable_blocks: Optional[float] = None,
@@ -97,7 +101,7 @@ class MaskedViT(BaseEncoder):
             for count in (classes, self.num_register_tokens, int(mask_tokens))
         )
         self.pos_embed = nn.Parameter(
-            sincos_positions(self.embed_dim, self.grid_size, self.num_prefix_tokens), requires_grad=False
+            sincos_positions(self.embed_dim, self.grid_size, self.num_prefix_tokens), requires_grad=learned_positions
         )
         rates = torch.linspace(0, drop_path_rate, depth, device='cpu').tolist()  # also when built on the meta device
         self.blocks = build_blocks(
@@ -117,6 +121,8 @@ class MaskedViT(BaseEncoder):
         for token in (self.cls_token, self.reg_token, self.mask_token):
             if token is not None:
                 nn.init.normal_(token, std=0.02)
+        if self.pos_embed.requires_grad:
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         """Encode the visible patches (all without a mask).

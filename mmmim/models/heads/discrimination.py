@@ -100,8 +100,8 @@ class ImageDiscriminationHead(DiscriminationHead):
     Args:
         in_dim, num_prefix_tokens: See :class:`DiscriminationHead`.
         num_register_tokens: How many of them are registers (filled in by the algorithm).
-        pool: Its input: the first class token ``'cls'``, the ``'mean'`` of the patch tokens, or, by default, the class
-            token if the encoder has one.
+        pool: Its input, as in :func:`.pool_tokens`. By default the first class token if the encoder has one, else the
+            mean of the patch tokens.
 
     Raises:
         ValueError: Another ``pool``, or a class token that the encoder does not have.

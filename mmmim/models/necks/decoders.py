@@ -23,12 +23,13 @@ class MAEDecoder(BaseModule):
         grid_size: (h, w) patches (filled in by the algorithm).
         out_dim: Values predicted for a patch (filled in by the algorithm from the target).
         num_prefix_tokens: Class tokens and registers in front of the patches (filled in by the algorithm).
-        embed_dim: Width of the decoder (MAE, Table 1b: 512).
-        depth: Blocks (MAE, Table 1a: 8).
+        embed_dim: Width of the decoder (MAE, Table 1b: 512; Pixio's code, too).
+        depth: Blocks (MAE, Table 1a: 8; Pixio's code: 32 for encoders of 32 and 48).
         num_heads: Attention heads.
         mlp_ratio: Hidden width of the MLP over ``embed_dim``.
         fill_in: Whether mask tokens replace removed patches; False if the encoder saw mask tokens itself (filled in by
             the algorithm), and then there is no ``mask_token``, which would get no gradient.
+        learned_positions: As in :class:`.MaskedViT`.
         compiled: Compile the blocks in place; a string names another backend of ``torch.compile`` than Inductor.
         activation_checkpointing: As in :class:`.MaskedViT`.
     """
@@ -51,6 +52,7 @@ class MAEDecoder(BaseModule):
         num_heads: int = 16,
         mlp_ratio: float = 4.0,
         fill_in: bool = True,
+        learned_positions: bool = False,
         compiled: Union[bool, str] = False,
         activation_checkpointing: bool = False,
         init_cfg: Optional[dict] = None,
@@ -61,7 +63,7 @@ class MAEDecoder(BaseModule):
         self.decoder_embed = nn.Linear(in_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim)) if fill_in else None
         self.decoder_pos_embed = nn.Parameter(
-            sincos_positions(embed_dim, grid_size, num_prefix_tokens), requires_grad=False
+            sincos_positions(embed_dim, grid_size, num_prefix_tokens), requires_grad=learned_positions
         )
         self.decoder_blocks = build_blocks(
             embed_dim, depth, num_heads, mlp_ratio, 0.0, compiled, activation_checkpointing
@@ -71,6 +73,8 @@ class MAEDecoder(BaseModule):
         self.apply(init_weights)
         if self.mask_token is not None:
             nn.init.normal_(self.mask_token, std=0.02)
+        if learned_positions:
+            nn.init.trunc_normal_(self.decoder_pos_embed, std=0.02)
 
     def forward(self, tokens: Tensor, mask: PatchMask, removed_only: bool = False) -> Tensor:
         """Predict every patch, or only the removed ones.

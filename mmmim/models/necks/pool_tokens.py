@@ -10,22 +10,34 @@ from ..build import check_choice
 from ..layers.blocks import LayerNorm
 from ..layers.norm import CrossRankBatchNorm1d
 
+POOLS = ('mean', 'cls', 'cls_mean')
+
 
 def pool_tokens(tokens: Tensor, num_prefix_tokens: int, pool: str, num_register_tokens: int = 0) -> Tensor:
-    """``[B, prefix + L, D] -> [B, D]`` by the ``'mean'`` of the patch tokens or by the first class token, ``'cls'``.
+    """``[B, prefix + L, D] -> [B, D]``.
+
+    Args:
+        tokens: ``[B, prefix + L, D]``: class tokens, registers, patches.
+        num_prefix_tokens: Class tokens and registers.
+        pool: ``'mean'`` of the patch tokens, the first class token ``'cls'``, or the mean of the class tokens
+            ``'cls_mean'``, as Pixio evaluates several (its eval_knn.py).
+        num_register_tokens: How many of the prefix tokens are registers.
 
     Raises:
         ValueError: Another ``pool``, or a class token is wanted where there is none.
     """
-    check_pool(pool, num_prefix_tokens - num_register_tokens)
-    return tokens[:, 0] if pool == 'cls' else tokens[:, num_prefix_tokens:].mean(dim=1)
+    classes = num_prefix_tokens - num_register_tokens
+    check_pool(pool, classes)
+    if pool == 'cls':
+        return tokens[:, 0]
+    return (tokens[:, :classes] if pool == 'cls_mean' else tokens[:, num_prefix_tokens:]).mean(dim=1)
 
 
 def check_pool(pool: str, num_class_tokens: int) -> None:
     """Raises ValueError for a ``pool`` that :func:`pool_tokens` does not support."""
-    check_choice('pool', pool, ('mean', 'cls'))
-    if pool == 'cls' and not num_class_tokens:
-        raise ValueError("pool='cls': the encoder has no class token; use 'mean'")
+    check_choice('pool', pool, POOLS)
+    if pool in ('cls', 'cls_mean') and not num_class_tokens:
+        raise ValueError(f"pool='{pool}': the encoder has no class token; use 'mean'")
 
 
 @MODELS.register_module()
@@ -37,10 +49,9 @@ class PoolTokens(BaseModule):
 
     Args:
         in_dim: Width D of the tokens (in a config of ours filled in from the backbone).
-        pool: ``'mean'`` or ``'cls'``.
+        pool: As in :func:`pool_tokens`.
         norm: ``'layer'``, ``'batch'`` (without scale and shift, eps 1e-6; with statistics over all ranks) or None.
-        num_prefix_tokens: Tokens in front of the patches; they are not part of the mean. Of several class tokens the
-            first is taken.
+        num_prefix_tokens: Tokens in front of the patches; they are not part of the mean.
         num_register_tokens: How many of them are registers.
 
     Raises:

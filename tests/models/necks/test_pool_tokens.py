@@ -29,6 +29,12 @@ def test_registers_and_further_class_tokens_are_not_pooled(tokens):
     assert torch.equal(build(pool='cls', **sizes)(tokens)[0], tokens[:, 0])
 
 
+def test_the_mean_of_the_class_tokens_is_without_registers(tokens):
+    sizes = dict(norm=None, num_prefix_tokens=3, num_register_tokens=1)
+    assert torch.allclose(build(pool='cls_mean', **sizes)(tokens)[0], (tokens[:, 0] + tokens[:, 1]) / 2)
+    assert torch.equal(build(pool='cls_mean', norm=None)(tokens)[0], tokens[:, 0])
+
+
 def test_the_layer_norm_comes_after_pooling(tokens):
     expected = F.layer_norm(tokens[:, 1:].mean(1), (6,), eps=1e-6)
     assert torch.allclose(build(norm='layer')(tokens)[0], expected, atol=1e-6)
@@ -52,6 +58,7 @@ def test_batch_norm_learns_statistics_only(tokens):
         (dict(norm='group'), "norm='group'"),
         (dict(pool='cls', num_prefix_tokens=0), 'class token'),
         (dict(pool='cls', num_prefix_tokens=2, num_register_tokens=2), 'class token'),
+        (dict(pool='cls_mean', num_prefix_tokens=2, num_register_tokens=2), "pool='cls_mean'.*no class token"),
     ],
 )
 def test_unknown_options(options, words):
