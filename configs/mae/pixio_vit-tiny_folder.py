@@ -5,7 +5,9 @@ r"""Pixio at 128 px on any folder of images, for two CPU cores: pixio_vit-b.py w
 Patches of 8 pixels are 16 x 16 of them, as Pixio has at 256 px, and a mask keeps 4 of its 16 blocks of 4 x 4. The
 decoder is twice as deep as that of vit-tiny_folder.py; folders, k-NN and `tools/test.py` are as there.
 
-Published: nothing; the size and the schedule are this project's choice.
+Published: nothing; the size and the schedule are this project's choice. Run for 47 steps of 64 photographs, still in
+the warm-up: loss from 1.56 (steps 1 to 10) to 1.16. With 16 a step, `base_lr=1e-2` and a warm-up of 19 steps, 100 steps
+took it from 1.21 to 0.85; the mean of a patch predicts 1.
 """
 
 _base_ = './vit-tiny_folder.py'
