@@ -112,6 +112,16 @@ def test_published_fine_tuning(name):
     assert cfg.test_dataloader.dataset.pipeline[1].ratio == (1.0 if size > 224 else 0.875)
 
 
+def test_vision_electras_rates_are_for_512_images():
+    cfg = resolved('vit-b_finetune_100e_vision-electra', processes=4)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(1.5625e-3)
+    assert (cfg.optim_wrapper.clip_grad.max_norm, cfg.train_dataloader.batch_size) == (5.0, 160)
+    cfg = config('vit-b_finetune_100e_vision-electra')
+    cfg.lr_base_batch = 256
+    set_batch_and_lr(cfg, 4)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(3.125e-3)
+
+
 @pytest.mark.parametrize('name', [name for name in CONFIGS if 'linear_90e' in name])
 def test_published_linear_probing(name):
     cfg = resolved(name)

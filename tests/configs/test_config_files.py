@@ -67,6 +67,7 @@ def test_schedule_batch_and_learning_rate(name, processes=8):
     assert processes * batch * accumulation == cfg.total_batch_size and batch <= cfg.max_batch_per_device
     if 'base_lr' in cfg:
         assert cfg.train_dataloader.sampler.round_to == cfg.total_batch_size
-        assert cfg.optim_wrapper.optimizer.lr == pytest.approx(cfg.base_lr * cfg.total_batch_size / 256)
+        of_batch = cfg.get('lr_base_batch', 256)
+        assert cfg.optim_wrapper.optimizer.lr == pytest.approx(cfg.base_lr * cfg.total_batch_size / of_batch)
     else:
         assert cfg.optim_wrapper.optimizer.lr == config(name).optim_wrapper.optimizer.lr

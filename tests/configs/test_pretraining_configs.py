@@ -199,7 +199,7 @@ def test_published_recipe(name):
     assert (cfg.max_epochs, cfg.warmup_epochs, cfg.total_batch_size) == (epochs, warmup, batch)
     optimizer = cfg.optim_wrapper.optimizer
     assert optimizer.type == 'AdamW' and tuple(optimizer.betas) == (0.9, beta) and optimizer.weight_decay == 0.05
-    assert optimizer.lr == pytest.approx(base_lr * batch / 256)
+    assert optimizer.lr == pytest.approx(base_lr * batch / (512 if method == 'vision_electra' else 256))
     assert [scheduler.type for scheduler in cfg.param_scheduler] == ['LinearLR', 'CosineAnnealingLR']
     hooks = [*(['CosineMomentumHook'] if '_ema' in name else []), 'KNNHook']
     assert [hook.type for hook in cfg.get('custom_hooks', [])] == hooks
@@ -315,10 +315,10 @@ def test_vision_electra_with_swin_differs_in_networks_and_image_size():
     assert cfg.train_dataloader.dataset.pipeline == crop(192)
 
 
-@pytest.mark.parametrize('base, rate', [(256, 2e-5 * 320 / 256), (512, 2e-5 * 320 / 512), (None, 2e-5)])
+@pytest.mark.parametrize('base, rate', [(256, 2.5e-5), (512, 1.25e-5), (None, 2e-5)])
 def test_what_vision_electras_learning_rate_is_for(base, rate):
     cfg = config(VE_VIT)
-    assert cfg.lr_base_batch == 256
+    assert (cfg.lr_base_batch, cfg.optim_wrapper.clip_grad.max_norm) == (512, 5.0)
     cfg.lr_base_batch = base
     set_batch_and_lr(cfg, 4)
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(rate)

@@ -51,6 +51,10 @@ def _resume(finished, tmp_path, images, **overrides):
         ({'train_dataloader.dataset.indices': 48}, ['dataset_length', '64', '48']),
         ({'total_batch_size': 32}, ['steps_per_epoch', '4', '2']),
         ({'train_dataloader.sampler.repeat_crops': 4}, ['repeat_crops', '1', '4']),
+        (
+            {'lr_base_batch': 512, 'optim_wrapper.clip_grad.max_norm': 5.0},
+            ['lr_base_batch: the checkpoint has 256, this run 512', '- then, + now', '\n+', 'max_norm=5.0'],
+        ),
     ],
 )
 def test_resume_with_another_structure_is_an_error_that_names_both(finished, tmp_path, image_root, overrides, words):

@@ -28,9 +28,10 @@ class RunStateHook(Hook):
     - When saving: MMEngine's histories become plain lists (its own objects would need ``getattr`` on the loader's
       allow-list), and the facts of the run are added under ``'mmmim'``.
     - When resuming: another model structure, optimizer, data set length, number of images in a step or of steps in an
-      epoch is an error that names both values, and so is a default that has changed since (checkpoint/defaults.py);
-      other differences in the config are a warning that lists them. The stored config is compared as text and never
-      executed. The number of processes may be another one where the loop draws the same images with any.
+      epoch, another ``lr_base_batch``, or a default that has changed since (checkpoint/defaults.py), is an error that
+      names both values and lists the differences in the config; without such an error they are a warning. The stored
+      config is compared as text and never executed. The number of processes may be another one where the loop draws the
+      same images with any.
 
     Args:
         guard: If False, only histories are made plain: for models and loops of other toolboxes, with their own resume.
@@ -82,30 +83,46 @@ class RunStateHook(Hook):
             if saved.get(name) != now[name]
         ]
         problems += _other_defaults(checkpoint, runner.cfg)
+        problems += _other_base_batch(checkpoint, runner.cfg)
+        changes = _config_changes(runner, checkpoint['meta'])
         if problems:
             raise ResumeError(
                 'the checkpoint belongs to another run and cannot be resumed:\n  '
                 + '\n  '.join(problems)
                 + '\nResume with the config and data that wrote it, or start anew from its weights with load_from=PATH '
-                '(without --resume)'
+                '(without --resume)' + ''.join(['\nThe config differs (- then, + now):'] * bool(changes) + changes)
             )
-        self._warn(runner, checkpoint['meta'])
-
-    def _warn(self, runner, meta: Dict[str, Any]) -> None:
-        old = str(meta.get('cfg_text', '')).splitlines()
-        changes = [
-            line
-            for line in difflib.unified_diff(old, runner.cfg.pretty_text.splitlines(), n=0, lineterm='')
-            if line[:1] in '+-'
-            and line[:3] not in ('+++', '---')
-            and not line[1:].startswith(('resume', 'load_from', 'work_dir', 'source'))
-        ]
-        if old and changes:
+        if changes:
             runner.logger.warning(
                 'The config differs from the one in the checkpoint (- then, + now). The learning '
                 'rate, its schedule, the weight decay and the seed are those of the checkpoint; to '
-                'change them, start anew with load_from=PATH.\n' + '\n'.join(changes[:60])
+                'change them, start anew with load_from=PATH.' + ''.join(changes)
             )
+
+
+def _config_changes(runner, meta: Dict[str, Any]) -> List[str]:
+    """Lines of the config that differ from the checkpoint's, each after a line break; none without a config in it."""
+    old = str(meta.get('cfg_text', '')).splitlines()
+    changes = [
+        f'\n{line}'
+        for line in difflib.unified_diff(old, runner.cfg.pretty_text.splitlines(), n=0, lineterm='')
+        if line[:1] in '+-'
+        and line[:3] not in ('+++', '---')
+        and not line[1:].startswith(('resume', 'load_from', 'work_dir', 'source'))
+    ]
+    return changes[:60] if old else []
+
+
+def _other_base_batch(checkpoint: dict, cfg: Any) -> List[str]:
+    """A resume keeps the checkpoint's rate, so that the key would state a rate that the run does not have."""
+    try:
+        old = stored_config(checkpoint)
+    except ConfigTextError:
+        return []
+    before, now = old.get('lr_base_batch', 256), cfg.get('lr_base_batch', 256)
+    if before == now or 'base_lr' not in old or 'base_lr' not in cfg:
+        return []
+    return [f'lr_base_batch: the checkpoint has {before}, this run {now}']
 
 
 def run_facts(runner) -> Dict[str, Any]:
