@@ -21,9 +21,11 @@ from mmmim.config.load import load_config  # noqa: E402
 from mmmim.config.parts import pipeline_steps  # noqa: E402
 from mmmim.config.prepare import set_up_scope  # noqa: E402
 from mmmim.config.schedule import set_batch_and_lr, set_schedule  # noqa: E402
+from mmmim.models import CrossRankBatchNorm2d  # noqa: E402
 
 CONFIGS = sorted(path.stem for path in FOLDER.glob('*.py'))
 BASE, LARGE = ('base', 0.1, 0.7), ('large', 0.4, 0.8)
+MIMDET = ('base', 0.1, 1.0)
 LSJ = {  # arch, drop path, layer decay, lr, weight decay, image size
     'vit-b_mask-rcnn_lsj-100e': (*BASE, 1e-4, 0.1, 1024),
     'vit-l_mask-rcnn_lsj-100e': (*LARGE, 1e-4, 0.1, 1024),
@@ -32,7 +34,8 @@ LSJ = {  # arch, drop path, layer decay, lr, weight decay, image size
     'conv-vit-b_mask-rcnn_lsj-100e_cmae': (*BASE, 1e-4, 0.1, 1024),
     'conv-vit-b_cascade-mask-rcnn_lsj-100e_cmae': (*BASE, 1e-4, 0.1, 1024),
     'vit-b_mask-rcnn_lsj-100e_gan-mae': (*BASE, 1e-4, 0.1, 1024),
-    'vit-b_mask-rcnn_lsj-100e_vision-electra': (*BASE, 8e-5, 0.1, 768),
+    'vit-b_mask-rcnn_lsj-100e_vision-electra': (*MIMDET, 3.2e-4, 0.1, 768),
+    'vit-b_mask-rcnn_lsj-100e_vision-electra_lr-8e-5': (*MIMDET, 8e-5, 0.1, 768),
 }
 STEPS = {  # arch, drop path, layer decay, lr, epochs, milestones
     'vit-b_mask-rcnn_3x_crossmae': ('base', 0.2, 0.65, 6e-5, 36, [27, 33]),
@@ -164,7 +167,7 @@ def check_rates(model, cfg):
     """The papers' rule, written here once more: neck and heads have the full rate, each block below them less."""
     found = rates(model, cfg)
     depth = cfg.model.backbone.arch.depth
-    optimizer, decay = cfg.optim_wrapper.optimizer, cfg.optim_wrapper.paramwise_cfg.layer_decay_rate
+    optimizer, paramwise = cfg.optim_wrapper.optimizer, cfg.optim_wrapper.paramwise_cfg
     assert set(found) == {key for key, p in model.named_parameters() if p.requires_grad}
     for key, (rate, weight_decay) in found.items():
         block = re.match(r'backbone\.blocks\.(\d+)\.', key)
@@ -175,7 +178,8 @@ def check_rates(model, cfg):
             if key.startswith(('backbone.patch_embed', 'backbone.cls_token'))
             else 0
         )
-        assert rate == pytest.approx(optimizer.lr * decay**steps), key
+        factor = paramwise.get('backbone_lr_mult' if key.startswith('backbone.') else 'head_lr_mult', 1.0)
+        assert rate == pytest.approx(factor * optimizer.lr * paramwise.layer_decay_rate**steps), key
         bare = model.get_parameter(key).ndim == 1 or 'cls_token' in key or 'rel_pos' in key
         assert weight_decay == (0.0 if bare else optimizer.weight_decay), key
     assert {key.split('.')[0] for key in found} == {'backbone', 'neck', 'rpn_head', 'roi_head'}
@@ -229,22 +233,49 @@ def test_published_recipes(name):
     assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == decay
     assert 4 * cfg.train_dataloader.batch_size * cfg.optim_wrapper.accumulative_counts == cfg.total_batch_size
     warmup, main = cfg.param_scheduler
-    assert (warmup.type, warmup.begin, warmup.end, warmup.convert_to_iter_based) == ('LinearLR', 0, 0.136, True)
+    length = 0.25 if 'vision-electra' in name else 0.136
+    assert (warmup.type, warmup.begin, warmup.end, warmup.convert_to_iter_based) == ('LinearLR', 0, length, True)
     assert cfg.num_classes == 80 and cfg.train_dataloader.dataset.data_prefix == dict(img='train2017')
     if name in LSJ:
         weight_decay, size = rest
         assert (optimizer.weight_decay, cfg.total_batch_size, cfg.train_cfg.max_epochs) == (weight_decay, 64, 100)
-        assert (main.type, main.eta_min, main.begin, main.end) == ('CosineAnnealingLR', 0.0, 0.136, 100)
+        assert (main.type, main.eta_min, main.begin, main.end) == ('CosineAnnealingLR', 0.0, length, 100)
         _, _, resize, crop, _, flip, _ = cfg.train_dataloader.dataset.pipeline
         assert (resize.scale, resize.ratio_range, crop.crop_size) == ((size, size), (0.1, 2.0), (size, size))
         assert cfg.test_dataloader.dataset.pipeline[1].scale == (size, size) and flip.prob == 0.5
         assert (backbone.img_size, cfg.model.data_preprocessor.pad_size_divisor) == (size, size)
-        assert (backbone.window_size, backbone.relative_positions) == (14, 'decomposed')
+        window = 16 if 'vision-electra' in name else 14
+        assert (backbone.window_size, backbone.relative_positions) == (window, 'decomposed')
     else:
         epochs, milestones = rest
         assert (optimizer.weight_decay, cfg.total_batch_size, cfg.train_cfg.max_epochs) == (0.05, 16, epochs)
         assert (main.type, main.gamma, main.begin, main.milestones) == ('MultiStepLR', 0.1, 0, milestones)
         assert cfg.test_dataloader.dataset.pipeline[1].scale == (1333, 800)
+
+
+@pytest.mark.parametrize(
+    'kind, rates_of', [('', (1.6e-4, 6.4e-4)), ('_lr-8e-5', (8e-5, 8e-5)), ('3x', (1.6e-4, 6.4e-4))]
+)
+def test_vision_electras_detector_is_trained_as_in_mimdet(kind, rates_of, data):
+    """The encoder at half of 4 * 8e-5, the rest at twice of it, without layer decay; and a step with both."""
+    name = 'vit-b_mask-rcnn_3x_vision-electra' if kind == '3x' else f'vit-b_mask-rcnn_lsj-100e_vision-electra{kind}'
+    cfg = shrunk(name, data, size=96)
+    model = MODELS.build(cfg.model)
+    for key, (rate, _) in rates(model, cfg).items():
+        assert rate == pytest.approx(rates_of[0 if key.startswith('backbone.') else 1]), key
+    norms = {key for key, part in model.named_modules() if isinstance(part, CrossRankBatchNorm2d)}
+    wanted = [f'neck.1.{kind}_convs.{i}' for kind in ('lateral', 'fpn') for i in range(4)]
+    wanted += [f'roi_head.{head}.{i}' for head in ('bbox_head.shared_convs', 'mask_head.convs') for i in range(4)]
+    assert {f'{key}.bn' for key in wanted} | {'neck.0.scales.0.1'} == norms
+    cfg.optim_wrapper.pop('accumulative_counts', None)
+    optim_wrapper = build_optim_wrapper(model, dict(cfg.optim_wrapper, dtype='float32'))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    np.random.seed(0)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    log = model.train_step(pseudo_collate([dataset[0], dataset[1]]), optim_wrapper)
+    assert torch.isfinite(log['loss'])
+    moved = {key.split('.')[0] for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == {'backbone', 'neck', 'rpn_head', 'roi_head'}
 
 
 def test_windows_and_pyramids_of_the_published_models():
@@ -253,6 +284,7 @@ def test_windows_and_pyramids_of_the_published_models():
         ('vit-b_mask-rcnn_lsj-100e', {2, 5, 8, 11}),
         ('vit-l_mask-rcnn_lsj-100e', {5, 11, 17, 23}),
         ('vit-b_mask-rcnn_lsj-100e_gan-mae', {2, 5, 8, 11}),
+        ('vit-b_mask-rcnn_lsj-100e_vision-electra', {2, 5, 8, 11}),
         ('conv-vit-b_cascade-mask-rcnn_lsj-100e_cmae', {1, 4, 7, 10}),
         ('vit-b_mask-rcnn_3x_crossmae', set(range(12))),
     ):

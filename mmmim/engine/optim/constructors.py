@@ -175,11 +175,12 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
       group with the full learning rate is the first, which is the one that logs show.
 
     ``paramwise_cfg`` is mmpretrain's: ``layer_decay_rate``, ``norm_decay_mult``, ``bias_decay_mult``,
-    ``flat_decay_mult`` and ``custom_keys``.
+    ``flat_decay_mult`` and ``custom_keys``; and ``backbone_lr_mult`` and ``head_lr_mult``, which the rates of the
+    backbone and of all else are multiplied by (MIMDet's 0.5 and 2), after the decay by layers.
 
     Raises:
         TypeError: The model's backbone has no ``get_layer_depth``.
-        ValueError: The optimizer states no weight decay.
+        ValueError: The optimizer states no weight decay, or a multiplier of the rate is not above 0.
     """
 
     def add_params(
@@ -200,12 +201,18 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise ValueError(
                 'layer decay: state optimizer.weight_decay (0 for none), from which each parameter gets its own'
             )
+        for key in ('backbone_lr_mult', 'head_lr_mult'):
+            if not self.paramwise_cfg.get(key, 1.0) > 0:
+                raise ValueError(f'paramwise_cfg.{key}={self.paramwise_cfg[key]} must be above 0')
         get_layer_depth = get_layer_depth or find_layer_depth(module)
         Theirs.add_params(self, params, module, prefix=prefix, get_layer_depth=get_layer_depth)
         if prefix:  # mmpretrain's recurses through this method
             return
-        groups = [{key: value for key, value in group.items() if key != 'param_name'} for group in params]
-        params[:] = sorted(merge_groups(groups), key=lambda group: -group['layer_id'])
+        for group in params:
+            of_backbone = group.pop('param_name').startswith('backbone.')
+            factor = self.paramwise_cfg.get('backbone_lr_mult' if of_backbone else 'head_lr_mult', 1.0)
+            group.update(lr=factor * group['lr'], lr_scale=factor * group['lr_scale'])
+        params[:] = sorted(merge_groups(params), key=lambda group: (-group['layer_id'], -group['lr']))
         log_groups(params)
 
 

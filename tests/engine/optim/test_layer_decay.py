@@ -33,7 +33,7 @@ def classifier(**backbone):
         return MMPRETRAIN.build(cfg)
 
 
-def wrapper(model):
+def wrapper(model, **paramwise):
     return build_optim_wrapper(
         model,
         dict(
@@ -47,6 +47,7 @@ def wrapper(model):
                 bias_decay_mult=0.0,
                 flat_decay_mult=0.0,
                 custom_keys={'.cls_token': dict(decay_mult=0.0)},
+                **paramwise,
             ),
         ),
     )
@@ -140,6 +141,17 @@ def test_frozen_parameters_are_left_out():
         f'backbone.blocks.2.{part}'
         for part in ('norm2.weight', 'norm2.bias', 'mlp.fc1.weight', 'mlp.fc1.bias', 'mlp.fc2.weight', 'mlp.fc2.bias')
     }
+
+
+def test_backbone_and_head_may_have_rates_of_their_own():
+    model = classifier()
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = wrapper(model, backbone_lr_mult=0.5, head_lr_mult=2.0).optimizer.param_groups
+    for name, rate in {names[id(p)]: group['lr'] for group in groups for p in group['params']}.items():
+        assert rate == pytest.approx(expected_rate(name) * (0.5 if name.startswith('backbone.') else 2.0)), name
+    assert groups[0]['lr'] == 2 * LR  # what logs show
+    with pytest.raises(ValueError, match='head_lr_mult=0 must be above 0'):
+        wrapper(model, head_lr_mult=0)
 
 
 def test_a_step_moves_early_layers_less():
