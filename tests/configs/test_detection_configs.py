@@ -41,6 +41,7 @@ STEPS = {  # arch, drop path, layer decay, lr, epochs, milestones
     'vit-b_mask-rcnn_3x_crossmae': ('base', 0.2, 0.65, 6e-5, 36, [27, 33]),
     'vit-l_mask-rcnn_3x': ('large', 0.3, 0.75, 6e-5, 36, [27, 33]),
     'vit-b_mask-rcnn_1x': ('base', 0.2, 0.65, 1e-4, 12, [8, 11]),
+    'vit-b_mask-rcnn_1x_gan-mae': ('base', 0.2, 0.65, 1e-4, 12, [8, 11]),
     'vit-l_mask-rcnn_1x': ('large', 0.3, 0.75, 1e-4, 12, [8, 11]),
 }
 

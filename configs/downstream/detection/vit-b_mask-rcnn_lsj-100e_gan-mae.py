@@ -7,11 +7,12 @@ For 16 GPUs with 80 GB, 4 images each (8 on each of two nodes). Fewer GPUs accum
 fewer, too: `max_batch_per_device=1`.
 
 GAN-MAE, section 4.4: Mask R-CNN with "FPNs to scale the feature map into different sizes" as Li et al. (2021) introduce
-it, so four maps, of the blocks that attend globally. It states no schedule, rate or batch: Li et al. train 100 epochs
-with large-scale jitter; the optimizer's settings are CMAE's. In its table MAE has 47.2% box AP, 3 points less than
-after 100 epochs, which suggests a shorter schedule: vit-b_mask-rcnn_1x.py.
+it, so four maps, of the blocks that attend globally. It states no schedule, rate or batch. The numbers of its table
+point to a short schedule (vit-b_mask-rcnn_1x_gan-mae.py); here, as the other reading, all is Li et al.'s: 100 epochs
+with large-scale jitter; the optimizer's settings are CMAE's.
 
-Published: 49.0% box AP, 43.8% mask AP after 800 epochs of GAN-MAE (Table 8). Not reproduced by this code yet.
+Published: 49.0% box AP, 43.8% mask AP after 800 epochs of GAN-MAE (Table 8), whose schedule is not stated. Not
+reproduced by this code yet.
 """
 
 _base_ = [
