@@ -11,20 +11,41 @@ from ..registry import METRICS
 
 @METRICS.register_module()
 class ReconstructionMetric(BaseMetric):
-    """Mean loss on held-out images, each with a mask that depends only on the seed and its index in the data set; of
-    CrossMAE also ``drawing_spread``, how much z changes a drawing."""
+    """Mean loss on held-out images, each with a mask that depends only on the seed and its index in the data set, and
+    what else a method tells of them:
+
+    - ``sharpness``: squared differences of neighbouring pixels in painted patches over those in the true patches; below
+      1 the painted ones are smoother. ``out_of_range``: the share of painted values that no pixel has.
+    - ``original_accuracy`` and ``generated_accuracy``: of a discriminator, of patches, with ``image_`` of whole images.
+    - ``draw_diversity``, ``mask_diversity``: the root mean square of the difference of two predictions, under another
+      draw of the noise (z of CrossMAE) or under another mask, where both masks remove a patch, over that of their
+      error: 0 where they are the same, 1.4 where their errors are independent.
+    - ``drawing_spread`` of CrossMAE: as ``draw_diversity``, of absolute values, a mean of single images' quotients.
+    """
 
     default_prefix = 'held_out'
+    means = (
+        'recon_loss',
+        'drawing_spread',
+        'out_of_range',
+        *(f'{level}{kind}_accuracy' for level in ('', 'image_') for kind in ('original', 'generated')),
+    )
+    quotients = {'sharpness': 1.0, 'draw_diversity': 0.5, 'mask_diversity': 0.5}  # and the power of each
 
     def __init__(self, collect_device: str = 'cpu', prefix: Optional[str] = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        names = [name for name in ('recon_loss', 'drawing_spread') if name in data_samples[0]]
-        self.results += [{name: float(sample[name]) for name in names} for sample in data_samples]
+        names = [name for name in (*self.means, *self.quotients) if name in data_samples[0]]
+        self.results += [{name: np.asarray(sample[name], np.float64) for name in names} for sample in data_samples]
 
-    def compute_metrics(self, results: List[Dict[str, float]]) -> Dict[str, float]:
-        return {name: float(np.mean([result[name] for result in results])) for name in results[0]}
+    def compute_metrics(self, results: List[Dict[str, np.ndarray]]) -> Dict[str, float]:
+        found = {name: np.mean([result[name] for result in results], axis=0) for name in results[0]}
+        for name, power in self.quotients.items():
+            if name in found:
+                above, below = found[name]
+                found[name] = (above / max(below, 1e-12)) ** power
+        return {name: float(value) for name, value in found.items()}
 
 
 @METRICS.register_module()

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.runs
 # the adversarial scheme with two optimizers is among the methods that all runs are tested with
 SCHEMES = {
     'two-stage': {'model.scheme': 'two_stage', 'optim_wrapper.optimizers': 1},
-    'combined': {'model.scheme': 'combined'},
+    'combined': {'model.scheme': 'combined', 'model.adv_ramp': 6},
     'adversarial-one-optimizer': {
         'optim_wrapper.optimizers': 1,
         'model.sharing': 'separate',

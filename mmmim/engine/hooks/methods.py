@@ -167,6 +167,6 @@ class DiscriminatorHook(Hook):
             else 'says the same of original and of generated {}: the encoder learns nothing from it'
         ).format(what)
         runner.logger.warning(
-            f'The discriminator is {state}: over the last {self.window} iterations it {means}. A '
-            'lower learning rate or weight of the discriminator, or another mask ratio, may help'
+            f'The discriminator is {state}: over the last {self.window} iterations it {means}. A lower learning rate '
+            '(optim_wrapper.paramwise_cfg.discriminator_lr_mult) or weight of it, or another mask ratio, may help'
         )

@@ -22,7 +22,13 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     Fused and foreach optimizers work on a group at a time: a ViT-B has 250 parameters and needs 2 groups. Fixed
     parameters (sine-cosine position embeddings) are left out. ``paramwise_cfg`` is MMEngine's, and ``layer_decay_rate``
-    as in :class:`LayerDecayOptimWrapperConstructor`, for pre-training that goes on from weights.
+    as in :class:`LayerDecayOptimWrapperConstructor`, for pre-training that goes on from weights. Of a model of two
+    players ``discriminator_lr_mult`` multiplies the rate of what is the discriminator's alone: a shared encoder keeps
+    its own.
+
+    Raises:
+        ValueError: A ``layer_decay_rate`` or ``discriminator_lr_mult`` out of range, or without a rate to multiply; a
+            model without layers, or without that player.
     """
 
     def add_params(
@@ -35,6 +41,8 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             super().add_params(params, module, prefix=prefix, is_dcn_module=is_dcn_module)
         if 'layer_decay_rate' in self.paramwise_cfg:
             self._decay_layers(params, module, self.paramwise_cfg['layer_decay_rate'])
+        if 'discriminator_lr_mult' in self.paramwise_cfg:
+            self._multiply_discriminator(params, module, self.paramwise_cfg['discriminator_lr_mult'])
         params[:] = merge_groups(params)
         log_groups(params)
 
@@ -53,6 +61,21 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         for group in params:
             group['lr'] = group.get('lr', self.base_lr) * rate ** below.get(id(group['params'][0]), 0)
         params.sort(key=lambda group: -group['lr'])  # logs show the rate of the first group
+
+    def _multiply_discriminator(self, params: List[dict], model: nn.Module, factor: float) -> None:
+        if not hasattr(model, 'parts_of'):
+            raise ValueError(f'discriminator_lr_mult={factor}: {type(model).__name__} has no discriminator')
+        if self.base_lr is None or not factor > 0:
+            raise ValueError(f'discriminator_lr_mult={factor} must be above 0, and the optimizer must state its lr')
+        theirs, others = (
+            {id(p) for part in model.parts_of(player).values() for p in part.parameters()}
+            for player in (DISCRIMINATOR, GENERATOR)
+        )
+        own = theirs - others
+        for group in params:
+            if id(group['params'][0]) in own:
+                group['lr'] = factor * group.get('lr', self.base_lr)
+        params.sort(key=lambda group: id(group['params'][0]) in own)  # logs show the rate of the first group
 
 
 def log_groups(groups: List[dict]) -> None:
@@ -99,7 +122,9 @@ class PlayersOptimWrapperConstructor:
                              optimizers=2, optimizer=dict(type='AdamW', ...), paramwise_cfg=dict(...))
 
     or two of them, each with its own ``optimizer``, ``paramwise_cfg`` and ``base_lr``, under ``generator`` and
-    ``discriminator``.
+    ``discriminator``. In the first form ``paramwise_cfg.discriminator_lr_mult`` multiplies the rate of the
+    discriminator's optimizer, and with it that of its steps on a shared encoder; with one optimizer it is
+    :class:`GroupedOptimWrapperConstructor`'s.
 
     Args:
         optim_wrapper_cfg: The config without ``constructor`` and ``paramwise_cfg``; ``optimizers`` is 1, 2, or left
@@ -107,8 +132,8 @@ class PlayersOptimWrapperConstructor:
         paramwise_cfg: See :class:`GroupedOptimWrapperConstructor`.
 
     Raises:
-        ValueError: Another number of optimizers, one that the model cannot be trained with, or a config without one of
-            the players.
+        ValueError: Another number of optimizers, one that the model cannot be trained with, a config without one of the
+            players, or ``discriminator_lr_mult`` beside two rates, or not above 0.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
@@ -133,6 +158,11 @@ class PlayersOptimWrapperConstructor:
                 f'optim_wrapper.optimizers={self.optimizers}: {"two are given" if given else "use 1 or 2"}'
             )
         self.apart = bool(given)
+        if self.apart and 'discriminator_lr_mult' in (paramwise_cfg or {}):
+            raise ValueError(
+                'paramwise_cfg.discriminator_lr_mult beside optim_wrapper.generator and .discriminator: each of them '
+                'states a rate of its own'
+            )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         model = model.module if is_model_wrapper(model) else model
@@ -149,10 +179,16 @@ class PlayersOptimWrapperConstructor:
             )
         if count == 1:
             return GroupedOptimWrapperConstructor(self.cfg, self.paramwise_cfg)(model)
+        shared_cfg = dict(self.paramwise_cfg or {})
+        factor = shared_cfg.pop('discriminator_lr_mult', 1.0)
+        if not factor > 0:
+            raise ValueError(f'paramwise_cfg.discriminator_lr_mult={factor} must be above 0')
         wrappers = {}
         for player in PLAYERS:
             cfg = copy.deepcopy(dict(self.cfg[player] if self.apart else self.cfg))
-            paramwise_cfg = cfg.pop('paramwise_cfg', self.paramwise_cfg)
+            paramwise_cfg = cfg.pop('paramwise_cfg', shared_cfg)
+            if player == DISCRIMINATOR and factor != 1:
+                cfg['optimizer']['lr'] = factor * cfg['optimizer']['lr']
             parts = nn.ModuleDict(model.parts_of(player))  # with their names in the model
             wrappers[player] = GroupedOptimWrapperConstructor(cfg, paramwise_cfg)(parts)
         return OptimWrapperDict(**{GENERATOR: wrappers[GENERATOR], DISCRIMINATOR: wrappers[DISCRIMINATOR]})

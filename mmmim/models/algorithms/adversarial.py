@@ -100,6 +100,23 @@ def current(unit: str) -> int:
     return MessageHub.get_current_instance().get_info(unit, 0)
 
 
+def ramp(length: int, start: int = 0) -> float:
+    """The share, in (0, 1], of a weight that grows linearly over ``length`` iterations of the run from ``start`` on; 1
+    where the length is 0. It is a function of the iteration alone, so that a resumed run goes on exactly."""
+    return min(1.0, (current('iter') - start + 1) / length) if length else 1.0
+
+
+def gradient_norms_of(model: Any, *players: str) -> Dict[str, List[Tensor]]:
+    """``generator_grad_norm`` and ``discriminator_grad_norm``: the trained parameters of each player, for
+    :func:`~mmmim.models.algorithms.step.optimizer_step`. A shared encoder counts as part of both."""
+    return {
+        f'{player}_grad_norm': [
+            p for part in model.parts_of(player).values() for p in part.parameters() if p.requires_grad
+        ]
+        for player in players
+    }
+
+
 def check_wrapper(model: Any) -> None:
     """Raises ValueError when gradients would be synchronised for all parameters in phases that use some of them."""
     if not getattr(model, 'find_unused_parameters', True) or getattr(model, 'static_graph', False):

@@ -14,7 +14,8 @@ from ..build import build_part
 from ..heads import PatchLossHead
 from ..masking import Masking, PatchMask
 from ..necks.pool_tokens import pool_tokens
-from ..noise import draw_noise
+from ..noise import draw_noise, sample_seeds
+from ..painting import difference_of_draws, painted_quality
 from ..patches import composite
 from ..preprocess import MIMDataPreprocessor
 from ..targets import BaseTarget
@@ -228,13 +229,18 @@ class BaseAlgorithm(BaseModel):
         def losses(data: dict) -> Dict[str, Tensor]:
             return model(**data, mode='loss', **options)
 
-        log = optimizer_step(self, batches, losses, optim_wrapper, model, self.data_preprocessor)
+        norms = self.logged_norms()
+        log = optimizer_step(self, batches, losses, optim_wrapper, model, self.data_preprocessor, norms)
         self.after_step()
         return log
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapper, model: Optional[Model] = None) -> Dict[str, Tensor]:
         """A step on one batch, for MMEngine's own loops."""
         return self.train_steps([data], optim_wrapper, model)
+
+    def logged_norms(self) -> Dict[str, List[Tensor]]:
+        """Parameters whose gradient norm the log has, by its name there."""
+        return {}
 
     def loss_options(self, optim_wrapper: OptimWrapper) -> Dict[str, Any]:
         """Further arguments of :meth:`loss`, of a whole step."""
@@ -267,14 +273,50 @@ class BaseAlgorithm(BaseModel):
             ``masked_image`` and, where the target can paint, ``reconstruction`` ``[C, H, W]`` (both normalised, on the
             host). Visible patches of the reconstruction are the original's. The metainfo ``uses_original_statistics``
             says whether the removed ones were painted with the mean and variance of the original patch, which the model
-            does not know.
+            does not know. Further fields are :meth:`measurements`.
         """
         assert self.target is not None and self.head is not None
         mask = self.draw_mask(inputs, data_samples, noise)
         prediction = self.reconstruct(inputs, mask)
         losses = self.head.loss_per_image(prediction, self.target_of(inputs, data_samples), mask)
         fields = dict(recon_loss=losses, mask=mask.mask, **self._paint(inputs, prediction, mask))
+        fields.update(self.measurements(inputs, data_samples, mask, prediction, fields.get('reconstruction')))
         return fill_samples(data_samples, fields, uses_original_statistics=self.target.uses_original_statistics)
+
+    def measurements(
+        self,
+        images: Tensor,
+        data_samples: Optional[List[DataSample]],
+        mask: PatchMask,
+        prediction: Tensor,
+        completed: Optional[Tensor],
+    ) -> Dict[str, Tensor]:
+        """What ``ReconstructionMetric`` tells of held-out images beside the loss: one value an image, or two whose
+        quotient counts. Here of painted patches, where there are any (:func:`~mmmim.models.painting.painted_quality`).
+
+        Args:
+            images: ``[B, C, H, W]``.
+            data_samples: With seeds, from which more may be drawn.
+            mask, prediction, completed: Of :meth:`predict`; ``[B, L, out_dim]``, and ``[B, C, H, W]`` or None.
+        """
+        if completed is None:
+            return {}
+        patch_size, to_pixels = self.sizes['patch_size'], self.data_preprocessor.denormalize
+        return painted_quality(images, completed, mask.mask, patch_size, to_pixels)
+
+    def diversity_of_masks(
+        self, images: Tensor, data_samples: Optional[List[DataSample]], mask: PatchMask, prediction: Tensor
+    ) -> Dict[str, Tensor]:
+        """``mask_diversity [B, 2]``: how much the prediction under another mask differs at the patches that both remove
+        (:func:`~mmmim.models.painting.difference_of_draws`). Nothing without seeds to draw the other one from."""
+        if sample_seeds(data_samples, images.device) is None:
+            return {}
+        noise = draw_noise(images, data_samples, self.masking.noise_shape, randomness.TARGET_MASK)
+        other = self.masking(noise)
+        found = difference_of_draws(
+            prediction, self.reconstruct(images, other), self.target_of(images), mask.mask * other.mask
+        )
+        return dict(mask_diversity=found)
 
     def _paint(self, images: Tensor, prediction: Tensor, mask: PatchMask) -> Dict[str, Tensor]:
         patch_size = self.sizes['patch_size']  # of the encoder that sees the mask

@@ -11,6 +11,7 @@ from ..build import build_part, check_choice
 from ..heads import FeatureHead, PatchLossHead, ReconstructionHead, TokenHead
 from ..masking import Masking, PatchMask
 from ..necks import DrawingHead, UNetDrawingHead
+from ..painting import difference_of_draws
 from ..patches import cells_per_place, composite, regrid, split_cells, to_2tuple, unpatchify
 from ..targets import BaseTarget, MomentumTarget
 from .base import BaseAlgorithm
@@ -228,7 +229,7 @@ class CrossMAE(BaseAlgorithm):
             Also ``pred_loss`` (L_pred without lambda), ``blurred`` (the target of the drawing head) and, for a head
             with noise, ``second_completion``, for pictures as in Figure 3, and ``drawing_spread``: the mean absolute
             difference of the two drawings of the removed patches, over the mean of their absolute errors. Near 0, z
-            changes nothing.
+            changes nothing. ``draw_diversity`` is of squares (:func:`~mmmim.models.painting.difference_of_draws`).
         """
         mask = self.draw_mask(inputs, data_samples, noise)
         patch_size, grid = self.drawing_head.patch_size, self.drawing_head.grid_size
@@ -252,6 +253,7 @@ class CrossMAE(BaseAlgorithm):
         if len(drawings) > 1:
             fields['second_completion'], pictures = completions[1], dict(second_completion='completion with another z')
             fields['drawing_spread'] = self._spread(drawings[0], drawings[1], coarse, mask)
+            fields['draw_diversity'] = difference_of_draws(drawings[0], drawings[1], coarse, mask.mask)
         return fill_samples(
             data_samples,
             fields,

@@ -26,7 +26,9 @@ from .adversarial import (
     check_painter,
     check_wrapper,
     current,
+    gradient_norms_of,
     layer_parameters,
+    ramp,
 )
 from .base import Model
 from .step import Scale, gradients, loss_scale, optimizer_step, replaying, with_gradients
@@ -90,6 +92,8 @@ class GANMAE(TwoEncoders):
             layer, weight and bias: "the last layer in network".
         gamma_delta, gamma_max: delta of Eq. 9, and an upper bound for gamma, which is not in the paper.
         adv_start: Iteration of the run from which L_adv is part of L_gen; not in the paper.
+        adv_ramp: Iterations over which gamma, fixed or adaptive, grows linearly to its full value from then on; 0: at
+            once. Not in the paper.
         adv_loss: ``'saturating'`` is Eq. 7; ``'non_saturating'`` minimises ``-log D`` of generated patches instead.
         unchanged_ratio: Share of images that ``image_head`` sees unchanged.
         **kwargs: Arguments of :class:`BaseAlgorithm`.
@@ -119,6 +123,7 @@ class GANMAE(TwoEncoders):
         gamma_delta: float = 1e-6,
         gamma_max: Optional[float] = None,
         adv_start: int = 0,
+        adv_ramp: int = 0,
         adv_loss: str = 'saturating',
         unchanged_ratio: float = 0.5,
         **kwargs: Any,
@@ -129,7 +134,8 @@ class GANMAE(TwoEncoders):
         super().__init__(**{'target': dict(type='PixelTarget', norm_pix=False), **kwargs})
         self.scheme, self.alternate, self.disc_weight = scheme, alternate, disc_weight
         self.gamma, self.gamma_layer, self.gamma_delta, self.gamma_max = gamma, gamma_layer, gamma_delta, gamma_max
-        self.adv_start, self.adv_loss, self.unchanged_ratio = adv_start, adv_loss, unchanged_ratio
+        self.adv_start, self.adv_ramp, self.adv_loss = adv_start, adv_ramp, adv_loss
+        self.unchanged_ratio = unchanged_ratio
         check_choice('scheme', scheme, ('adversarial', 'two_stage', 'combined'))
         check_choice('alternate', alternate, ('iteration', 'epoch') if scheme != 'combined' else ('iteration',))
         check_choice('adv_loss', adv_loss, ('saturating', 'non_saturating'))
@@ -140,9 +146,9 @@ class GANMAE(TwoEncoders):
         check_painter(self.target, 'GANMAE')
         if not (gamma == 'adaptive' or (isinstance(gamma, (int, float)) and gamma >= 0)):
             raise ValueError(f"gamma={gamma!r} must be 'adaptive' or a number that is not negative")
-        for name, value in dict(disc_weight=disc_weight, gamma_delta=gamma_delta, adv_start=adv_start).items():
-            if value < 0:
-                raise ValueError(f'{name}={value} must not be negative')
+        for name in ('disc_weight', 'gamma_delta', 'adv_start', 'adv_ramp'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'{name}={getattr(self, name)} must not be negative')
         if gamma_max is not None and gamma_max <= 0:
             raise ValueError(f'gamma_max={gamma_max} must be above 0')
         if not 0 < unchanged_ratio < 1:
@@ -174,8 +180,9 @@ class GANMAE(TwoEncoders):
                 with torch.no_grad(), generator.optim_context(self):
                     completed.append(self.complete(**data)[1])
         if DISCRIMINATOR in self.turns:
+            norms = gradient_norms_of(self, DISCRIMINATOR)
             values = optimizer_step(
-                self, completed, lambda x_bar: model(x_bar, mode=DISCRIMINATOR), discriminator, model
+                self, completed, lambda x_bar: model(x_bar, mode=DISCRIMINATOR), discriminator, model, norms=norms
             )  # lines 11-12
             log.update(values, loss=log.get('loss', 0) + values['loss'])
         self.after_step()
@@ -204,7 +211,8 @@ class GANMAE(TwoEncoders):
             completed.append(x_bar)
             return losses
 
-        return optimizer_step(self, batches, forward, optim_wrapper, model, preprocess)
+        norms = gradient_norms_of(self, *(PLAYERS if mode == 'loss' else [GENERATOR]))
+        return optimizer_step(self, batches, forward, optim_wrapper, model, preprocess, norms)
 
     @property
     def turns(self) -> Tuple[str, ...]:
@@ -302,6 +310,27 @@ class GANMAE(TwoEncoders):
     def reconstruct(self, images: Tensor, mask: PatchMask) -> Tensor:
         return self.neck(self.encoder_of(GENERATOR)(images, mask), mask)
 
+    def measurements(
+        self,
+        images: Tensor,
+        data_samples: Optional[List[DataSample]],
+        mask: PatchMask,
+        prediction: Tensor,
+        completed: Optional[Tensor],
+    ) -> Dict[str, Tensor]:
+        """Also how well the discriminator recognises original and generated patches of completed images, with
+        ``image_head`` also whole images, and how much the prediction depends on the mask."""
+        found = super().measurements(images, data_samples, mask, prediction, completed)
+        assert completed is not None  # check_painter
+        tokens = self.encoder_of(DISCRIMINATOR)(completed)
+        found.update(self.patch_head.accuracies_per_image(self.patch_head(tokens), 1 - mask.mask))
+        if self.image_head is not None:
+            whole = self.encoder_of(DISCRIMINATOR)(images)
+            logits = torch.stack([self.image_head(of) for of in (whole, tokens)], dim=1)  # [B, 2, 2]
+            truth = torch.tensor([1, 0], device=images.device).expand(len(images), 2)
+            found.update(self.image_head.accuracies_per_image(logits, truth, 'image_'))
+        return {**found, **self.diversity_of_masks(images, data_samples, mask, prediction)}
+
     # ------------------------------------------------------------------------------------------- the discriminator
 
     def judge(self, x_bar: Corrupted) -> Tuple[Tensor, Tensor, Dict[str, Tensor]]:
@@ -349,6 +378,7 @@ class GANMAE(TwoEncoders):
             gamma = self._weigh(self._at_layer(l_mae, x_bar, by_image, scale))
         elif gamma is None:
             gamma = l_adv.new_full((), float(self.gamma))
+        gamma = gamma * ramp(self.adv_ramp, self.adv_start)
         shown = gamma
         if isinstance(scale, Tensor):  # float16 skips a step with an overflow by its gradients; its log stays finite
             shown = torch.where(gamma.isfinite(), gamma, 0)

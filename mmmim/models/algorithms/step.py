@@ -1,7 +1,7 @@
 """One optimizer step on one or several batches, for all methods; gradients outside of its backward passes."""
 
 from contextlib import nullcontext
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModel
@@ -22,6 +22,7 @@ def optimizer_step(
     optim_wrapper: OptimWrapper,
     model: Any,
     preprocess: Optional[Callable[..., Any]] = None,
+    norms: Optional[Mapping[str, Sequence[Tensor]]] = None,
 ) -> Dict[str, Tensor]:
     """Minimise the mean loss of the batches, which are of one size, in one step.
 
@@ -35,6 +36,7 @@ def optimizer_step(
         optim_wrapper: Of one optimizer.
         model: The wrapper that synchronises gradients, or the algorithm.
         preprocess: The data preprocessor, for batches as a loader gives them; called outside of autocast.
+        norms: Parameters whose gradient norm the log has, by its name there.
 
     Returns:
         The mean of each value over the batches, for the log: tensors without gradient.
@@ -58,9 +60,21 @@ def optimizer_step(
             loss, values = algorithm.parse_losses(losses)
             optim_wrapper.backward(loss / len(batches))
         logs.append(values)
+    measured = {name: gradient_norm(of, optim_wrapper) for name, of in (norms or {}).items()}
     optim_wrapper.step()
     optim_wrapper.zero_grad()
-    return mean_log(logs)
+    return {**mean_log(logs), **measured}
+
+
+def gradient_norm(parameters: Sequence[Tensor], optim_wrapper: OptimWrapper) -> Tensor:
+    """The Euclidean norm of a step's gradients, before clipping: a scalar on the device, 0 where there are none. With a
+    gradient scaler it is that of the unscaled ones, and 0 where they overflow, as the scaler skips such a step."""
+    found = [p.grad for p in parameters if p.grad is not None]
+    if not found:
+        return torch.zeros((), device=parameters[0].device if parameters else None)
+    scale = loss_scale(optim_wrapper, found[0].device)
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(found))) / scale
+    return torch.where(norm.isfinite(), norm, 0) if isinstance(scale, Tensor) else norm
 
 
 def wrappers_of(optim_wrapper: Any) -> List[OptimWrapper]:

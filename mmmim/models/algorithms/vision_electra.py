@@ -17,8 +17,10 @@ from ..heads import DiscriminationHead, ImageDiscriminationHead, PatchDiscrimina
 from ..heads.discrimination import ORIGINAL
 from ..masking import PatchMask
 from ..noise import draw_normal
+from ..painting import difference_of_draws
 from ..patches import unpatchify
 from ..targets import BaseTarget
+from .adversarial import GENERATOR, PLAYERS, gradient_norms_of, ramp
 from .base import BaseAlgorithm
 from .step import Scale, gradients, loss_scale, with_gradients
 
@@ -50,6 +52,8 @@ class VisionELECTRA(BaseAlgorithm):
         image_weight, patch_weight: Weights of the levels, in the discriminator's and in the GAN loss. Not known to this
             project: 1.
         gan_weight: Weight of the GAN loss (supplement: 0.2; 0.5 is much worse, Table 1). 0: it is not computed.
+        gan_ramp: Iterations of the run over which the weight grows linearly to ``gan_weight``; 0: none. Not in the
+            supplement.
         gan_loss: ``'non_saturating'``: the generator minimises the cross-entropy of its images and patches with the
             label "original" (Goodfellow et al., 2014, section 3). Its gradient does not vanish when the discriminator
             is confident, as it soon is with pre-trained weights; hence the default. It takes one more pass of the
@@ -70,6 +74,8 @@ class VisionELECTRA(BaseAlgorithm):
             token, or a mask that removes only parts of its patches.
     """
 
+    default_optimizers = 1  # both players are trained on one objective
+
     generator: BaseEncoder
     neck: nn.Module
     target: BaseTarget
@@ -86,6 +92,7 @@ class VisionELECTRA(BaseAlgorithm):
         image_weight: float = 1.0,
         patch_weight: float = 1.0,
         gan_weight: float = 0.2,
+        gan_ramp: int = 0,
         gan_loss: str = 'non_saturating',
         fake_image: str = 'composite',
         noise_scale: float = 0.1,
@@ -103,7 +110,8 @@ class VisionELECTRA(BaseAlgorithm):
         )
         self.image_head = build_part(image_head, 'image_head', **sizes)
         self.patch_head = build_part(patch_head, 'patch_head', **sizes)
-        self.image_weight, self.patch_weight, self.gan_weight = image_weight, patch_weight, gan_weight
+        self.image_weight, self.patch_weight = image_weight, patch_weight
+        self.gan_weight, self.gan_ramp = gan_weight, gan_ramp
         self.gan_loss, self.fake_image = gan_loss, fake_image
         self.noise_scale, self.noise_per = noise_scale, noise_per
         self.pretrained_generator = pretrained_generator
@@ -142,8 +150,22 @@ class VisionELECTRA(BaseAlgorithm):
         losses.update(self._discriminate(levels, dict(image=of_image, patch=truth)))  # L_macro, L_micro
 
         if self.gan_weight and self.gan_loss == 'non_saturating':
-            losses['loss_gan'] = self._deceive(generated, is_original, scale)  # L_gan
+            l_gan = self._deceive(generated, is_original, scale)
+            losses.update(loss_gan=self.gan_weight_now * l_gan, l_gan=l_gan.detach())
         return losses
+
+    @property
+    def gan_weight_now(self) -> float:
+        """The weight of the GAN loss in this iteration of the run."""
+        return self.gan_weight * ramp(self.gan_ramp)
+
+    def parts_of(self, player: str) -> Dict[str, nn.Module]:
+        """The modules of a player, by their names in the model."""
+        names = ('generator', 'neck') if player == GENERATOR else ('backbone', 'image_head', 'patch_head')
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def logged_norms(self) -> Dict[str, List[Tensor]]:
+        return gradient_norms_of(self, *PLAYERS)
 
     def loss_options(self, optim_wrapper: OptimWrapper) -> Dict[str, Any]:
         return dict(scale=loss_scale(optim_wrapper, next(self.parameters()).device))
@@ -186,7 +208,7 @@ class VisionELECTRA(BaseAlgorithm):
         reversed gradient."""
         constant = generated.detach()
         if self.gan_loss == 'minimax' and self.gan_weight:
-            return constant - self.gan_weight * (generated - constant)  # the values are those of `constant`
+            return constant - self.gan_weight_now * (generated - constant)  # the values are those of `constant`
         return constant
 
     def _discriminate(self, levels: Dict[str, Tensor], truth: Dict[str, Tensor]) -> Dict[str, Tensor]:
@@ -199,7 +221,7 @@ class VisionELECTRA(BaseAlgorithm):
         return losses
 
     def _deceive(self, generated: Tensor, is_original: Tensor, scale: Scale) -> Tensor:
-        """gan_weight L_gan: cross-entropy of generated images, and of their generated patches, with the label
+        """L_gan: cross-entropy of generated images, and of their generated patches, with the label
         "original". The discriminator is cut off at the images, so that it does not learn from it."""
         seen = generated.detach().requires_grad_()
         levels = self.judge(seen)
@@ -210,10 +232,10 @@ class VisionELECTRA(BaseAlgorithm):
             wrong = 1 - is_original
             total = total + self.patch_weight * (self._as_original(levels['patch']) * wrong).sum() / wrong.sum()
         if not total.requires_grad:  # a value to look at, under no_grad
-            return self.gan_weight * total
+            return total
         [by_image] = gradients(total, [seen], scale)
         assert by_image is not None  # the discriminator's output depends on the image
-        return self.gan_weight * with_gradients(total, [generated], [by_image])
+        return with_gradients(total, [generated], [by_image])
 
     @staticmethod
     def _as_original(logits: Tensor) -> Tensor:
@@ -256,8 +278,7 @@ class VisionELECTRA(BaseAlgorithm):
         if latent_noise is None:
             latent_noise = self.draw_latent(tokens, data_samples, draws if self.noise_scale else 1)
         predictions = [self.decode(tokens, latent, mask) for latent in latent_noise]
-        losses = self.head.loss_per_image(predictions[0], self.target(inputs), mask)
-        fields = dict(recon_loss=losses, mask=mask.mask, **self._paint(inputs, predictions[0], mask))
+        fields = self._completed(inputs, predictions[0], mask)
         titles = {}
         for i, prediction in enumerate(predictions[1:], start=2):
             fields[f'completion_{i}'] = self._paint(inputs, prediction, mask)['reconstruction']
@@ -266,6 +287,7 @@ class VisionELECTRA(BaseAlgorithm):
             data_samples, fields, pictures=titles, uses_original_statistics=self.target.uses_original_statistics
         )
 
+    @torch.no_grad()
     def predict(
         self,
         inputs: Tensor,
@@ -273,8 +295,51 @@ class VisionELECTRA(BaseAlgorithm):
         noise: Optional[Tensor] = None,
         latent_noise: Optional[Tensor] = None,
     ) -> List[DataSample]:
-        """One completion of each image; ``latent_noise`` ``[B, T, D]`` may come from outside."""
-        return self.completions(inputs, data_samples, noise, 1, None if latent_noise is None else latent_noise[None])
+        """One completion of each image; ``latent_noise`` ``[B, T, D]`` may come from outside. Its ``draw_diversity`` is
+        that of another draw of the noise (:func:`~mmmim.models.painting.difference_of_draws`)."""
+        mask = self.draw_mask(inputs, data_samples, noise)
+        tokens = self.generator(inputs, mask)
+        given = None if latent_noise is None else latent_noise[None]
+        latents = self.draw_latent(tokens, data_samples, 2) if given is None else given
+        prediction, *others = (self.decode(tokens, latent, mask) for latent in latents[: 2 if self.noise_scale else 1])
+        fields = self._completed(inputs, prediction, mask)
+        completed = fields['reconstruction']
+        fields.update(self.measurements(inputs, data_samples, mask, prediction, completed))
+        for other in others:
+            fields['draw_diversity'] = difference_of_draws(prediction, other, self.target(inputs), mask.mask)
+        return fill_samples(data_samples, fields, uses_original_statistics=self.target.uses_original_statistics)
+
+    def reconstruct(self, images: Tensor, mask: PatchMask) -> Tensor:
+        """The prediction without noise, ``[B, L, P*P*C]``."""
+        tokens = self.generator(images, mask)
+        return self.decode(tokens, tokens.new_zeros(()), mask)
+
+    def measurements(
+        self,
+        images: Tensor,
+        data_samples: Optional[List[DataSample]],
+        mask: PatchMask,
+        prediction: Tensor,
+        completed: Optional[Tensor],
+    ) -> Dict[str, Tensor]:
+        """Also how well the discriminator recognises original and generated images and patches, and how much the
+        prediction depends on the mask."""
+        found = super().measurements(images, data_samples, mask, prediction, completed)
+        generated, is_original = self.show(images, prediction, mask)
+        levels = [self.judge(shown) for shown in (images, generated)]
+        labels = dict(
+            patch=torch.cat([torch.ones_like(is_original), is_original], dim=1),
+            image=torch.tensor([1, 0], device=images.device).expand(len(images), 2),
+        )
+        for name, head in self._heads().items():
+            join = torch.stack if name == 'image' else torch.cat
+            logits = join([level[name] for level in levels], dim=1)  # [B, 2, 2] or [B, 2 L_d, 2]
+            found.update(head.accuracies_per_image(logits, labels[name], '' if name == 'patch' else f'{name}_'))
+        return {**found, **self.diversity_of_masks(images, data_samples, mask, self.reconstruct(images, mask))}
+
+    def _completed(self, images: Tensor, prediction: Tensor, mask: PatchMask) -> Dict[str, Tensor]:
+        losses = self.head.loss_per_image(prediction, self.target(images), mask)
+        return dict(recon_loss=losses, mask=mask.mask, **self._paint(images, prediction, mask))
 
     # ----------------------------------------------------------------------------------------- initialisation
 
@@ -294,7 +359,7 @@ class VisionELECTRA(BaseAlgorithm):
         check_choice('gan_loss', self.gan_loss, ('non_saturating', 'minimax'))
         check_choice('fake_image', self.fake_image, ('composite', 'full'))
         check_choice('noise_per', self.noise_per, ('token', 'image'))
-        for name in ('image_weight', 'patch_weight', 'gan_weight', 'noise_scale'):
+        for name in ('image_weight', 'patch_weight', 'gan_weight', 'gan_ramp', 'noise_scale'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name}={getattr(self, name)} must not be negative')
         if not self._heads():

@@ -74,12 +74,21 @@ class DiscriminationHead(BaseModule):
             ``original_accuracy`` and ``generated_accuracy``, scalars in [0, 1]; 0.5 (chance) where the batch has none
             of a kind.
         """
+        shares = DiscriminationHead.accuracies_per_image(
+            logits.flatten(0, -2)[None], is_original.flatten()[None], prefix
+        )
+        return {name: share[0] for name, share in shares.items()}
+
+    @staticmethod
+    @torch.no_grad()
+    def accuracies_per_image(logits: Tensor, is_original: Tensor, prefix: str = '') -> Dict[str, Tensor]:
+        """As :meth:`accuracies`, from ``[B, N, 2]`` and ``[B, N]`` to values ``[B]``."""
         original = is_original.bool()
         right = (logits.argmax(dim=-1) == ORIGINAL) == original
 
         def share(of: Tensor) -> Tensor:
-            count = of.sum()
-            return torch.where(count > 0, (right & of).sum() / count.clamp(min=1), 0.5)
+            count = of.sum(1)
+            return torch.where(count > 0, (right & of).sum(1) / count.clamp(min=1), 0.5)
 
         return {f'{prefix}original_accuracy': share(original), f'{prefix}generated_accuracy': share(~original)}
 

@@ -122,6 +122,7 @@ CUT = {
     'combined-non-saturating': dict(scheme='combined', adv_loss='non_saturating'),
     'image-level': dict(IMAGE_LEVEL),
     'separate': dict(sharing='separate'),
+    'ramp': dict(adv_ramp=4),
 }
 
 
@@ -231,10 +232,12 @@ def test_log_has_both_players_and_no_graph():
         'loss_adv',
         'l_adv',
         'gamma',
+        'generator_grad_norm',
         'loss_disc',
         'l_disc',
         'original_accuracy',
         'generated_accuracy',
+        'discriminator_grad_norm',
     ]
     assert not any(value.requires_grad for value in log.values())
     assert log['loss'].item() == pytest.approx(sum(log[f'loss_{part}'].item() for part in ('mae', 'adv', 'disc')))
@@ -249,6 +252,64 @@ def test_the_adversarial_loss_may_start_later(scheme, monkeypatch):
         logged.append(set(model.train_step(batch_of(), optim_wrapper)))
     assert ['loss_adv' in names for names in logged] == [False, False, True, True]
     assert all({'loss_mae', 'loss_disc', 'l_disc'} <= names for names in logged)
+
+
+@pytest.mark.parametrize('scheme', ['adversarial', 'combined'])
+@pytest.mark.parametrize('gamma', [0.5, 'adaptive'])
+def test_the_weight_of_the_adversarial_loss_may_grow(scheme, gamma, monkeypatch, double):
+    """By the iteration of the run alone: linearly from adv_start on, and then as without a ramp."""
+    hub, data = MessageHub.get_current_instance(), batch_of()
+    for iteration, share in ((1, None), (2, 0.25), (4, 0.75), (5, 1), (9, 1)):
+        monkeypatch.setitem(hub.runtime_info, 'iter', iteration)
+        weights, logs = [], []
+        for ramp in (4, 0):
+            model = tiny(scheme=scheme, gamma=gamma, adv_start=2, adv_ramp=ramp)
+            after, log = train(model, optimizers(model), [data])
+            weights.append(after)
+            logs.append(log)
+        if share is None:
+            assert 'gamma' not in logs[0] and 'gamma' not in logs[1]
+        else:
+            assert logs[0]['gamma'].item() == pytest.approx(share * logs[1]['gamma'].item())
+            assert logs[0]['l_adv'].item() == pytest.approx(logs[1]['l_adv'].item())
+            assert logs[0]['loss_adv'].item() == pytest.approx(share * logs[1]['loss_adv'].item())
+        equal = all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+        assert equal == (share in (None, 1))
+
+
+@pytest.mark.parametrize('scheme', ['adversarial', 'two_stage', 'combined'])
+@pytest.mark.parametrize('sharing', ['shared', 'separate'])
+@pytest.mark.parametrize('dtype', ['float32', 'float16'])
+def test_the_log_has_the_norms_of_both_players_gradients(scheme, sharing, dtype):
+    """Of plain SGD a step is the rate times the gradient, here of a batch in two pieces; clipping comes after."""
+    model = tiny(scheme=scheme, sharing=sharing)
+    options = dict(clip_grad=dict(max_norm=1e-3)) if scheme == 'two_stage' else {}
+    steps, optim_wrapper = {}, optimizers(model, dtype=dtype, **options)
+    for name, wrapper in wrappers_of(optim_wrapper).items():
+
+        def step(wrapper=wrapper, name=name, **kwargs):
+            before = {key: p.detach().clone() for key, p in model.named_parameters()}
+            wrapper.clip_grad_kwargs = None
+            type(wrapper).step(wrapper, **kwargs)
+            steps[name] = {key: (before[key] - p.detach()) / 0.1 for key, p in model.named_parameters()}
+
+        wrapper.step = step
+    log = model.train_steps([batch_of(2, 0), batch_of(2, 1)], optim_wrapper)
+    for player in (GENERATOR, DISCRIMINATOR):
+        moved = steps['both' if scheme == 'combined' else player]
+        parts = tuple(f'{part}.' for part in model.parts_of(player))
+        norm = torch.stack([value.norm() for key, value in moved.items() if key.startswith(parts)]).norm()
+        assert log[f'{player}_grad_norm'].item() == pytest.approx(norm.item(), rel=1e-3)
+        assert log[f'{player}_grad_norm'] > 1e-2
+
+
+def test_the_norm_of_overflown_gradients_stays_out_of_the_log():
+    model = tiny(scheme='two_stage')
+    optim_wrapper = optimizers(model, dtype='float16')
+    for wrapper in wrappers_of(optim_wrapper).values():
+        wrapper.scaler = torch.amp.GradScaler('cpu', init_scale=2.0**60)
+    log = model.train_step(batch_of(), optim_wrapper)
+    assert log['generator_grad_norm'] == log['discriminator_grad_norm'] == 0
 
 
 def test_ddp_has_to_look_for_unused_parameters():
@@ -275,6 +336,7 @@ def test_ddp_has_to_look_for_unused_parameters():
         (dict(gamma='auto'), "gamma='auto'"),
         (dict(gamma=-1), 'gamma=-1'),
         (dict(disc_weight=-2), 'disc_weight=-2'),
+        (dict(adv_ramp=-1), 'adv_ramp=-1'),
         (dict(unchanged_ratio=1), 'unchanged_ratio=1'),
         (dict(gamma_layer='decoder_perd'), 'decoder_perd.*decoder_pred'),
         (dict(adv_through_shared=True), 'adv_through_shared is no option'),
@@ -321,6 +383,46 @@ def test_players_may_have_settings_of_their_own():
     )
     built = build_optim_wrapper(model, dict(constructor='PlayersOptimWrapperConstructor', **cfg))
     assert built.get_lr()['generator.lr'] == [1e-3] and sorted(built.get_lr()['discriminator.lr']) == [0.05, 0.5]
+
+
+def rates(model, optim_wrapper):
+    """``{player: {parameter: rate}}``; one entry with one optimizer."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {
+        player: {names[id(p)]: group['lr'] for group in wrapper.optimizer.param_groups for p in group['params']}
+        for player, wrapper in wrappers_of(optim_wrapper).items()
+    }
+
+
+def test_the_discriminator_may_have_a_rate_of_its_own():
+    slower = dict(paramwise_cfg=dict(discriminator_lr_mult=0.25, norm_decay_mult=0.0))
+    model = tiny()
+    found = rates(model, optimizers(model, 2, dict(ADAMW), **slower))
+    assert set(found[GENERATOR].values()) == {1e-2} and set(found[DISCRIMINATOR].values()) == {2.5e-3}
+    assert any(key.startswith('backbone.') for key in found[DISCRIMINATOR])  # its steps on the shared encoder, too
+    for sharing, own in (('shared', ('patch_head.',)), ('separate', ('patch_head.', 'discriminator_backbone.'))):
+        model = tiny(sharing=sharing)
+        optim_wrapper = optimizers(model, 1, dict(ADAMW), **slower)
+        for key, rate in rates(model, optim_wrapper)['both'].items():
+            assert rate == (2.5e-3 if key.startswith(own) else 1e-2), key
+        assert optim_wrapper.get_lr()['lr'][0] == 1e-2  # what the log shows
+    model = tiny('vision_electra')
+    for key, rate in rates(model, optimizers(model, 1, dict(ADAMW), **slower))['both'].items():
+        assert rate == (1e-2 if key.startswith(('generator.', 'neck.')) else 2.5e-3), key
+
+
+def test_a_rate_of_the_discriminator_that_makes_no_sense_is_refused():
+    for number in (1, 2):
+        with pytest.raises(ValueError, match='discriminator_lr_mult=0 must be above 0'):
+            optimizers(tiny(), number, ADAMW, paramwise_cfg=dict(discriminator_lr_mult=0))
+    with pytest.raises(ValueError, match='MAE has no discriminator'):
+        optimizers(tiny('mae'), optimizer=ADAMW, paramwise_cfg=dict(discriminator_lr_mult=0.5))
+    two = dict(generator=dict(optimizer=ADAMW), discriminator=dict(optimizer=ADAMW))
+    with pytest.raises(ValueError, match='states a rate of its own'):
+        build_optim_wrapper(
+            tiny(),
+            dict(constructor='PlayersOptimWrapperConstructor', paramwise_cfg=dict(discriminator_lr_mult=0.5), **two),
+        )
 
 
 # --------------------------------------------------------------------------------------------------- checkpoints

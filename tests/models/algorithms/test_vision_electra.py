@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from harness import METHODS
+from mmengine.logging import MessageHub
 from torch.nn import functional as F
 
 from mmmim.engine.optim import AutocastOptimWrapper
@@ -301,3 +302,41 @@ def test_normalised_pixels_are_said_in_the_log(monkeypatch):
     assert not said
     tiny(target=dict(type='PixelTarget'))
     assert len(said) == 1 and 'mean and variance of the original ones' in said[0]
+
+
+# ------------------------------------------------------------------------------------------- the weight of the GAN loss
+
+
+@pytest.mark.parametrize('gan_loss', ['non_saturating', 'minimax'])
+def test_the_weight_of_the_gan_loss_may_grow(gan_loss, monkeypatch):
+    """Linearly, by the iteration of the run alone: the generator's gradient is that of the weight of the moment."""
+    x, weight = images(), 0.4
+    for iteration, share in ((0, 0.25), (2, 0.75), (3, 1), (8, 1)):
+        monkeypatch.setitem(MessageHub.get_current_instance().runtime_info, 'iter', iteration)
+        found = []
+        for options in (dict(gan_weight=weight, gan_ramp=4), dict(gan_weight=share * weight)):
+            model = tiny(gan_loss=gan_loss, **options)
+            losses = model.loss(x, **noises(model))
+            found.append((losses, reached(model, sum(losses[key] for key in losses if 'loss' in key))))
+        (losses, ours), (others, theirs) = found
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            torch.testing.assert_close(ours[key], theirs[key], atol=1e-6, rtol=1e-5, msg=key)
+        if gan_loss == 'non_saturating':
+            assert losses['loss_gan'].item() == pytest.approx(share * weight * losses['l_gan'].item())
+            assert losses['l_gan'].item() == pytest.approx(others['l_gan'].item())
+    with pytest.raises(ValueError, match='gan_ramp=-1'):
+        tiny(gan_ramp=-1)
+
+
+def test_the_log_has_the_norms_of_both_players_gradients():
+    model = tiny()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    data = dict(inputs=(images() * 50 + 100).clamp(0, 255).to(torch.uint8), data_samples=samples())
+    before = {key: p.detach().clone() for key, p in model.named_parameters()}
+    log = model.train_step(data, AutocastOptimWrapper(dtype='float32', optimizer=optimizer))
+    moved = {key: (before[key] - p.detach()) / 0.1 for key, p in model.named_parameters()}
+    for player, parts in dict(generator=GENERATOR, discriminator=DISCRIMINATOR).items():
+        norm = torch.stack([value.norm() for key, value in moved.items() if key.startswith(parts)]).norm()
+        assert log[f'{player}_grad_norm'].item() == pytest.approx(norm.item(), rel=1e-3)
+    assert not any('loss' in key for key in log if key.endswith('norm') or key.startswith('l_'))
