@@ -17,6 +17,7 @@ from mmmim.config.prepare import set_up_scope
 from mmmim.config.schedule import set_batch_and_lr, set_schedule
 from mmmim.datasets import mim_collate
 from mmmim.datasets.transforms import AsBGR
+from mmmim.registry import MODELS as OURS
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'configs/downstream/classification'
@@ -203,6 +204,34 @@ def test_a_checkpoint_may_be_named_in_the_backbone():
     cfg = config('vit-tiny_folder_finetune')
     settle_classifier(cfg)
     assert cfg.model.backbone.init_cfg is None  # from scratch
+
+
+def test_the_other_of_two_players_encoders_is_taken_by_its_prefix(tmp_path, mmmim_scope):
+    """Of GAN-MAE's Table 1, from one checkpoint, as the command line says it."""
+    small = dict(type='mmmim.MaskedViT', arch=dict(embed_dim=24, depth=2, num_heads=3), img_size=32, patch_size=16)
+    torch.manual_seed(0)
+    model = OURS.build(
+        dict(
+            type='mmmim.GANMAE',
+            backbone=small,
+            neck=dict(type='mmmim.MAEDecoder', embed_dim=24, depth=1, num_heads=3),
+            head=dict(type='mmmim.ReconstructionHead'),
+            patch_head=dict(type='mmmim.PatchDiscriminationHead'),
+            sharing='separate',
+        )
+    )
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'both.pth')
+    found = {}
+    for part in ('backbone', 'discriminator_backbone'):
+        overrides = {'pretrained': str(tmp_path / 'both.pth'), 'model.backbone.init_cfg.prefix': f'{part}.'}
+        cfg = load_config(str(FOLDER / 'vit-b_finetune_100e.py'), overrides)
+        cfg.model.backbone.update(small)
+        settle_classifier(cfg)
+        found[part] = OURS.build(cfg.model.backbone)
+        found[part].init_weights()
+        own, theirs = found[part].state_dict(), model.get_submodule(part).state_dict()
+        assert all(torch.equal(own[key], theirs[key]) for key in own if not key.startswith('norm.'))
+    assert not torch.equal(*(encoder.patch_embed.proj.weight for encoder in found.values()))
 
 
 def test_other_models_are_left_alone():

@@ -19,6 +19,7 @@ class Ours(Scheme):
     can_write = True
     several_class_tokens = True
     wrapper = 'state_dict'
+    beside = r'(generator|discriminator)_backbone(\.|$)'  # the other of two players' encoders (GAN-MAE)
 
     def recognises(self, names: Collection[str]) -> bool:
         return any(_ENCODER.match(name) or _CONV_VIT.match(name) for name in names)
