@@ -1,7 +1,7 @@
 """Pictures of reconstructions: original, masked, reconstruction."""
 
 import os
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -44,13 +44,7 @@ def reconstruction_panel(
     Returns:
         The panel; its notes have ``uses_original_statistics``, ``mask_ratio``, ``recon_loss`` and ``images`` (paths).
     """
-    with evaluating(model, optim_wrapper):
-        data = model.data_preprocessor(batch, False)
-        inputs = data['inputs'][0] if isinstance(data['inputs'], (list, tuple)) else data['inputs']
-        samples = [sample.clone() for sample in data['data_samples'] or []]  # predict writes into them
-        predict = getattr(model, 'completions', model.predict)  # several draws, where a method has noise
-        samples = predict(inputs, samples or None)
-    inputs = inputs.cpu()
+    inputs, samples = _reconstruct(model, batch, optim_wrapper)
     rows = [_row(model, image, sample, visible_statistics) for image, sample in zip(inputs, samples)]
     losses = [float(sample.recon_loss) for sample in samples]
     about = dict(
@@ -62,6 +56,97 @@ def reconstruction_panel(
     )
     names = [f'{short_name(path)}  loss {loss:.3f}'.strip() for path, loss in zip(about['images'], losses)]
     return Panel([[tile for _, tile in row] for row in rows], [title for title, _ in rows[0]], names, about)
+
+
+def compare_reconstructions(
+    models: Iterable[Tuple[str, nn.Module]],
+    batch: dict,
+    visible_statistics: bool = False,
+    notes: Optional[Dict[str, Any]] = None,
+) -> Panel:
+    """The same images under the same masks, completed by several models: original, masked, reconstruction; below one
+    another for each image, a row a model.
+
+    Args:
+        models: Name and algorithm, one after the other. The first one's masking is all models'.
+        batch: As in :func:`reconstruction_panel`; each model normalises it by its own statistics.
+        visible_statistics: Paint with the mean and variance of the nearest visible patches where a model would use the
+            original patch's. A row says which it has.
+        notes: Further notes of the panel.
+
+    Returns:
+        The panel; its notes have ``models``, ``mask_ratio``, ``images`` (paths) and ``recon_loss``, a list for each
+        model, of its own target: losses of different targets do not compare.
+
+    Raises:
+        ValueError: A model for other images, or with another grid of patches, than the first one's; or one that paints
+            no pixels.
+    """
+    first: Optional[nn.Module] = None
+    names: List[str] = []
+    rows: List[List[Tuple[str, List[np.ndarray]]]] = []  # of each model, of each image
+    losses: List[List[float]] = []
+    for name, model in models:
+        if first is None:
+            first = model
+        else:
+            _check_alike(name, model, names[0], first)
+            model.masking = first.masking
+        inputs, samples = _reconstruct(model, batch)
+        if RECONSTRUCTION not in samples[0]:
+            raise ValueError(
+                f'{name}: {type(model).__name__} paints no pixels with the target that it was trained with'
+            )
+        names.append(name)
+        losses.append([float(sample.recon_loss) for sample in samples])
+        rows.append([_row_of_three(model, *one, visible_statistics) for one in zip(inputs, samples)])
+    paths = [str(sample.get('img_path', '')) for sample in samples]
+    ratio = float(samples[0].mask.float().mean())
+    about = dict(models=names, mask_ratio=ratio, recon_loss=losses, images=paths, **(notes or {}))
+    below = [(path, name, *of_model[i]) for i, path in enumerate(paths) for name, of_model in zip(names, rows)]
+    labels = ['  '.join(filter(None, [short_name(path), name, how])) for path, name, how, _ in below]
+    return Panel([tiles for *_, tiles in below], ['original', 'masked', RECONSTRUCTION], labels, about)
+
+
+def _check_alike(name: str, model: nn.Module, first_name: str, first: nn.Module) -> None:
+    facts = [
+        (
+            f'images of {m.backbone.img_size[0]}x{m.backbone.img_size[1]} pixels and {m.backbone.in_chans} channels',
+            f'masks on a grid of {m.masking.grid[0]}x{m.masking.grid[1]} patches',
+        )
+        for m in (first, model)
+    ]
+    differences = [f'{other} where {first_name} has {own}' for own, other in zip(*facts) if own != other]
+    if differences:
+        raise ValueError(
+            f'{name} has {" and ".join(differences)}: the same masks are those of models with the same size of image '
+            'and the same grid of patches. Make a picture of each by itself'
+        )
+
+
+def _row_of_three(
+    model: nn.Module, image: Tensor, sample: DataSample, visible_statistics: bool
+) -> Tuple[str, List[np.ndarray]]:
+    """What a painted patch has of the original, in words, and the three tiles."""
+    tiles = dict(_row(model, image, sample, visible_statistics))
+    found = next(title for title in tiles if title.startswith(RECONSTRUCTION))
+    if visible_statistics and FROM_VISIBLE in tiles:
+        found = FROM_VISIBLE
+    how = found.removeprefix(RECONSTRUCTION).strip() if found in (FROM_ORIGINAL, FROM_VISIBLE) else ''
+    return how, [tiles['original'], tiles['masked'], tiles[found]]
+
+
+def _reconstruct(
+    model: nn.Module, batch: dict, optim_wrapper: Optional[object] = None
+) -> Tuple[Tensor, List[DataSample]]:
+    """The images ``[B, C, H, W]``, normalised, on the host, and what the model says of each."""
+    with evaluating(model, optim_wrapper):
+        data = model.data_preprocessor(batch, False)
+        inputs = data['inputs'][0] if isinstance(data['inputs'], (list, tuple)) else data['inputs']
+        samples = [sample.clone() for sample in data['data_samples'] or []]  # predict writes into them
+        predict = getattr(model, 'completions', model.predict)  # several draws, where a method has noise
+        samples = predict(inputs, samples or None)
+    return inputs.cpu(), samples
 
 
 def short_name(path: str) -> str:

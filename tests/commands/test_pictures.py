@@ -154,6 +154,27 @@ def test_reconstruct_from_other_names_without_a_config(run, published, image_roo
     assert all(_same(panels[0], other, column) for other in panels[1:] for column in range(3))
 
 
+def test_one_picture_of_several_checkpoints(run, trained, published, image_root, tmp_path, monkeypatch):
+    second = torch.load(trained, weights_only=True)
+    second['state_dict']['neck.decoder_pred.bias'] += 1
+    torch.save(second, tmp_path / 'second.pth')
+    images = image_root / 'class0', '--limit', 2
+    panel = run('reconstruct', trained, tmp_path / 'second.pth', *images)
+    alone = run('reconstruct', trained, *images)
+    assert len(panel.tiles) == 4 and panel.notes['checkpoints'] == [str(trained), str(tmp_path / 'second.pth')]
+    assert f'{trained.parent.name}/{trained.name}' in panel.row_names[0] and 'second.pth' in panel.row_names[1]
+    for i, row in enumerate(alone.tiles):
+        assert all(np.array_equal(ours, theirs) for ours, theirs in zip(panel.tiles[2 * i], row))
+        assert np.array_equal(panel.tiles[2 * i + 1][1], row[1]) and not np.array_equal(
+            panel.tiles[2 * i + 1][2], row[2]
+        )
+    out = tmp_path / 'out.png'
+    message = _main(monkeypatch, 'reconstruct', trained, published['mae'], *images, '--out', out)
+    assert 'images of 32x32 pixels' in message and 'images of 16x16 pixels' in message and not out.exists()
+    message = _main(monkeypatch, 'reconstruct', trained, tmp_path / 'second.pth', '--out', out)
+    assert 'no images' in message and not out.exists()
+
+
 def test_features_from_a_run_and_its_exported_encoder(run, trained, image_root):
     panels = [
         run('features', path, image_root, '--limit', 4) for path in (trained, trained.parent / 'encoder.safetensors')

@@ -15,7 +15,13 @@ from mmmim.models.patches import patchify, unpatchify
 from mmmim.registry import MODELS
 from mmmim.structures import DataSample
 from mmmim.visualization.images import GREY, to_tile
-from mmmim.visualization.reconstruction import FROM_ORIGINAL, FROM_VISIBLE, paint_from_visible, reconstruction_panel
+from mmmim.visualization.reconstruction import (
+    FROM_ORIGINAL,
+    FROM_VISIBLE,
+    compare_reconstructions,
+    paint_from_visible,
+    reconstruction_panel,
+)
 
 
 def _model(in_chans=3, **changes):
@@ -205,3 +211,51 @@ def test_the_honest_column_is_added_and_named():
     leaky, honest, removed = *panel.tiles[0][2:4], _removed(panel)
     assert (leaky[removed] != honest[removed]).any()
     assert np.array_equal(leaky[~removed], honest[~removed])
+
+
+# ------------------------------------------------------------------------------------------------- several models
+
+
+RAW = dict(type='PixelTarget', norm_pix=False)
+
+
+def test_several_models_complete_the_same_images_under_the_same_masks():
+    """Of different masking, target and normalisation; each as by itself under the first one's masks."""
+    pair = {'a/1.pth': _model(), 'b/1.pth': _model(mask_ratio=0.5, masking='grid', target=RAW)}
+    pair['b/1.pth'].data_preprocessor = MODELS.build(dict(type='MIMDataPreprocessor'))
+    panel = compare_reconstructions(pair.items(), _batch(), notes=dict(seed=3))
+    assert panel.columns == ['original', 'masked', 'reconstruction'] and len(panel.tiles) == 4
+    assert panel.row_names == [
+        "cat/0.jpg  a/1.pth  (original patch's mean and variance)",
+        'cat/0.jpg  b/1.pth',
+        "cat/1.jpg  a/1.pth  (original patch's mean and variance)",
+        'cat/1.jpg  b/1.pth',
+    ]
+    assert panel.notes['models'] == ['a/1.pth', 'b/1.pth'] and panel.notes['mask_ratio'] == 0.75
+    assert panel.notes['seed'] == 3 and [len(losses) for losses in panel.notes['recon_loss']] == [2, 2]
+    for place, model in enumerate(pair.values()):  # the second has the first one's masking by now
+        alone = reconstruction_panel(model, _batch())
+        assert alone.notes['recon_loss'] == panel.notes['recon_loss'][place]
+        for i, row in enumerate(alone.tiles):
+            assert all(np.array_equal(one, other) for one, other in zip(row, panel.tiles[2 * i + place], strict=True))
+    for first, second in ((0, 1), (2, 3)):
+        assert np.array_equal(_removed(panel, first), _removed(panel, second))
+        assert not np.array_equal(panel.tiles[first][2], panel.tiles[second][2])
+    honest = compare_reconstructions(pair.items(), _batch(), visible_statistics=True)
+    assert honest.row_names[0].endswith('(mean and variance of the nearest visible patches)')
+    assert not np.array_equal(honest.tiles[0][2], panel.tiles[0][2])
+    assert np.array_equal(honest.tiles[1][2], panel.tiles[1][2])
+
+
+def test_models_that_cannot_have_the_same_masks_are_refused():
+    larger, finer = copy.deepcopy(METHODS['mae']['backbone']), copy.deepcopy(METHODS['mae']['backbone'])
+    larger['img_size'], finer['patch_size'] = 32, 2
+    for backbone, words in (
+        (larger, r'images of 32x32 pixels and 3 channels where a has images of 16x16 .* grid of 8x8 patches where'),
+        (finer, r'b has masks on a grid of 8x8 patches where a has masks on a grid of 4x4 patches'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            compare_reconstructions([('a', _model()), ('b', _model(backbone=backbone))], _batch())
+    blind = _model(target=dict(type='HOGTarget'))
+    with pytest.raises(ValueError, match='b: MAE paints no pixels'):
+        compare_reconstructions([('a', _model()), ('b', blind)], _batch())
