@@ -50,7 +50,12 @@ def check_pixels(file: EncoderFile, target: Any, key: str) -> List[str]:
 
 
 def load_generator(
-    encoder: Encoder, decoder: nn.Module, path: str, part: str = 'generator.', target: Any = None
+    encoder: Encoder,
+    decoder: nn.Module,
+    path: str,
+    part: str = 'generator.',
+    target: Any = None,
+    prefix: Optional[str] = None,
 ) -> None:
     """Load encoder and decoder completely, or raise.
 
@@ -61,12 +66,13 @@ def load_generator(
             scheme, with its decoder; or one of an adversarial method, whose generator is loaded.
         part: Prefix of the generator in checkpoints of an adversarial method.
         target: The model's; see :func:`check_pixels`.
+        prefix: Which network, where the file holds several, as in :func:`~mmmim.checkpoint.encoder.open_encoder`.
 
     Raises:
         EncoderMismatchError: The encoder or the decoder of the file is absent or of another shape, or it predicts other
             pixels.
     """
-    file = open_encoder(path)
+    file = open_encoder(path, prefix)
     generator = {name[len(part) :]: value for name, value in file.others.items() if name.startswith(part)}
     if generator:
         file = replace(file, encoder=generator, grid=stated_grid(file.model, part.rstrip('.')))

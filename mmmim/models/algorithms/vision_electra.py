@@ -1,6 +1,6 @@
 """Vision ELECTRA: "Adversarial Masked Image Modeling with Hierarchical Discriminator"."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 from mmengine.logging import print_log
@@ -64,7 +64,8 @@ class VisionELECTRA(BaseAlgorithm):
         noise_scale: Standard deviation of the noise on the encoder's output tokens, which have about unit variance.
             0: none. Not known to this project: 0.1.
         noise_per: ``'token'``: each token has its own noise; ``'image'``: all tokens of an image share one vector.
-        pretrained_generator: A full checkpoint (with decoder) of MAE or SimMIM that initialises the generator. The
+        pretrained_generator: A full checkpoint (with decoder) of MAE or SimMIM that initialises the generator: its
+            path, or ``dict(checkpoint=PATH, prefix='student.')`` where the file holds several networks. The
             discriminator's is ``backbone.init_cfg``. With ``load_from``, one such file initialises both.
         **kwargs: Arguments of :class:`BaseAlgorithm`; ``neck``, ``target``, ``head``, ``mask_ratio`` and ``masking``
             are the generator's.
@@ -97,7 +98,7 @@ class VisionELECTRA(BaseAlgorithm):
         fake_image: str = 'composite',
         noise_scale: float = 0.1,
         noise_per: str = 'token',
-        pretrained_generator: Optional[str] = None,
+        pretrained_generator: Union[str, dict, None] = None,
         **kwargs: Any,
     ) -> None:
         # the base fills in sizes from its `backbone`: while it is built, that is the generator's encoder
@@ -114,7 +115,7 @@ class VisionELECTRA(BaseAlgorithm):
         self.gan_weight, self.gan_ramp = gan_weight, gan_ramp
         self.gan_loss, self.fake_image = gan_loss, fake_image
         self.noise_scale, self.noise_per = noise_scale, noise_per
-        self.pretrained_generator = pretrained_generator
+        self.pretrained_generator = self._one_of_a_file(pretrained_generator)
         self._check_options()
         self._check_patches()
         if self.target.uses_original_statistics:
@@ -348,7 +349,21 @@ class VisionELECTRA(BaseAlgorithm):
         first = not self.is_init
         super().init_weights()
         if first and self.pretrained_generator is not None:
-            load_generator(self.generator, self.neck, self.pretrained_generator, target=self.target)
+            path, prefix = self.pretrained_generator
+            load_generator(self.generator, self.neck, path, target=self.target, prefix=prefix)
+
+    @staticmethod
+    def _one_of_a_file(given: Union[str, dict, None]) -> Optional[Tuple[str, Optional[str]]]:
+        """Path and prefix of ``pretrained_generator``."""
+        if given is None:
+            return None
+        if isinstance(given, str):
+            return given, None
+        if 'checkpoint' not in given or set(given) - {'checkpoint', 'prefix'}:
+            raise ValueError(
+                f'model.pretrained_generator={dict(given)}: give a path, or dict(checkpoint=PATH, prefix=NETWORK)'
+            )
+        return given['checkpoint'], given.get('prefix')
 
     def complete_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
         """Initialise both networks from a checkpoint of MAE; one that does not fill the generator is refused."""

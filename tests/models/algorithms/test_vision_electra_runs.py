@@ -65,6 +65,22 @@ def test_generator_from_a_full_checkpoint(scheme, mae, tmp_path):
     assert_equal(model.backbone, discriminator)  # its checkpoint is its own business
 
 
+def test_generator_from_one_of_several_networks_of_a_file(mae, tmp_path):
+    other = {name: value + 1 for name, value in mae.items()}
+    torch.save(dict(teacher=mae, student=other), tmp_path / 'two.pth')
+    for given, state in (
+        (str(tmp_path / 'two.pth'), mae),  # the teacher goes first
+        (dict(checkpoint=str(tmp_path / 'two.pth'), prefix='student.'), other),
+    ):
+        model = tiny(pretrained_generator=given)
+        model.init_weights()
+        assert_equal(model.generator, part(state, 'backbone.'))
+        assert_equal(model.neck, part(state, 'neck.'))
+    for wrong in (dict(prefix='student.'), dict(checkpoint='a.pth', part='student')):
+        with pytest.raises(ValueError, match=r'model.pretrained_generator=.*dict\(checkpoint=PATH, prefix=NETWORK\)'):
+            tiny(pretrained_generator=wrong)
+
+
 def test_discriminator_from_its_own_checkpoint(mae, tmp_path):
     path = save(from_mmmim(mae, 'mae'), tmp_path / 'mae.pth')
     model = tiny(backbone=dict(VIT, init_cfg=dict(type='Pretrained', checkpoint=path)))
