@@ -33,6 +33,7 @@ CHANGED: Tuple[ChangedDefault, ...] = (
     ChangedDefault(
         ('ConvViT', 'DenseConvViT'), 'lean', True, False, r'patch_embed\.stages\.', r'patch_embed\.linear\.'
     ),
+    ChangedDefault(('MLPPredictor',), 'hidden_dim', 'in_dim // 4', None),
 )
 
 
@@ -51,7 +52,7 @@ def of_another_default(stored: Any, now: Any, known: int = 0, path: str = 'model
         return
     kinds = [str(part.get('type')).removeprefix('mmmim.') for part in (stored, now)]
     for key, old, new in ((one.key, one.old, one.new) for one in CHANGED[known:] if set(kinds) <= set(one.types)):
-        if key not in stored and now.get(key, new) != old:
+        if key not in stored and now.get(key, new) == new:
             yield f'{path}.{key}: the checkpoint was made when {old} was the default; set {path}.{key}={old}'
     for key in stored.keys() & now.keys():
         yield from of_another_default(stored[key], now[key], known, f'{path}.{key}')

@@ -20,13 +20,13 @@ class ReconstructionMetric(BaseMetric):
     - ``draw_diversity``, ``mask_diversity``: the root mean square of the difference of two predictions, under another
       draw of the noise (z of CrossMAE) or under another mask, where both masks remove a patch, over that of their
       error: 0 where they are the same, 1.4 where their errors are independent.
-    - ``drawing_spread`` of CrossMAE: as ``draw_diversity``, of absolute values, a mean of single images' quotients.
+    - ``pred_loss``: L_pred of CrossMAE, without lambda.
     """
 
     default_prefix = 'held_out'
     means = (
         'recon_loss',
-        'drawing_spread',
+        'pred_loss',
         'out_of_range',
         *(f'{level}{kind}_accuracy' for level in ('', 'image_') for kind in ('original', 'generated')),
     )

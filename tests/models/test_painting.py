@@ -95,7 +95,7 @@ PATCHES, IMAGES = ({f'{level}{kind}_accuracy' for kind in ('original', 'generate
         ('gan_mae', dict(IMAGE_LEVEL, sharing='separate'), PAINTED | PATCHES | IMAGES | {'mask_diversity'}),
         ('vision_electra', {}, PAINTED | PATCHES | IMAGES | {'mask_diversity', 'draw_diversity'}),
         ('vision_electra', dict(noise_scale=0.0, patch_head=None), PAINTED | IMAGES | {'mask_diversity'}),
-        ('crossmae', {}, {'recon_loss', 'drawing_spread', 'draw_diversity'}),
+        ('crossmae', {}, {'recon_loss', 'pred_loss', 'draw_diversity'}),
     ],
     ids=lambda value: value if isinstance(value, str) else '',
 )

@@ -227,9 +227,8 @@ class CrossMAE(BaseAlgorithm):
         Returns:
             As in :class:`BaseAlgorithm`: ``recon_loss`` is L_draw of the first completion, which is ``reconstruction``.
             Also ``pred_loss`` (L_pred without lambda), ``blurred`` (the target of the drawing head) and, for a head
-            with noise, ``second_completion``, for pictures as in Figure 3, and ``drawing_spread``: the mean absolute
-            difference of the two drawings of the removed patches, over the mean of their absolute errors. Near 0, z
-            changes nothing. ``draw_diversity`` is of squares (:func:`~mmmim.models.painting.difference_of_draws`).
+            with noise, ``second_completion``, for pictures as in Figure 3, and ``draw_diversity [2]``
+            (:func:`~mmmim.models.painting.difference_of_draws`).
         """
         mask = self.draw_mask(inputs, data_samples, noise)
         patch_size, grid = self.drawing_head.patch_size, self.drawing_head.grid_size
@@ -252,7 +251,6 @@ class CrossMAE(BaseAlgorithm):
         pictures = {}
         if len(drawings) > 1:
             fields['second_completion'], pictures = completions[1], dict(second_completion='completion with another z')
-            fields['drawing_spread'] = self._spread(drawings[0], drawings[1], coarse, mask)
             fields['draw_diversity'] = difference_of_draws(drawings[0], drawings[1], coarse, mask.mask)
         return fill_samples(
             data_samples,
@@ -262,13 +260,3 @@ class CrossMAE(BaseAlgorithm):
             pictures_before_mask=dict(blurred='blurred target'),
             reconstruction_title='reconstruction (completion)',
         )
-
-    @staticmethod
-    def _spread(first: Tensor, second: Tensor, truth: Tensor, mask: PatchMask) -> Tensor:
-        """``[B, L, P*P*C]`` three times to ``[B]``: see :meth:`predict`."""
-
-        def mean(difference: Tensor) -> Tensor:  # over the removed patches
-            return (difference.abs().mean(-1) * mask.mask).sum(1) / mask.mask.sum(1)
-
-        error = (mean(first - truth) + mean(second - truth)) / 2
-        return mean(first - second) / error.clamp(min=1e-12)

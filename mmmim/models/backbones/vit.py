@@ -122,7 +122,7 @@ class MaskedViT(BaseEncoder):
             if token is not None:
                 nn.init.normal_(token, std=0.02)
         if self.pos_embed.requires_grad:
-            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+            nn.init.normal_(self.pos_embed, std=0.02)
 
     def forward(self, images: Tensor, mask: Optional[PatchMask] = None) -> Tensor:
         """Encode the visible patches (all without a mask).

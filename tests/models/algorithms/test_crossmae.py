@@ -278,12 +278,14 @@ def test_the_log_tells_what_a_constant_would_reach():
 def test_how_much_another_z_changes_a_drawing():
     model, x = tiny().eval(), images(4)
     first = model.predict(x, noise=torch.rand(4, 16))
-    assert all(0 < sample.drawing_spread < 10 for sample in first)
+    assert all(0 < above < 10 * below for above, below in (sample.draw_diversity for sample in first))
     model.drawing_head.draw_noise = lambda images, samples=None, draws=1: [torch.zeros(len(images), 16)] * draws
-    assert all(sample.drawing_spread == 0 for sample in model.predict(x, noise=torch.rand(4, 16)))
+    assert all(sample.draw_diversity[0] == 0 for sample in model.predict(x, noise=torch.rand(4, 16)))
     metric = ReconstructionMetric()
-    metric.process(None, [dict(recon_loss=1.0, drawing_spread=0.5), dict(recon_loss=3.0, drawing_spread=0.1)])
-    assert metric.compute_metrics(metric.results) == pytest.approx(dict(recon_loss=2.0, drawing_spread=0.3))
+    metric.process(
+        None, [dict(pred_loss=1.0, draw_diversity=(1.0, 3.0)), dict(pred_loss=3.0, draw_diversity=(0.0, 1.0))]
+    )
+    assert metric.compute_metrics(metric.results) == pytest.approx(dict(pred_loss=2.0, draw_diversity=0.5))
 
 
 # ------------------------------------------------------------------------------------------------ momentum encoder
