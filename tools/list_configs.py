@@ -28,6 +28,7 @@ TITLES = {
     'downstream/classification': 'Classification',
     'downstream/segmentation': 'Segmentation',
     'downstream/detection': 'Detection',
+    'downstream/landmarks': 'Facial landmarks',
 }
 HEAD = """# Configs
 
@@ -43,7 +44,7 @@ inherits one.
 
 """
 NUMBER = re.compile(
-    r'(\d+\.\d+ ?(?:%|mIoU|box AP|mask AP|NME|mCE))((?: (?:mIoU|box AP|mask AP|fine-tun\w+|linear|top-1|accuracy))?)'
+    r'(\d+\.\d+ ?(?:%|mIoU|box AP|mask AP|mCE))((?: (?:mIoU|box AP|mask AP|NME|fine-tun\w+|linear|top-1|accuracy))?)'
 )
 
 
@@ -68,7 +69,8 @@ def published(text: str) -> str:
     quoted = re.search(r'Published(?!:? (?:nothing|no number|a point))(.*)', ' '.join(text.split()))
     found: Dict[str, str] = {}
     for number, kind in NUMBER.findall(quoted[1]) if quoted else []:
-        if float(re.match(r'[\d.]+', number)[0]) >= 5:  # smaller ones are differences
+        # smaller ones are differences, where they are no errors
+        if float(re.match(r'[\d.]+', number)[0]) >= 5 or 'NME' in kind:
             found.setdefault(number, kind)
     cells = [number + kind for number, kind in found.items()]
     return ', '.join(cells[:4]) + (', ...' if len(cells) > 4 else '') or '-'

@@ -40,7 +40,7 @@ def settle_classifier(cfg: Config) -> None:
             model.head.num_classes = model.data_preprocessor.num_classes = cfg.num_classes
         _limit_topk(cfg, model.head.num_classes)
     if cfg.get('ema_decay') is not None:
-        _add_average(cfg, cfg.ema_decay)
+        add_average(cfg, cfg.ema_decay)
 
 
 def name_of(part: Any) -> str:
@@ -84,7 +84,8 @@ def _as_list(value: Any) -> List[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value] if value else []
 
 
-def _add_average(cfg: Config, decay: float) -> None:
+def add_average(cfg: Config, decay: float) -> None:
+    """Add the hook that keeps an exponential moving average of the weights. Raises ValueError for another decay."""
     if not 0 < decay < 1:
         raise ValueError(f'ema_decay={decay} must lie between 0 and 1 (MAE from scratch: 0.9999)')
     others = [hook for hook in cfg.get('custom_hooks') or [] if name_of(hook) != 'EMAHook']

@@ -10,6 +10,7 @@ from ..deferred import leave_out_multimodal
 from ..models.mmcv_ops import provide_ops
 from .classification import settle_classifier
 from .detection import settle_detector
+from .landmarks import settle_landmarks
 from .paths import checkout
 from .segmentation import settle_segmentor
 
@@ -44,7 +45,7 @@ def drop_disabled_hooks(cfg: Config) -> None:
 
 
 def settle(cfg: Config, with_data: bool = True) -> None:
-    """Derive the settings that a classification, segmentation or detection config leaves out; others are unchanged.
+    """Derive the settings that a config of a downstream task leaves out; others are unchanged.
 
     Args:
         cfg: The config, which is changed.
@@ -52,6 +53,7 @@ def settle(cfg: Config, with_data: bool = True) -> None:
     """
     settle_classifier(cfg)
     settle_segmentor(cfg)
+    settle_landmarks(cfg)
     settle_detector(cfg, with_data)
 
 

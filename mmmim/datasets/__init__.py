@@ -7,6 +7,7 @@ from .inaturalist import INaturalist
 from .io.file_list import IMAGE_EXTENSIONS, list_images
 from .io.image_io import ImageReadError, ImageSource
 from .label_subset import ImageSubset, draw_per_class, label_share
+from .landmark_transforms import FaceCrop, MirrorFace, OccludeFace, PackLandmarks
 from .loading import mim_collate, start_worker
 from .mask_folder import MaskFolder
 from .places import Places
@@ -25,6 +26,7 @@ from .transforms import (
     Resize,
 )
 from .two_views import PixelShift, TwoCrops
+from .wflw import WFLW
 
 __all__ = [
     'AsBGR',
@@ -32,6 +34,7 @@ __all__ = [
     'CenterCrop',
     'ColorJitter',
     'EpochSampler',
+    'FaceCrop',
     'FixedSizeCrop',
     'IMAGE_EXTENSIONS',
     'INaturalist',
@@ -43,7 +46,10 @@ __all__ = [
     'ImageSubset',
     'LoadImage',
     'MaskFolder',
+    'MirrorFace',
+    'OccludeFace',
     'PackImage',
+    'PackLandmarks',
     'PixelShift',
     'Places',
     'RandomFlip',
@@ -54,6 +60,7 @@ __all__ = [
     'SeededDataset',
     'ShardedImages',
     'TwoCrops',
+    'WFLW',
     'draw_per_class',
     'label_share',
     'list_images',

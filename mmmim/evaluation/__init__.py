@@ -1,6 +1,7 @@
 from .bootstrap import difference_in_words, mean_interval
 from .evaluator import FeatureEvaluator
 from .knn import knn_accuracy, knn_predict
+from .landmarks import LandmarkError
 from .linear_probe import linear_probe
 from .logistic import choose_probe, fit_probes
 from .metrics import PlainMetric, ReconstructionMetric
@@ -8,6 +9,7 @@ from .robustness import MeanCorruptionError, SubsetAccuracy
 
 __all__ = [
     'FeatureEvaluator',
+    'LandmarkError',
     'MeanCorruptionError',
     'PlainMetric',
     'ReconstructionMetric',

@@ -270,8 +270,40 @@ class ViewPreprocessor(MIMDataPreprocessor):
         if self.target_view is None:
             return views
         online, second = views
-        if data_samples and all('seed' in sample for sample in data_samples):
-            seeds = torch.tensor([sample.seed for sample in data_samples], dtype=torch.int64)
-        else:  # a call outside the training loop
-            seeds = torch.randint(2**62, (len(second),))
+        seeds = _seeds(data_samples, len(second))
         return [online, self.target_view(second / 255, seeds) * 255]
+
+
+@MODELS.register_module()
+class ColorPreprocessor(MIMDataPreprocessor):
+    """Also augments the colours of training images, on the device.
+
+    Args:
+        colors: Config of the augmentation, such as ``dict(type='ColorAugment')``; None: none.
+        mean, std, non_blocking: See :class:`MIMDataPreprocessor`.
+    """
+
+    def __init__(
+        self,
+        colors: Optional[dict] = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        non_blocking: bool = True,
+    ) -> None:
+        super().__init__(mean, std, non_blocking)
+        self.colors: Optional[nn.Module] = build_part(colors, 'data_preprocessor.colors')
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """As :class:`MIMDataPreprocessor`, for images of one size that are decoded."""
+        if training and self.colors is not None:
+            images = self.to_float(data['inputs'])
+            seeds = _seeds(data.get('data_samples'), len(images))
+            data = dict(data, inputs=self.colors(images / 255, seeds) * 255)
+        return super().forward(data, training)
+
+
+def _seeds(data_samples: Optional[list], count: int) -> Tensor:
+    """``[count]`` int64 on the host: the samples' own, or drawn in a call outside the training loop."""
+    if data_samples and all('seed' in sample for sample in data_samples):
+        return torch.tensor([sample.seed for sample in data_samples], dtype=torch.int64)
+    return torch.randint(2**62, (count,))

@@ -26,6 +26,7 @@ def test_the_page_is_written_anew_where_a_config_changed():
             'UperNet at 0.5 scale: a test',
             '48.1 mIoU',
         ),
+        ('Points. Published: 4.21% NME, where FR is 2.8%.', 'Points', '4.21% NME'),
         ('A. Published: nothing for this length; 0.5% lower than with others.', 'A', '-'),
     ],
 )
