@@ -7,7 +7,7 @@
     mmmim test CONFIG [FILE]    measure a checkpoint
     mmmim report DIR ...        one HTML page of one or more runs
     mmmim reconstruct | features CHECKPOINT IMAGE ...    pictures of what a model reconstructs, of what an encoder sees
-    mmmim predict CONFIG CHECKPOINT IMAGE ...            predictions of a segmentor, detector or classifier
+    mmmim predict CONFIG CHECKPOINT IMAGE ...            predictions of segmentors, detectors and the like
     mmmim convert IN OUT        a checkpoint with the names of another project
     mmmim shards FOLDER OUT     a folder of images as a few large files
     mmmim doctor                what works here, and the commands that fix the rest

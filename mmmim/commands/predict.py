@@ -1,9 +1,10 @@
-"""Draw the predictions of a segmentor, detector or classifier over images.
+"""Draw the predictions of a segmentor, detector, classifier or landmark estimator over images.
 
     mmmim predict CONFIG CHECKPOINT IMAGE... [--out predictions.png] [--score 0.5]
 
 CONFIG is the one that trained it, or the copy of it in the work dir. IMAGE is a file, a folder, or a pattern such as
-'photos/*.jpg'; the config's test pipeline prepares them.
+'photos/*.jpg'; the config's test pipeline prepares them. Landmarks are those of the faces whose boxes the config's test
+data set has; an image that it does not name is taken as one face.
 """
 
 import argparse

@@ -51,6 +51,16 @@ def paint_instances(
     return np.asarray(picture).copy()
 
 
+def paint_points(image: np.ndarray, points: np.ndarray, factor: int = 1) -> np.ndarray:
+    """``image [H, W, 3]`` uint8 with a dot at each of ``points [N, 2]`` (x, y), in pixels of the image before it was
+    enlarged; centres of pixels are whole numbers."""
+    picture = Image.fromarray(image)
+    pen, radius = ImageDraw.Draw(picture), max(image.shape[:2]) / 300
+    for x, y in ((points + 0.5) * factor - 0.5).tolist():
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color_of(0))
+    return np.asarray(picture).copy()
+
+
 def name_of_class(label: int, classes: Optional[Sequence[str]]) -> str:
     """The name of a class if there is one, else its number."""
     return str(classes[label]) if classes and label < len(classes) else str(label)

@@ -1,5 +1,7 @@
-"""Predictions of a segmentor, detector or classifier, drawn over images."""
+"""Predictions of a segmentor, detector, classifier or landmark estimator, drawn over images."""
 
+import os.path as osp
+from collections import defaultdict
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -10,11 +12,12 @@ from mmengine.device import get_device
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from ..config.classification import name_of
 from ..config.prepare import set_up_scope, settle
 from ..datasets.io.image_io import ImageSource
 from ..evaluation.features import evaluating
 from ..registry import DATASETS, MODELS
-from .overlay import enlarged, name_of_class, paint_instances, paint_mask
+from .overlay import enlarged, name_of_class, paint_instances, paint_mask, paint_points
 from .panel import Panel
 from .reconstruction import short_name
 
@@ -63,6 +66,8 @@ def prediction_panel(
 ) -> Tuple[Panel, List[Tuple[str, str]]]:
     """A row for each image: the image, small ones enlarged, and the prediction over it.
 
+    Landmarks are predicted in the boxes of the test data set, where it names the image; else the image is one face.
+
     Args:
         cfg: Config of the model; its test pipeline prepares the images.
         model: From :func:`build_trained`.
@@ -79,19 +84,22 @@ def prediction_panel(
     pipeline = Compose(
         [step for step in cfg.test_dataloader.dataset.pipeline if step['type'].rpartition('.')[2] not in _LABELS]
     )
-    classes = class_names(cfg)
+    classes, faces = class_names(cfg), listed_faces(cfg)
     rows, names, skipped = [], [], []
     for index, path in enumerate(paths):
         try:
-            sample = pipeline(dict(img_path=path, img_id=index, sample_idx=index, replaced=[]))
+            samples = [
+                pipeline(dict(img_path=path, img_id=index, sample_idx=index, replaced=[], **face))
+                for face in faces.get(osp.abspath(path), [{}])
+            ]
             image = _read(path)
         except (OSError, ValueError, RuntimeError, AttributeError) as error:  # loaders raise many kinds
             skipped.append((path, str(error) or type(error).__name__))
             continue
         with evaluating(model):
-            result = model.test_step(pseudo_collate([sample]))[0]
+            results = [result.cpu() for result in model.test_step(pseudo_collate(samples))]
         tile, factor = enlarged(image)
-        said, drawn = _draw(tile, result.cpu(), score, classes, factor)
+        said, drawn = _draw(tile, results, score, classes, factor)
         rows.append([tile, drawn])
         names.append(f'{short_name(path)}  {said}'.strip())
     if not rows:
@@ -119,10 +127,31 @@ def class_names(cfg: Config) -> Optional[Sequence[str]]:
     )
 
 
+def listed_faces(cfg: Config) -> Dict[str, List[dict]]:
+    """``{absolute path: [dict(bbox), ...]}``: the faces of each image of a test data set of faces; none without one, or
+    where its files are not on this machine."""
+    dataset, faces = cfg.test_dataloader.dataset, defaultdict(list)
+    if name_of(dataset) == 'WFLW':
+        try:
+            found = DATASETS.build(dict(dataset, pipeline=[]))
+        except FileNotFoundError:
+            return {}
+        for index in range(len(found)):
+            face = found.get_data_info(index)
+            faces[osp.abspath(face['img_path'])].append(dict(bbox=face['bbox']))
+    return faces
+
+
 def _draw(
-    image: np.ndarray, result: Any, score: float, classes: Optional[Sequence[str]], factor: int
+    image: np.ndarray, results: Sequence[Any], score: float, classes: Optional[Sequence[str]], factor: int
 ) -> Tuple[str, np.ndarray]:
-    """A caption of a prediction, and its picture over the image, ``factor`` times enlarged."""
+    """A caption of a prediction, and its picture over the image, ``factor`` times enlarged. There is a result for each
+    of an image's faces, else one."""
+    result = results[0]
+    if 'pred_points' in result:
+        for face in results:
+            image = paint_points(image, face.pred_points.numpy(), factor)
+        return f'{len(results)} face{"s" if len(results) > 1 else ""}', image
     if 'pred_sem_seg' in result:
         mask = result.pred_sem_seg.data.squeeze(0).numpy()
         found, counts = np.unique(mask, return_counts=True)
@@ -136,6 +165,6 @@ def _draw(
         best = int(torch.argmax(result.pred_score))
         return f'class {name_of_class(best, classes)}, {float(result.pred_score[best]):.0%}', image
     raise ValueError(
-        f'nothing to draw in a {type(result).__name__}: the model is no segmentor, detector or classifier '
-        '(reconstructions: mmmim reconstruct)'
+        f'nothing to draw in a {type(result).__name__}: the model is no segmentor, detector, classifier or landmark '
+        'estimator (reconstructions: mmmim reconstruct)'
     )

@@ -7,6 +7,7 @@ from cls_harness import make_classifier_config
 from harness import ROOT, python, save_config
 from mmengine.config import Config
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from PIL import Image
 from torch import nn
 
 from mmmim.datasets.io.image_io import ImageSource
@@ -75,6 +76,29 @@ def test_instances_below_the_score_are_left_out(cfg, images):
     assert everything.row_names[0].endswith('2 instances')
 
 
+def test_points_of_all_faces_that_the_data_set_names_are_drawn(tmp_path):
+    """Of an image that it does not name, the whole is one face."""
+    (tmp_path / 'WFLW_images').mkdir()
+    for name in 'ab':
+        Image.new('RGB', (40, 30)).save(tmp_path / f'WFLW_images/{name}.png')
+    (tmp_path / 'list.txt').write_text('\n'.join(' '.join([*['1'] * 196, *box, 'a.png']) for box in ('1234', '5678')))
+    faces = dict(type='mmmim.WFLW', data_root=str(tmp_path), ann_file='list.txt')
+    steps = [dict(type=f'mmmim.{name}', **more) for name, more in (('LoadImage', {}), ('FaceCrop', dict(size=8)))]
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(faces, pipeline=[*steps, dict(type='mmmim.PackLandmarks')]))))
+    model = _Model(pred_points=torch.tensor([[10.0, 5.0], [30.0, 20.0]], dtype=torch.float64))
+    paths = [str(tmp_path / f'WFLW_images/{name}.png') for name in 'ab']
+    panel, _ = prediction_panel(cfg, model, paths)
+    image, drawn = panel.tiles[0]
+    factor = image.shape[1] // 40
+    assert [name.split()[-2:] for name in panel.row_names] == [['2', 'faces'], ['1', 'face']]
+    for x, y in ((10, 5), (30, 20)):
+        assert tuple(drawn[y * factor + factor // 2, x * factor + factor // 2]) == color_of(0)
+    assert (drawn != image).any(axis=-1).mean() < 0.01
+    (tmp_path / 'list.txt').unlink()
+    alone, _ = prediction_panel(cfg, model, paths)
+    assert alone.row_names[0].endswith('1 face')
+
+
 def test_unreadable_files_are_named_and_the_rest_is_drawn(cfg, images, tmp_path):
     (tmp_path / 'broken.jpg').write_text('no image')
     model = _Model(pred_score=torch.tensor([0.2, 0.8]))
@@ -86,7 +110,7 @@ def test_unreadable_files_are_named_and_the_rest_is_drawn(cfg, images, tmp_path)
 
 
 def test_a_model_that_predicts_nothing_is_refused(cfg, images):
-    with pytest.raises(ValueError, match='no segmentor, detector or classifier'):
+    with pytest.raises(ValueError, match='no segmentor, detector, classifier or landmark'):
         prediction_panel(cfg, _Model(reconstruction=torch.zeros(3)), images)
 
 
