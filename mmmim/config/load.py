@@ -27,6 +27,7 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no config {path!r}, and none of this name came with mmmim')
     cfg = Config.fromfile(path)
+    drop_scopes(cfg._cfg_dict, cfg.get('default_scope', 'mmmim'))
     overrides = overrides or {}
     for key in overrides:
         first = key.split('.')[0]
@@ -46,6 +47,28 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
         # (plain assignment would make it a key of the config)
         object.__setattr__(cfg, '_filename', osp.join(cfg.work_dir, f'as_run_{osp.basename(path)}'))
     return cfg
+
+
+def drop_scopes(node: Any, default: str) -> None:
+    """Take the key ``_scope_`` out of what a base of another package has, such as ``_base_ = 'mmpretrain::...'``.
+
+    MMEngine writes it into each outermost dict with a ``type``, and takes it out again where a registry builds that.
+    Functions of data loaders (``collate_fn``, ``worker_init_fn``) are no such place: they would get it as an argument.
+
+    Args:
+        node: The config, which is changed. A scope that is the default says nothing and goes; of a function it becomes
+            the beginning of its ``type``; others stay.
+        default: The config's ``default_scope``.
+    """
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(value, dict):
+            scope = value.get('_scope_')
+            if scope == default or key in ('collate_fn', 'worker_init_fn'):
+                value.pop('_scope_', None)
+            if scope not in (None, default) and key in ('collate_fn', 'worker_init_fn') and '.' not in value['type']:
+                value['type'] = f'{scope}.{value["type"]}'
+        if isinstance(value, (dict, list, tuple)):
+            drop_scopes(value, default)
 
 
 def _name_below_configs(path: str) -> str:

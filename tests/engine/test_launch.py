@@ -103,6 +103,23 @@ def test_every_loader_has_workers_that_outlive_a_stop_and_pins_for_a_gpu(monkeyp
     assert cfg.train_dataloader.get('pin_memory', False) == gpu
 
 
+MOCO = 'mmpretrain::mocov3/mocov3_vit-base-p16_16xb256-amp-coslr-300e_in1k.py'
+
+
+def test_a_config_of_a_toolbox_is_inherited_without_its_scope_in_the_loaders(tmp_path):
+    pytest.importorskip('mmpretrain')
+    child = tmp_path / 'mine.py'
+    child.write_text(f'_base_ = {MOCO!r}\nmax_epochs = 2\n')
+    cfg = load_config(str(child))
+    assert cfg.default_scope == 'mmpretrain' and '_scope_' not in cfg.pretty_text
+    assert cfg.train_dataloader.collate_fn == dict(type='default_collate')
+    other = tmp_path / 'other.py'
+    other.write_text(f"_base_ = {MOCO!r}\ndefault_scope = 'mmmim'\n")
+    cfg = load_config(str(other))
+    assert cfg.train_dataloader.collate_fn == dict(type='mmpretrain.default_collate')
+    assert cfg.train_dataloader.dataset._scope_ == cfg.model._scope_ == 'mmpretrain'  # where registries read it
+
+
 def test_work_dirs_of_two_methods_do_not_meet():
     cfg = load_config(str(ROOT / 'configs/mae/vit-b_800e.py'))
     assert cfg.work_dir == 'work_dirs/mae/vit-b_800e'
