@@ -1,5 +1,6 @@
 from .conv_vit import ConvViT
 from .dense.conv_vit import DenseConvViT
+from .dense.relative_vit import DenseRelativeViT
 from .dense.swin import DenseSwin
 from .dense.vit import DenseViT
 from .relative_vit import MaskedRelativeViT, RelativeViT
@@ -9,6 +10,7 @@ from .vit import MaskedViT
 __all__ = [
     'ConvViT',
     'DenseConvViT',
+    'DenseRelativeViT',
     'DenseSwin',
     'DenseViT',
     'MaskedRelativeViT',

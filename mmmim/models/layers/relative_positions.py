@@ -32,20 +32,7 @@ class PositionBias(nn.Module):
 
     def forward(self, size: Grid, stretch: bool = True) -> Tensor:
         """The bias added to logits of a map (``stretch``) or window of ``size``: ``[heads, P + h*w, P + h*w]``."""
-        table: Tensor = self.relative_position_bias_table
-        if stretch and size != self.size:
-            table = resize_bias_table(table, self.size, size)
-        (h, w), (table_h, table_w) = size, size if stretch else self.size
-        rows, columns = offsets(h, table_h, table.device), offsets(w, table_w, table.device)
-        index = rows[:, None, :, None] * (2 * table_w - 1) + columns[None, :, None, :]
-        index = index.reshape(h * w, h * w)  # row by row: query, key
-        prefix = self.num_prefix_tokens
-        if prefix:
-            patches = len(table) - 3
-            index = F.pad(index, (prefix, 0), value=patches + 1)
-            index = F.pad(index, (0, 0, prefix, 0), value=patches)
-            index[:prefix, :prefix] = patches + 2
-        return table.t()[:, index]
+        return bias_of_table(self.relative_position_bias_table, self.size, size, self.num_prefix_tokens, stretch)
 
     def fit(self, table: Tensor) -> Tensor:
         """A file's table, of a square map, resized to this one's size."""
@@ -110,6 +97,30 @@ class DecomposedPositions(nn.Module):
 
 
 RelativePositions = Union[PositionBias, DecomposedPositions]
+
+
+def bias_of_table(table: Tensor, own: Grid, size: Grid, prefix: int, stretch: bool = True) -> Tensor:
+    """The bias that a :class:`PositionBias` table gives: ``[heads, P + h*w, P + h*w]``.
+
+    Args:
+        table: ``[offsets (+ 3), heads]``.
+        own: (h, w) of the map or window that the table is for.
+        size: (h, w) of the map or window that the bias is for.
+        prefix: Number P of tokens before the patches; with any, the table has three rows for them.
+        stretch: Whether it is a map, for which a table of another size is interpolated, or a window.
+    """
+    if stretch and size != own:
+        table = resize_bias_table(table, own, size)
+    (h, w), (table_h, table_w) = size, size if stretch else own
+    rows, columns = offsets(h, table_h, table.device), offsets(w, table_w, table.device)
+    index = rows[:, None, :, None] * (2 * table_w - 1) + columns[None, :, None, :]
+    index = index.reshape(h * w, h * w)  # row by row: query, key
+    if prefix:
+        patches = len(table) - 3
+        index = F.pad(index, (prefix, 0), value=patches + 1)
+        index = F.pad(index, (0, 0, prefix, 0), value=patches)
+        index[:prefix, :prefix] = patches + 2
+    return table.t()[:, index]
 
 
 def offsets(length: int, table_length: int, device: torch.device) -> Tensor:
