@@ -38,14 +38,24 @@ def docstring(name):
     return ast.get_docstring(ast.parse((ROOT / name).read_text())) or ''
 
 
-def parents(name):
-    """The configs that a config inherits from, below the repository."""
+def bases(name):
+    """What a config states as its ``_base_``."""
     for statement in ast.parse((ROOT / name).read_text()).body:
         if isinstance(statement, ast.Assign) and getattr(statement.targets[0], 'id', None) == '_base_':
             found = ast.literal_eval(statement.value)
-            found = [found] if isinstance(found, str) else found
-            return [((ROOT / name).parent / path).resolve().relative_to(ROOT).as_posix() for path in found]
+            return [found] if isinstance(found, str) else found
     return []
+
+
+def parents(name):
+    """The configs that a config inherits from, below the repository."""
+    own = [path for path in bases(name) if '::' not in path]
+    return [((ROOT / name).parent / path).resolve().relative_to(ROOT).as_posix() for path in own]
+
+
+def of_a_toolbox(name):
+    """Whether a config inherits another package's, ``mmpretrain::...``: model, pipeline and keys are that one's."""
+    return any('::' in path for path in bases(name)) or any(map(of_a_toolbox, parents(name)))
 
 
 def stated(name):
@@ -103,7 +113,9 @@ def shrunk(cfg):
         return _shrink_drawing(model)
     if model.type == 'VisionELECTRA':
         return _shrink_two_networks(model)
-    if model.backbone.type == 'ConvViT':
+    if model.backbone.type == 'MaskedSwin':
+        model.backbone.arch = dict(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2))
+    elif model.backbone.type == 'ConvViT':
         model.backbone.arch = dict(embed_dims=(12, 24, 48), depths=(1, 1, 2), num_heads=3)
     elif isinstance(model.backbone.arch, str):
         model.backbone.arch = dict(embed_dim=48, depth=2, num_heads=3)

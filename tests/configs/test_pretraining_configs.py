@@ -18,6 +18,7 @@ from config_harness import (
     config,
     first_losses,
     flat,
+    of_a_toolbox,
     read,
     resolved,
     shrunk,
@@ -32,7 +33,7 @@ from mmmim.config.schedule import batches_per_step, set_batch_and_lr
 from mmmim.models.build import check_model
 from mmmim.registry import DATASETS, MODELS
 
-PRETRAINING = [name for name in CONFIGS if '/downstream/' not in name]
+PRETRAINING = [name for name in CONFIGS if '/downstream/' not in name and not of_a_toolbox(name)]
 VE_VIT, VE_SWIN = 'configs/vision_electra/vit-b_50e.py', 'configs/vision_electra/swin-b_50e.py'
 
 
@@ -392,7 +393,7 @@ BESIDE = {
         name
         for name in PRETRAINING
         if ('vit-tiny' in name or 'quickstart' in name)
-        and not {'mae', 'simmim', 'features'} & {name.split('/')[1], Path(name).stem}
+        and not {'mae', 'simmim', 'maskfeat', 'features'} & {name.split('/')[1], Path(name).stem}
     ]
     + ['configs/gan_mae/vit-b_800e.py'],
 )

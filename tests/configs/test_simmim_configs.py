@@ -1,4 +1,4 @@
-"""SimMIM, and feature targets, as configs of MAE's parts: the published recipe, a training step, fine-tuning."""
+"""SimMIM, MaskFeat and feature targets as configs of MAE's parts: published recipes, a training step, fine-tuning."""
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from mmmim.models.build import check_model
 from mmmim.registry import MODELS
 
 PUBLISHED, SMALL = 'configs/simmim/vit-b_800e.py', 'configs/simmim/vit-tiny_cifar10.py'
+SWIN, MASKFEAT = 'configs/simmim/swin-b_100e.py', 'configs/maskfeat/vit-b_1600e.py'
 
 
 @pytest.fixture(scope='module')
@@ -65,7 +66,7 @@ def test_the_rate_climbs_for_10_epochs_and_falls_at_epoch_700():
     assert set(np.round(rates[700 * steps :], 6)) == {0.1}
 
 
-@pytest.mark.parametrize('name', [PUBLISHED, SMALL])
+@pytest.mark.parametrize('name', [PUBLISHED, SMALL, SWIN])
 def test_a_training_step_at_reduced_size(name, photo):
     model, optim_wrapper, cfg = built(name)
     batch = mim_collate([read(cfg.train_dataloader.dataset.pipeline, photo, seed) for seed in (0, 1)])
@@ -75,6 +76,35 @@ def test_a_training_step_at_reduced_size(name, photo):
     assert 0.5 < log['loss'].item() < 2
     moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
     assert {'backbone.mask_token', 'neck.decoder.0.weight', 'backbone.patch_embed.proj.weight'} <= moved
+
+
+def test_the_recipe_of_swin_is_the_authors():
+    cfg = resolved(SWIN)
+    assert (cfg.total_batch_size, cfg.max_epochs, cfg.warmup_epochs) == (2048, 100, 10)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(2e-4 * 2048 / 512)
+    assert cfg.param_scheduler[1].eta_min == pytest.approx(1e-5 * 2048 / 512)
+    model, optim_wrapper, _ = built(SWIN)
+    assert model.masking.num_patches == 36 and model.masking.num_keep == 36 - 22  # ceil(36 * 0.6) are masked
+    decay = {id(p): group['weight_decay'] for group in optim_wrapper.param_groups for p in group['params']}
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            assert decay[id(p)] == (0 if p.ndim == 1 or 'bias_table' in name else 0.05), name
+
+
+def test_the_recipe_of_maskfeat_is_the_authors(photo):
+    cfg = resolved(MASKFEAT)
+    assert (cfg.total_batch_size, cfg.max_epochs, cfg.warmup_epochs) == (2048, 1600, 30)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert optimizer.lr == pytest.approx(2e-4 * 2048 / 256) and tuple(optimizer.betas) == (0.9, 0.999)
+    assert cfg.optim_wrapper.clip_grad == dict(max_norm=0.02) and optimizer.weight_decay == 0.05
+    model, optim_wrapper, _ = built(MASKFEAT)
+    assert model.masking.num_patches - model.masking.num_keep == 78 and model.masking.min_block_patches == 15
+    assert model.neck.fc.out_features == 108 and model.target.cell == (8, 8)
+    batch = mim_collate([read(cfg.train_dataloader.dataset.pipeline, photo, seed) for seed in (0, 1)])
+    before = model.backbone.mask_token.detach().clone()
+    log = model.train_step(batch, optim_wrapper)
+    # histograms of length 1 in 9 bins have squares of 1 / 9 on average; to these come those of a random prediction
+    assert 1 / 9 < log['loss'].item() < 2 and not torch.equal(model.backbone.mask_token, before)
 
 
 def test_no_weight_decay_where_the_authors_have_none():
@@ -110,5 +140,6 @@ def test_dino_features_take_a_training_step(photo, tmp_path):
 
 
 def test_readme_links_every_config():
-    text = (ROOT / 'configs/simmim/README.md').read_text()
-    assert all(f']({path.name})' in text for path in (ROOT / 'configs/simmim').glob('*.py'))
+    for folder in ('simmim', 'maskfeat', 'mocov3', 'beit', 'cae'):
+        text = (ROOT / f'configs/{folder}/README.md').read_text()
+        assert all(f']({path.name})' in text for path in (ROOT / f'configs/{folder}').glob('*.py'))
