@@ -1,8 +1,8 @@
-"""Write configs/README.md: every config with its encoder, its published number, and what of it was run.
+"""Write configs/README.md, configs with what of them was run, and configs/papers.md, printed rows with their configs.
 
-    python tools/list_configs.py [--check]     # --check: end with 1 where the page is not what this would write
+    python tools/list_configs.py [--check]     # --check: end with 1 where a page is not what this would write
 
-What was run stands in configs/ran.yml; all else is read from the configs themselves.
+What was run stands in configs/ran.yml, what is printed in configs/papers.yml; all else is read from the configs.
 """
 
 import argparse
@@ -15,6 +15,10 @@ from typing import Any, Dict, List
 import yaml
 from mmengine.config import Config
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from paper_rows import PAPERS_PAGE, papers_page  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS, PAGE, RAN = ROOT / 'configs', ROOT / 'configs/README.md', ROOT / 'configs/ran.yml'
 TITLES = {
@@ -24,6 +28,10 @@ TITLES = {
     'vision_electra': 'Vision ELECTRA',
     'crossmae': 'CrossMAE',
     'simmim': 'SimMIM',
+    'maskfeat': 'MaskFeat',
+    'mocov3': 'MoCo v3',
+    'beit': 'BEiT',
+    'cae': 'CAE',
     'quickstart': 'Quickstart: what `mmmim pretrain --method` and `tools/quickstart.sh` run',
     'downstream/classification': 'Classification',
     'downstream/segmentation': 'Segmentation',
@@ -36,7 +44,7 @@ Written by `python tools/list_configs.py`; do not edit it by hand.
 
 Each file says in its docstring how it is run, on what, and where its published number stands. `_base_/` holds what
 they inherit. `mmmim train mae/vit-b_800e.py` finds them from any folder, and `_base_ = 'mmmim::mae/vit-b_800e.py'`
-inherits one.
+inherits one. [Every printed row of the documents, with its config](papers.md).
 
 - **published**: quoted, in %, with its source in the docstring; "-" where the documents have none for it.
 - **run here**: *full* (the config's own length), *short* (how long, when), or *built* (the tests build it, no more). No
@@ -132,9 +140,12 @@ def page() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true', help='write nothing')
-    if parser.parse_args().check:
-        return int(PAGE.read_text() != page())
-    PAGE.write_text(page())
+    check = parser.parse_args().check
+    pages = {PAGE: page(), PAPERS_PAGE: papers_page(yaml.safe_load(RAN.read_text()))}
+    if check:
+        return int(any(path.read_text() != text for path, text in pages.items()))
+    for path, text in pages.items():
+        path.write_text(text)
     return 0
 
 
