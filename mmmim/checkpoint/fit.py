@@ -14,7 +14,7 @@ from .defaults import advice_on_names
 from .kinds import describe
 from .peel import EncoderMismatchError
 from .read import StateDict
-from .schemes.beit import TABLE, fit_tables, is_beit
+from .schemes.beit import TABLE, fit_tables, is_beit, separate
 from .schemes.names import encoder_depth
 
 PATCHES = 'patch_embed.proj.weight'
@@ -52,6 +52,7 @@ def fit_tensors(
     Returns:
         Names that the module has no place for and that nothing depends on: a final norm, a mask token.
     """
+    separate(encoder, wanted)
     scales = [key for key in encoder if re.fullmatch(r'blocks\.\d+\.ls[12]\.gamma', key) and key not in wanted]
     if scales:
         _fold_layer_scale(encoder, scales, notes)
@@ -217,6 +218,11 @@ def _advice(encoder: StateDict, wanted: StateDict) -> List[str]:
     explained = bool(lines)
     if is_beit(encoder) and not is_beit(wanted):
         lines.append("Its positions are relative, as BEiT's: mmmim.RelativeViT is the backbone for them, to classify.")
+    if is_beit(wanted) and 'pos_embed' in encoder and 'pos_embed' not in wanted:
+        lines.append(
+            'Its positions are absolute: mmmim.MaskedViT is the backbone for them, or, for a ViT with a layer scale as '
+            "CAE's, absolute_positions=True beside relative ones."
+        )
     for name, key in (('cls_token', 'num_class_tokens'), ('reg_token', 'num_register_tokens')):
         theirs, own = (state[name].shape[1] if name in state else 0 for state in (encoder, wanted))
         if theirs != own and (theirs > 1 or own > 1 or name == 'reg_token'):

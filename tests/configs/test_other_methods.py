@@ -8,7 +8,9 @@ from config_harness import CONFIGS, ROOT, config, of_a_toolbox, resolved
 from harness import FLOAT32, train
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
+from timm.layers import resize_rel_pos_bias_table
 
+from mmmim.checkpoint.encoder import EncoderMismatchError
 from mmmim.config.prepare import set_up_scope
 from mmmim.models.backbones.vit import resolve_architecture
 from mmmim.registry import MODELS
@@ -199,6 +201,31 @@ def test_features_of_cae_are_mmpretrains(options):
     expected = theirs(images, mask=torch.zeros(2, 16, dtype=torch.bool))
     torch.testing.assert_close(plain(images), expected, **FLOAT32)
     torch.testing.assert_close(ours(images)[-1].flatten(2).transpose(1, 2), expected[:, 1:], **FLOAT32)
+
+
+def test_cae_is_fine_tuned_with_relative_positions_beside_its_own():
+    theirs, ours = encoder_of(CAE, 'RelativeViT', absolute_positions=True)
+    images = torch.randn(2, 3, 32, 32)
+    expected = theirs(images, mask=torch.zeros(2, 16, dtype=torch.bool))
+    torch.testing.assert_close(ours(images), expected, **FLOAT32)
+    with torch.no_grad():
+        for block in ours.blocks:
+            block.attn.relative_position_bias_table.normal_()
+    tuned = {f'backbone.{name}': value for name, value in ours.state_dict().items()}
+    options = dict(arch=dict(embed_dim=WIDTH, depth=2, num_heads=3), patch_size=8, absolute_positions=True)
+    again = MODELS.build(dict(type='mmmim.RelativeViT', img_size=32, **options)).eval()
+    again.load_pretrained(dict(state_dict=tuned), prefix='backbone.')
+    assert torch.equal(again(images), ours(images)) and not torch.allclose(again(images), expected, atol=1e-2)
+    larger = MODELS.build(dict(type='mmmim.RelativeViT', img_size=48, **options))
+    larger.load_pretrained(dict(state_dict=tuned), prefix='backbone.')
+    name = 'blocks.1.attn.relative_position_bias_table'
+    table = resize_rel_pos_bias_table(tuned[f'backbone.{name}'], (6, 6), larger.state_dict()[name].shape)
+    assert torch.equal(larger.state_dict()[name], table)
+
+
+def test_cae_in_a_vit_with_relative_positions_alone_is_told_what_it_needs():
+    with pytest.raises(EncoderMismatchError, match='absolute_positions=True'):
+        encoder_of(CAE, 'RelativeViT')
 
 
 BEIT_TASKS = [

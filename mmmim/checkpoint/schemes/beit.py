@@ -46,6 +46,21 @@ def _merge(state: StateDict) -> StateDict:
     return result
 
 
+def separate(encoder: StateDict, wanted: StateDict) -> None:
+    """The inverse of what :func:`current_names` merges, in place, for a module with names of ``Beit`` and a position
+    table: layer scales and the biases of queries and values. A bias of the keys goes: it adds the same to all logits of
+    a query."""
+    for key in list(encoder) if 'pos_embed' in wanted else []:
+        match = re.fullmatch(r'(blocks\.\d+)\.(ls([12])\.gamma|attn\.qkv\.bias)', key)
+        if match is None or key in wanted or f'{match[1]}.attn.q_bias' not in wanted:
+            continue
+        value = encoder.pop(key)
+        if match[3]:
+            encoder[f'{match[1]}.gamma_{match[3]}'] = value
+        else:
+            encoder[f'{match[1]}.attn.q_bias'], _, encoder[f'{match[1]}.attn.v_bias'] = value.chunk(3)
+
+
 def is_beit(keys: Collection[str]) -> bool:
     """Whether an encoder's names, with or without a prefix, are those of timm's ``Beit`` with relative positions.
 

@@ -1,11 +1,12 @@
 """ViTs with relative position biases (BEiT, CAE), for whole images and for masked patches."""
 
-from typing import Any, Optional, Union
+from typing import Any, List, Optional, Union
 
 import torch
 from timm.models.beit import Beit
 from torch import Tensor, nn
 
+from ...checkpoint.schemes.beit import TABLE, fit_tables
 from ...registry import MODELS
 from ..build import check_choice
 from ..freezing import freeze_all_but_last
@@ -20,8 +21,8 @@ from .vit import resolve_architecture
 class RelativeViT(BaseEncoder):
     """BEiT's ViT (Bao et al., 2022) from timm's layers under the names of timm's ``Beit``, for classification.
 
-    No position table is added to the patches: attention has a bias for each head and offset. Queries and values have
-    biases, keys have none; each branch has a layer scale.
+    No position table is added to the patches, unless it is asked for: attention has a bias for each head and offset.
+    Queries and values have biases, keys have none; each branch has a layer scale.
 
     Args:
         arch: As in :class:`MaskedViT`.
@@ -30,6 +31,8 @@ class RelativeViT(BaseEncoder):
         in_chans: Image channels.
         relative_positions: ``'separate'``: a table for each block, as BEiT and SimMIM fine-tune. ``'shared'``: one for
             all, as they pre-train. A file's shared table is copied to each block's own.
+        absolute_positions: A learned position table, too, as CAE fine-tunes (Chen et al., 2022). It pre-trains without
+            relative positions: tables that a file lacks then keep their initial zeros, which change nothing.
         layer_scale: Initial value; None for none.
         drop_path_rate: Stochastic depth, growing linearly over the blocks.
         final_norm: Layer norm after the last block.
@@ -58,6 +61,7 @@ class RelativeViT(BaseEncoder):
         patch_size: Size = 16,
         in_chans: int = 3,
         relative_positions: str = 'separate',
+        absolute_positions: bool = False,
         layer_scale: Optional[float] = 0.1,
         drop_path_rate: float = 0.0,
         final_norm: bool = True,
@@ -83,12 +87,12 @@ class RelativeViT(BaseEncoder):
             mlp_ratio=mlp_ratio,
             drop_path_rate=drop_path_rate,
             init_values=layer_scale,
-            use_abs_pos_emb=False,
+            use_abs_pos_emb=absolute_positions,
             use_rel_pos_bias=not shared,
             use_shared_rel_pos_bias=shared,
         )
         cut_outliers(beit)
-        self.patch_embed, self.cls_token, self.pos_embed = beit.patch_embed, beit.cls_token, None
+        self.patch_embed, self.cls_token, self.pos_embed = beit.patch_embed, beit.cls_token, beit.pos_embed
         self.rel_pos_bias, self.blocks, self.norm = beit.rel_pos_bias, beit.blocks, beit.norm
         checkpoint_activations(self.blocks, activation_checkpointing)
         if trainable_blocks is not None:
@@ -105,6 +109,16 @@ class RelativeViT(BaseEncoder):
             if gamma is not None:
                 gamma.requires_grad_(False)
 
+    def new_parameters(self) -> List[str]:
+        """Tables of relative positions beside absolute ones, which CAE's pre-training does not have."""
+        return [] if self.pos_embed is None else [name for name, _ in self.named_parameters() if name.endswith(TABLE)]
+
+    def fit_parameter(self, name: str, value: Tensor) -> Tensor:
+        """A file's table, resized to the map here as in BEiT."""
+        table = {name: value}
+        fit_tables(table, {name: self.get_parameter(name)}, self.grid_size)
+        return table[name]
+
     def forward(self, images: Tensor) -> Tensor:
         """``[B, C, H, W]`` to tokens ``[B, 1 + L, D]``, the class token first."""
         self.check_images(images)
@@ -113,6 +127,7 @@ class RelativeViT(BaseEncoder):
     def run(self, x: Tensor) -> Tensor:
         """Embedded patches ``[B, L, D]`` through the blocks, the class token in front: ``[B, 1 + L, D]``."""
         x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
+        x = x if self.pos_embed is None else x + self.pos_embed
         bias = None if self.rel_pos_bias is None else self.rel_pos_bias()
         return self.norm(run_blocks(self.blocks, x, shared_rel_pos_bias=bias))
 
