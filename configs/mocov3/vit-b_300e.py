@@ -11,7 +11,8 @@ Checkpoints, these and the authors' or mmpretrain's own, go into every downstrea
 configs/downstream/classification/vit-b_finetune_100e.py, ../downstream/segmentation, ../downstream/detection.
 
 Published: 83.2% after fine-tuning (quoted in CMAE, Table 2, and GAN-MAE, Table 5), 47.3 mIoU on ADE20K and 47.9 box AP,
-42.7 mask AP on COCO (slides on MAE, Tables 4 and 5). Not reproduced by this code; a few steps were trained.
+42.7 mask AP on COCO (slides on MAE, Tables 4 and 5). Not reproduced by this code; the tests train a narrow encoder for
+a few steps.
 """
 
 _base_ = 'mmpretrain::mocov3/mocov3_vit-base-p16_16xb256-amp-coslr-300e_in1k.py'

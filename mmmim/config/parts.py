@@ -10,7 +10,7 @@ from ..models.backbones.dense import swin as timm_backbone
 from ..models.backbones.dense.base import default_outputs
 from .classification import name_of
 
-DENSE_BACKBONES = ('DenseViT', 'DenseConvViT', 'DenseSwin')
+DENSE_BACKBONES = ('DenseViT', 'DenseRelativeViT', 'DenseConvViT', 'DenseSwin')
 
 
 def map_widths(backbone: Any) -> Tuple[int, ...]:

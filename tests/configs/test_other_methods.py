@@ -8,9 +8,12 @@ from config_harness import CONFIGS, ROOT, config, of_a_toolbox, resolved
 from harness import FLOAT32, train
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
+from mmengine.structures import PixelData
+from seg_configs import shrunk
 from timm.layers import resize_rel_pos_bias_table
 
 from mmmim.checkpoint.encoder import EncoderMismatchError
+from mmmim.config.detection import settle_detector
 from mmmim.config.prepare import set_up_scope
 from mmmim.models.backbones.vit import resolve_architecture
 from mmmim.registry import MODELS
@@ -246,3 +249,27 @@ def test_a_checkpoint_of_beit_goes_into_a_dense_task_by_one_option(name):
     assert [tuple(one.shape) for one in backbone(torch.randn(1, 3, 40, 64))] == [(1, WIDTH, 3, 4)] * len(
         cfg.out_indices
     )
+
+
+def test_upernet_on_beit_has_a_loss_and_its_layer_decay():
+    mmseg = pytest.importorskip('mmseg.structures')
+    cfg = shrunk('vit-b_upernet_160k', **{'model.backbone.type': 'mmmim.DenseRelativeViT'})
+    set_up_scope(cfg)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(cfg.model)
+        truth = PixelData(data=torch.randint(0, 3, (1, 64, 64)))
+        samples = [mmseg.SegDataSample(gt_sem_seg=truth, metainfo=dict(img_shape=(64, 64))) for _ in range(2)]
+        losses = model.loss(torch.randn(2, 3, 64, 64), samples)
+        wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    table = model.backbone.blocks[2].attn.relative_position_bias_table
+    assert table.grad.abs().sum() > 0
+    rates = {id(p): group['lr'] for group in wrapper.param_groups for p in group['params']}
+    assert rates[id(table)] == pytest.approx(cfg.optim_wrapper.optimizer.lr * 0.65 ** (13 - 3))
+
+
+def test_mask_rcnn_on_beit_gets_the_widths_of_its_pyramid():
+    cfg = config('configs/downstream/detection/vit-b_mask-rcnn_3x_crossmae.py')
+    cfg.model.backbone.type = 'mmmim.DenseRelativeViT'
+    settle_detector(cfg, with_data=False)
+    assert [part.get('in_dim', part.get('in_channels')) for part in cfg.model.neck] == [768, [768] * 4]
