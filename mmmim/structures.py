@@ -16,6 +16,8 @@ class DataSample(BaseDataElement):
 
     Data: ``gt_label`` (int) where the data set has labels. :meth:`mmmim.models.algorithms.base.BaseAlgorithm.predict`
     adds tensors: ``reconstruction`` and ``masked_image`` ``[C, H, W]``, ``mask`` ``[L]`` and ``recon_loss`` ``[]``.
+    Points of a face are described where they are written: :class:`mmmim.datasets.PackLandmarks`, and
+    :meth:`mmmim.models.landmarks.LandmarkEstimator.predict`.
     """
 
 

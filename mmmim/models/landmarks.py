@@ -84,7 +84,9 @@ class LandmarkEstimator(BaseModel):
         Raises:
             ValueError: A sample without points, or with another number than the head puts out.
         """
-        truth = normalize_points(_true_points(data_samples, logits.shape[1]).to(logits), _size(inputs))
+        truth = normalize_points(
+            _true_points(data_samples, logits.shape[1]).to(logits, non_blocking=True), _size(inputs)
+        )
         side = (self.heatmap_size, self.heatmap_size)
         with torch.autocast(logits.device.type, enabled=False):
             drawn = points_to_heatmaps(truth, side, self.radius)
@@ -126,12 +128,14 @@ def _true_points(data_samples: Optional[List[DataSample]], count: int) -> Tensor
 def normalize_points(points: Tensor, size: Tuple[int, int]) -> Tensor:
     """Points ``[..., 2]`` (x, y) in pixels of an image of ``size`` (height, width) to shares of it, from 0 to 1 between
     its edges. Centres of pixels are whole numbers."""
-    return (points + 0.5) / points.new_tensor(size[::-1])
+    x, y = points.unbind(dim=-1)  # plain numbers: a tensor of them would synchronise with the GPU
+    return torch.stack([(x + 0.5) / size[1], (y + 0.5) / size[0]], dim=-1)
 
 
 def denormalize_points(points: Tensor, size: Tuple[int, int]) -> Tensor:
     """The inverse of :func:`normalize_points`."""
-    return points * points.new_tensor(size[::-1]) - 0.5
+    x, y = points.unbind(dim=-1)
+    return torch.stack([x * size[1] - 0.5, y * size[0] - 0.5], dim=-1)
 
 
 def points_to_heatmaps(points: Tensor, size: Tuple[int, int], radius: float) -> Tensor:
@@ -151,6 +155,6 @@ def heatmaps_to_points(heatmaps: Tensor) -> Tensor:
     as normalised points ``[B, N, 2]``. The largest value alone would know them to half a pixel only."""
     columns, rows = (torch.arange(side, device=heatmaps.device, dtype=heatmaps.dtype) for side in heatmaps.shape[:1:-1])
     total = heatmaps.sum(dim=(2, 3)).clamp(min=1e-6)
-    x = (heatmaps.sum(dim=2) @ columns) / total
-    y = (heatmaps.sum(dim=3) @ rows) / total
+    x = (heatmaps.sum(dim=2) * columns).sum(dim=-1) / total
+    y = (heatmaps.sum(dim=3) * rows).sum(dim=-1) / total
     return normalize_points(torch.stack([x, y], dim=-1), _size(heatmaps))

@@ -6,15 +6,29 @@ import signal
 import numpy as np
 import pytest
 import torch
-from harness import DATA, largest_difference, load_weights, near, read_curve, run_tool, save_config, train
+from harness import (
+    DATA,
+    ROOT,
+    largest_difference,
+    load_weights,
+    near,
+    python,
+    read_curve,
+    run_tool,
+    save_config,
+    train,
+)
 from landmark_harness import TEST, TRAIN, make_faces, make_landmark_config
 
 pytest.importorskip('mmseg')
 
+from mmmim.config.prepare import set_up_scope, settle  # noqa: E402
 from mmmim.datasets import WFLW, FaceCrop, LoadImage  # noqa: E402
 from mmmim.datasets.landmark_transforms import apply_matrix  # noqa: E402
 from mmmim.engine.launch import build_runner  # noqa: E402
 from mmmim.evaluation.landmarks import normalized_error  # noqa: E402
+from mmmim.registry import MODELS  # noqa: E402
+from mmmim.visualization.panel import Panel  # noqa: E402
 
 pytestmark = pytest.mark.runs
 
@@ -95,6 +109,23 @@ def test_tools_test_repeats_the_last_validation(trained, tmp_path):
     assert len(names) == 9 and [result[name] for name in names] == near([last[name] for name in names])
 
 
+def test_predict_draws_the_faces_of_the_data_set(trained, many_faces, tmp_path):
+    config, work_dir = trained
+    images = sorted((many_faces / 'WFLW_images/test').iterdir())[:2]
+    command = [
+        ROOT / 'tools/visualize/predict.py',
+        config,
+        work_dir / 'epoch_10.pth',
+        *images,
+        '--out',
+        tmp_path / 'a.png',
+    ]
+    python(*command, check=True, toolbox='mmseg')
+    panel = Panel.load(str(tmp_path / 'a.png'))
+    assert [name.split()[-2:] for name in panel.row_names] == [['1', 'face']] * 2
+    assert all((drawn != image).any() for image, drawn in panel.tiles)
+
+
 def test_killed_and_resumed_is_bit_identical(tmp_path, faces):
     """With all that is random, and with the average of the weights."""
     cfg = make_landmark_config(tmp_path / 'whole', faces, batch=4, ema_decay=0.9, **SAVE_OFTEN)
@@ -136,15 +167,17 @@ def test_two_processes_equal_one(tmp_path, faces):
 
 
 def test_a_checkpoint_of_pretraining_starts_it_by_one_line(tmp_path, faces):
-    cfg = make_landmark_config(tmp_path / 'run', faces)
-    runner = build_runner(cfg.copy())
-    encoder = {f'backbone.{name}': value + 0.01 for name, value in runner.model.backbone.state_dict().items()}
+    def build(**options):
+        cfg = make_landmark_config(tmp_path / 'run', faces, **options)
+        set_up_scope(cfg)
+        settle(cfg)
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+        return model.backbone.state_dict()
+
+    encoder = {f'backbone.{name}': value + 0.01 for name, value in build().items()}
     torch.save(dict(state_dict=encoder), tmp_path / 'encoder.pth')
-    cfg.pretrained = str(tmp_path / 'encoder.pth')
-    cfg.experiment_name += '_started'
-    runner = build_runner(cfg)
-    runner.model.init_weights()
-    found = runner.model.backbone.state_dict()
+    found = build(pretrained=str(tmp_path / 'encoder.pth'))
     assert all(torch.equal(value, encoder[f'backbone.{name}']) for name, value in found.items())
 
 
