@@ -65,7 +65,12 @@ def test_test_prints_loss_knn_and_linear_probe_in_one_process_and_two(trained, t
     assert {k: one[k] for k in one if '/' not in k} == dict(
         checkpoint=str(checkpoint), iter=8, epoch=2, config=str(trained), when=one['when']
     )
-    assert {k for k in one if '/' in k} == {'held_out/recon_loss', 'knn/top1_k3', 'linear/top1'}
+    assert {k for k in one if '/' in k} == {
+        f'held_out/{name}' for name in ('recon_loss', 'sharpness', 'out_of_range')
+    } | {
+        'knn/top1_k3',
+        'linear/top1',
+    }
     # the report page finds them in the work dir
     assert json.loads((trained.parent / 'run/evaluations/epoch_2.json').read_text()) == one
     assert 0 < one['held_out/recon_loss'] < 2 and one['knn/top1_k3'] > 60
