@@ -14,7 +14,7 @@ from ..models.build import build_part, check_model
 from ..models.patches import composite
 from ..registry import DATASETS, MODELS
 from .images import to_tile
-from .overlay import enlarged, paint_instances, paint_mask
+from .overlay import enlarged, paint_instances, paint_mask, paint_points
 from .panel import Panel
 from .reconstruction import short_name
 
@@ -32,6 +32,7 @@ def training_panel(cfg: Config, images: int = 8, epochs: int = 3) -> Panel:
       removed patches.
     - Segmentation: the crop under its label mask; ignored pixels are unchanged.
     - Detection: boxes and masks in the crop.
+    - Landmarks: the points in the crop, before the changes of colour on the device.
     - Classification: the crop; the label is in the row's name.
 
     Raises:
@@ -68,7 +69,7 @@ def _read(dataset: SeededDataset, index: int, seed: int, epoch: int) -> dict:
 def _pictures(cfg: Config, samples: Sequence[dict]) -> List[List[Column]]:
     """The columns of each sample of a batch."""
     model = MODELS.get(cfg.model.type) if isinstance(cfg.model.type, str) else cfg.model.type
-    if model is not None and model.__module__.startswith('mmmim.'):
+    if hasattr(model, 'draw_mask'):
         return _pretraining(cfg, samples)
     to_rgb = bool((cfg.model.get('data_preprocessor') or {}).get('bgr_to_rgb'))
     return [[_labelled(sample, to_rgb)] for sample in samples]
@@ -91,7 +92,7 @@ def _pretraining(cfg: Config, samples: Sequence[dict]) -> List[List[Column]]:
 
 
 def _labelled(sample: dict, bgr_to_rgb: bool) -> Column:
-    """The input crop of another toolbox's model, enlarged when small, under its label."""
+    """The input crop of a model of a downstream task, enlarged when small, under its label."""
     image = sample['inputs'].permute(1, 2, 0).contiguous().numpy()
     image = np.ascontiguousarray(image[..., ::-1]) if bgr_to_rgb else image
     image, factor = enlarged(image)
@@ -100,6 +101,8 @@ def _labelled(sample: dict, bgr_to_rgb: bool) -> Column:
         return 'crop and mask', paint_mask(image, label.gt_sem_seg.data.squeeze().numpy(), factor=factor)
     if hasattr(label, 'gt_instances'):
         return 'crop and instances', paint_instances(image, label.gt_instances, factor=factor)
+    if hasattr(label, 'crop_points'):
+        return 'crop and points', paint_points(image, label.crop_points.numpy(), factor)
     return 'crop', image
 
 

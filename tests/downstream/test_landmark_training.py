@@ -28,7 +28,9 @@ from mmmim.datasets.landmark_transforms import apply_matrix  # noqa: E402
 from mmmim.engine.launch import build_runner  # noqa: E402
 from mmmim.evaluation.landmarks import normalized_error  # noqa: E402
 from mmmim.registry import MODELS  # noqa: E402
+from mmmim.visualization.overlay import color_of  # noqa: E402
 from mmmim.visualization.panel import Panel  # noqa: E402
+from mmmim.visualization.training_samples import training_panel  # noqa: E402
 
 pytestmark = pytest.mark.runs
 
@@ -124,6 +126,13 @@ def test_predict_draws_the_faces_of_the_data_set(trained, many_faces, tmp_path):
     panel = Panel.load(str(tmp_path / 'a.png'))
     assert [name.split()[-2:] for name in panel.row_names] == [['1', 'face']] * 2
     assert all((drawn != image).any() for image, drawn in panel.tiles)
+
+
+def test_the_crops_of_training_are_shown_with_their_points(tmp_path, faces):
+    panel = training_panel(make_landmark_config(tmp_path / 'run', faces), images=2, epochs=1)
+    assert panel.columns == ['epoch 1: crop and points']
+    points = np.array(color_of(0))
+    assert all((tile == points).all(axis=-1).sum() > 98 for (tile,) in panel.tiles)
 
 
 def test_killed_and_resumed_is_bit_identical(tmp_path, faces):

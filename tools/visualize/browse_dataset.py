@@ -3,8 +3,9 @@
     python tools/visualize/browse_dataset.py CONFIG [--images 8] [--epochs 3] [--out browse.png]
     python tools/visualize/browse_dataset.py configs/cmae/vit-b_800e.py --cfg-options data_root=PATH/TO/imagenet
 
-For pre-training, classification, segmentation and detection. A row is an image, its columns are what the first epochs
-of a run with this seed make of it (--cfg-options randomness.seed=1: another run), after the changes on the device.
+For pre-training, classification, segmentation, detection and landmarks. A row is an image, its columns are what the
+first epochs of a run with this seed make of it (--cfg-options randomness.seed=1: another run), after the changes on the
+device.
 """
 
 import argparse
