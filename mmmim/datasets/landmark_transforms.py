@@ -21,6 +21,12 @@ from .transforms import BaseTransform, PackImage, _checked_size, _source, curren
 from .wflw import flip_indices
 
 
+def _frame(results: Dict) -> Tuple:
+    """What ``img`` shows of the file, as far as crops and mirrors record it."""
+    box = results.get('crop_box')
+    return None if box is None else tuple(box), bool(results.get('flipped', False)), results['img'].shape[:2]
+
+
 def apply_matrix(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points ``[N, 2]`` under an affine ``matrix [3, 3]``."""
     return points @ matrix[:2, :2].T + matrix[:2, 2]
@@ -70,6 +76,7 @@ class FaceCrop(BaseTransform):
         results.pop('encoded', None)
         if results.get('keypoints') is not None:
             results['crop_points'] = apply_matrix(matrix, results['keypoints'])
+        results['point_frame'] = _frame(results)
         return results
 
     def _draw_matrix(self, center: np.ndarray, side: float) -> np.ndarray:
@@ -137,6 +144,7 @@ class MirrorFace(BaseTransform):
         if np.random.rand() >= self.prob:
             return results
         image = current_image(results)
+        pointed = results.get('point_frame') == _frame(results)
         results['img'] = image[:, ::-1]
         mirror = np.array([[-1.0, 0, image.shape[1] - 1], [0, 1, 0], [0, 0, 1]])
         results['matrix'] = mirror @ results.get('matrix', np.eye(3))
@@ -148,6 +156,8 @@ class MirrorFace(BaseTransform):
                     f'MirrorFace: flip_indices has {len(self.partner)} partners, and the face {len(points)} points'
                 )
             results['crop_points'] = apply_matrix(mirror, points)[self.partner]
+        if pointed:
+            results['point_frame'] = _frame(results)
         return results
 
 
@@ -156,7 +166,8 @@ _PARTNERS = flip_indices()
 
 @TRANSFORMS.register_module()
 class OccludeFace(BaseTransform):
-    """Paint a black box at a random place of ``img`` (FaRL's recipe). Points under it stay: they are to be guessed.
+    """Paint a black box at a random place of ``img`` (FaRL's recipe); what lies over the edge is cut. Points under it
+    stay: they are to be guessed.
 
     Args:
         prob: Probability, in [0, 1].
@@ -195,9 +206,19 @@ class PackLandmarks(PackImage):
     The sample has what :class:`.PackImage` writes; as data ``crop_points`` (``[N, 2]`` float32, pixels of the crop) and
     ``gt_points`` (``[N, 2]`` float64, pixels of the file), where the face has points; as metainfo ``matrix``
     (``[3, 3]`` float64, from the file to the crop) and ``attributes`` (a tuple of 0 and 1, or None).
+
+    Raises:
+        ValueError: The face has points, and the image was cropped or mirrored by a transform that does not move them.
     """
 
     def transform(self, results: Dict) -> Dict:
+        if results.get('keypoints') is not None:
+            current_image(results)
+            if results.get('point_frame') != _frame(results):
+                raise ValueError(
+                    'PackLandmarks: the image was cropped, mirrored or taken whole by what does not move points: '
+                    'use FaceCrop and, behind it, MirrorFace'
+                )
         packed = super().transform(results)
         sample, attributes = packed['data_samples'], results.get('attributes')
         sample.set_metainfo(
@@ -207,7 +228,6 @@ class PackLandmarks(PackImage):
             )
         )
         if results.get('keypoints') is not None:
-            points = results.get('crop_points', results['keypoints'])
-            sample.crop_points = torch.from_numpy(np.ascontiguousarray(points)).float()
+            sample.crop_points = torch.from_numpy(np.ascontiguousarray(results['crop_points'])).float()
             sample.gt_points = torch.from_numpy(np.array(results['keypoints'], dtype=np.float64))
         return packed

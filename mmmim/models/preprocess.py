@@ -294,8 +294,17 @@ class ColorPreprocessor(MIMDataPreprocessor):
         self.colors: Optional[nn.Module] = build_part(colors, 'data_preprocessor.colors')
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """As :class:`MIMDataPreprocessor`, for images of one size that are decoded."""
+        """As :class:`MIMDataPreprocessor`, for images of one size that are decoded.
+
+        Raises:
+            TypeError: A list of images.
+        """
         if training and self.colors is not None:
+            if not isinstance(data['inputs'], Tensor):
+                raise TypeError(
+                    'ColorPreprocessor takes decoded images of one size, stacked: collate_fn=dict(type='
+                    "'mmmim.mim_collate'), and LoadImage without decode='device'"
+                )
             images = self.to_float(data['inputs'])
             seeds = _seeds(data.get('data_samples'), len(images))
             data = dict(data, inputs=self.colors(images / 255, seeds) * 255)

@@ -96,8 +96,10 @@ def prediction_panel(
         except (OSError, ValueError, RuntimeError, AttributeError) as error:  # loaders raise many kinds
             skipped.append((path, str(error) or type(error).__name__))
             continue
+        most = cfg.test_dataloader.get('batch_size', 1)  # a crowd has many faces
+        parts = [samples[start : start + most] for start in range(0, len(samples), most)]
         with evaluating(model):
-            results = [result.cpu() for result in model.test_step(pseudo_collate(samples))]
+            results = [result.cpu() for part in parts for result in model.test_step(pseudo_collate(part))]
         tile, factor = enlarged(image)
         said, drawn = _draw(tile, results, score, classes, factor)
         rows.append([tile, drawn])

@@ -69,6 +69,22 @@ def test_builds_reads_a_face_and_has_a_loss(name, faces):
     assert metric.evaluate(2)['landmarks/NME'] > 10
 
 
+def test_keys_at_the_top_reach_another_backbone_or_are_refused():
+    other = {'model.backbone': dict(_delete_=True, type='mmpretrain.ResNet', depth=18), 'pretrained': None}
+    cfg = settled(CONFIGS[-1], **other, image_size=64, ema_decay=0.9)
+    assert [step.size for step in cfg.test_dataloader.dataset.pipeline if 'FaceCrop' in step.type] == [64]
+    assert 'mmengine.EMAHook' in [hook.type for hook in cfg.custom_hooks]
+    with pytest.raises(ValueError, match="pretrained='a.pth' fills backbones of mmmim"):
+        settled(CONFIGS[-1], **{**other, 'pretrained': 'a.pth'})
+
+
+def test_faces_that_are_measured_are_not_mirrored():
+    cfg = resolved(CONFIGS[-1])
+    cfg.val_dataloader.dataset.pipeline.insert(2, dict(type='mmmim.MirrorFace'))
+    with pytest.raises(ValueError, match='val_dataloader: MirrorFace swaps'):
+        settle_landmarks(cfg)
+
+
 @pytest.mark.parametrize('name', FULL)
 def test_published_recipe(name):
     """FaRL's, written here once more."""

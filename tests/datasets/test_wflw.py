@@ -19,6 +19,8 @@ from mmmim.datasets import (
     OccludeFace,
     PackImage,
     PackLandmarks,
+    RandomFlip,
+    RandomResizedCrop,
     SeededDataset,
     mim_collate,
 )
@@ -265,3 +267,18 @@ def test_what_is_drawn_depends_on_the_seed_of_the_sample_alone(faces):
     assert torch.equal(first['data_samples'].crop_points, again['data_samples'].crop_points)
     assert not torch.equal(first['inputs'], other['inputs'])
     assert mim_collate([first, other])['inputs'].shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    'steps',
+    [
+        [FaceCrop(64), RandomFlip(1.0)],
+        [FaceCrop(64), CenterCrop(32)],
+        [CenterCrop(50)],
+        [FaceCrop(64), RandomResizedCrop(64)],
+    ],
+    ids=['mirror', 'smaller', 'no face', 'another crop'],
+)
+def test_points_are_refused_where_the_image_moved_without_them(faces, steps):
+    with pytest.raises(ValueError, match='does not move points: use FaceCrop'):
+        load(faces, *steps, PackLandmarks())

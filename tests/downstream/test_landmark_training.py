@@ -236,4 +236,5 @@ def test_four_real_faces_are_learned_by_heart(tmp_path):
     before = runner.val()['landmarks/NME']
     runner.train()
     found = errors(tmp_path / 'run')[-1]
+    print(f'NME {before:.1f}% -> {found["landmarks/NME"]:.2f}%')
     assert before > 40 and found['landmarks/NME'] < 1 and found['landmarks/FR_10'] == 0
