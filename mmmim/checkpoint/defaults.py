@@ -18,6 +18,7 @@ class ChangedDefault(NamedTuple):
         new: Today's.
         of: Regular expression of a parameter's name that such an encoder has with either value.
         added: That of a parameter that it has with the new value only; empty where names do not tell.
+        words: What the old default was, where it was no constant.
     """
 
     types: Tuple[str, ...]
@@ -26,6 +27,7 @@ class ChangedDefault(NamedTuple):
     new: Any
     of: str = ''
     added: str = ''
+    words: str = ''
 
 
 # The oldest first; a checkpoint of training says how many there were when it was written.
@@ -33,7 +35,7 @@ CHANGED: Tuple[ChangedDefault, ...] = (
     ChangedDefault(
         ('ConvViT', 'DenseConvViT'), 'lean', True, False, r'patch_embed\.stages\.', r'patch_embed\.linear\.'
     ),
-    ChangedDefault(('MLPPredictor',), 'hidden_dim', 'in_dim // 4', None),
+    ChangedDefault(('MLPPredictor',), 'hidden_dim', None, None, words='a quarter of the width of the encoder'),
 )
 
 
@@ -51,9 +53,10 @@ def of_another_default(stored: Any, now: Any, known: int = 0, path: str = 'model
     if not isinstance(stored, dict) or not isinstance(now, dict):
         return
     kinds = [str(part.get('type')).removeprefix('mmmim.') for part in (stored, now)]
-    for key, old, new in ((one.key, one.old, one.new) for one in CHANGED[known:] if set(kinds) <= set(one.types)):
-        if key not in stored and now.get(key, new) == new:
-            yield f'{path}.{key}: the checkpoint was made when {old} was the default; set {path}.{key}={old}'
+    for one in CHANGED[known:]:
+        if set(kinds) <= set(one.types) and one.key not in stored and now.get(one.key, one.new) == one.new:
+            name, value = f'{path}.{one.key}', ' to that number' if one.words else f'={one.old}'
+            yield f'{name}: the checkpoint was made when {one.words or one.old} was the default; set {name}{value}'
     for key in stored.keys() & now.keys():
         yield from of_another_default(stored[key], now[key], known, f'{path}.{key}')
 

@@ -5,6 +5,7 @@ import pytest
 from mmmim.checkpoint import defaults
 from mmmim.checkpoint.defaults import ChangedDefault, of_another_default
 
+REAL = defaults.CHANGED
 ANOTHER = ChangedDefault(('MLPPredictor',), 'width', 192, 768)
 
 
@@ -44,3 +45,16 @@ def test_parts_at_any_depth_and_each_change_by_its_date():
         ]
     )
     assert not said(old, old, known=2)
+
+
+def test_a_default_that_was_no_constant_is_described(monkeypatch):
+    monkeypatch.setattr(defaults, 'CHANGED', REAL)
+    stored = dict(type='CrossMAE', predictor=dict(type='MLPPredictor'))
+    (sentence,) = of_another_default(stored, stored, known=1)
+    assert sentence.startswith(
+        'model.predictor.hidden_dim: the checkpoint was made when a quarter of the width of the enc'
+    )
+    assert sentence.endswith('set model.predictor.hidden_dim to that number')
+    assert not list(
+        of_another_default(stored, dict(stored, predictor=dict(type='MLPPredictor', hidden_dim=8)), known=1)
+    )

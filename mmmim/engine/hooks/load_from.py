@@ -7,7 +7,9 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 
-from ...checkpoint.encoder import open_encoder
+from ...checkpoint.config_text import ConfigTextError, stored_config
+from ...checkpoint.defaults import of_another_default
+from ...checkpoint.encoder import EncoderMismatchError, open_encoder
 from ...checkpoint.generator import check_pixels
 from ...checkpoint.read import StateDict
 from ...checkpoint.schemes.names import classifier_name, first_names
@@ -24,7 +26,8 @@ class LoadFromHook(Hook):
     """Translates the checkpoint of ``load_from`` and says what came of it.
 
     ``init_cfg`` of a backbone loads the encoder alone; this loads every parameter that fits by name and shape, of any
-    naming scheme, and says which keep their initialisation. Refused are: an encoder that does not fit; a decoder of
+    naming scheme, and says which keep their initialisation. Refused are: an encoder that does not fit; a checkpoint of
+    before a default of the model changed (checkpoint/defaults.py), if the config does not state the key; a decoder of
     normalised pixels where the model paints raw ones; in testing, also a checkpoint that lacks parts of another
     toolbox's model, such as a classifier's head.
 
@@ -55,6 +58,11 @@ class LoadFromHook(Hook):
         if resuming or not type(getattr(model, 'backbone', None)).__module__.startswith('mmmim.'):
             return  # another toolbox's backbone loads its own checkpoints
         path = str(getattr(runner, '_load_from', None) or '')
+        problems = other_defaults(checkpoint, runner.cfg)
+        if problems:
+            raise EncoderMismatchError(
+                f'load_from={path} is of a model with other defaults:\n  ' + '\n  '.join(problems)
+            )
         file = open_encoder(checkpoint, self.prefix, path=path)
         state = {classifier_name(name): value for name, value in file.whole().items()}
         if hasattr(model, 'check_state_dict'):
@@ -74,6 +82,18 @@ class LoadFromHook(Hook):
             runner.logger.info(f'load_from: {note}')
         checkpoint.clear()
         checkpoint['state_dict'] = loaded
+
+
+def other_defaults(checkpoint: Dict[str, Any], cfg: Any) -> List[str]:
+    """Sentences on defaults of the model that have changed since a checkpoint was written."""
+    try:
+        stored = stored_config(checkpoint).get('model')
+    except ConfigTextError:  # more than plain values: then names and shapes have to tell
+        return []
+    known = checkpoint.get('mmmim')
+    return list(
+        of_another_default(stored, cfg.get('model'), known.get('changed_defaults', 0) if isinstance(known, dict) else 0)
+    )
 
 
 def _fitting(state: StateDict, own: StateDict, prefix: int) -> StateDict:

@@ -10,8 +10,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 
 from ...checkpoint.config_text import ConfigTextError, stored_config
-from ...checkpoint.defaults import CHANGED, of_another_default
+from ...checkpoint.defaults import CHANGED
 from ...registry import HOOKS
+from .load_from import other_defaults
 
 # length of the smoothing window; the whole curve is in curve.jsonl
 HISTORY = 1000
@@ -82,7 +83,7 @@ class RunStateHook(Hook):
             for name in now
             if saved.get(name) != now[name]
         ]
-        problems += _other_defaults(checkpoint, runner.cfg)
+        problems += other_defaults(checkpoint, runner.cfg)
         problems += _other_base_batch(checkpoint, runner.cfg)
         changes = _config_changes(runner, checkpoint['meta'])
         if problems:
@@ -144,14 +145,6 @@ def _optimizer_facts(optim_wrapper: Any) -> Any:
         return {name: _optimizer_facts(wrapper) for name, wrapper in optim_wrapper.items()}
     optimizer = optim_wrapper.optimizer
     return [type(optimizer).__name__, [len(group['params']) for group in optimizer.param_groups]]
-
-
-def _other_defaults(checkpoint: dict, cfg: Any) -> List[str]:
-    try:
-        stored = stored_config(checkpoint).get('model')
-    except ConfigTextError:  # more than plain values: then names and shapes have to tell
-        return []
-    return list(of_another_default(stored, cfg.get('model'), checkpoint['mmmim'].get('changed_defaults', 0)))
 
 
 def _module(runner) -> Any:
