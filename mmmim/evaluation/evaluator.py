@@ -50,6 +50,17 @@ class FeatureEvaluator:
         self.batch_size, self.num_workers = batch_size, num_workers
         self.loaders: Optional[List[Any]] = None
 
+    def build(self) -> List[Any]:
+        """The data loaders of bank and query, built once.
+
+        Raises:
+            FileNotFoundError: No such images.
+            ValueError: Bank and query have different classes.
+        """
+        if self.loaders is None:
+            self.loaders = self._build()
+        return self.loaders
+
     def _build(self) -> List[Any]:
         loaders = []
         for cfg, share in zip(self.cfgs, (self.bank_share, 1.0)):
@@ -83,10 +94,8 @@ class FeatureEvaluator:
 
     def __call__(self, model: nn.Module, optim_wrapper: Optional[OptimWrapper] = None) -> Dict[str, float]:
         """``{'knn/top1_k20': percent, 'linear/top1': percent}``; the same on all ranks."""
-        if self.loaders is None:
-            self.loaders = self._build()
         (bank, bank_labels), (queries, labels) = [
-            extract_features(model, loader, self.pool, optim_wrapper) for loader in self.loaders
+            extract_features(model, loader, self.pool, optim_wrapper) for loader in self.build()
         ]
         result = knn_accuracy(bank, bank_labels, queries, labels, self.ks, self.temperature)
         if self.linear:

@@ -54,7 +54,7 @@ def test_by_default_it_measures_what_the_config_names(tmp_path, image_root):
             epochs=3,
             **{
                 **evaluated,
-                'default_hooks.knn': dict(type='KNNHook', interval=2, at_start=False),
+                'default_hooks.knn': dict(type='KNNHook', interval=2, at_start=False, linear=False),
                 'custom_imports.imports': ['mmmim'],
                 'experiment_name': f'{tmp_path}{name}',
             },

@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, Optional
 
 import numpy as np
 import torch
-from mmengine.dist import master_only
+from mmengine.dist import all_gather_object, master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
@@ -44,7 +44,7 @@ class KNNHook(Hook):
 
     def before_train(self, runner) -> None:
         if self.optional:
-            found = dict(runner.cfg.get('feature_eval') or {}, linear=False, **self.options)
+            found = {**(runner.cfg.get('feature_eval') or {}), 'linear': False, **self.options}
             self.evaluator = FeatureEvaluator(**found) if 'bank' in found else None
             if self.evaluator is None:
                 runner.logger.warning(
@@ -69,19 +69,29 @@ class KNNHook(Hook):
         if exported_facts(path).get('knn', 0.0) <= knn:
             export_run(runner, path, epoch=runner.epoch + 1, knn=knn)
 
+    def _what_is_missing(self) -> Optional[str]:
+        """Why the images of ``feature_eval`` cannot be used, the same on all ranks; None if they can."""
+        assert self.evaluator is not None
+        reason = None
+        try:
+            for loader in self.evaluator.build():
+                if loader.dataset.get_labels().min() < 0:
+                    reason = 'its images have no labels'
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+            reason = str(error)
+        return next(filter(None, all_gather_object(reason)), None)
+
     def _measure(self, runner) -> Dict[str, float]:
         if self.evaluator is None:
             return {}
         # whatever it draws, StepSeedHook seeds the generators again before each training step
         randomness.seed_generators(randomness.derive(runner.seed, randomness.STEP))
-        try:
-            metrics = self.evaluator(runner.model, runner.optim_wrapper)
-        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-            if not self.optional:
-                raise
-            runner.logger.warning(f'KNNHook measures nothing: {error}')
+        reason = self._what_is_missing() if self.optional else None
+        if reason:
+            runner.logger.warning(f'KNNHook measures nothing: {reason}')
             self.evaluator = None
             return {}
+        metrics = self.evaluator(runner.model, runner.optim_wrapper)
         runner.visualizer.add_scalars(metrics, step=runner.iter)
         for hook in runner.hooks:
             if isinstance(hook, DeferredRuntimeInfoHook):
