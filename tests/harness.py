@@ -61,8 +61,14 @@ METHODS['crossmae'] = dict(
     type='CrossMAE',
     backbone=METHODS['mae']['backbone'],
     drawing_head=dict(type='DrawingHead', embed_dim=16, num_heads=2),
-    # both kinds of targets and of predictors: one that follows the encoder, and one that is computed
-    target=dict(type='CombinedTarget', targets=[dict(type='MomentumTarget', ema_momentum=0.9), dict(type='HOGTarget')]),
+    # both kinds of targets: one that follows the encoder and its predictor, and one that is computed
+    target=dict(
+        type='CombinedTarget',
+        targets=[
+            dict(type='MomentumTarget', ema_momentum=0.9, layer=[1, 2], normalize=True, average='predictor'),
+            dict(type='HOGTarget'),
+        ],
+    ),
     predictor=dict(type='LinearPredictor'),
     pred_weight=0.5,
 )

@@ -3,7 +3,8 @@ r"""MoCo v3 with ViT-B/16 on ImageNet-1K, 300 epochs, by mmpretrain's config, mo
     tools/dist_train.sh configs/mocov3/vit-b_300e.py 8 [--cfg-options data_root=PATH/TO/imagenet]
 
 mmpretrain is asked for 16 GPUs with 256 images each. On 8 two batches of 256 are accumulated, and each image's
-negatives are those of a batch of all GPUs, 2047: `max_batch_per_device=512` where memory allows it. What is this
+negatives are those of a batch of all GPUs, 2047; and its momentum encoder moves with each batch, twice a step:
+`model.base_momentum=0.005` leaves it the step's, or `max_batch_per_device=512` where memory allows it. What is this
 project's: batch and rate follow from the keys below, bf16 without a gradient scaler, checkpoints that are written
 whole, a stopped run goes on in mid-epoch.
 

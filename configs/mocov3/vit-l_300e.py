@@ -2,8 +2,9 @@
 
     tools/dist_train.sh configs/mocov3/vit-l_300e.py 8 [--cfg-options data_root=PATH/TO/imagenet]
 
-As vit-b_300e.py with another encoder. Published: 84.1% after fine-tuning (quoted in GAN-MAE, Table 5). Not reproduced
-by this code, and not run. mmpretrain clips its gradients.
+As vit-b_300e.py with another encoder; four batches are accumulated: `model.base_momentum=0.0025`. Published: 84.1%
+after fine-tuning (quoted in GAN-MAE, Table 5). Not reproduced by this code, and not run. mmpretrain clips its
+gradients.
 """
 
 _base_ = './vit-b_300e.py'

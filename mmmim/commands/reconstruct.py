@@ -51,10 +51,19 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _is_checkpoint(name: str) -> bool:
+    return name.lower().endswith(CHECKPOINTS)
+
+
 def reconstruct(args: argparse.Namespace) -> str:
     """Writes the picture; returns a sentence that says what is in it."""
-    others = list(itertools.takewhile(lambda name: name.endswith(CHECKPOINTS), args.images))
+    others = list(itertools.takewhile(_is_checkpoint, args.images))
     images = args.images[len(others) :]
+    late = [name for name in images if _is_checkpoint(name)]
+    if late:
+        raise ValueError(f'{late[0]} stands behind the images: name all checkpoints first')
+    if others and (args.config or args.prefix):
+        raise ValueError('--config and --prefix are for one checkpoint, and there are several')
     if not images:
         raise ValueError('there are checkpoints and no images: name files, folders or patterns behind the checkpoints')
     paths, found = find_images(images, args.limit)

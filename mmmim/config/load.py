@@ -65,8 +65,9 @@ def drop_scopes(node: Any, default: str) -> None:
             scope = value.get('_scope_')
             if scope == default or key in ('collate_fn', 'worker_init_fn'):
                 value.pop('_scope_', None)
-            if scope not in (None, default) and key in ('collate_fn', 'worker_init_fn') and '.' not in value['type']:
-                value['type'] = f'{scope}.{value["type"]}'
+            kind, function = value.get('type'), key in ('collate_fn', 'worker_init_fn')
+            if scope not in (None, default) and function and isinstance(kind, str) and '.' not in kind:
+                value['type'] = f'{scope}.{kind}'
         if isinstance(value, (dict, list, tuple)):
             drop_scopes(value, default)
 

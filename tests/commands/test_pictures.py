@@ -173,6 +173,11 @@ def test_one_picture_of_several_checkpoints(run, trained, published, image_root,
     assert 'images of 32x32 pixels' in message and 'images of 16x16 pixels' in message and not out.exists()
     message = _main(monkeypatch, 'reconstruct', trained, tmp_path / 'second.pth', '--out', out)
     assert 'no images' in message and not out.exists()
+    message = _main(monkeypatch, 'reconstruct', trained, image_root, tmp_path / 'second.pth', '--out', out)
+    assert 'second.pth stands behind the images' in message and not out.exists()
+    two = trained, tmp_path / 'second.pth', image_root
+    message = _main(monkeypatch, 'reconstruct', *two, '--prefix', 'backbone.', '--out', out)
+    assert '--prefix are for one checkpoint' in message and not out.exists()
 
 
 def test_features_from_a_run_and_its_exported_encoder(run, trained, image_root):

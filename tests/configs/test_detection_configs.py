@@ -37,12 +37,13 @@ LSJ = {  # arch, drop path, layer decay, lr, weight decay, image size
     'vit-b_mask-rcnn_lsj-100e_vision-electra': (*MIMDET, 3.2e-4, 0.1, 768),
     'vit-b_mask-rcnn_lsj-100e_vision-electra_lr-8e-5': (*MIMDET, 8e-5, 0.1, 768),
 }
-STEPS = {  # arch, drop path, layer decay, lr, epochs, milestones
-    'vit-b_mask-rcnn_3x_crossmae': ('base', 0.2, 0.65, 6e-5, 36, [27, 33]),
-    'vit-l_mask-rcnn_3x': ('large', 0.3, 0.75, 6e-5, 36, [27, 33]),
-    'vit-b_mask-rcnn_1x': ('base', 0.2, 0.65, 1e-4, 12, [8, 11]),
-    'vit-b_mask-rcnn_1x_gan-mae': ('base', 0.2, 0.65, 1e-4, 12, [8, 11]),
-    'vit-l_mask-rcnn_1x': ('large', 0.3, 0.75, 1e-4, 12, [8, 11]),
+STEPS = {  # arch, drop path, layer decay, lr, weight decay, images, epochs, milestones
+    'vit-b_mask-rcnn_3x_crossmae': ('base', 0.2, 0.65, 6e-5, 0.05, 16, 36, [27, 33]),
+    'vit-b_mask-rcnn_3x_vision-electra': (*MIMDET, 3.2e-4, 0.1, 64, 36, [27, 33]),
+    'vit-l_mask-rcnn_3x': ('large', 0.3, 0.75, 6e-5, 0.05, 16, 36, [27, 33]),
+    'vit-b_mask-rcnn_1x': ('base', 0.2, 0.65, 1e-4, 0.05, 16, 12, [8, 11]),
+    'vit-b_mask-rcnn_1x_gan-mae': ('base', 0.2, 0.65, 1e-4, 0.05, 16, 12, [8, 11]),
+    'vit-l_mask-rcnn_1x': ('large', 0.3, 0.75, 1e-4, 0.05, 16, 12, [8, 11]),
 }
 
 
@@ -248,8 +249,10 @@ def test_published_recipes(name):
         window = 16 if 'vision-electra' in name else 14
         assert (backbone.window_size, backbone.relative_positions) == (window, 'decomposed')
     else:
-        epochs, milestones = rest
-        assert (optimizer.weight_decay, cfg.total_batch_size, cfg.train_cfg.max_epochs) == (0.05, 16, epochs)
+        weight_decay, images, epochs, milestones = rest
+        found = (optimizer.weight_decay, cfg.total_batch_size, cfg.train_cfg.max_epochs)
+        assert found == (weight_decay, images, epochs)
+        assert backbone.get('window_size') == (16 if 'vision-electra' in name else None)
         assert (main.type, main.gamma, main.begin, main.milestones) == ('MultiStepLR', 0.1, 0, milestones)
         assert cfg.test_dataloader.dataset.pipeline[1].scale == (1333, 800)
 

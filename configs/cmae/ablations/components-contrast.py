@@ -5,7 +5,7 @@
 Two random crops, and no feature decoder. Colours of the target view are changed: the paper does not say so for this
 row, but Table 4b's `views-random-crop.py` (83.0%), without that and with the feature decoder, is another one.
 
-For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
+For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`: the negatives stay those of the step. Published,
 quoted from the paper's Table 4a: 83.1% fine-tuning. Not reproduced by this code yet.
 """
 

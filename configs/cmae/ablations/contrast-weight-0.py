@@ -5,7 +5,7 @@
 Losses and gradients are MAE's; the image is a window of the master crop instead of the whole crop. Nothing is saved by
 that: MAE itself, `../../mae/vit-b_300e.py`, is faster.
 
-For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published:
+For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`: the negatives stay those of the step. Published:
 CMAE then "degenerates to the baseline MAE" (section 4.4; 82.9% in Table 4a). Not reproduced by this code yet.
 """
 

@@ -5,7 +5,7 @@
 The mean of the encoder's visible patches goes into the projector. Table 4b's `views-pixel-shift.py` (83.4%) has the
 feature decoder, and no colours changed.
 
-For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
+For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`: the negatives stay those of the step. Published,
 quoted from the paper's Tables 4a and 4c: 83.6% fine-tuning. Not reproduced by this code yet.
 """
 

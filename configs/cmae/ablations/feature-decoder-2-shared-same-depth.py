@@ -5,7 +5,7 @@
 The paper does not say what is shared. Here: all blocks, so that the pixel decoder has 2 too;
 `feature-decoder-2-shared-first.py` is the other reading. Norm and output layer are its own.
 
-For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
+For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`: the negatives stay those of the step. Published,
 quoted from the paper's Table 4c: 83.4% fine-tuning. Not reproduced by this code yet.
 """
 

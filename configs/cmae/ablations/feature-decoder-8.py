@@ -4,7 +4,7 @@
 
 `projection_std` and `contrast_accuracy` in the log show a collapse.
 
-For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published:
+For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`: the negatives stay those of the step. Published:
 "a trivial solution" (section 4.4), without a number. Not reproduced by this code yet.
 """
 

@@ -4,7 +4,7 @@
 
 As in BYOL, an option for runs of other lengths.
 
-For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published:
+For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`: the negatives stay those of the step. Published:
 nothing; the paper's momentum is fixed (section 3.1). Not reproduced by this code yet.
 """
 

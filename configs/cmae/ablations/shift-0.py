@@ -5,7 +5,7 @@
 The ranges around the default are a choice. The master crop is larger than the views by p, the shift lies in [0, p)
 (section 3.2): here p = 1.
 
-For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published:
+For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`: the negatives stay those of the step. Published:
 nothing that could be quoted: the text states neither the ranges nor the numbers of Figure 4a. Not reproduced by this
 code yet.
 """

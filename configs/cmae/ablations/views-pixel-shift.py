@@ -4,7 +4,7 @@
 
 Table 4a's row of pixel shifting, `feature-decoder-0.py` (83.6%), changes colours and has no feature decoder.
 
-For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
+For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`: the negatives stay those of the step. Published,
 quoted from the paper's Table 4b: 83.4% fine-tuning. Not reproduced by this code yet.
 """
 

@@ -4,7 +4,7 @@
 
 Table 4a's `components-contrast.py` (83.1%) also has random crops, but changes colours and has no feature decoder.
 
-For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
+For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`: the negatives stay those of the step. Published,
 quoted from the paper's Table 4b: 83.0% fine-tuning. Not reproduced by this code yet.
 """
 

@@ -5,7 +5,7 @@
 Both branches get the same crop. As the number is that of Table 4a's baseline, the row may also mean MAE alone: that is
 `../../mae/vit-b_300e.py`.
 
-For 8 GPUs with 80 GB; prefer more devices to a lower `max_batch_per_device`, which leaves fewer negatives. Published,
+For 8 GPUs with 80 GB; on smaller ones lower `max_batch_per_device`: the negatives stay those of the step. Published,
 quoted from the paper's Table 4b: 82.9% fine-tuning. Not reproduced by this code yet.
 """
 

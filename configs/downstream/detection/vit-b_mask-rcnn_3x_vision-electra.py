@@ -10,6 +10,9 @@ here and what is not); the framework that it names trains 36, with the short sid
 of the images cropped before, and steps to a tenth after 27 and 33. Batch and rates are the same. An image may be of any
 size: windows at its lower and right edge are smaller.
 
+Statistics of batch norm are of the images that the ranks hold at once, 8 of the 64 here: they do not cross accumulated
+batches.
+
 Published: no number; the supplement states no AP. Not reproduced by this code yet.
 """
 

@@ -20,6 +20,9 @@ of them. Here the encoder sees all tokens, and the four maps are its own, as in 
 in MIMDet's code. That shares two tables of relative positions, of windows and of the whole map, among all blocks; here
 each block has its own, in rows and columns.
 
+Statistics of batch norm are of the images that the ranks hold at once, 16 of the 64 here: they do not cross accumulated
+batches.
+
 Published: no number; the supplement states no AP. Not reproduced by this code yet.
 """
 

@@ -188,6 +188,8 @@ class PlayersOptimWrapperConstructor:
             cfg = copy.deepcopy(dict(self.cfg[player] if self.apart else self.cfg))
             paramwise_cfg = cfg.pop('paramwise_cfg', shared_cfg)
             if player == DISCRIMINATOR and factor != 1:
+                if cfg['optimizer'].get('lr') is None:
+                    raise ValueError(f'paramwise_cfg.discriminator_lr_mult={factor}: the optimizer must state its lr')
                 cfg['optimizer']['lr'] = factor * cfg['optimizer']['lr']
             parts = nn.ModuleDict(model.parts_of(player))  # with their names in the model
             wrappers[player] = GroupedOptimWrapperConstructor(cfg, paramwise_cfg)(parts)

@@ -104,6 +104,9 @@ class CrossMAE(BaseAlgorithm):
         self.draw_loss = ReconstructionHead(patch_reduction=draw_reduction)
         own = {**self.sizes, 'grid_size': self.backbone.grid_size, 'fill_in': False, 'out_dim': self.backbone.embed_dim}
         self.projector = build_part(projector, 'projector', **own)
+        if self.projector is not None and not hasattr(self.projector, 'out_dim'):
+            name = type(self.projector).__name__
+            raise ValueError(f'model.projector={name}: use LinearPredictor or MLPPredictor, which state their out_dim')
         self.target = self.make_target(
             target, self.data_preprocessor, self.sizes, projector=self.projector, has_predictor=predictor is not None
         )

@@ -74,7 +74,7 @@ class MAEDecoder(BaseModule):
         if self.mask_token is not None:
             nn.init.normal_(self.mask_token, std=0.02)
         if learned_positions:
-            nn.init.trunc_normal_(self.decoder_pos_embed, std=0.02)
+            nn.init.normal_(self.decoder_pos_embed, std=0.02)
 
     def forward(self, tokens: Tensor, mask: PatchMask, removed_only: bool = False) -> Tensor:
         """Predict every patch, or only the removed ones.

@@ -62,6 +62,11 @@ class MomentumTarget(BaseTarget):
         self._online, self.prefix = (encoder,), encoder.num_prefix_tokens
         self.out_dim, self.grid_size = encoder.embed_dim, encoder.grid_size
         self.blocks = _block_indices(self.layer, encoder)
+        if self.average == 'predictor' and projector is not None:
+            raise ValueError(
+                "MomentumTarget: average='predictor' leaves out the projector that the model has before it; use "
+                "average='projector', or no projector"
+            )
         if self.average == 'projector' and projector is not None:
             self._follow_head(projector)
             self.out_dim = int(projector.out_dim)  # type: ignore[arg-type]

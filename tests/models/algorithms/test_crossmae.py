@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from harness import METHODS
+from mmengine.logging import MMLogger
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
-from mmmim.engine.hooks import CosineMomentumHook
+from mmmim.checkpoint.encoder import EncoderMismatchError
+from mmmim.engine.hooks import CosineMomentumHook, LoadFromHook
 from mmmim.engine.optim import AutocastOptimWrapper
 from mmmim.evaluation import ReconstructionMetric
 from mmmim.models.build import check_model
@@ -361,6 +363,29 @@ def test_a_projector_or_predictor_is_averaged_too(average, cfg):
     assert torch.equal(other.target.momentum_head.mlp.fc1.weight, online.mlp.fc1.weight)
 
 
+def test_weights_of_before_a_default_changed_name_its_key():
+    """The predictor was a quarter as wide: without the key, load_from would leave today's untrained."""
+    cfg = copy.deepcopy(METHODS['crossmae'])
+    cfg.update(target=dict(HOG), predictor=dict(type='MLPPredictor'))
+    model = MODELS.build(cfg)
+    file = dict(
+        meta=dict(cfg=f'model = {cfg!r}'),
+        state_dict=tiny(target=HOG, predictor=dict(cfg['predictor'], hidden_dim=8)).state_dict(),
+    )
+    runner = SimpleNamespace(
+        model=model, cfg=dict(model=cfg), _train_loop=None, _load_from='old.pth', logger=MMLogger.get_instance('test')
+    )
+    with pytest.raises(
+        EncoderMismatchError, match='model.predictor.hidden_dim: the checkpoint was made when a quarter'
+    ):
+        LoadFromHook().after_load_checkpoint(runner, dict(file))
+    cfg['predictor']['hidden_dim'] = 8
+    runner.model = MODELS.build(cfg)
+    file['meta'] = dict(cfg=f'model = {dict(cfg, predictor=dict(type="MLPPredictor"))!r}')
+    LoadFromHook().after_load_checkpoint(runner, loaded := dict(file))
+    assert 'predictor.0.mlp.fc0.weight' in loaded['state_dict']
+
+
 def test_the_hook_lets_the_momentum_rise():
     hook, model = CosineMomentumHook(end=1.0), tiny(target=EMA)
     runner = SimpleNamespace(model=model, iter=0, max_iters=100)
@@ -424,6 +449,12 @@ def test_targets_keep_no_activations():
         (dict(target=dict(EMA, layer=[0])), ValueError, 'has blocks 1 to 2'),
         (dict(SWINS, target=dict(EMA, layer=1)), ValueError, 'MaskedSwin has no blocks of one width'),
         (dict(target=dict(EMA, average='x')), ValueError, "average='x' is not known"),
+        (
+            dict(target=dict(EMA, average='predictor'), projector=dict(type='LinearPredictor')),
+            ValueError,
+            "average='predictor' leaves out the projector",
+        ),
+        (dict(projector=dict(type='MAEDecoder', depth=1)), ValueError, 'projector=MAEDecoder: use LinearPredictor'),
         (dict(target=dict(EMA, average='projector')), ValueError, 'the model has no `projector`'),
         (dict(target=dict(EMA, average='predictor'), predictor=None), ValueError, 'the model has no `predictor`'),
         (dict(swin_match='x'), ValueError, 'predictor_linear'),
