@@ -112,7 +112,8 @@ class MomentumTarget(BaseTarget):
 
     def _mean(self, outputs: List[Tensor]) -> Tensor:
         if self.normalize:
-            outputs = [F.layer_norm(x.float(), x.shape[-1:]) for x in outputs]
+            wide = [x.to(torch.promote_types(x.dtype, torch.float32)) for x in outputs]
+            outputs = [F.layer_norm(x, x.shape[-1:]) for x in wide]
         return outputs[0] if len(outputs) == 1 else torch.stack(outputs).mean(0)
 
     def _outputs(self, images: Tensor) -> List[Tensor]:
