@@ -166,7 +166,8 @@ def patch_for(size: int) -> int:
     fitting = [patch for patch in range(4, size // 4 + 1) if size % patch == 0]
     if not fitting:
         raise ValueError(
-            f'image_size={size} has no fitting patch: use a multiple of 8, such as {max(32, round(size / 32) * 32)}'
+            f'image_size={size} has no fitting patch, at least 4 pixels and at most a quarter of it: use a multiple of '
+            f'8 from 16 on, such as {max(32, round(size / 32) * 32)}'
         )
     return min(fitting, key=lambda patch: abs(np.log(size / patch / 11)))
 

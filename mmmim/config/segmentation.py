@@ -16,8 +16,9 @@ def settle_segmentor(cfg: Config) -> None:
 
     - ``pretrained``: checkpoint that initialises the backbone, of any naming scheme; None: random initialisation,
       unless ``model.backbone.init_cfg.checkpoint`` names one.
-    - ``num_classes``, ``classes`` (their names, in order; None: their numbers) and ``reduce_zero_label`` (0 means
-      unlabelled and class k is stored as k + 1): for the heads and every :class:`~mmmim.datasets.MaskFolder`.
+    - ``num_classes``, ``classes`` (their names, in order; None: their numbers), ``reduce_zero_label`` (0 means
+      unlabelled and class k is stored as k + 1) and ``label_map`` (``{255: 1}``: 255 is class 1): for the heads and
+      every :class:`~mmmim.datasets.MaskFolder`.
     - ``crop_size`` (pixels, an int or (height, width)): of the random crop, the backbone's position embedding, a
       batch's padding, and the sliding window in testing, whose stride is two thirds of it.
     - ``scale`` (long, short side): to which an image is resized, in testing and before training's random scale.
@@ -79,6 +80,8 @@ def _set_classes(cfg: Config) -> None:
             dataset.classes = list(names or map(str, range(count)))
             if cfg.get('reduce_zero_label') is not None:
                 dataset.reduce_zero_label = cfg.reduce_zero_label
+            if cfg.get('label_map'):
+                dataset.label_map = dict(cfg.label_map)
 
 
 def _set_crop(cfg: Config, size: Tuple[int, int]) -> None:

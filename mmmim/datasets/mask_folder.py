@@ -29,6 +29,8 @@ class MaskFolder(BaseDataset):
         data_prefix: ``img_path`` and ``seg_map_path``, relative to ``data_root``.
         classes: Names, in the order of the class numbers.
         reduce_zero_label: 0 means unlabelled and class k is stored as k + 1, as in ADE20K.
+        label_map: The class of a value that masks store otherwise: ``{255: 1}`` where the second of two classes is
+            stored as 255.
         ann_file: Text file, relative to ``data_root``, with one relative image path a line, with or without its
             extension. Without it, all images are taken.
         palette: A colour ``(r, g, b)`` for each class, for pictures; drawn if None.
@@ -36,7 +38,8 @@ class MaskFolder(BaseDataset):
 
     Raises:
         FileNotFoundError: A folder or the annotation file does not exist, or images have no mask; some are named.
-        ValueError: There are no images, two have the same name but for the extension, or two masks.
+        ValueError: There are no images, two have the same name but for the extension, or two masks; or a ``label_map``
+            to what is no class.
     """
 
     def __init__(
@@ -47,15 +50,28 @@ class MaskFolder(BaseDataset):
         reduce_zero_label: bool = False,
         ann_file: str = '',
         palette: Optional[Sequence[Sequence[int]]] = None,
+        label_map: Optional[Dict[Any, int]] = None,
         **kwargs,
     ) -> None:
         self.reduce_zero_label = reduce_zero_label
+        # the command line gives keys as text
+        self.label_map = {int(value): int(label) for value, label in label_map.items()} if label_map else None
+        wrong = [label for label in (self.label_map or {}).values() if not 0 <= label < len(classes)]
+        if wrong or (self.label_map and reduce_zero_label):
+            raise ValueError(
+                f'label_map={self.label_map}: '
+                + (
+                    f'{wrong[0]} is none of the classes 0 to {len(classes) - 1}'
+                    if wrong
+                    else 'leave out reduce_zero_label'
+                )
+            )
         if palette is None:
             palette = np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
         metainfo = dict(
             classes=tuple(classes),
             palette=[list(colour) for colour in palette],
-            label_map=None,
+            label_map=self.label_map,
             reduce_zero_label=reduce_zero_label,
         )
         super().__init__(
@@ -92,7 +108,7 @@ class MaskFolder(BaseDataset):
             dict(
                 img_path=os.path.join(self.data_prefix['img_path'], images[stem]),
                 seg_map_path=os.path.join(self.data_prefix['seg_map_path'], masks[stem]),
-                label_map=None,
+                label_map=self.label_map,
                 reduce_zero_label=self.reduce_zero_label,
                 seg_fields=[],
             )

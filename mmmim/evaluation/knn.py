@@ -40,7 +40,12 @@ def knn_predict(
 
     Returns:
         For each k the predicted class of each query, ``[M]``, on the queries' device.
+
+    Raises:
+        ValueError: Features that are not finite.
     """
+    check_finite(bank, 'bank')
+    check_finite(queries, 'queries')
     device = torch.device(queries.device if device is None else device)
     predictions: Dict[int, List[Tensor]] = {k: [] for k in ks}
     for similarity, classes in _nearest(bank, bank_labels, queries, min(max(ks), len(bank)), chunk, bank_chunk, device):
@@ -51,6 +56,16 @@ def knn_predict(
             votes.scatter_add_(1, classes[:, :k], weights[:, :k])
             predictions[k].append(votes.argmax(dim=1).to(queries.device))
     return {k: torch.cat(parts) for k, parts in predictions.items()}
+
+
+def check_finite(features: Tensor, name: str) -> None:
+    """Raises ValueError for ``[N, D]`` features of which any is infinite or not a number."""
+    wrong = int((~torch.isfinite(features).all(dim=1)).sum())
+    if wrong:
+        raise ValueError(
+            f'features of {wrong} of {len(features)} images ({name}) are not finite: the network has diverged, or its '
+            'numbers are too large for the precision that it runs in (float32: optim_wrapper.dtype=float32)'
+        )
 
 
 def _nearest(

@@ -168,11 +168,16 @@ class Masking:
         self.num_keep = self.num_keep_units * (unit**2 if strategy == 'unit' else 1)
         if not 0 < self.num_keep < self.num_patches:
             what = 'leaves no visible patch' if self.num_keep == 0 else 'removes no patch'
+            name = 'units' if strategy == 'unit' else 'patches'
+            ratio = f'below {1 - 1 / units:.4g}' if self.num_keep == 0 else f'above {1 / units:.4g}'
             raise ValueError(
-                f'mask_ratio={mask_ratio} {what}: the {h}x{w} grid has {units} '
-                f'{"units" if strategy == "unit" else "patches"}. Use a ratio '
-                f'{"below" if self.num_keep == 0 else "above"} '
-                f'{1 - 1 / units if self.num_keep == 0 else 1 / units:.4g}, or more patches'
+                f'mask_ratio={mask_ratio} {what}: the {h}x{w} grid has '
+                + (
+                    f'{units} {name}. Use a ratio {ratio}, or '
+                    if units > 1
+                    else f'one of the {name}, and no ratio fits: use '
+                )
+                + 'larger images or smaller patches'
             )
 
     @property

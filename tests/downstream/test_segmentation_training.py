@@ -11,6 +11,7 @@ from PIL import Image
 from seg_harness import ARCH, make_masks, make_seg_config
 
 pytest.importorskip('mmseg')
+from mmmim.datasets import MaskFolder  # noqa: E402
 from mmmim.datasets.io.image_io import ImageReadError  # noqa: E402
 from mmmim.engine.hooks import check_data as masks  # noqa: E402
 from mmmim.engine.launch import build_runner  # noqa: E402
@@ -212,6 +213,53 @@ def test_values_that_are_no_class_are_listed_before_training(reduced, stored, me
     with pytest.raises(masks.MaskError, match=message):
         check(data, tmp_path, num_classes=2, reduce_zero_label=reduced)
     assert not (tmp_path / 'run/curve.jsonl').exists()
+
+
+@pytest.mark.parametrize(
+    'stored, classes, message',
+    [
+        ((0, 255), 2, r'values 0, 255 occur.*one class, 0, is all .*set label_map=\{255: 1\} \(label_map.255=1 on'),
+        ((255,), 2, 'there is nothing to learn'),
+        ((1, 255), 2, r'one class, 1, is all there is to learn. .*label_map=\{1: 0, 255: 1\}'),
+        ((0,), 2, 'one class, 0, is all there is to learn. Add masks'),
+        ((0, 128), 2, r'Not so 128: If these are the classes in order, set label_map=\{128: 1\}'),
+        ((0, 127, 255), 3, r'Not so 127: .*label_map=\{127: 1, 255: 2\} \(label_map.127=1 label_map.255=2 on'),
+    ],
+    ids=str,
+)
+def test_values_that_cannot_be_class_numbers(stored, classes, message, tmp_path):
+    data = make_masks(tmp_path / 'data', 3, 3)
+    for split in ('training', 'validation'):
+        for i in range(3):
+            mask = np.array(stored, np.uint8)[np.arange(32 * 32).reshape(32, 32) % len(stored)]
+            Image.fromarray(mask).save(data / f'annotations/{split}/{i:03d}.png')
+    with pytest.raises(masks.MaskError, match=message):
+        check(data, tmp_path, num_classes=classes)
+
+
+def test_a_label_map_says_which_class_a_value_is(tmp_path):
+    data = make_masks(tmp_path / 'data', 8, 4)
+    for file in sorted((data / 'annotations').glob('*/*.png')):
+        mask = np.asarray(Image.open(file))
+        Image.fromarray(np.array([0, 128, 255], np.uint8)[mask]).save(file)
+    cfg = make_seg_config(tmp_path / 'run', data, steps=2, warmup_iters=0, **{'label_map.128': 1, 'label_map.255': 2})
+    runner = build_runner(cfg)
+    runner.train()
+    for loader in (runner.train_dataloader, runner.val_loop.dataloader):
+        sample = loader.dataset[0]['data_samples']
+        assert sample.gt_sem_seg.data.unique().tolist() == [0, 1, 2]
+    for wrong, reduced, message in (
+        ({255: 3}, False, '3 is none of the classes 0 to 2'),
+        ({255: 1}, True, 'leave out'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MaskFolder(
+                str(data),
+                dict(img_path='images/training', seg_map_path='annotations/training'),
+                'abc',
+                reduced,
+                label_map=wrong,
+            )
 
 
 def test_a_class_that_never_occurs_is_a_warning(drawings, tmp_path):

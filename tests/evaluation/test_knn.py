@@ -78,3 +78,14 @@ def test_classes_that_only_the_queries_have_count_as_wrong():
 def test_images_without_labels_are_refused(bank_label, label):
     with pytest.raises(ValueError, match='k-NN needs a label for every image'):
         knn_accuracy(torch.eye(2), torch.tensor([0, bank_label]), torch.eye(2), torch.tensor([0, label]))
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_features_that_are_no_numbers_are_refused(value):
+    features, labels = torch.randn(6, 3), torch.arange(6) % 2
+    broken = features.clone()
+    broken[[1, 4], 0] = value
+    with pytest.raises(ValueError, match=r'features of 2 of 6 images \(queries\) are not finite'):
+        knn_accuracy(features, labels, broken, labels)
+    with pytest.raises(ValueError, match=r'2 of 6 images \(bank\)'):
+        knn_accuracy(broken, labels, features, labels)

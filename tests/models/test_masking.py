@@ -172,6 +172,12 @@ def test_a_ratio_that_leaves_no_patch_names_the_limit(strategy, count, limit):
         Masking(strategy, 0.95, (4, 4))
 
 
+@pytest.mark.parametrize('strategy, grid', [('random', (1, 1)), ('block', (1, 1)), ('unit', (2, 2))])
+def test_a_grid_of_one_patch_names_no_ratio(strategy, grid):
+    with pytest.raises(ValueError, match='no ratio fits: use larger images or smaller patches'):
+        Masking(strategy, 0.75, grid)
+
+
 def test_an_unknown_strategy_names_the_known_ones():
     with pytest.raises(ValueError, match="masking='stripes' is not known; use one of random, block, grid, unit"):
         Masking('stripes', 0.75, (8, 8))

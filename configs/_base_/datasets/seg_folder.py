@@ -1,12 +1,14 @@
 """Any images with index masks: `images/training/*` with `annotations/training/*.png`, the same below `validation`.
 
 A mask has its image's name and, in each pixel, the number of a class; 255 is ignored. With `reduce_zero_label=True`
-0 is, too, and class k is stored as k + 1. Other folders: `train_dataloader.dataset.data_prefix.img_path` and so on.
+0 is, too, and class k is stored as k + 1; `label_map.255=1` reads 255 as class 1. Other folders:
+`train_dataloader.dataset.data_prefix.img_path` and so on.
 `crop_size` and `scale` are carried to every place they concern.
 """
 
 data_root = 'data/segmentation'
 reduce_zero_label = False
+label_map = {}
 crop_size = 512
 scale = (2048, 512)
 train_pipeline = [

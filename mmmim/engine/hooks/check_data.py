@@ -263,10 +263,12 @@ def check_masks(
     for info in read:
         values |= _read_values(info)
     where = f'{"the" if count == len(infos) else count} {name} masks'
-    _check_values(values, read[0], where, num_classes, ignore_index)
+    _check_values(values, read[0], where, num_classes, ignore_index, all_read=count == len(infos))
 
 
-def _check_values(values: Set[int], info: dict, where: str, num_classes: int, ignore_index: int) -> None:
+def _check_values(
+    values: Set[int], info: dict, where: str, num_classes: int, ignore_index: int, all_read: bool
+) -> None:
     """Check the ``values`` stored in masks; ``info`` says how the pipeline maps them to labels."""
     reduced, label_map = bool(info.get('reduce_zero_label')), info.get('label_map') or {}
     labels = {value: label_map.get(label, label) for value in values for label in [_after_loading(value, reduced)]}
@@ -276,11 +278,16 @@ def _check_values(values: Set[int], info: dict, where: str, num_classes: int, ig
     meaning = (
         f'with reduce_zero_label={reduced} and num_classes={num_classes}, {int(reduced)} to '
         f'{num_classes - 1 + int(reduced)} are classes, 255 {"and 0 are" if reduced else "is"} ignored'
-    )
+    ) + (f' (label_map={label_map})' if label_map else '')
     if wrong:
         raise MaskError(f'{found}; {meaning}. Not so {_listed(wrong)}: {_advice(values, reduced, num_classes)}')
     if not valid:
         raise MaskError(f'{found}; {meaning}: there is nothing to learn')
+    if len(valid) == 1 and all_read and 'training' in where:
+        raise MaskError(
+            f'{found}; {meaning}: one class, {valid.pop()}, is all there is to learn. '
+            f'{_as_classes(values, num_classes)}Add masks of other classes'
+        )
     if num_classes - 1 not in valid:
         hint = ' If 0 is a class of its own, set reduce_zero_label=False.' if reduced and 0 in values else ''
         print_log(
@@ -294,7 +301,18 @@ def _advice(values: Set[int], reduced: bool, num_classes: int) -> str:
     largest = max(values - {255}, default=0)
     if not reduced and largest == num_classes:
         return f'if 0 means unlabelled, set reduce_zero_label=True, otherwise num_classes={largest + 1}'
-    return f'set num_classes={largest + 1 - int(reduced)}, or mark pixels that are not to be learned with 255'
+    return (
+        '' if reduced else _as_classes(values, num_classes)
+    ) + f'set num_classes={largest + 1 - int(reduced)}, or mark pixels that are not to be learned with 255'
+
+
+def _as_classes(values: Set[int], num_classes: int) -> str:
+    """How to read so many values as the classes, in order; nothing where there are more values than classes."""
+    label_map = {value: label for label, value in enumerate(sorted(values)) if value != label}
+    if not label_map or len(values) > num_classes:
+        return ''
+    options = ' '.join(f'label_map.{value}={label}' for value, label in label_map.items())
+    return f'If these are the classes in order, set label_map={label_map} ({options} on the command line). '
 
 
 def _after_loading(value: int, reduced: bool) -> int:
