@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mmmim.checkpoint.encoder import from_mmmim, to_mmmim
 from mmmim.models.patches import patchify, unpatchify
-from mmmim.models.targets import PixelTarget
+from mmmim.models.targets import BaseTarget, PixelTarget
 from mmmim.registry import MODELS
 
 FIXTURE = Path(__file__).parents[2] / 'data' / 'mae_official.npz'
@@ -170,13 +170,10 @@ def test_half_precision_gives_a_close_loss():
 
 
 def test_tokens_are_learned_by_cross_entropy():
-    class Tokens(nn.Module):
-        out_dim, paints_pixels, uses_original_statistics = 11, False, False
+    class Tokens(BaseTarget):
+        out_dim, discrete = 11, True
 
-        def set_image_statistics(self, mean, std):
-            pass
-
-        def forward(self, images):
+        def compute(self, images):
             return patchify(images, 8).argmax(-1) % 11
 
     mae = build(target=Tokens(), head=dict(type='TokenHead'))

@@ -29,7 +29,6 @@ train_dataloader = dict(
 )
 base_lr = 2.5e-6
 max_epochs = 1000
-warmup_epochs = 5
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=True, begin=0, convert_to_iter_based=True),

@@ -17,7 +17,6 @@ total_batch_size = 768
 max_batch_per_device = 96
 base_lr = 2.5e-5
 max_epochs = 360
-warmup_epochs = 5
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=1.0))
 train_dataloader = dict(
     dataset=dict(
