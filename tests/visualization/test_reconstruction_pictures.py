@@ -12,6 +12,7 @@ from mmmim.engine.optim.autocast import AutocastOptimWrapper
 from mmmim.evaluation.features import evaluating
 from mmmim.models.masking import Masking
 from mmmim.models.patches import patchify, unpatchify
+from mmmim.models.targets import BaseTarget
 from mmmim.registry import MODELS
 from mmmim.structures import DataSample
 from mmmim.visualization.images import GREY, to_tile
@@ -78,20 +79,13 @@ def test_raw_pixels_admit_to_nothing():
     assert panel.notes['uses_original_statistics'] is False
 
 
-class _Tokens(torch.nn.Module):
+class _Tokens(BaseTarget):
     """A target that cannot paint."""
 
-    out_dim = 5
-    uses_original_statistics = False
+    out_dim, discrete = 5, True
 
-    def set_image_statistics(self, mean, std):
-        pass
-
-    def forward(self, images):
+    def compute(self, images):
         return torch.zeros(len(images), 16, dtype=torch.int64)
-
-    def to_pixels(self, prediction, images):
-        return None
 
 
 def test_without_a_painter_there_is_no_reconstruction():
