@@ -13,17 +13,8 @@ For 8 GPUs with 80 GB. The other reading of CrossMAE: not iBOT's schedule, as in
 Published: 76.5%, quoted from the CrossMAE paper's Table 7. Not reproduced by this code yet.
 """
 
-_base_ = '../vit-s_finetune_100e_crossmae.py'
-train_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        type='mmmim.ImageSubset',
-        data_root='data/imagenet',
-        data_prefix=dict(img_path='train'),
-        ann_file='10percent.txt',
-        pipeline=_base_.train_dataloader.dataset.pipeline,
-    )
-)
+_base_ = './vit-s_1percent_crossmae.py'
+train_dataloader = dict(dataset=dict(ann_file='10percent.txt'))
 max_epochs = 200
 warmup_epochs = 10
 train_cfg = dict(val_interval=10)
