@@ -1,12 +1,14 @@
 """Memory that tensors free stays with the process, unless the user chose otherwise."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 from harness import environment
 
-# a tensor of 200 MB is made and freed: how much of it the process still holds; made again: the page faults of that
+# A tensor of 200 MB is made and freed: how much of it the process still holds; made again, three times: the least page
+# faults of that (the other threads of the process have some of their own).
 SCRIPT = """
 import os, resource, torch
 from mmmim.engine.hardware import keep_freed_memory
@@ -20,9 +22,12 @@ torch.ones(1000)
 before = resident()
 torch.ones(50_000_000)
 print(resident() - before)
-faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-torch.ones(50_000_000)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
+faults = []
+for _ in range(3):
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(50_000_000)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start)
+print(min(faults))
 """
 pytestmark = [
     pytest.mark.runs,
@@ -45,7 +50,8 @@ def run(**variables):
 
 def test_freed_memory_is_used_again_without_page_faults():
     done_by_us, held, faults = run()
-    assert done_by_us and held > 150 and faults < 500
+    assert done_by_us and held > 150
+    assert faults < 0.02 * 50_000_000 * 4 / os.sysconf('SC_PAGE_SIZE')  # new memory: a fault for each page
 
 
 # where the system grants large pages to everyone, giving memory back costs few faults: so not they are counted here
