@@ -10,6 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..config.check_values import check_values
 from ..config.load import load_config
 from ..config.prepare import drop_disabled_hooks, set_up_scope, settle, settle_loaders
 from ..config.schedule import set_batch_and_lr, set_schedule, split_batch
@@ -46,6 +47,7 @@ def build_runner(cfg: Config, launcher: str = 'none', anew: bool = True) -> Runn
     cfg.launcher = launcher
     keep_freed_memory()
     set_up_scope(cfg)
+    check_values(cfg)
     set_up_processes(launcher, cfg)
     found = find_resume(cfg, anew)
     fix_seed(cfg, found)

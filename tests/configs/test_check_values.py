@@ -1,0 +1,116 @@
+"""Wrong values of a config's keys are errors before anything is built: the key, what it takes, what came."""
+
+import re
+import types
+from numbers import Real
+from typing import Any, Union, get_args, get_origin
+
+import pytest
+from config_harness import CONFIGS
+from config_harness import config as load
+from mmengine.config import Config
+
+from mmmim.config.check_values import BOUNDS, _registered, check_values, fits, hints_of, in_words
+
+MAE = 'configs/mae/vit-tiny_cifar10.py'
+
+
+def refused(overrides: dict, config: str = MAE) -> str:
+    cfg = load(config)
+    cfg.merge_from_dict(overrides)
+    with pytest.raises((TypeError, ValueError)) as error:
+        check_values(cfg)
+    return str(error.value)
+
+
+def test_every_config_passes():
+    for name in CONFIGS:
+        check_values(load(name))
+
+
+@pytest.mark.parametrize(
+    'key, value, takes',
+    [
+        ('model.mask_ratio', [0.5, 0.75], 'a number'),
+        ('model.mask_ratio', '0.75', 'a number'),
+        ('model.mask_ratio', True, 'a number'),
+        ('model.mask_ratio', 1.5, 'from 0 to 1'),
+        ('model.mask_ratio', float('nan'), 'from 0 to 1'),
+        ('model.masking', 3, 'a string or None'),
+        ('model.mask_options', dict(unit='2'), 'a whole number'),
+        ('model.mask_options', dict(size=2), 'unit'),
+        ('model.backbone.img_size', -32, 'at least 1'),
+        ('model.backbone.img_size', [32, 32, 3], 'a whole number or a list of 2 whole numbers'),
+        ('model.backbone.img_size', '32', 'a whole number'),
+        ('model.backbone.arch', ['base'], 'a string or a dict'),
+        ('model.backbone.arch', dict(embed_dim='192', depth=2, num_heads=3), 'a whole number'),
+        ('model.backbone.arch', dict(embed_dim=192, depth=-2, num_heads=3), 'not negative'),
+        ('model.backbone.compiled', 1, 'True or False'),
+        ('model.neck.depth', 1.5, 'a whole number'),
+        ('model.target.norm_pix', 'no', 'True or False'),
+        ('model.target.norm_pix', 0, 'True or False'),
+        ('model.data_preprocessor.mean', '123', 'a list of numbers'),
+        ('model.data_preprocessor.std', [58, None, 57], 'a list of numbers'),
+        ('train_dataloader.dataset.pipeline.1.size', '32', 'a whole number'),
+        ('train_dataloader.dataset.pipeline.1.size', 0, 'above 0'),
+        ('train_dataloader.num_workers', -1, 'not negative'),
+        ('train_dataloader.num_workers', '4', 'a whole number'),
+        ('train_dataloader.persistent_workers', 'False', 'True or False'),
+        ('total_batch_size', '64', 'a whole number'),
+        ('total_batch_size', 0, 'at least 1'),
+        ('base_lr', '1e-3', 'a number'),
+        ('base_lr', -1e-3, 'not negative'),
+        ('max_epochs', 2.5, 'a whole number'),
+        ('warmup_epochs', [1], 'a number'),
+        ('randomness.seed', '1', 'a whole number'),
+        ('optim_wrapper.optimizer.weight_decay', '0.05', 'a number'),
+        ('optim_wrapper.optimizer.betas', 0.95, 'a list of 2 numbers'),
+        ('default_hooks.checkpoint.interval', '1', 'a whole number'),
+        ('default_hooks.logger.interval', 'often', 'a whole number'),
+    ],
+)
+def test_the_key_what_it_takes_and_what_came(key, value, takes):
+    message = refused({key: value})
+    shown = next(iter(value.values())) if isinstance(value, dict) and 'arch' not in key else value
+    assert key in message and takes in message
+    assert isinstance(value, dict) or repr(shown) in message
+
+
+def test_our_parts_in_another_toolbox():
+    cfg = Config(dict(default_scope='mmseg', model=dict(type='EncoderDecoder', backbone=dict(type='mmmim.DenseViT'))))
+    check_values(cfg)
+    cfg.model.backbone.img_size = '512'
+    with pytest.raises(TypeError, match="model.backbone.img_size takes .* got '512'"):
+        check_values(cfg)
+    cfg.model.backbone.type = 'DenseViT'  # not ours without the scope
+    check_values(cfg)
+
+
+WRONG = {bool: 'yes', int: 1.5, float: '1', str: 7}
+# numbers of which negative ones mean something, and those that the class itself checks
+MAY_BE_NEGATIVE = set(
+    'interval interval_iters interval_minutes max_keep_ckpts val_interval layer clip_layer limit max_images max_masks '
+    'subset year version worker_id out_indices global_blocks flip_indices palette label_map '
+    'threshold radius margin gamma gamma_delta gamma_max trust_coefficient scale high low ratio shift rotate grow end '
+    'contrast_weight pred_weight disc_weight gan_weight image_weight patch_weight coordinate_weight heatmap_weight '
+    'part_weights target_weights brightness contrast saturation hue blur_sigma mean scales share levels width resize '
+    'default'.split()
+)
+
+
+def numbers_in(hint: Any) -> bool:
+    if get_origin(hint) in (Union, types.UnionType) or get_args(hint):
+        return any(numbers_in(one) for one in get_args(hint) if one is not Ellipsis)
+    return isinstance(hint, type) and issubclass(hint, Real) and hint is not bool
+
+
+def test_every_argument_of_our_classes_is_annotated_and_its_numbers_are_bounded():
+    ours = {name: kind for name, kind in _registered().items() if kind.__module__.startswith('mmmim.')}
+    assert len(ours) > 90
+    for name, kind in ours.items():
+        for key, hint in hints_of(kind).items():
+            if hint in WRONG:
+                assert not fits(WRONG[hint], hint), (name, key)
+            assert not numbers_in(hint) or key in BOUNDS or key in MAY_BE_NEGATIVE, (name, key)
+            assert re.search('[a-zA-Z]', in_words(hint))
+    assert not MAY_BE_NEGATIVE & set(BOUNDS)
