@@ -95,7 +95,8 @@ def fit_channels(encoder: StateDict, own: Optional[Tensor]) -> List[str]:
     except (NotImplementedError, AssertionError):
         raise EncoderMismatchError(
             f'adapt_channels: timm adapts projections of 3 channels, and any to 1; not {kernel.shape[1]} to '
-            f'{own.shape[1]}.'
+            f'{own.shape[1]}. Give it images of {kernel.shape[1]} channels (in_chans, LoadImage.channels), '
+            'or start from another one.'
         ) from None
     return [f'The patch projection was adapted from {kernel.shape[1]} to {own.shape[1]} channels.']
 

@@ -75,7 +75,7 @@ def _truth(image: np.ndarray, info: dict, factor: int) -> np.ndarray:
     if info.get('seg_map_path'):
         truth = TRANSFORMS.build(dict(type='LoadAnnotations'))(info)
         return paint_mask(image, truth['gt_seg_map'], IGNORED, factor)
-    raise ValueError(f'{info["img_path"]} has neither a mask nor instances')
+    raise ValueError(f'{info["img_path"]} has neither a mask nor instances in its data set to compare with')
 
 
 def _prediction(image: np.ndarray, model: nn.Module, sample: dict, factor: int, score: float) -> np.ndarray:
