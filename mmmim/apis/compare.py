@@ -16,6 +16,7 @@ from ..checkpoint import atomic_write_text
 from ..checkpoint.config_text import check_types
 from ..checkpoint.newest import newest_checkpoint
 from ..checkpoint.write import export_encoder
+from ..config.check_values import checked
 from ..config.paths import relative_to_here
 from ..datasets.image_folder import ImageFolder
 from ..evaluation.bootstrap import difference_in_words, mean_interval
@@ -103,6 +104,7 @@ class _Judged(NamedTuple):
     right: Dict[str, Optional[Tensor]]
 
 
+@checked
 def compare(
     runs: Names = (),
     starts: Names = None,

@@ -7,6 +7,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from ..checkpoint import atomic_write_text
+from ..config.check_values import checked
 from ..datasets.io.file_list import list_images
 from ..engine.hardware import usable_cores
 from ..models.networks import FORMS
@@ -24,6 +25,7 @@ class Embedded(NamedTuple):
     unreadable: List[str]
 
 
+@checked
 def embed(
     model: Optional[str] = None,
     data: Optional[str] = None,

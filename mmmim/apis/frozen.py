@@ -15,6 +15,7 @@ from ..checkpoint.encoder import open_encoder
 from ..checkpoint.newest import newest_checkpoint
 from ..checkpoint.read import AnyPath
 from ..checkpoint.write import exported_facts
+from ..config.check_values import checked
 from ..datasets.io.pixel_formats import to_planes
 from ..datasets.loading import mim_collate
 from ..engine.optim.autocast import has_fast_bf16
@@ -55,6 +56,7 @@ class _Opened(NamedTuple):
     ours: bool
 
 
+@checked
 def load(
     model: AnyPath,
     *,

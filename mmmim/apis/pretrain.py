@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ..checkpoint.newest import newest_checkpoint
+from ..config.check_values import checked
 from ..config.load import load_config
 from ..config.paths import command, relative_to_here
 from ..config.write import Choice, config_text, merge_overrides
@@ -52,6 +53,7 @@ class Pretrained(NamedTuple):
     report: Optional[str]
 
 
+@checked
 def pretrain(
     data: str,
     out: str,

@@ -4,13 +4,16 @@ Every argument of a registered class of ours is annotated. A value of another ty
 layer or transform, or none at all: a string is true, and a negative width is a slice from the other end.
 """
 
+import functools
 import inspect
+import os
 import types
 from collections.abc import Collection, Iterable
 from numbers import Integral, Real
 from sys import float_info
 from typing import (
     Any,
+    Callable,
     Dict,
     Iterator,
     List,
@@ -18,6 +21,7 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    TypeVar,
     Union,
     get_args,
     get_origin,
@@ -29,6 +33,8 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from .. import registry
+
+F = TypeVar('F', bound=Callable)
 
 # keys that govern others, and those of MMEngine and torch that would be refused without their name, or not at all
 KEYS: Dict[str, Any] = {
@@ -146,6 +152,25 @@ def _check_options(path: str, options: Dict[str, Any]) -> None:
         _check(f'{path}.{key}', value, hints[key])
 
 
+def checked(function: F) -> F:
+    """A function whose arguments are checked by their annotations.
+
+    Raises (as the result does):
+        TypeError: A value of another type; the message names the argument, what it takes and what came.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def check_and_call(*args: Any, **kwargs: Any) -> Any:
+        hints = get_type_hints(function)  # here, where classes that they name are defined
+        for name, value in signature.bind_partial(*args, **kwargs).arguments.items():
+            if signature.parameters[name].kind is not inspect.Parameter.VAR_KEYWORD and not fits(value, hints[name]):
+                raise TypeError(_refusal(name, value, hints[name]))
+        return function(*args, **kwargs)
+
+    return check_and_call  # type: ignore[return-value]
+
+
 def hints_of(kind: Any) -> Dict[str, Any]:
     """The annotations of the arguments of a function or class, with those of parents of ours that get ``**kwargs``."""
     hints: Dict[str, Any] = {}
@@ -191,7 +216,8 @@ def fits(value: Any, hint: Any) -> bool:
             and all(fits(one, inside[0]) for one in value)
             or (exact and len(value) == len(inside) and all(map(fits, value, inside)))
         )
-    return True  # a class: a dict of a config, or an object
+    kind = origin or hint
+    return isinstance(value, dict) or not isinstance(kind, type) or isinstance(value, kind)
 
 
 _NAMES = {
@@ -212,6 +238,8 @@ def in_words(hint: Any, several: bool = False) -> str:
         return f'{", ".join(found[:-1])} or {found[-1]}' if len(found) > 1 else found[0]
     if (origin or hint) in _NAMES and not inside:
         return _NAMES[origin or hint][several]
+    if origin is os.PathLike:
+        return 'paths' if several else 'a path'
     if origin is dict and inside:
         return f'a dict of {in_words(inside[1], True)}'
     if inside:
@@ -222,10 +250,14 @@ def in_words(hint: Any, several: bool = False) -> str:
 
 def _check(path: str, value: Any, hint: Any) -> None:
     if not fits(value, hint):
-        raise TypeError(f'{path} takes {in_words(hint)}, and got {value!r}, which is {_came(value)}')
+        raise TypeError(_refusal(path, value, hint))
     bounds = BOUNDS.get(path.rpartition('.')[2])
     if bounds and not bounds.holds(value):
         raise ValueError(f'{path} takes {in_words(hint)}, {bounds.words}, and got {value!r}')
+
+
+def _refusal(name: str, value: Any, hint: Any) -> str:
+    return f'{name} takes {in_words(hint)}, and got {value!r}, which is {_came(value)}'
 
 
 def _came(value: Any) -> str:

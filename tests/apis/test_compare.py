@@ -365,7 +365,7 @@ def test_a_config_from_a_checkpoint_runs_nothing(trained_on, photos, tmp_path, m
     [
         (dict(starts=BOTH), ValueError, 'say by which labels to compare'),
         (dict(starts='random'), ValueError, "'random' is the architecture of a run"),
-        (dict(starts=BOTH, layer=3), ValueError, "layer=3 can be 'auto'"),
+        (dict(starts=BOTH, layer='all'), ValueError, "layer='all' can be 'auto'"),
         (dict(runs='nowhere'), FileNotFoundError, "no run 'nowhere'"),
         (dict(starts='timm:unknown'), FileNotFoundError, 'timm:unknown was not fetched'),
         (dict(), ValueError, 'nothing to compare.*pip install "mmmim\\[baseline\\]"'),

@@ -10,6 +10,7 @@ from config_harness import CONFIGS
 from config_harness import config as load
 from mmengine.config import Config
 
+import mmmim
 from mmmim.config.check_values import BOUNDS, _registered, check_values, fits, hints_of, in_words
 
 MAE = 'configs/mae/vit-tiny_cifar10.py'
@@ -114,3 +115,21 @@ def test_every_argument_of_our_classes_is_annotated_and_its_numbers_are_bounded(
             assert not numbers_in(hint) or key in BOUNDS or key in MAY_BE_NEGATIVE, (name, key)
             assert re.search('[a-zA-Z]', in_words(hint))
     assert not MAY_BE_NEGATIVE & set(BOUNDS)
+
+
+@pytest.mark.parametrize(
+    'function, arguments, words',
+    [
+        (mmmim.pretrain, dict(data='x', out='y', epochs='3'), "epochs takes a whole number or None, and got '3'"),
+        (mmmim.pretrain, dict(data='x', out='y', leave_out='no'), 'leave_out takes True or False'),
+        (mmmim.load, dict(model='x', layer=1.5), 'layer takes a whole number, a string or None'),
+        (mmmim.load, dict(model=3), 'model takes a string'),
+        (mmmim.embed, dict(model='x', data='y', batch_size='3'), 'batch_size takes a whole number'),
+        (mmmim.compare, dict(runs=3), 'runs takes'),
+        (mmmim.compare, dict(layer=3), 'layer takes a string or None, and got 3'),
+        (mmmim.compare, dict(device=0), 'device takes a string or None'),
+    ],
+)
+def test_arguments_of_the_calls_are_checked_alike(function, arguments, words):
+    with pytest.raises(TypeError, match=re.escape(words)):
+        function(**arguments)
