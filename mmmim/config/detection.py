@@ -11,6 +11,7 @@ from .classification import name_of, set_pretrained
 from .parts import DENSE_BACKBONES, datasets_below, map_widths, pipeline_steps
 
 DETECTORS = ('MaskRCNN', 'CascadeRCNN')
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def settle_detector(cfg: Config, with_data: bool = True) -> None:
@@ -23,6 +24,8 @@ def settle_detector(cfg: Config, with_data: bool = True) -> None:
     - ``train_ann``, ``val_ann``, ``train_images``, ``val_images``: annotation files and image folders, relative to
       ``data_root``, for data sets that do not state their own. Testing uses validation's, and the metric reads the
       annotation file of its data set.
+    - ``skip_broken``: whether data sets leave out objects whose outline cannot be used, unless they say it themselves;
+      otherwise such an outline is an error. A model without a mask head needs no outlines.
     - ``classes`` (names, in the order of the annotation file; None: all in it) and ``num_classes`` (None: as many): for
       data sets and heads.
     - ``image_size`` (pixels): the side of the square to which an image is resized, cropped and padded, and the image
@@ -48,6 +51,7 @@ def settle_detector(cfg: Config, with_data: bool = True) -> None:
     set_pretrained(cfg, backbone)
     _set_widths(model, map_widths(backbone))
     _set_files(cfg)
+    _set_readers(cfg)
     if 'classes' in cfg:
         _set_classes(cfg, with_data)
     if cfg.get('image_size') is not None:
@@ -91,11 +95,39 @@ def _set_files(cfg: Config) -> None:
             if images is not None:
                 dataset.setdefault('data_prefix', dict(img=images))
     for kind in ('val', 'test'):
-        evaluators = cfg.get(f'{kind}_evaluator') or []
-        for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
-            found = _sets(cfg, f'{kind}_dataloader')
+        found = _sets(cfg, f'{kind}_dataloader')
+        for evaluator in _evaluators(cfg, kind):
             if name_of(evaluator) == 'PlainMetric' and name_of(evaluator.metric) == 'CocoMetric' and found:
                 evaluator.metric.ann_file = _path(found[0])
+
+
+def _evaluators(cfg: Config, kind: str) -> List[Any]:
+    evaluators = cfg.get(f'{kind}_evaluator') or []
+    return list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+
+
+def _metrics(cfg: Config, kind: str) -> List[Any]:
+    """The metrics of validation or of the test that read annotations in COCO's format."""
+    found = [e.metric if name_of(e) == 'PlainMetric' else e for e in _evaluators(cfg, kind)]
+    return [metric for metric in found if name_of(metric) == 'CocoMetric']
+
+
+def _set_readers(cfg: Config) -> None:
+    """Let mmdet's data sets and metric be ours, which stand any ids and outlines."""
+    skip_broken = cfg.pop('skip_broken', None)
+    for dataset in _sets(cfg, *LOADERS):
+        dataset.type = 'mmmim.CocoDataset'
+        if skip_broken is not None:
+            dataset.setdefault('skip_broken', skip_broken)
+    for metric in (*_metrics(cfg, 'val'), *_metrics(cfg, 'test')):
+        metric.type = 'mmmim.CocoMetric'
+
+
+def _needs_outlines(cfg: Config, loader: str) -> bool:
+    """Whether masks of a loader's data sets are learned or measured."""
+    if loader == 'train_dataloader':
+        return bool(cfg.model.roi_head.get('mask_head'))
+    return any('segm' in metric.get('metric', 'bbox') for metric in _metrics(cfg, loader.partition('_')[0]))
 
 
 def _heads(model: Any) -> List[Any]:
@@ -113,7 +145,7 @@ def _set_classes(cfg: Config, with_data: bool) -> None:
         names = _on_rank_0(lambda: _fitting_classes(cfg, names, count))
     if names:
         cfg.classes, count = names, len(names)
-        for dataset in _sets(cfg, 'train_dataloader', 'val_dataloader', 'test_dataloader'):
+        for dataset in _sets(cfg, *LOADERS):
             dataset.metainfo = dict(dataset.get('metainfo') or {}, classes=names)
     cfg.num_classes = count
     for head in _heads(cfg.model):
@@ -124,16 +156,21 @@ def _fitting_classes(cfg: Config, names: Optional[List[str]], count: Optional[in
     """The class names, checked in all annotation files of the run: each must have them, with objects."""
     # without a length there is no training: tools/test.py takes it away
     loaders = ['train_dataloader'] if 'max_epochs' in cfg else []
-    loaders += [loader for loader in ('val_dataloader', 'test_dataloader') if cfg.get(loader)]
-    for path in dict.fromkeys(map(_path, _sets(cfg, *loaders))):
-        summary = examine(path)
+    loaders += [loader for loader in LOADERS[1:] if cfg.get(loader)]
+    found = [
+        (_path(dataset), _needs_outlines(cfg, loader), bool(dataset.get('skip_broken')))
+        for loader in loaders
+        for dataset in _sets(cfg, loader)
+    ]
+    for path, outlines, skip_broken in dict.fromkeys(found):
+        summary = examine(path, outlines)
         if names is None and count is not None and len(summary.classes) != count:
             raise AnnotationError(
                 f'num_classes={count}, but {path} has {len(summary.classes)} classes: '
                 f'{", ".join(summary.classes)}. Set num_classes=None for all, or name some: classes'
             )
         names = names or list(summary.classes)
-        check_classes(summary, names)
+        check_classes(summary, names, skip_broken)
     return names
 
 

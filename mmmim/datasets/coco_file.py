@@ -6,20 +6,58 @@ and fails on other errors in the middle of its code. Here each of these is a mes
 
 import functools
 import json
+import math
 import os
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from .coco_outlines import usable_outline
 
 PARTS = dict(
     images=('id', 'file_name', 'width', 'height'),
     categories=('id', 'name'),
-    annotations=('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd', 'segmentation'),
+    annotations=('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd'),
+)
+SINGULAR = dict(images='image', categories='category', annotations='annotation')
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _identifier(value: Any) -> bool:
+    return isinstance(value, str) or (_number(value) and not isinstance(value, bool))
+
+
+# what values have to be; mmdet and pycocotools compare them without a look at their type
+VALUES: Dict[str, Tuple[Callable[[Any], bool], str]] = dict(
+    id=(_identifier, 'a number or a text'),
+    image_id=(_identifier, 'the id of an image'),
+    category_id=(_identifier, 'the id of a category'),
+    file_name=(lambda value: isinstance(value, str) and value != '', 'a text'),
+    name=(lambda value: isinstance(value, str) and value != '', 'a text'),
+    width=(lambda value: _number(value) and value > 0, 'a number of pixels above 0'),
+    height=(lambda value: _number(value) and value > 0, 'a number of pixels above 0'),
+    area=(_number, 'a number of pixels'),
+    iscrowd=(lambda value: isinstance(value, int) and value in (0, 1), '0 or 1'),
+    bbox=(
+        lambda value: isinstance(value, list) and len(value) == 4 and all(map(_number, value)),
+        '[left, top, width, height] in pixels',
+    ),
 )
 
 
 class AnnotationError(RuntimeError):
     """Annotations that are missing, unreadable, or do not fit their images, classes or model."""
+
+
+class Flaw(NamedTuple):
+    """An outline that cannot be used, or not in whole."""
+
+    id: Any
+    name: str  # of the class
+    reason: str
 
 
 @dataclass
@@ -32,7 +70,10 @@ class CocoSummary:
         images: ``{id: (file name, width, height)}``.
         usable: ``{class name: number of annotations that mmdet trains on}``; crowds are not counted.
         annotated: ``{image id: classes with usable annotations}``, for images that have any.
+        crowds: ``{class name: number of annotations}`` with ``iscrowd=1``.
         unusable: ``{reason: [number, ids of some]}`` of annotations that mmdet leaves out.
+        broken: Objects and crowds that nothing of whose outline can be used; not counted as usable.
+        in_part: Usable ones some of whose polygons cannot be used.
     """
 
     path: str
@@ -40,25 +81,42 @@ class CocoSummary:
     images: Dict[Any, Tuple[str, int, int]]
     usable: Counter = field(default_factory=Counter)
     annotated: Dict[Any, set] = field(default_factory=dict)
+    crowds: Counter = field(default_factory=Counter)
     unusable: Dict[str, list] = field(default_factory=dict)
+    broken: List[Flaw] = field(default_factory=list)
+    in_part: List[Flaw] = field(default_factory=list)
 
     def count(self, classes: Sequence[str]) -> int:
         """Usable annotations of these classes."""
         return sum(self.usable[name] for name in classes)
 
     def remark(self) -> Optional[str]:
-        """A message about annotations that mmdet leaves out, if there are any."""
-        if not self.unusable:
-            return None
-        parts = [
-            f'{number} {reason} (id {", ".join(map(str, ids))}{" ..." if number > len(ids) else ""})'
-            for reason, (number, ids) in self.unusable.items()
-        ]
-        return f'{self.path}: annotations that are left out: {"; ".join(parts)}'
+        """A message about annotations that are left out, if there are any."""
+        parts = [_counted(number, reason, ids) for reason, (number, ids) in self.unusable.items()]
+        parts += _counted_flaws(self.broken)
+        words = [f'annotations that are left out: {"; ".join(parts)}'] if parts else []
+        if self.in_part:
+            words.append(f'annotations whose other polygons are used: {"; ".join(_counted_flaws(self.in_part))}')
+        return f'{self.path}: {". ".join(words)}' if words else None
 
 
-def examine(path: str) -> CocoSummary:
+def _counted(number: int, reason: str, ids: Sequence[Any]) -> str:
+    return f'{number} {reason} (id {", ".join(map(str, ids))}{" ..." if number > len(ids) else ""})'
+
+
+def _counted_flaws(flaws: Iterable[Flaw]) -> List[str]:
+    by_reason: Dict[str, List[Any]] = {}
+    for flaw in flaws:
+        by_reason.setdefault(flaw.reason, []).append(flaw.id)
+    return [_counted(len(ids), reason, ids[:5]) for reason, ids in by_reason.items()]
+
+
+def examine(path: str, outlines: bool = True) -> CocoSummary:
     """Read an annotation file; cached until the file changes.
+
+    Args:
+        path: Of the file.
+        outlines: Whether masks are learned or measured, so that objects need a usable outline.
 
     Raises:
         AnnotationError: There is no such file, it is no JSON, or not in COCO's format.
@@ -70,11 +128,11 @@ def examine(path: str) -> CocoSummary:
             f'there is no file of annotations {path!r}: set data_root, or train_ann and val_ann '
             'where it has another name'
         ) from error
-    return _examine(path, found.st_mtime_ns, found.st_size)
+    return _examine(path, outlines, found.st_mtime_ns, found.st_size)
 
 
 @functools.lru_cache(maxsize=8)
-def _examine(path: str, *version: int) -> CocoSummary:
+def _examine(path: str, outlines: bool, *version: int) -> CocoSummary:
     content = _read(path)
     for part, keys in PARTS.items():
         _check_entries(path, part, content[part], keys)
@@ -89,7 +147,7 @@ def _examine(path: str, *version: int) -> CocoSummary:
     )
     by_id = {category['id']: category['name'] for category in content['categories']}
     for annotation in content['annotations']:
-        _count(summary, annotation, by_id)
+        _count(summary, annotation, by_id, outlines)
     return summary
 
 
@@ -112,33 +170,28 @@ def _read(path: str) -> dict:
 
 
 def _check_entries(path: str, part: str, entries: List[Any], keys: Sequence[str]) -> None:
-    """Check that all keys are present and ids unique (mmdet asserts it for annotations, and mixes up images)."""
+    """Check keys, kinds of values, and that ids are unique (mmdet asserts it for annotations, and mixes up images)."""
+    checks = [(key, *VALUES[key]) for key in keys]
     for number, entry in enumerate(entries):
         missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
-        if missing == ['segmentation']:
-            raise AnnotationError(
-                f'{path}: annotation {entry["id"]} has no `segmentation`: the mask head needs the '
-                'outline (polygons or run lengths) of every object'
-            )
         if missing:
             raise AnnotationError(
                 f"{path}: number {number} of its {part} has no {', '.join(missing)}; COCO's format "
                 f'has {", ".join(keys)}'
             )
+        for key, fits, kind in checks:
+            if not fits(entry[key]):
+                which = f'number {number} of its {part}' if key == 'id' else f'{SINGULAR[part]} {entry["id"]}'
+                raise AnnotationError(f'{path}: the {key} of {which} is {entry[key]!r}: it has to be {kind}')
     ids = Counter(entry['id'] for entry in entries)
     twice = [key for key, number in ids.items() if number > 1]
     if twice:
         raise AnnotationError(f'{path}: {len(twice)} ids of {part} are there twice: {_some(twice)}. Each needs its own')
 
 
-def _count(summary: CocoSummary, annotation: dict, names: Dict[Any, str]) -> None:
+def _count(summary: CocoSummary, annotation: dict, names: Dict[Any, str], outlines: bool) -> None:
     """Add an annotation to the summary, by mmdet's rules for leaving it out (``CocoDataset.parse_data_info``)."""
-    box, key = annotation['bbox'], annotation['id']
-    if not (isinstance(box, list) and len(box) == 4 and all(isinstance(value, (int, float)) for value in box)):
-        raise AnnotationError(
-            f'{summary.path}: the bbox of annotation {key} is {box!r}: it has to be [left, top, '
-            'width, height] in pixels'
-        )
+    key = annotation['id']
     if annotation['category_id'] not in names:
         raise AnnotationError(
             f'{summary.path}: annotation {key} has the category_id {annotation["category_id"]}, '
@@ -149,10 +202,20 @@ def _count(summary: CocoSummary, annotation: dict, names: Dict[Any, str]) -> Non
         entry = summary.unusable.setdefault(reason, [0, []])
         entry[0] += 1
         entry[1] += [key] if len(entry[1]) < 3 else []
-    elif not annotation['iscrowd']:
-        name = names[annotation['category_id']]
-        summary.usable[name] += 1
-        summary.annotated.setdefault(annotation['image_id'], set()).add(name)
+        return
+    name = names[annotation['category_id']]
+    if outlines:
+        size = summary.images[annotation['image_id']][1:]
+        outline, flaw = usable_outline(annotation.get('segmentation'), size)
+        if flaw:
+            (summary.in_part if outline else summary.broken).append(Flaw(key, name, flaw))
+        if outline is None:
+            return
+    if annotation['iscrowd']:
+        summary.crowds[name] += 1
+        return
+    summary.usable[name] += 1
+    summary.annotated.setdefault(annotation['image_id'], set()).add(name)
 
 
 def _why_unusable(summary: CocoSummary, annotation: dict) -> Optional[str]:
@@ -174,8 +237,17 @@ def _some(values: Any) -> str:
     return f'{", ".join(map(str, values[:5]))}{" ..." if len(values) > 5 else ""}'
 
 
-def check_classes(summary: CocoSummary, classes: Sequence[str]) -> None:
-    """Raise AnnotationError unless a file has all these classes, in this order, with usable annotations."""
+def check_classes(summary: CocoSummary, classes: Sequence[str], skip_broken: bool = False) -> None:
+    """Check that a file has all these classes, in this order, with usable annotations.
+
+    Args:
+        summary: Of the file, by :func:`examine`.
+        classes: Names.
+        skip_broken: Whether the data set leaves out objects whose outline cannot be used.
+
+    Raises:
+        AnnotationError: It has not, or, without ``skip_broken``, has outlines of these classes that cannot be used.
+    """
     classes = list(classes)
     missing = [name for name in classes if name not in summary.classes]
     if missing:
@@ -189,11 +261,46 @@ def check_classes(summary: CocoSummary, classes: Sequence[str]) -> None:
             f'mmdet counts classes in the order of the file, {summary.path}: {", ".join(in_order)}; '
             f'asked for are {", ".join(classes)}: name them in the same order, in all files'
         )
-    if not summary.count(classes):
-        found = sum(number for number, _ in summary.unusable.values())
-        small = summary.unusable.get('with a box of less than one pixel', [0])[0]
+    broken = [flaw for flaw in summary.broken if flaw.name in classes]
+    if broken and not skip_broken:
         raise AnnotationError(
-            f'{summary.path} has no annotation of the {len(classes)} classes that can be used'
-            + (f' ({summary.remark().partition(": ")[2]})' if found else f': {len(summary.images)} images, no objects')
-            + (". Boxes in COCO's format are in pixels, not shares of the image" if small == found > 0 else '')
+            f'{summary.path}: {len(broken)} annotations have no usable outline: {"; ".join(_counted_flaws(broken))}. '
+            'An outline is a list of polygons of at least three points, or run lengths of the size of the image. Mend '
+            'them, or set skip_broken=True: they are then left out, in training and in what is measured'
         )
+    if not summary.count(classes):
+        raise AnnotationError(_why_none(summary, classes))
+
+
+def _why_none(summary: CocoSummary, classes: Sequence[str]) -> str:
+    found = sum(number for number, _ in summary.unusable.values()) + len(summary.broken)
+    small = summary.unusable.get('with a box of less than one pixel', [0])[0]
+    crowds = sum(summary.crowds[name] for name in classes)
+    words = [f'{summary.path} has no annotation of the {len(classes)} classes that can be used']
+    if crowds:
+        words.append(
+            f': {crowds} are crowds (iscrowd=1), regions of many objects that are neither learned nor measured. An '
+            'object that is learned has iscrowd=0'
+        )
+    if found:
+        words.append(f' ({(summary.remark() or "").partition(": ")[2]})')
+    elif not crowds:
+        words.append(f': {len(summary.images)} images, no objects')
+    if small == found > 0:
+        words.append(". Boxes in COCO's format are in pixels, not shares of the image")
+    return ''.join(words)
+
+
+def with_usable_outlines(annotations: Iterable[dict], sizes: Dict[Any, Tuple[int, int]]) -> Iterator[dict]:
+    """Annotations without the outlines, or the polygons of an outline, that cannot be used.
+
+    Args:
+        annotations: As in the file.
+        sizes: Width and height of images by their id; annotations of other images are left out.
+    """
+    for annotation in annotations:
+        if annotation['image_id'] not in sizes:
+            continue
+        outline, flaw = usable_outline(annotation.get('segmentation'), sizes[annotation['image_id']])
+        if outline is not None:
+            yield dict(annotation, segmentation=outline) if flaw else annotation

@@ -109,7 +109,7 @@ def test_only_what_is_tested_needs_a_file(drawings, tmp_path):
         (lambda c: c['images'][2].pop('width') and None, 'number 2 of its images has no width'),
         (
             lambda c: c['annotations'][2].pop('segmentation') and None,
-            'annotation 3 has no `segmentation`: the mask head',
+            r'1 annotations have no usable outline: 1 without an outline \(id 3\)',
         ),
         (lambda c: c['annotations'][1].update(bbox=[1, 2, None, 4]), r'the bbox of annotation 2 is \[1, 2, None, 4\]'),
         (lambda c: c['annotations'][1].update(category_id=5), 'annotation 2 has the category_id 5, .*none of.*: 3, 7'),
@@ -121,6 +121,20 @@ def test_only_what_is_tested_needs_a_file(drawings, tmp_path):
         (
             lambda c: [a.update(bbox=[50, 50, 9, 9]) for a in c['annotations']] and None,
             '8 with a box outside of the image',
+        ),
+        (
+            lambda c: c['annotations'][0]['bbox'].__setitem__(0, float('nan')),
+            r'bbox of annotation 1 is \[nan, .*pixels',
+        ),
+        (lambda c: c['annotations'][0].update(area=None), 'the area of annotation 1 is None: it has to be a number'),
+        (lambda c: c['annotations'][0].update(iscrowd='0'), "iscrowd of annotation 1 is '0': it has to be 0 or 1"),
+        (lambda c: c['annotations'][0].update(id=[1]), r'the id of number 0 of its annotations is \[1\]'),
+        (lambda c: c['annotations'][0].update(image_id=None), 'the image_id of annotation 1 is None'),
+        (lambda c: c['images'][0].update(width='48'), "the width of image 1 is '48': it has to be a number of pixels"),
+        (lambda c: c['categories'][0].update(name=5), 'the name of category 3 is 5: it has to be a text'),
+        (
+            lambda c: [a.update(iscrowd=1) for a in c['annotations']] and None,
+            r'no annotation of the 2 classes that can be used: 8 are crowds \(iscrowd=1\)',
         ),
     ],
 )
@@ -182,6 +196,73 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert examine(str(path)).count(CLASSES) == 1  # a new version of the file is read anew
 
 
+BROKEN = ([], None, [[10, 10, 30, 30]], [10, 10, 30, 10, 30, 30], dict(size=[48, 40], counts=[1920]))
+
+
+def break_outlines(content):
+    """Every kind at the first objects: five of eight, discs and squares."""
+    for annotation, outline in zip(content['annotations'], BROKEN):
+        annotation['segmentation'] = outline
+
+
+def test_outlines_that_are_no_masks_are_named_or_left_out_and_counted(tmp_path):
+    data = spoilt(tmp_path, break_outlines)
+    path = str(data / 'annotations/instances_train2017.json')
+    with pytest.raises(AnnotationError, match='instances_train2017.json: 5 annotations have no usable outline: 2 w'):
+        settled(data, tmp_path)
+    cfg = settled(data, tmp_path, skip_broken=True)
+    assert 'skip_broken' not in cfg and cfg.train_dataloader.dataset.skip_broken is True
+    settled(data, tmp_path, **{'train_dataloader.dataset.skip_broken': True})  # of one data set alone
+    summary = examine(path)
+    assert summary.count(CLASSES) == 3 and [flaw.id for flaw in summary.broken] == [1, 2, 3, 4, 5]
+    assert '2 without an outline (id 1, 2); 1 with a polygon of fewer than three points (id 3)' in summary.remark()
+    with pytest.raises(AnnotationError, match='no usable outline: 1 without'):  # of the class that is asked for
+        check_classes(summary, ['disc'])
+
+
+def test_no_object_is_left(tmp_path):
+    def break_all(content):
+        for annotation in content['annotations']:
+            annotation['segmentation'] = [[]]
+
+    data = spoilt(tmp_path, break_all)
+    with pytest.raises(AnnotationError, match=r'that can be used \(annotations that are left out: 8 with a polygon of'):
+        settled(data, tmp_path, skip_broken=True)
+
+
+def test_broken_outlines_of_a_class_that_is_not_asked_for_do_not_count(tmp_path):
+    def break_discs(content):
+        for annotation in content['annotations']:
+            if annotation['category_id'] == 3:
+                annotation['segmentation'] = None
+
+    settled(spoilt(tmp_path, break_discs), tmp_path, classes=['square'])
+
+
+def test_outlines_are_needed_where_masks_are_learned_or_measured(tmp_path):
+    boxes = {'model.roi_head.mask_head': None, 'model.roi_head.mask_roi_extractor': None}
+    for evaluator in ('val_evaluator', 'test_evaluator'):
+        boxes[f'{evaluator}.metric.metric'] = 'bbox'
+    data = spoilt(tmp_path, break_outlines)
+    settled(data, tmp_path, **boxes)
+    shutil.rmtree(data)
+    data = spoilt(tmp_path, break_outlines, 'val2017')
+    settled(data, tmp_path, **boxes)
+    with pytest.raises(AnnotationError, match='instances_val2017.json: 4 annotations have no usable outline'):
+        settled(data, tmp_path)
+
+
+def test_polygons_beside_a_whole_one_are_no_error(tmp_path):
+    def add_specks(content):
+        for annotation in content['annotations'][:3]:
+            annotation['segmentation'].insert(0, [1, 1, 2, 2])
+
+    data = spoilt(tmp_path, add_specks)
+    settled(data, tmp_path)
+    remark = examine(str(data / 'annotations/instances_train2017.json')).remark()
+    assert 'whose other polygons are used: 3 with a polygon of fewer than three points (id 1, 2, 3)' in remark
+
+
 @pytest.mark.parametrize(
     'overrides, message',
     [
@@ -231,3 +312,75 @@ def test_images_are_opened_through_their_annotations(drawings):
     assert summary.remark() is None and summary.count(CLASSES) == 12
     for name, width, height in summary.images.values():
         assert Image.open(drawings / 'train2017' / name).size == (width, height)
+
+
+# ---------------------------------------------------------------------------------------------------- read and measured
+
+
+def measure_truth(data, split='train2017'):
+    """The score of the true objects of a file by the config's metric, and of the data set that training reads."""
+    pytest.importorskip('mmdet')
+    import numpy as np
+    import pycocotools.mask as masks
+    from mmdet.registry import DATASETS, METRICS
+
+    from mmmim.config.prepare import set_up_scope
+
+    cfg = make_det_config(data.parent / 'run', data, skip_broken=True)
+    del cfg.train_dataloader.dataset.pipeline[2]  # the flip
+    set_up_scope(cfg)
+    settle_detector(cfg)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    learned = [dataset[i]['data_samples'].gt_instances for i in range(len(dataset))]
+    metric = METRICS.build(dict(cfg.val_evaluator.metric, ann_file=dataset.ann_file))
+    metric.dataset_meta = dict(classes=CLASSES)
+    for info, objects in zip(map(dataset.get_data_info, range(len(dataset))), learned):
+        found = dict(
+            img_id=info['img_id'],
+            bboxes=objects.bboxes.numpy(),
+            labels=objects.labels.numpy(),
+            scores=np.ones(len(objects)),
+            masks=[masks.encode(np.asfortranarray(mask)) for mask in objects.masks.masks],
+        )
+        metric.results.append((dict(width=48, height=48, img_id=info['img_id']), found))
+    return sum(map(len, learned)), metric.compute_metrics(metric.results)
+
+
+def number_from_0(content):
+    for number, annotation in enumerate(content['annotations']):
+        annotation['id'] = number
+
+
+def number_by_text(content):
+    for annotation in content['annotations']:
+        annotation['id'] = f'object {annotation["id"]}'
+
+
+def number_below_0(content):
+    for annotation in content['annotations']:
+        annotation['id'] -= 4
+
+
+def image_ids_from_0(content):
+    for image in content['images']:
+        image['id'] -= 1
+    for annotation in content['annotations']:
+        annotation['image_id'] -= 1
+    number_from_0(content)
+
+
+def specks(content):
+    for annotation in content['annotations']:
+        annotation['segmentation'].insert(0, [1, 1, 2, 2])
+
+
+@pytest.mark.parametrize('change', [number_from_0, number_by_text, number_below_0, image_ids_from_0, specks])
+def test_the_truth_scores_1(change, tmp_path):
+    """pycocotools alone: 0.78 where an id is 0, an error where ids are texts or a polygon has two points."""
+    learned, result = measure_truth(spoilt(tmp_path, change))
+    assert learned == 8 and result['bbox_mAP'] == result['segm_mAP'] == 1
+
+
+def test_the_truth_without_broken_outlines_scores_1(tmp_path):
+    learned, result = measure_truth(spoilt(tmp_path, break_outlines))
+    assert learned == 3 and result['bbox_mAP'] == result['segm_mAP'] == 1

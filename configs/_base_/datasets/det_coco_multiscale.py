@@ -9,6 +9,7 @@ train_ann = 'annotations/instances_train2017.json'
 val_ann = 'annotations/instances_val2017.json'
 train_images = 'train2017'
 val_images = 'val2017'
+skip_broken = False  # True: objects whose outline is no mask of their image are left out, and counted
 num_classes = 80
 scale = (1333, 800)
 sides = [(side, 1333) for side in range(480, 801, 32)]
@@ -46,7 +47,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type='CocoDataset',
+        type='mmmim.CocoDataset',
         data_root='data/coco',
         filter_cfg=dict(filter_empty_gt=True, min_size=32),
         pipeline=train_pipeline,
@@ -58,7 +59,7 @@ val_dataloader = dict(
     persistent_workers=True,
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='CocoDataset', data_root='data/coco', test_mode=True, pipeline=test_pipeline),
+    dataset=dict(type='mmmim.CocoDataset', data_root='data/coco', test_mode=True, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
 val_cfg = dict()
@@ -67,6 +68,6 @@ val_evaluator = dict(
     type='mmmim.PlainMetric',
     prefix='coco',
     default=dict(bbox_mAP=0.0, segm_mAP=0.0),  # where nothing is found
-    metric=dict(type='CocoMetric', metric=['bbox', 'segm']),
+    metric=dict(type='mmmim.CocoMetric', metric=['bbox', 'segm']),
 )  # its ann_file is the data set's
 test_evaluator = val_evaluator

@@ -95,10 +95,14 @@ class CheckAnnotationsHook(CheckDataHook):
         head = model.roi_head.bbox_head
         num_classes = (head[0] if hasattr(head, '__len__') else head).num_classes
         for part in _innermost(dataset):
-            check_annotations(part, name, num_classes, self.limit)
+            # validation and test load no outlines: the metric reads them
+            learned = name == 'training' and getattr(model.roi_head, 'with_mask', False)
+            check_annotations(part, name, num_classes, self.limit, outlines=getattr(part, 'outlines', learned))
 
 
-def check_annotations(dataset: Any, name: str, num_classes: int, max_images: Optional[int] = None) -> None:
+def check_annotations(
+    dataset: Any, name: str, num_classes: int, max_images: Optional[int] = None, outlines: bool = True
+) -> None:
     """Check one data set, as in :class:`CheckAnnotationsHook`.
 
     Args:
@@ -106,6 +110,7 @@ def check_annotations(dataset: Any, name: str, num_classes: int, max_images: Opt
         name: Its name in messages.
         num_classes: The model's.
         max_images: How many images are opened; None: all.
+        outlines: Whether objects need a usable outline.
 
     Raises:
         AnnotationError: See the hook.
@@ -118,8 +123,8 @@ def check_annotations(dataset: Any, name: str, num_classes: int, max_images: Opt
             f'the {name} set has {len(classes)} classes ({", ".join(classes)}), the model '
             f'{num_classes}: set num_classes={len(classes)}, or None'
         )
-    summary = examine(dataset.ann_file)
-    check_classes(summary, classes)
+    summary = examine(dataset.ann_file, outlines)
+    check_classes(summary, classes, getattr(dataset, 'skip_broken', False))
     if summary.remark():
         print_log(f'{name} set: {summary.remark()}', 'current', logging.WARNING)
     _say_what_is_left_out(dataset, name, summary, set(classes))
