@@ -26,7 +26,7 @@ def with_subfolders(folder: str) -> list:
     return [f'mmmim.{folder}', *(f'mmmim.{folder}.{name}' for name in inner)]
 
 
-toolboxes, optional, baseline = (requirements(name) for name in ('openmmlab', 'optional', 'baseline'))
+toolboxes, optional, tiff, baseline = (requirements(name) for name in ('openmmlab', 'optional', 'tiff', 'baseline'))
 detection = [*toolboxes, *requirements('detection')]
 
 setup(
@@ -67,7 +67,8 @@ setup(
         toolboxes=toolboxes,
         detection=detection,
         baseline=baseline,
-        tests=[*detection, *optional, *baseline, *requirements('tests')],
-        all=[*detection, *optional, *baseline],
+        tiff=tiff,
+        tests=[*detection, *optional, *tiff, *baseline, *requirements('tests')],
+        all=[*detection, *optional, *tiff, *baseline],
     ),
 )

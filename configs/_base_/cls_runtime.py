@@ -17,6 +17,7 @@ default_hooks = dict(
     run_state=dict(type='mmmim.RunStateHook'),
     load_from=dict(type='mmmim.LoadFromHook'),
     check_classes=dict(type='mmmim.CheckClassesHook'),
+    check_pixels=dict(type='mmmim.CheckPixelsHook'),
     timer=dict(type='IterTimerHook'),
     progress=dict(type='mmmim.ProgressHook'),
     run_record=dict(type='mmmim.RunRecordHook'),

@@ -9,6 +9,7 @@ default_hooks = dict(
     run_state=dict(type='RunStateHook'),
     load_from=dict(type='LoadFromHook'),
     fit_target=dict(type='FitTargetHook'),
+    check_pixels=dict(type='CheckPixelsHook'),
     timer=dict(type='IterTimerHook'),
     progress=dict(type='ProgressHook'),
     run_record=dict(type='RunRecordHook'),

@@ -19,6 +19,7 @@ default_hooks = dict(
     run_state=dict(type='mmmim.RunStateHook'),
     load_from=dict(type='mmmim.LoadFromHook'),
     check_masks=dict(type='mmmim.CheckMasksHook', max_masks=500),
+    check_pixels=dict(type='mmmim.CheckPixelsHook'),
     timer=dict(type='IterTimerHook'),
     progress=dict(type='mmmim.ProgressHook'),
     run_record=dict(type='mmmim.RunRecordHook'),

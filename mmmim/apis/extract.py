@@ -20,7 +20,7 @@ from ..engine.hardware import usable_cores
 from ..progress import Progress
 
 CACHE_BYTES = 4 * 2**30  # the oldest files beyond it are removed
-_FORMAT = 1
+_FORMAT = 2  # 1: images of more than 8 bits each had a range of their own
 
 Layer = Optional[int]
 

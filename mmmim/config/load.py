@@ -5,6 +5,7 @@ from typing import Any, Optional, Tuple
 
 from mmengine.config import Config
 
+from .images import GOVERNING, settle_images
 from .paths import configs_folder, find_config
 
 
@@ -12,7 +13,8 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
     """Read a config and apply the command line's ``--cfg-options``.
 
     ``data_root`` at the top of a config stands for all paths below it: overriding it on the command line moves them
-    all. (A config that inherits sets the paths of its data sets.)
+    all. (A config that inherits sets the paths of its data sets.) ``image_channels`` and ``value_range`` at the top are
+    those of every ``LoadImage``, see :func:`~mmmim.config.images.settle_images`.
 
     Args:
         path: A file, or the name of a config that came with mmmim, see :func:`~mmmim.config.paths.find_config`.
@@ -22,6 +24,7 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
     Raises:
         FileNotFoundError: No such config.
         KeyError: An override whose first name the config does not have (a typo would pass silently).
+        ValueError: Channels or ranges that contradict each other.
     """
     path = find_config(path)
     if not osp.isfile(path):
@@ -33,10 +36,11 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
         first = key.split('.')[0]
         if first not in cfg and first not in _RUNNER_KEYS:
             raise KeyError(f'--cfg-options {key}: the config has no `{first}`. Its keys: {", ".join(sorted(cfg))}')
-    old_root = cfg.get('data_root')
+    old_root, images = cfg.get('data_root'), {key: cfg.get(key) for key in GOVERNING}
     cfg.merge_from_dict(overrides)
     if old_root and cfg.data_root != old_root:
         _move_paths(cfg._cfg_dict, old_root, cfg.data_root, given=set(overrides))
+    settle_images(cfg, images)
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
@@ -111,6 +115,7 @@ _RUNNER_KEYS = {
     'default_hooks',
     'default_scope',
     'custom_imports',
+    *GOVERNING,
 }
 
 

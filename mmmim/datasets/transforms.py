@@ -27,6 +27,7 @@ from ..registry import TRANSFORMS
 from ..structures import DataSample
 from .io.encoded import EncodedCrop, SampleWithoutPixels
 from .io.image_io import INTERPOLATIONS, Box, ImageSource
+from .io.value_range import checked_range
 
 Size = Union[int, Sequence[int]]
 
@@ -88,9 +89,13 @@ class LoadImage(BaseTransform):
             device. Other files than plain upright RGB or grey JPEGs are decoded in the worker as usual, and so are
             images for other transforms of mmmim that use :func:`current_image`. Transforms that read ``img``, such as
             :class:`.AsBGR` and those of mmcv and mmpretrain, raise ValueError at the first JPEG.
+        value_range: ``(low, high)``: the stored values that become 0 and 255, linear and clipped, of images of more
+            than 8 bits and of floats; or such a pair for each channel. None: 0..65535 of unsigned integers, 0..32767 of
+            signed ones, 0..1 of floats. Images of 8 bits are as they are. In a config, all pipelines that state no
+            range have that of training.
     """
 
-    def __init__(self, channels: int = 3, decode: str = 'worker'):
+    def __init__(self, channels: int = 3, decode: str = 'worker', value_range: Optional[Sequence] = None):
         if not isinstance(channels, int) or channels < 1:
             raise ValueError(f'channels is {channels!r}; it must be a positive int')
         if decode not in ('worker', 'device'):
@@ -98,20 +103,25 @@ class LoadImage(BaseTransform):
         if decode == 'device' and channels != 3:
             raise ValueError(f"decode='device' is for images of 3 channels, and channels is {channels}")
         self.channels, self.decode = channels, decode
+        self.value_range = checked_range(value_range, channels)
         self._last: Optional[ImageSource] = None
 
     def transform(self, results: Dict) -> Dict:
         """Turn ``img`` or ``img_path`` into ``source``."""
+        results['source'], results['decode'] = self.open(results), self.decode
+        return results
+
+    def open(self, results: Dict) -> ImageSource:
+        """The source of ``img``, which is taken out, or of ``img_path``; kept for the next call, if it is a file."""
         image = results.pop('img', None)
         image = results['img_path'] if image is None else image  # pixels, or the bytes of a file
         path = None if isinstance(image, np.ndarray) else os.fspath(getattr(image, 'path', image))
         source, self._last = self._last, None  # free its pixels before the next are decoded
         if source is None or source.path != path:
-            source = ImageSource(image, self.channels)
+            source = ImageSource(image, self.channels, self.value_range)
         if path is not None:
             self._last = source
-        results['source'], results['decode'] = source, self.decode
-        return results
+        return source
 
     def __getstate__(self) -> dict:
         return dict(vars(self), _last=None)

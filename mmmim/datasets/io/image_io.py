@@ -10,14 +10,22 @@ grey, 1-bit, palette, CMYK and YCCK,    3 channels: RGB; 1: luminance (ITU-R 601
 LAB, HSV, YCbCr
 alpha (RGBA, LA, transparent palette    3 and 1 channels: laid over white; 4: kept
 or key colour)
-16-bit grey                             times 1/257, so that 65535 becomes 255 (Pillow's own conversion clips)
-32-bit integer grey                     taken for 16-bit values: clipped to 0..65535, then times 1/257
-16-bit colour                           the high byte
-float grey                              times 255 if all values lie in [0, 1], otherwise clipped to 0..255; NaN is 0
-several frames (GIF, WebP, TIFF ...)    the first one, for 1, 3 and 4 channels
-TIFF with exactly C pages               one channel a page (its luminance), for C other than 1, 3 and 4
-``.npy`` array [H, W, C] or [H, W]      as it is, any C: uint8, or uint16 times 1/257; never unpickled
+16-bit and 32-bit integers, floats,     ``value_range`` mapped to 0..255: linear, clipped, rounded. Without one
+grey or colour                          0..65535 of unsigned integers, 0..32767 of signed ones, 0..1 of floats. NaN
+                                        and what lies below is 0. Opacity has the range of its type
+several frames (GIF, WebP, TIFF ...)    the first one, unless they are channels
+TIFF with exactly C pages of one        one channel a page
+sample
+TIFF with C samples a pixel             as it is, any C; of red, green, blue and more, 3 channels are these. Chunky
+                                        or planar. Where Pillow has no mode for them by tifffile, and imagecodecs
+                                        for most compressions
+``.npy`` array [H, W, C], [H, W], or    as it is, any C, any number type, mapped as above; never unpickled
+[C, H, W] if C fits no other way
 ======================================  =========================================================================
+
+A range is one for a whole data set and never follows from an image's own values: the same value is the same brightness
+in every image. Files of 8 bits are as they are, whatever the range. Colour of more than 8 bits in JPEG 2000 and PPM is
+scaled by the depth that the file states.
 
 Anything else, and any other number of channels, raises :class:`ImageReadError`, as does a file that is empty,
 truncated, not an image, or so large that it looks like a decompression bomb (Pillow's limit).
@@ -25,7 +33,6 @@ truncated, not an image, or so large that it looks like a decompression bomb (Pi
 
 import io
 import os
-import struct
 import warnings
 from contextlib import contextmanager
 from functools import cached_property
@@ -33,10 +40,13 @@ from math import ceil, floor
 from typing import Any, BinaryIO, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from .header import FORMATS, Header, open_image, read_header
 from .jpeg import can_wait, decode_jpeg, resize_box
-from .pixel_formats import ImageReadError, to_8_bits, to_planes, wrong_channels
+from .pixel_formats import ImageReadError, array_to_planes, deep_to_8_bits, grey_values, to_planes, wrong_channels
+from .tiff import chosen_bands, read_deep, read_tiff
+from .value_range import KINDS, ValueRange, checked_range, to_8_bits
 
 Box = Tuple[float, float, float, float]
 Plane = Union[Image.Image, np.ndarray]  # the latter [H, W, 1 or 3] uint8
@@ -46,10 +56,6 @@ INTERPOLATIONS = {
     for name in ('nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos')
 }
 
-# A closed list: Pillow would hand an EPS file, whatever its name, to Ghostscript.
-FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF', 'TIFF', 'PPM', 'JPEG2000')
-
-_ORIENTATION_TAG = 0x0112
 # EXIF orientation: how stored pixels are turned upright; whether that exchanges the axes; and which stored axes (x, y)
 # run against the upright ones.
 _TURNS = {
@@ -68,13 +74,20 @@ class ImageSource:
     """An image that is opened lazily and closed again; the decoded pixels of a file are kept.
 
     Args:
-        source: Path of a file, or an array ``[H, W, C]`` uint8 or uint16, or an object with the bytes of a file
+        source: Path of a file, or an array ``[H, W, C]`` of any number type, or an object with the bytes of a file
             (``read()``) and its name (``path``).
         channels: Number of output channels, see the table above.
+        value_range: ``(low, high)``, the stored values that become 0 and 255, or such a pair for each channel; for
+            what is not 8-bit. None: the range of the type, see the table.
     """
 
-    def __init__(self, source: Union[str, os.PathLike, np.ndarray, Any], channels: int = 3):
-        self.channels = channels
+    def __init__(
+        self,
+        source: Union[str, os.PathLike, np.ndarray, Any],
+        channels: int = 3,
+        value_range: Optional[ValueRange] = None,
+    ):
+        self.channels, self.value_range = channels, checked_range(value_range)
         self._array = source if isinstance(source, np.ndarray) else None
         self._encoded = source if hasattr(source, 'read') else None
         self.path = '<array>' if self._array is not None else os.fspath(getattr(self._encoded, 'path', source))
@@ -86,16 +99,26 @@ class ImageSource:
         """``(width, height)`` of the upright image, from the header alone. Raises :class:`ImageReadError`."""
         with _reading(self.path):
             if self._in_array:
-                return self._open_array().shape[1::-1]
-            _, size, orientation = self._header
-            return size[::-1] if _TURNS[orientation][1] else size
+                return self._load_array().shape[1::-1]
+            size = self._header.size
+            return size[::-1] if _TURNS[self._header.orientation][1] else size
 
     @cached_property
-    def _header(self) -> Tuple[str, Tuple[int, int], int]:
-        """Format, size as stored, and orientation."""
+    def header(self) -> Header:
+        """What the file says without being decoded; of an array ``kind`` is ``'array'``.
+
+        Raises :class:`ImageReadError`.
+        """
+        with _reading(self.path):
+            if not self._in_array:
+                return self._header
+            array = self._load_array()
+            return Header('array', array.shape[1::-1], 1, array.shape[2], array.dtype)
+
+    @cached_property
+    def _header(self) -> Header:
         with self._open() as file:
-            image, orientation = _open_image(file)
-            return image.format, image.size, orientation
+            return read_header(file)
 
     def crop(self, box: Box, size: Tuple[int, int], interpolation: str = 'bicubic') -> np.ndarray:
         """Cut out a box and resize it in one step, antialiased.
@@ -133,8 +156,8 @@ class ImageSource:
         if self._in_array or any(edge != int(edge) for edge in box):
             return None
         with _reading(self.path):
-            kind, _, orientation = self._header
-        return self._content if orientation == 1 and kind == 'JPEG' and can_wait(self._content, interpolation) else None
+            upright = self._header.kind == 'JPEG' and self._header.orientation == 1
+        return self._content if upright and can_wait(self._content, interpolation) else None
 
     def read(self) -> np.ndarray:
         """The whole upright image, ``[H, W, channels]`` uint8. Raises :class:`ImageReadError`."""
@@ -173,7 +196,7 @@ class ImageSource:
     def _decode(self, box: Box, size: Tuple[int, int]) -> Tuple[Sequence[Plane], Box, int]:
         """The image as stored, the box ``(x0, y0, x1, y1)`` in it, and its orientation."""
         left, top, width, height = box
-        kind, (full_width, full_height), orientation = self._header
+        kind, (full_width, full_height), orientation = self._header[:3]
         _, exchange, against_x, against_y = _TURNS[orientation]
         if exchange:
             left, top, width, height = top, left, height, width
@@ -193,13 +216,56 @@ class ImageSource:
         pixels = decode_jpeg(self._content, shrink, self.channels) if kind == 'JPEG' else None
         if pixels is not None:
             return [pixels], shrink
-        with self._open() as file:
-            image, _ = _open_image(file)
-            shrink = _draft(image, shrink, self.channels)
-            return to_planes(image, self.channels, self.path), shrink
+        if self._by_pillow:
+            with self._open() as file:
+                try:
+                    image, _ = open_image(file)
+                    shrink = _draft(image, shrink, self.channels)
+                    return to_planes(image, self.channels, self.path, self.value_range), shrink
+                except UnidentifiedImageError:
+                    if kind != 'TIFF':
+                        raise
+        values = deep_to_8_bits(self._bands(), self._header.alpha, self.value_range)
+        return array_to_planes(values, self.channels, self.path), 1
 
-    def _open_array(self) -> np.ndarray:
-        """``[H, W, C]``, mapped into memory where it comes from a file."""
+    @property
+    def _by_pillow(self) -> bool:
+        header = self._header
+        first_three = header.rgb and not header.deep and self.channels in (1, 3)
+        return header.reader == 'pillow' or first_three
+
+    def _bands(self) -> np.ndarray:
+        """``[H, W, C]`` as stored, of what Pillow does not read in full."""
+        if self._header.reader == 'opencv':
+            values = read_deep(self._content, self.path)
+            return (
+                values if self.channels in (1, 3, 4) else chosen_bands(values, self._header, self.channels, self.path)
+            )
+        with self._open() as file:
+            return read_tiff(file, self._header, self.channels, self.path)
+
+    def values(self) -> np.ndarray:
+        """The pixels as stored, before any range: ``[H, W, C]`` in the type of the file, not turned upright; uint8 for
+        what has 8 bits. Raises :class:`ImageReadError`."""
+        if not self.header.deep:
+            return self.read()
+        with _reading(self.path):
+            if self._in_array:
+                return np.asarray(self._open_array())
+            if self._header.reader != 'pillow':
+                values = self._bands()
+                return values[..., :-1] if self._header.alpha and values.shape[2] in (2, 4) else values
+            with self._open() as file:
+                image, _ = open_image(file)
+                pages = range(self.channels if self._header.bands == self.channels else 1)
+                return np.stack([grey_values(_page(image, page)) for page in pages], axis=-1)
+
+    def _load_array(self) -> np.ndarray:
+        """``[H, W, C]``, mapped into memory where it comes from a file.
+
+        One that has not the channels asked for in its last axis, and has them, or the fewer, in its first, is
+        ``[C, H, W]``.
+        """
         array = self._array
         if array is None:
             array = (
@@ -210,10 +276,16 @@ class ImageSource:
             )
         if array.ndim == 2:
             array = array[:, :, None]
-        if array.ndim != 3 or array.dtype not in (np.uint8, np.uint16) or 0 in array.shape:
-            raise ImageReadError(
-                self.path, f'holds {array.dtype} of shape {array.shape}; uint8 or uint16 [H, W, C] is needed'
-            )
+        if array.ndim != 3 or array.dtype.kind not in KINDS or 0 in array.shape:
+            raise ImageReadError(self.path, f'holds {array.dtype} of shape {array.shape}; numbers [H, W, C] are needed')
+        first, _, last = array.shape
+        if last != self.channels and (first == self.channels or first < last) and self._array is None:
+            return array.transpose(1, 2, 0)
+        return array
+
+    def _open_array(self) -> np.ndarray:
+        """``[H, W, C]``."""
+        array = self._load_array()
         if array.shape[2] != self.channels and (self._array is None or {array.shape[2], self.channels} - {1, 3, 4}):
             raise wrong_channels(self.path, f'{array.shape[2]} channels', self.channels)
         return array
@@ -226,16 +298,16 @@ class ImageSource:
         margin_x, margin_y = 3 * max(width / size[1], 1) + 1, 3 * max(height / size[0], 1) + 1
         x0, y0 = max(floor(left - margin_x), 0), max(floor(top - margin_y), 0)
         x1, y1 = ceil(left + width + margin_x), ceil(top + height + margin_y)
-        region = np.array(array[y0:y1, x0:x1])
-        if region.dtype == np.uint16:
-            region = to_8_bits(region)
-        count = region.shape[2]
-        if count == self.channels and count not in (1, 3):
-            # also for 4, which need not be RGBA: resizing as RGBA would weight three channels by the fourth
-            planes = [Image.fromarray(np.ascontiguousarray(region[:, :, i])) for i in range(count)]
-        else:
-            planes = to_planes(Image.fromarray(region[:, :, 0] if count == 1 else region), self.channels, self.path)
+        region = to_8_bits(np.array(array[y0:y1, x0:x1]), self.value_range)
+        planes = array_to_planes(region, self.channels, self.path)
         return planes, (left - x0, top - y0, left + width - x0, top + height - y0), 1
+
+
+def _page(image: Image.Image, number: int) -> Image.Image:
+    if number:
+        image.seek(number)
+    image.load()
+    return image.copy() if number else image
 
 
 def _resized(plane: Plane, box: Box, size: Tuple[int, int], interpolation: str) -> Plane:
@@ -258,38 +330,6 @@ def _draft(image: Image.Image, shrink: int, channels: int) -> int:
     """Make a JPEG decode at 1 / ``shrink``; returns the scale, which is 1 for other formats."""
     applied = image.draft('L' if channels == 1 else None, (image.width // shrink, image.height // shrink))
     return shrink if applied is not None else 1
-
-
-def _open_image(file) -> Tuple[ImageFile.ImageFile, int]:
-    """The image with only its header read, and its EXIF orientation (1 to 8)."""
-    image = Image.open(file, formats=FORMATS)
-    if image.format == 'TIFF':
-        return image, 1  # Pillow turns these upright itself
-    try:
-        # not image.getexif(): for a PNG that decodes all pixels
-        orientation = Image.Image.getexif(image).get(_ORIENTATION_TAG)
-        if orientation is None and image.format == 'PNG':
-            exif = Image.Exif()
-            exif.load(_late_png_exif(file))
-            orientation = exif.get(_ORIENTATION_TAG)
-    except Exception:  # damaged metadata says nothing about the pixels
-        orientation = 1
-    return image, orientation if orientation in _TURNS else 1
-
-
-def _late_png_exif(file) -> bytes:
-    """The eXIf chunk of a PNG that stands behind the pixels; empty if there is none."""
-    position = file.tell()
-    file.seek(8)
-    exif = b''
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack('>I4s', head)
-        if kind == b'eXIf':
-            exif = file.read(length)
-            break
-        file.seek(length + 4, os.SEEK_CUR)  # 4: the checksum
-    file.seek(position)
-    return exif
 
 
 @contextmanager

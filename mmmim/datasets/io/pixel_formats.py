@@ -1,9 +1,11 @@
 """Convert any Pillow mode to the requested channels; the table is in :mod:`~mmmim.datasets.io.image_io`."""
 
-from typing import List
+from typing import List, Optional
 
 import numpy as np
 from PIL import Image
+
+from .value_range import ValueRange, default_range, to_8_bits
 
 
 class ImageReadError(ValueError):
@@ -23,26 +25,53 @@ class ImageReadError(ValueError):
         return f'{self.path}: {self.reason}'
 
 
-def to_planes(image: Image.Image, channels: int, path: str) -> List[Image.Image]:
+def to_planes(
+    image: Image.Image, channels: int, path: str, value_range: Optional[ValueRange] = None
+) -> List[Image.Image]:
     """The pixels of an image as one Pillow image of 1, 3 or 4 channels, or as ``channels`` images of one each."""
-    if channels in (1, 3, 4):
-        return [_to_mode(image, {1: 'L', 3: 'RGB', 4: 'RGBA'}[channels])]
-    pages = getattr(image, 'n_frames', 1)
-    if image.format != 'TIFF' or pages != channels:
+    pages = getattr(image, 'n_frames', 1) if image.format == 'TIFF' else 1
+    grey = len(image.getbands()) == 1 and image.mode != 'P'
+    if pages == channels > 1 and grey:
+        return _pages_to_planes(image, channels, path, value_range)
+    if channels not in (1, 3, 4):
         raise wrong_channels(path, f'{pages} page(s) of {len(image.getbands())} channel(s)', channels)
-    planes = []
-    for page in range(pages):
+    return [_to_mode(image, {1: 'L', 3: 'RGB', 4: 'RGBA'}[channels], value_range)]
+
+
+def _pages_to_planes(
+    image: Image.Image, channels: int, path: str, value_range: Optional[ValueRange]
+) -> List[Image.Image]:
+    one_each = value_range is not None and not isinstance(value_range[0], (int, float))
+    planes: List[Image.Image] = []
+    for page in range(channels):
         image.seek(page)
-        planes.append(_to_mode(image.copy(), 'L'))
+        wanted = value_range[page] if one_each else value_range  # type: ignore[index]
+        planes.append(_to_mode(image.copy(), 'L', wanted))  # type: ignore[arg-type]
         if planes[page].size != planes[0].size:
             raise ImageReadError(path, f'its pages have different sizes: {planes[0].size}, {planes[page].size}')
     return planes
 
 
-def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+def array_to_planes(array: np.ndarray, channels: int, path: str) -> List[Image.Image]:
+    """The same of an array ``[H, W, C]`` uint8, where C is 1, 3, 4 or ``channels``.
+
+    Raises:
+        ImageReadError: It has other channels.
+    """
+    count = array.shape[2]
+    if count == channels and count not in (1, 3):
+        # also for 4, which need not be RGBA: resizing as RGBA would weight three channels by the fourth
+        return [Image.fromarray(np.ascontiguousarray(array[:, :, i])) for i in range(count)]
+    if count not in (1, 2, 3, 4) or channels not in (1, 3, 4):
+        raise wrong_channels(path, f'{count} channel(s)', channels)
+    array = np.ascontiguousarray(array[:, :, 0] if count == 1 else array)
+    return to_planes(Image.fromarray(array), channels, path)
+
+
+def _to_mode(image: Image.Image, mode: str, value_range: Optional[ValueRange] = None) -> Image.Image:
     """Any Pillow mode to ``L``, ``RGB`` or ``RGBA``, after the table of :mod:`~mmmim.datasets.io.image_io`."""
     if image.mode == 'F' or image.mode.startswith('I'):
-        image = _grey_to_8_bits(image)
+        image = Image.fromarray(to_8_bits(grey_values(image), value_range))
     if image.has_transparency_data:
         if image.mode in ('La', 'RGBa'):  # colours already multiplied by alpha
             image = image.convert('LA' if image.mode == 'La' else 'RGBA')
@@ -55,24 +84,29 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _grey_to_8_bits(image: Image.Image) -> Image.Image:
+def grey_values(image: Image.Image) -> np.ndarray:
+    """``[H, W]`` of a grey image of more than 8 bits, in the type of the file."""
     values = np.asarray(image)
-    if image.mode == 'F':
-        values = np.nan_to_num(values)
-        if values.min() >= 0 and values.max() <= 1:
-            values = values * 255
-        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
-    return Image.fromarray(to_8_bits(np.clip(values, 0, 65535)))
+    if image.mode != 'I':
+        return values
+    tags = getattr(image, 'tag_v2', {})
+    kind, bits = tags.get(339, (1,))[0], max(tags.get(258, (16,)))
+    if tags and bits == 32:
+        return values if kind == 2 else values.view(np.uint32)
+    return values.astype(np.int16 if tags and kind == 2 else np.uint16) if bits == 16 else values
 
 
-def to_8_bits(values: np.ndarray) -> np.ndarray:
-    """0..65535 to 0..255, rounded: 257 * k becomes k."""
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+def deep_to_8_bits(values: np.ndarray, alpha: bool, value_range: Optional[ValueRange]) -> np.ndarray:
+    """``[H, W, C]`` of any type to uint8; opacity, if it is the last channel, has the range of its type."""
+    if not alpha or values.shape[2] not in (2, 4):
+        return to_8_bits(values, value_range)
+    opacity = to_8_bits(values[..., -1:], default_range(values.dtype))
+    return np.concatenate([to_8_bits(values[..., :-1], value_range), opacity], axis=2)
 
 
 def wrong_channels(path: str, found: str, asked: int) -> ImageReadError:
     return ImageReadError(
         path,
         f'has {found}, but {asked} channels were asked for (numbers other than 1, 3 and 4 need '
-        'a .npy array [H, W, C] or a TIFF with one page for each channel)',
+        'a .npy array [H, W, C] or a TIFF with as many channels or pages)',
     )

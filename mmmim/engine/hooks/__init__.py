@@ -1,5 +1,6 @@
 from .bad_images import BadImagesHook
 from .check_data import CheckAnnotationsHook, CheckClassesHook, CheckMasksHook
+from .check_pixels import CheckPixelsHook
 from .checkpoint import AtomicCheckpointHook, ExportEncoderHook
 from .health import HealthHook
 from .load_from import LoadFromHook
@@ -17,6 +18,7 @@ __all__ = [
     'CheckAnnotationsHook',
     'CheckClassesHook',
     'CheckMasksHook',
+    'CheckPixelsHook',
     'CosineMomentumHook',
     'DeferredRuntimeInfoHook',
     'DiscriminatorHook',

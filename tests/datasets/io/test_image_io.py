@@ -69,11 +69,12 @@ def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
         assert np.array_equal(ImageSource(save(tmp_path / name, image), channels=1).read()[:, :, 0], k)
 
 
-def test_float_grey(tmp_path):
+def test_float_grey_has_the_range_0_to_1_whatever_the_image_holds(tmp_path):
     unit = np.array([[0, 0.5, 1]], np.float32)
     assert ImageSource(save(tmp_path / 'unit.tif', unit), 1).read().ravel().tolist() == [0, 128, 255]
-    wide = np.array([[-5, 100.2, 300, np.nan]], np.float32)
-    assert ImageSource(save(tmp_path / 'wide.tif', wide), 1).read().ravel().tolist() == [0, 100, 255, 0]
+    wide = save(tmp_path / 'wide.tif', np.array([[-5, 0.5, 1.02, 300, np.nan, np.inf, -np.inf]], np.float32))
+    assert ImageSource(wide, 1).read().ravel().tolist() == [0, 128, 255, 255, 0, 255, 0]
+    assert ImageSource(wide, 1, value_range=(-100, 155)).read().ravel().tolist() == [95, 100, 101, 255, 0, 255, 0]
 
 
 def test_alpha_is_laid_over_white(tmp_path):
@@ -175,7 +176,7 @@ def test_array_in_memory_is_converted():
     assert ImageSource(red, 4).read()[0, 0].tolist() == [255, 0, 0, 255]
     assert ImageSource(red[:, :, :1], 3).read()[0, 0].tolist() == [255, 255, 255]
     with pytest.raises(ImageReadError, match='has 5 channels, but 3'):
-        ImageSource(np.zeros((4, 4, 5), np.uint8)).size
+        ImageSource(np.zeros((4, 4, 5), np.uint8)).read()
 
 
 @pytest.mark.parametrize('box', [(-1, 0, 4, 4), (0, 0, 11, 4), (0, 5, 4, 4), (0, 0, 0, 4)])
