@@ -18,6 +18,7 @@ from ..models.patches import to_2tuple
 from .folder_split import FolderSplit
 from .label_split import LabelSplit
 from .plan_data import choose_data, image_size_for, pixel_statistics
+from .plan_images import choose_images
 from .start import Start
 
 LARGE, LARGEST_START = 256, 224  # pixels; the positions of weights for larger images are resized
@@ -101,6 +102,7 @@ def plan(
     start: Optional[Start] = None,
     target: Optional[Network] = None,
     labels: Optional[LabelSplit] = None,
+    images: Optional[Dict[str, Any]] = None,
 ) -> Dict[str, Choice]:
     """Choose the settings of a config.
 
@@ -115,12 +117,14 @@ def plan(
         start: Weights to start from.
         target: The network whose features are predicted (``method='features'``); None: the start itself.
         labels: Labelled images for measuring.
+        images: ``image_channels`` and ``value_range``, where they were asked for.
 
     Returns:
         Dotted keys of the config, each with a value and a reason.
 
     Raises:
-        ValueError: An unknown method or model, a size without a fitting patch, images none of which can be read.
+        ValueError: An unknown method or model, a size without a fitting patch, images none of which can be read, or
+            whose channels do not fit each other, the method or the weights.
     """
     if method not in methods():
         raise ValueError(f'method={method!r} is not known; there are {", ".join(methods())}')
@@ -135,13 +139,22 @@ def plan(
     base = Config.fromfile(str(configs_folder() / 'quickstart' / f'{method}.py'))
     steps = count // batch.value
     recipe = RECIPES[model] if start is None else recipe_of(start)
+    read = choose_images(split, start, base, method, images or {})
+    channels, value_range = read['image_channels'].value, read['value_range'].value
     size = _size(split, start, image_size)
     encoder = _from_scratch(base, model, recipe, size.value) if start is None else _from_weights(start, size, out)
+    if channels != 3:
+        encoder['in_chans'] = Choice(channels, '')
     workers = Choice(max(1, min(usable_cores(), 16)), f'{usable_cores()} cores')
     return {
         'data_root': Choice(split.folder, f'{count} images to train on; {split.note}'),
+        **{
+            key: choice
+            for key, choice in read.items()
+            if choice.value is not None and (choice.value != 3 or choice.reason)
+        },
         **_encoders(base, encoder, size, start),
-        **_pixels(split, start, size.value),
+        **_pixels(split, start, size.value, channels, value_range),
         **_method(base, method, recipe, start, target, out, size.value),
         **_rates(base, method, recipe, start),
         'total_batch_size': batch,
@@ -197,11 +210,6 @@ def _from_scratch(base: Config, model: str, recipe: Recipe, size: int) -> Dict[s
 
 
 def _from_weights(start: Start, size: Choice, out: str) -> Dict[str, Choice]:
-    if start.encoder.in_chans != 3:
-        raise ValueError(
-            f'{start.name} is for images of {start.encoder.in_chans} channels, and this command trains on three: '
-            'inherit a config and set channels of LoadImage and in_chans'
-        )
     given = {key: value for key, value in start.backbone.items() if key not in ('img_size', *NOT_ARCHITECTURE)}
     init = dict(type='Pretrained', checkpoint=osp.join(osp.abspath(out), START_ENCODER))
     patch = start.encoder.patch_size[0]
@@ -218,10 +226,12 @@ def _encoders(base: Config, encoder: Dict[str, Choice], size: Choice, start: Opt
     return {f'model.{part}.{key}': choice for part in parts for key, choice in dict(encoder, img_size=size).items()}
 
 
-def _pixels(split: FolderSplit, start: Optional[Start], size: int) -> Dict[str, Choice]:
+def _pixels(
+    split: FolderSplit, start: Optional[Start], size: int, channels: int, value_range: Any
+) -> Dict[str, Choice]:
     """Mean and standard deviation: the network's, where weights know one, else the data set's."""
     if start is None:
-        mean, std, reason = pixel_statistics(split, size)
+        mean, std, reason = pixel_statistics(split, size, channels, value_range)
     else:
         mean, std, reason = list(start.mean), list(start.std), f'of {start.name}'
     shown = [[round(float(value), 3) for value in values] for values in (mean, std)]

@@ -45,20 +45,22 @@ def image_size_for(split: FolderSplit) -> Choice:
     )
 
 
-def pixel_statistics(split: FolderSplit, size: int) -> Tuple[List[float], List[float], str]:
+def pixel_statistics(
+    split: FolderSplit, size: int, channels: int = 3, value_range: Any = None
+) -> Tuple[List[float], List[float], str]:
     """Mean and standard deviation of each channel in units of 0..255, and where they are from.
 
-    Over all pixels of some training images, each resized to ``size``.
+    Over all pixels of some training images, each resized to ``size``, read as in training.
     """
     pixels = []
     for path in sample(split):
         try:
-            source = ImageSource(path)
-            pixels.append(source.crop((0, 0, *source.size), (size, size), 'bicubic').reshape(-1, 3))
+            source = ImageSource(path, channels, value_range)
+            pixels.append(source.crop((0, 0, *source.size), (size, size), 'bicubic').reshape(-1, channels))
         except ImageReadError:
             continue
     if not pixels:
-        raise ValueError(f'none of the images under {split.roots[0]} can be read')
+        raise ValueError(f'none of the images under {split.roots[0]} can be read with {channels} channels')
     values = np.concatenate(pixels).astype(np.float64)
     # images of one colour have no deviation, and what is divided by it must stay finite
     return values.mean(0).tolist(), np.maximum(values.std(0), 1.0).tolist(), f'of {len(pixels)} of the images'

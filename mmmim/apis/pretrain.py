@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 
 from ..checkpoint.newest import newest_checkpoint
 from ..config.check_values import checked
+from ..config.images import GOVERNING
 from ..config.load import load_config
 from ..config.paths import command, relative_to_here
 from ..config.write import Choice, config_text, merge_overrides
@@ -157,6 +158,7 @@ def write_config(
     overrides = dict(overrides or {})
     # other choices follow from these two
     epochs, batch = overrides.pop('max_epochs', epochs), overrides.pop('total_batch_size', None)
+    images = {key: overrides[key] for key in GOVERNING if key in overrides}
     if hours is not None and epochs is not None:
         raise ValueError(f'epochs={epochs} and hours={hours:g} both state the length of the run: give one of them')
     if hours is not None and not 0 < hours < math.inf:
@@ -186,7 +188,7 @@ def write_config(
         target = STAND_IN
     teacher = None if target is None else open_network(osp.abspath(target) if osp.exists(target) else target)
     known = dict(
-        image_size=image_size, batch_size=batch, start=start, target=teacher,
+        image_size=image_size, batch_size=batch, start=start, target=teacher, images=images,
         labels=find_labels(split, labels, out, leave_out),
     )  # fmt: skip
 
