@@ -61,6 +61,9 @@ def run(command: str, argv: List[str]) -> None:
     """Run a command of :mod:`mmmim.commands`; errors that a user can fix are one line, without a traceback."""
     # on a CPU, idle threads that busy-wait starve the data loading workers; read when torch is imported
     os.environ.setdefault('GOMP_SPINCOUNT', '20000')
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):  # not where something else collects the output
+            stream.reconfigure(errors='backslashreplace')  # names of files are not always UTF-8
     try:
         module = imported(command)
         from .engine.launch import USER_ERRORS, end_with

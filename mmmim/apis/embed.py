@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from ..checkpoint import atomic_write_text
 from ..config.check_values import checked
 from ..datasets.io.file_list import list_images
+from ..datasets.io.list_lines import list_text
 from ..engine.hardware import usable_cores
 from ..models.networks import FORMS
 from ..models.patches import Size
@@ -98,7 +99,7 @@ def embed(
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
-    atomic_write_text(f'{out[:-4]}.txt', ''.join(f'{name}\n' for name in names))
+    atomic_write_text(f'{out[:-4]}.txt', list_text(names))
     features = np.load(out, mmap_mode='r')
     print(f'{out}: {features.shape[0]} images x {features.shape[1]} values; names in {out[:-4]}.txt')
     for name in unreadable:

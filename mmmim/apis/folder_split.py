@@ -3,69 +3,96 @@
 import hashlib
 import json
 import os
-from typing import Collection, List, Optional
+from typing import Collection, List, Optional, Sequence
 
 import numpy as np
 
 from ..checkpoint import atomic_write_text
-from ..datasets.io.file_list import list_images
-
-HELD_OUT_NAMES = ('val', 'valid', 'validation', 'test')
+from ..datasets.io.file_list import names_in_words
+from ..datasets.io.list_lines import list_text
+from .folder_roles import is_role, part_of
+from .inputs import Files, read_folder
 
 
 class FolderSplit:
-    """Which images of a folder are for training and which are held out.
+    """Which images are for training and which are held out.
 
-    ``train/`` with ``val/`` (or ``valid/``, ``validation/``, ``test/``) are used as they are; of any other folder a
-    fifth, at most ``most_held_out`` images, is drawn by a fixed seed. Sub-folders are classes when every image lies in
-    one and there are at least two.
+    ``train/`` with ``val/`` or ``test/``, under any of the usual names (``Training``, ``valid``, ``val2017``,
+    ``test_images`` ...), are used as they are; of any other folder a fifth, at most ``most_held_out`` images, is drawn
+    by a fixed seed. Sub-folders are classes when every image lies in one and there are at least two. Masks beside
+    images and results of runs are left out.
 
     Attributes:
         roots, files, labels: For the training and for the held-out images; labels are None where there are none.
         classes: Names of the classes, in the order of the labels.
         note: How the split was made, in words.
+        said: Sentences on what was taken for what, and what was left out.
 
     Raises:
         FileNotFoundError: No folder, or no images in it.
     """
 
     def __init__(self, folder: str, most_held_out: int = 1000) -> None:
-        if not os.path.isdir(folder):
-            what = 'is a file' if os.path.exists(folder) else 'does not exist'
-            raise FileNotFoundError(f'{folder!r} {what}; a folder of images is needed')
-        if not os.access(folder, os.R_OK | os.X_OK):
-            raise FileNotFoundError(f'the folder {folder!r} may not be read by this user')
-        self.folder = folder = os.path.abspath(folder)
-        self.classes: List[str] = []
-        train = os.path.join(folder, 'train')
-        held_out = next((name for name in HELD_OUT_NAMES if os.path.isdir(os.path.join(folder, name))), None)
-        if os.path.isdir(train) and held_out:
-            self._use(train, os.path.join(folder, held_out))
-            self.note = f'its train/ and {held_out}/ are used as they are'
+        found = read_folder(folder)
+        self.folder = os.path.abspath(folder)
+        self.said = list(found.said)
+        if found.held_out is None:
+            self._hold_out(found.train, most_held_out)
         else:
-            self._hold_out(train if os.path.isdir(train) else folder, most_held_out)
+            self.note = found.note
+            self._use(found.train, found.held_out)
         self._cut(1, most_held_out)
+        if self.labelled:
+            self.said += class_sentences(self.classes)
 
-    def _use(self, *roots: str) -> None:
-        self.roots = list(roots)
-        self.files = [_images(root) for root in roots]
-        self.labels = [_labels(files) for files in self.files]
-        classes = [_classes(files) for files in self.files]
-        if None in self.labels or classes[0] != classes[1]:
-            self.labels = [None, None]
-        else:
-            self.classes = classes[0]
+    def _use(self, train: Files, held_out: Files) -> None:
+        """Take both as they are. Held-out images of a class that is not trained on cannot be measured."""
+        self.roots, self.files = [train.root, held_out.root], [train.names, held_out.names]
+        self.labels: List[Optional[List[int]]] = [None, None]
+        self.classes = train.class_names()
+        theirs = held_out.classes or [name.partition('/')[0] if '/' in name else '' for name in held_out.names]
+        known = set(self.classes) & set(theirs)
+        if not known:
+            self._say_without_classes(train, held_out)
+            self.classes = []
+            return
+        name = os.path.basename(held_out.root)
+        if absent := [label for label in self.classes if label not in known]:
+            self.said.append(f'{name}/ has no images of {names_in_words(absent)}: nothing is measured on these')
+        if unknown := sorted(set(theirs) - known):
+            kept = [i for i, label in enumerate(theirs) if label in known]
+            self.said.append(
+                f'{len(theirs) - len(kept)} images of {name}/ are left out, as {os.path.basename(train.root)}/ has no '
+                f'folder of their class: {names_in_words(label or "(in no folder)" for label in unknown)}'
+            )
+            self.files[1], theirs = [held_out.names[i] for i in kept], [theirs[i] for i in kept]
+        self._label(train.classes or [], theirs)
 
-    def _hold_out(self, root: str, most: int) -> None:
-        files = _images(root)
-        labels = _labels(files)
+    def _say_without_classes(self, train: Files, held_out: Files) -> None:
+        if train.classes is not None or held_out.classes is not None:
+            names = [os.path.basename(files.root) for files in (train, held_out)]
+            seen = [names_in_words(sorted(set(files.classes or ())), 4) or 'none' for files in (train, held_out)]
+            self.said.append(
+                f'no classes: {names[0]}/ and {names[1]}/ have no class folder in common ({seen[0]}; {seen[1]}), so '
+                'nothing is measured by labels'
+            )
+
+    def _label(self, *classes: Sequence[str]) -> None:
+        place = {name: i for i, name in enumerate(self.classes)}
+        self.labels = [[place[name] for name in part] for part in classes]
+
+    def _hold_out(self, found: Files, most: int) -> None:
+        files = found.names
         order = np.random.default_rng(0).permutation(len(files)).tolist()
         held_out = min(len(files) // 5, most) if len(files) >= 10 else 0
         parts = [sorted(order[held_out:]), sorted(order[:held_out] or order)]
-        self.roots = [root, root]
+        self.roots = [found.root, found.root]
         self.files = [[files[i] for i in part] for part in parts]
-        self.labels = [labels and [labels[i] for i in part] for part in parts] if held_out else [None, None]
-        self.classes = _classes(files) if self.labels[0] else []
+        self.labels = [None, None]
+        self.classes = found.class_names() if held_out else []
+        if self.classes:
+            classes = found.classes or []
+            self._label(*([classes[i] for i in part] for part in parts))
         self.note = (
             f'{held_out} images drawn from it are held out for measuring'
             if held_out
@@ -109,9 +136,8 @@ class FolderSplit:
         """Write ``train.txt`` and ``held_out.txt``, one image a line, and return their paths."""
         paths = []
         for name, files, labels in zip(('train', 'held_out'), self.files, self.labels):
-            lines = files if labels is None else [f'{file} {label}' for file, label in zip(files, labels)]
             paths.append(os.path.join(os.path.abspath(folder), f'{name}.txt'))
-            write_if_changed(paths[-1], ''.join(f'{line}\n' for line in lines))
+            write_if_changed(paths[-1], list_text(files, labels))
         return paths
 
 
@@ -122,21 +148,14 @@ def write_if_changed(path: str, text: str) -> None:
         atomic_write_text(path, text)
 
 
-def _images(root: str) -> List[str]:
-    files = list_images(root)
-    if not files:
-        raise FileNotFoundError(f'there are no images under {root} (jpg, png, webp, bmp, gif, tif, ppm, pgm, npy)')
-    return files
-
-
-def _classes(files: List[str]) -> List[str]:
-    return sorted({file.partition('/')[0] for file in files if '/' in file})
-
-
-def _labels(files: List[str]) -> Optional[List[int]]:
-    """The index of each image's class folder; None where images have no classes."""
-    classes = _classes(files)
-    if len(classes) < 2 or any('/' not in file for file in files):
-        return None
-    place = {name: i for i, name in enumerate(classes)}
-    return [place[file.partition('/')[0]] for file in files]
+def class_sentences(classes: Sequence[str]) -> List[str]:
+    """What was taken for classes; and which of them may be something else."""
+    said = [f'classes: {names_in_words(classes)} ({len(classes)} folders)']
+    odd = [name for name in classes if part_of(name) or is_role(name)]
+    if odd:
+        said.append(
+            f'WARNING: {names_in_words(odd)} {"is" if len(odd) == 1 else "are"} taken for a class, but named like a '
+            'part of a data set. Parts are train/ with val/ or test/; masks/ or annotations/ have the file names of '
+            'images/. Where it is none, give the folder of the images alone as data'
+        )
+    return said

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import os
 from collections import Counter, defaultdict
@@ -12,8 +13,10 @@ import numpy as np
 
 from ..checkpoint import atomic_write_text
 from ..config.paths import relative_to_here
-from ..datasets.io.file_list import IMAGE_EXTENSIONS, list_images
-from .folder_split import HELD_OUT_NAMES, FolderSplit
+from ..datasets.io.file_list import list_images
+from ..datasets.io.formats import IMAGE_EXTENSIONS
+from .folder_roles import TEST, TRAIN, VALIDATION, find_split, split_folders
+from .folder_split import FolderSplit
 
 FILE_NAME = 'labels.json'
 LIMIT = 10_000  # images of a part: what 10,000 more would change is less than the intervals are wide
@@ -256,15 +259,15 @@ def _read_folder(folder: str) -> _Found:
 
 def _part_folders(folder: str) -> Dict[str, str]:
     """Part to folder. Only ``train/`` with another of the usual names beside it is a split."""
-    train = os.path.join(folder, 'train')
-    if not os.path.isdir(train):
+    place = find_split(folder)
+    found = {name: os.path.join(place, path) for name, path in split_folders(place).items()}
+    if TRAIN not in found:
         return dict(fit=folder)
-    held_out = [name for name in HELD_OUT_NAMES if os.path.isdir(os.path.join(folder, name))]
-    parts = dict(fit=train)
-    if held_out:
-        parts['report'] = os.path.join(folder, 'test' if 'test' in held_out else held_out[0])
-    if len(held_out) > 1 and 'test' in held_out:
-        parts['selection'] = os.path.join(folder, held_out[0])
+    parts = dict(fit=found[TRAIN])
+    if len(found) > 1:
+        parts['report'] = found[TEST] if TEST in found else found[VALIDATION]
+    if len(found) > 2:
+        parts['selection'] = found[VALIDATION]
     return parts
 
 
@@ -277,8 +280,8 @@ def _read_csv(path: str, data: Optional[str]) -> _Found:
     file_column, label_column, header = _columns(rows, find, path)
     names, labels, missing, unlabelled = {}, {}, [], 0
     for row in rows[header:]:
-        name, label = row[file_column].strip(), row[label_column].strip()
-        image = find(name) if name else None
+        name, label = row[file_column], row[label_column].strip()
+        image = find(name) if name.strip() else None
         if image is None:
             missing.append(name)
         elif not label:
@@ -322,15 +325,18 @@ def _rows(path: str) -> List[List[str]]:
         ValueError: There are none, or they differ.
     """
     try:
-        with open(path, encoding='utf-8-sig', newline='') as file:
-            lines = [line for line in file.read().splitlines() if line.strip()]
+        text = _text(path)
     except (UnicodeDecodeError, OSError) as error:
         raise ValueError(f'{path} cannot be read as text in UTF-8 ({error}): labels are a csv of FILE,LABEL') from None
+    lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         raise ValueError(f'{path} is empty: labels are a csv of FILE,LABEL')
     for delimiter in (',', ';', '\t', '|'):
         try:
-            rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
+            # as a stream, since a name in quotes may hold a line break
+            blanks = f'{delimiter} "' in text  # before a quote they are no part of a name
+            table = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, skipinitialspace=blanks)
+            rows = [row for row in table if any(cell.strip() for cell in row)]
         except csv.Error:  # such as a cell without end
             continue
         if min(map(len, rows)) >= 2 and len(set(map(len, rows))) == 1:
@@ -344,6 +350,23 @@ def _rows(path: str) -> List[List[str]]:
     )
 
 
+def _text(path: str) -> str:
+    """A text in UTF-8, or in another encoding of names, whose bytes are kept."""
+    with open(path, 'rb') as file:
+        content = file.read()
+    if b'\0' in content:  # no text, or in UTF-16
+        return content.decode('utf-8-sig')
+    return content.decode('utf-8-sig', errors='surrogateescape')
+
+
+def _spellings(name: str) -> List[str]:
+    """A name in a table as it is, without blanks around it, and with Windows' separators; none for an empty cell."""
+    names = dict.fromkeys([name, name.strip()])
+    if os.sep == '/':
+        names.update(dict.fromkeys(spelling.replace('\\', '/') for spelling in list(names)))
+    return [spelling for spelling in names if spelling]
+
+
 class _Finder:
     """Finds the image that a table names: a path, or, where only one fits, a file name or stem below the folders."""
 
@@ -353,14 +376,14 @@ class _Finder:
 
     def __call__(self, name: str) -> Optional[str]:
         """The absolute path; None without one. Raises ValueError if several fit."""
-        name = name.replace('\\', '/') if os.sep == '/' else name
-        for root in self.roots:
-            path = os.path.normpath(os.path.join(root, os.path.expanduser(name)))
-            if name and os.path.isfile(path):
-                return path
+        for spelling in _spellings(name):
+            for root in self.roots:
+                path = os.path.normpath(os.path.join(root, os.path.expanduser(spelling)))
+                if os.path.isfile(path):
+                    return path
         if self.index is None:
             self.index = self._build()
-        found = self.index.get(name) or []
+        found = next(filter(None, map(self.index.get, _spellings(name))), [])
         if len(found) > 1:
             raise ValueError(f'{name!r} may be {found[0]} or {found[1]}: give the path, with its folder')
         return found[0] if found else None
@@ -371,7 +394,7 @@ class _Finder:
         for root in self.roots:
             for file in list_images(root):
                 base = os.path.basename(file)
-                for key in {base, os.path.splitext(base)[0], os.path.splitext(file)[0]}:
+                for key in {base, base.strip(), os.path.splitext(base)[0], os.path.splitext(file)[0]}:
                     index[key].add(os.path.join(root, file))
         return {key: sorted(paths) for key, paths in index.items()}
 

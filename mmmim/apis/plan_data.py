@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from ..config.write import Choice
 from ..datasets.io.image_io import ImageReadError, ImageSource
+from ..datasets.io.list_lines import list_text
 from .folder_split import FolderSplit, write_if_changed
 from .label_split import LabelSplit, some
 
@@ -124,7 +125,7 @@ def _measured(labels: LabelSplit, out: str, views: int, name: Callable[[str], An
     sets = {}
     for key, rows in parts.items():
         path = osp.join(osp.abspath(out), f'labels_{key}.txt')
-        write_if_changed(path, ''.join(f'{file} {label}\n' for file, label in rows))
+        write_if_changed(path, list_text(*zip(*rows)) if rows else '')
         sets[key] = dict(
             type='ImageFolder',
             data_root='/',

@@ -172,6 +172,10 @@ def write_config(
         )
     _check_out(out)
     split = FolderSplit(data)
+    if out in (split.folder, *split.roots):
+        raise ValueError(
+            f'out={out!r} is the folder of the images: name another one for results, such as {out}/results'
+        )
     asked = dict(
         data=split.folder, method=method, model=model, image_size=image_size, epochs=epochs, batch=batch, hours=hours,
         target=target, labels=labels, leave_out=leave_out, overrides=overrides, images=split.digest(),
@@ -211,7 +215,7 @@ def write_config(
     choices, text = choose(length)
     if epochs is not None and method == 'features':
         check_builds(text)  # a target that cannot be used ends the call before anything is written
-    for line in describe(choices):
+    for line in (*describe(choices), *split.said):
         print(line)
     for weights in filter(None, (start, teacher)):
         if weights.licence:  # a run that began at random has none

@@ -31,7 +31,7 @@ def atomic_save(checkpoint: Any, path: AnyPath) -> None:
 
 def atomic_write_text(path: AnyPath, text: str) -> None:
     """Writes a short text, for example the pointer to the newest checkpoint, in the same way."""
-    atomic_write_bytes(text.encode(), path)
+    atomic_write_bytes(text.encode(errors='backslashreplace'), path)  # file names may hold what is not UTF-8
 
 
 def atomic_write_bytes(data: bytes, path: AnyPath) -> None:

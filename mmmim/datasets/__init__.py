@@ -4,7 +4,8 @@ from .cifar10 import CIFAR10
 from .image_folder import ImageFolder
 from .imagenet_variants import ImageNetC, ImageNetVariant
 from .inaturalist import INaturalist
-from .io.file_list import IMAGE_EXTENSIONS, list_images
+from .io.file_list import list_images
+from .io.formats import IMAGE_EXTENSIONS
 from .io.image_io import ImageReadError, ImageSource
 from .label_subset import ImageSubset, draw_per_class, label_share
 from .landmark_transforms import FaceCrop, MirrorFace, OccludeFace, PackLandmarks

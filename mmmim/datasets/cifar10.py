@@ -21,8 +21,8 @@ from PIL import Image
 
 from ..registry import DATASETS
 from .image_folder import check_data_root
-from .io.file_list import IMAGE_EXTENSIONS, cache_places, list_images, write_to_first
-from .io.image_io import FORMATS
+from .io.file_list import cache_places, list_images, write_to_first
+from .io.formats import FORMATS, IMAGE_EXTENSIONS
 from .io.pixel_formats import to_planes
 from .retrying import RetryingDataset
 

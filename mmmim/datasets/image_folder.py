@@ -1,13 +1,15 @@
 """A folder of images, with or without classes."""
 
 import os
-from collections import Counter
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
+from mmengine.logging import print_log
 
 from ..registry import DATASETS
-from .io.file_list import IMAGE_EXTENSIONS, FileTable, PathArray, image_paths, list_images, walk
+from .io.file_list import FileTable, PathArray, endings_in_words, list_images, listing
+from .io.formats import IMAGE_EXTENSIONS
+from .io.list_lines import read_list
 from .retrying import RetryingDataset
 
 
@@ -29,7 +31,8 @@ class ImageFolder(RetryingDataset):
     Args:
         data_root: The folder.
         ann_file: Text file with one image a line, ``relative/path`` or ``relative/path label`` (an integer); relative
-            to ``data_root``. Without it, all images under the folder are taken.
+            to ``data_root``. Odd names: :mod:`~mmmim.datasets.io.list_lines`. Without it, all images under the folder
+            are taken.
         with_label: Whether images have labels. ``'auto'``: with an annotation file, if it has labels; otherwise if
             there are at least two folders in ``data_root`` and every image lies in one of them. Without an annotation
             file the label is the index of that folder in alphabetical order, or in ``metainfo['classes']`` if given.
@@ -107,12 +110,14 @@ class ImageFolder(RetryingDataset):
         return FileTable.of(subset) if isinstance(self.data_list, FileTable) else subset
 
     def _found(self, root: str) -> Tuple[PathArray, Optional[np.ndarray]]:
-        files = image_paths(root, self.extensions, self.cache_from)
+        found = listing(root, self.extensions, self.cache_from)
+        files = found.paths
+        for said in found.left_out() if len(files) else ():
+            print_log(f'{root}: {said}', logger='current')
         if not len(files):
-            kinds = Counter(os.path.splitext(file)[1].lower() or 'no extension' for file in walk(root))
-            found = ', '.join(f'{count} x {kind}' for kind, count in kinds.most_common(8)) or 'no files at all'
+            kinds = endings_in_words(found.skipped) if found.skipped else 'no files at all'
             raise ValueError(
-                f'there are no images under {root!r}: found {found}; looked for '
+                f'there are no images under {root!r}: found {kinds}; looked for '
                 f'{", ".join(self.extensions)} (option extensions). Hidden ones do not count.'
             )
         names, counts = zip(*files.top_folders())  # '' for an image in root itself
@@ -142,8 +147,7 @@ class ImageFolder(RetryingDataset):
                 f'the annotation file {self.ann_file!r} does not exist. Set dataset.ann_file of '
                 'the dataloader (relative to data_root), or leave it out to take all images'
             )
-        with open(self.ann_file, encoding='utf-8-sig') as stream:
-            lines = [(number, *_parse_line(line)) for number, line in enumerate(stream, 1) if line.strip()]
+        lines = read_list(self.ann_file)
         if not lines:
             raise ValueError(f'the annotation file {self.ann_file!r} is empty')
         files = [file for _, file, _ in lines]
@@ -174,9 +178,3 @@ class ImageFolder(RetryingDataset):
                 f'{len(missing)} of the {len(files)} images named in {self.ann_file} do not exist '
                 f'under {root!r}:{first}'
             )
-
-
-def _parse_line(line: str) -> Tuple[str, Optional[int]]:
-    """``'a b.jpg 3'`` is ``('a b.jpg', 3)``, ``'a b.jpg'`` is ``('a b.jpg', None)``."""
-    path, _, last = line.strip().rpartition(' ')
-    return (path.rstrip(), int(last)) if path and last.isdecimal() else (line.strip(), None)

@@ -9,6 +9,7 @@ from mmengine.dataset import BaseDataset
 from ..randomness import FIT, derive
 from ..registry import DATASETS
 from .image_folder import ImageFolder
+from .io.list_lines import read_list
 
 
 def draw_per_class(labels: Sequence[int], share: float, seed: int = 0) -> List[int]:
@@ -93,11 +94,9 @@ class ImageSubset(ImageFolder):
             folders = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith('.'))
         classes = self._classes(folders, root)
         files, numbers = [], []
-        with open(self.ann_file, encoding='utf-8-sig') as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    files.append(_in_folder(line, classes, f'{self.ann_file}, line {number}'))
-                    numbers.append(number)
+        for number, name, _ in read_list(self.ann_file):
+            files.append(_in_folder(name, classes, f'{self.ann_file}, line {number}'))
+            numbers.append(number)
         if not files:
             raise ValueError(f'the list {self.ann_file!r} is empty')
         self._check_files(files, root, lambda place: f'line {numbers[place]}')
@@ -106,19 +105,16 @@ class ImageSubset(ImageFolder):
         return files, [classes[file.partition('/')[0]] for file in files]
 
 
-def _in_folder(line: str, classes: Sequence[str], where: str) -> str:
-    """``folder/file`` of a line of a list."""
-    name = line.strip()
-    path, _, last = name.rpartition(' ')
-    if '/' in path and last.isdecimal():
-        name = path.rstrip()
+def _in_folder(name: str, classes: Sequence[str], where: str) -> str:
+    """``folder/file`` of a name in a list."""
+    given = name
     folder, slash, _ = name.partition('/')
     if not slash:
         folder = name.rpartition('_')[0]
         name = f'{folder}/{name}'
     if folder not in classes:
         raise ValueError(
-            f'{where}: {line.strip()!r} is in no class folder. A line is folder/file.jpg, or a name such '
+            f'{where}: {given!r} is in no class folder. A line is folder/file.jpg, or a name such '
             'as n02056570_1000.JPEG that begins with its folder'
         )
     return name

@@ -10,7 +10,8 @@ from mmengine.logging import print_log
 
 from ..registry import DATASETS
 from .image_folder import check_data_root
-from .io.file_list import IMAGE_EXTENSIONS, list_images
+from .io.file_list import list_images
+from .io.formats import IMAGE_EXTENSIONS
 from .io.image_io import ImageReadError
 
 READABLE = tuple(extension for extension in IMAGE_EXTENSIONS if extension != 'npy')  # those that OpenCV reads

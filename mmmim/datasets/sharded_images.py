@@ -15,7 +15,8 @@ from .retrying import RetryingDataset
 INDEX = 'index.npz'
 
 
-FORMAT = 1
+FORMAT = 2
+_SEPARATORS = {1: '\n', 2: '\0'}  # between the names, by the format; a line feed may be part of a name
 
 
 class ShardIndex(NamedTuple):
@@ -48,7 +49,9 @@ class ShardIndex(NamedTuple):
         if self.labels is not None:
             arrays['labels'] = self.labels
         file = io.BytesIO()
-        np.savez_compressed(file, head=_text(json.dumps(head)), names=_text('\n'.join(self.names)), **arrays)
+        np.savez_compressed(
+            file, head=_text(json.dumps(head)), names=_text(_SEPARATORS[FORMAT].join(self.names)), **arrays
+        )
         return file.getvalue()
 
     @classmethod
@@ -60,14 +63,16 @@ class ShardIndex(NamedTuple):
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 head = json.loads(file['head'].tobytes())
-                known = head['format'] == FORMAT
+                known = head['format'] in _SEPARATORS
                 index = (
                     None
                     if not known
                     else cls(
                         tuple(head['shards']),
                         *(file[key] for key in ('shard', 'offset', 'size', 'crc')),
-                        tuple(file['names'].tobytes().decode().split('\n')),
+                        tuple(
+                            file['names'].tobytes().decode(errors='surrogatepass').split(_SEPARATORS[head['format']])
+                        ),
                         file['labels'] if 'labels' in file else None,
                         None if head['classes'] is None else tuple(head['classes']),
                     )
@@ -87,7 +92,7 @@ class ShardIndex(NamedTuple):
 
 
 def _text(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode(), dtype=np.uint8)
+    return np.frombuffer(text.encode(errors='surrogatepass'), dtype=np.uint8)
 
 
 OPEN_SHARDS = 64  # files that a process keeps open

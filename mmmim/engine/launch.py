@@ -101,5 +101,16 @@ def end_with(error: Exception, runner: Optional[Runner]) -> None:
         raise error
     message = str(error)
     if 'Original Traceback' in message:  # from a data loading worker, whose traceback is in the message
-        message = message.strip().splitlines()[-1].partition(': ')[2]
+        message = behind_traceback(message)
     sys.exit(f'{type(error).__name__}: {message}\n(MMMIM_TRACEBACK=1 shows where)')
+
+
+def behind_traceback(text: str) -> str:
+    """The whole message of the error that ends a traceback, without the error's name."""
+    lines = text.strip().splitlines()
+    frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
+    start = frames[-1] + 1 if frames else 0
+    while start < len(lines) - 1 and lines[start].startswith('    '):  # the line of code, and marks below it
+        start += 1
+    name, _, message = '\n'.join(lines[start:]).partition(': ')
+    return message or name

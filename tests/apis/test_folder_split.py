@@ -48,11 +48,88 @@ def test_train_and_held_out_folders_are_used_as_they_are(tmp_path, held_out):
     assert [len(files) for files in split.files] == [14, 6] and split.labelled
 
 
-def test_other_classes_in_train_and_val_mean_no_labels(tmp_path):
-    for part, names in (('train', ('cat', 'dog')), ('val', ('cat', 'owl'))):
-        for name in names:
-            _fill(tmp_path / part / name, 3)
-    assert not FolderSplit(str(tmp_path)).labelled
+def _split_of(root, **parts):
+    for part, names in parts.items():
+        for name in names.split():
+            _fill(root / part / name, 3)
+    return FolderSplit(str(root))
+
+
+def test_a_class_that_val_lacks_keeps_its_label_and_is_named(tmp_path):
+    split = _split_of(tmp_path, train='cat dog owl', val='dog owl')
+    assert split.classes == ['cat', 'dog', 'owl'] and sorted(set(split.labels[1])) == [1, 2]
+    assert any('val/ has no images of cat' in line for line in split.said)
+
+
+def test_a_class_that_only_val_has_is_left_out_and_named(tmp_path):
+    split = _split_of(tmp_path, train='cat dog', val='cat owl')
+    assert split.classes == ['cat', 'dog'] and split.files[1] == [f'cat/{i}.png' for i in range(3)]
+    assert split.labels[1] == [0, 0, 0]
+    assert any('3 images of val/ are left out' in line and 'owl' in line for line in split.said)
+
+
+@pytest.mark.parametrize('theirs', ['a b', '.'])
+def test_no_class_in_common_means_no_labels_and_a_word(tmp_path, theirs):
+    split = _split_of(tmp_path, train='cat dog', val=theirs)
+    assert (
+        not split.labelled and split.classes == [] and any('no class folder in common' in line for line in split.said)
+    )
+
+
+@pytest.mark.parametrize(
+    'train, held_out',
+    [
+        ('Training', 'Testing'),
+        ('training', 'validation'),
+        ('train2017', 'val2017'),
+        ('Train', 'Valid'),
+        ('train_images', 'test_images'),
+        ('seg_train', 'seg_test'),
+        ('trainset', 'dev'),
+        ('TRAIN', 'Test-Set'),
+    ],
+)
+def test_usual_names_of_splits(tmp_path, train, held_out):
+    split = _split_of(tmp_path / 'photos', **{train: 'cat dog', held_out: 'cat dog'})
+    assert [os.path.basename(root) for root in split.roots] == [train, held_out] and split.classes == ['cat', 'dog']
+    assert 'classes: cat, dog (2 folders)' in split.said
+    inside = FolderSplit(str(tmp_path))  # the archive was unpacked into a folder of its own
+    assert inside.roots == split.roots
+
+
+def test_the_rest_of_a_split_is_named(tmp_path):
+    split = _split_of(tmp_path, train2017='cat dog', val2017='cat dog', test2017='x', unlabeled2017='.')
+    assert [os.path.basename(root) for root in split.roots] == ['train2017', 'val2017']
+    assert 'not used: test2017/, unlabeled2017/' in split.said
+
+
+@pytest.mark.parametrize('names', ['test cat', 'val2017 test2017', 'train2014 train2017', 'dev eval'])
+def test_what_looks_like_a_part_but_is_none_is_a_class_with_a_warning(tmp_path, names):
+    for name in names.split():
+        _fill(tmp_path / name, 10)
+    split = FolderSplit(str(tmp_path))
+    assert split.classes == sorted(names.split())
+    odd = [name for name in split.classes if name != 'cat']
+    assert any(line.startswith('WARNING') and all(name in line for name in odd) for line in split.said)
+
+
+def test_files_that_are_no_images_are_counted_by_ending(tmp_path):
+    _fill(tmp_path, 10)
+    for name in ('a.heic', 'b.HEIC', 'notes.txt', 'LICENSE', 'Thumbs.db', '.DS_Store'):
+        (tmp_path / name).write_text('')
+    (line,) = FolderSplit(str(tmp_path)).said
+    assert all(part in line for part in ('2 x .heic', '1 x .txt', '1 x no extension')) and 'db' not in line
+
+
+def test_results_inside_are_left_out(tmp_path):
+    _fill(tmp_path, 10)
+    for mark in ('last_checkpoint', 'run.json'):
+        _fill(tmp_path / mark[:4] / 'pictures', 3)
+        (tmp_path / mark[:4] / mark).write_text('{"sessions": []}')
+    _fill(tmp_path / 'jogging', 2)
+    (tmp_path / 'jogging/run.json').write_text('{"kilometres": 5}')  # somebody's photos
+    split = FolderSplit(str(tmp_path))
+    assert sum(map(len, split.files)) == 12 and any('last/, run.' in line for line in split.said)
 
 
 def test_train_alone_is_split(tmp_path):

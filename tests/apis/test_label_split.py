@@ -1,6 +1,8 @@
 """Labelled images in three parts."""
 
+import csv
 import json
+import os
 import shutil
 from collections import Counter
 
@@ -12,7 +14,7 @@ from mmmim.apis.label_split import LabelSplit, some
 
 def picture(path, colour=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new('RGB', (8, 8), (colour % 256, colour // 256 % 256, 9)).save(path)
+    Image.new('RGB', (8, 8), (colour % 256, colour // 256 % 256, 9)).save(path, 'PNG')
     return path
 
 
@@ -289,3 +291,32 @@ def test_a_few_and_some_are_the_same_each_time(photos):
     assert split.few(3, 0) == split.few(3, 0, 'fit')
     assert some(split.fit, None) == some(split.fit, 1000) == split.fit
     assert some(split.fit, 7) == some(split.fit, 7) and len(set(some(split.fit, 7))) == 7
+
+
+# ------------------------------------------------------------------------------------------------------ names and parts
+
+ODD = [' a.png', 'a.png ', 'a\nb.png', 'a,b.png', '"q".png', '#1.png', '-n.png', 'a\\b.png', 'img 3.png', b'x\xff.png']
+
+
+def test_names_of_any_characters_in_a_csv(tmp_path):
+    names = [os.fsdecode(name) for name in ODD]
+    rows = []
+    for place, name in enumerate([*names, *(f'{i}.png' for i in range(10))]):
+        picture(tmp_path / name, place)
+        rows.append([name, 'ab'[place % 2]])
+    with open(tmp_path / 'labels.csv', 'w', newline='', errors='surrogateescape') as file:
+        csv.writer(file).writerows([['file', 'label'], *rows])
+    split = LabelSplit.of(str(tmp_path / 'labels.csv'))
+    assert {os.path.basename(path) for path, _ in split.images()} == {name for name, _ in rows}
+    split.write(str(tmp_path))
+    assert LabelSplit.read(str(tmp_path)).images() == split.images()
+
+
+def test_parts_of_label_folders_have_any_usual_names(tmp_path):
+    for part, start in (('Training', 0), ('Valid', 20), ('TEST', 40)):
+        for label in 'ab':
+            for i in range(5):
+                picture(tmp_path / 'data' / part / label / f'{i}.png', 100 * start + i)
+    split = LabelSplit.of(str(tmp_path))
+    parts = {part: {path.split('/')[-3] for path, _ in getattr(split, part)} for part in ('fit', 'selection', 'report')}
+    assert parts == {'fit': {'Training'}, 'selection': {'Valid'}, 'report': {'TEST'}}

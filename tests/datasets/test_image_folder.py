@@ -153,7 +153,7 @@ def test_folder_without_images(tmp_path):
         (tmp_path / name).write_text('')
     with pytest.raises(ValueError) as caught:
         ImageFolder(str(tmp_path))
-    for part in (str(tmp_path), '2 x .heic', '1 x .txt', '1 x no extension', 'jpg, jpeg, png'):
+    for part in (str(tmp_path), '2 x .heic', '1 x .txt', '1 x no extension', 'jpg, jpeg'):
         assert part in str(caught.value)
     assert 'x .png' not in str(caught.value)
 

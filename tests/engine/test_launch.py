@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmmim.config.load import load_config
 from mmmim.config.prepare import settle_loaders
 from mmmim.config.schedule import set_batch_and_lr, set_schedule, split_batch
-from mmmim.engine.launch import build_runner, check_checkpointing
+from mmmim.engine.launch import behind_traceback, build_runner, check_checkpointing, end_with
 from mmmim.engine.optim.autocast import AutocastOptimWrapper
 
 
@@ -191,3 +191,40 @@ def test_mmengines_activation_checkpointing_is_answered_with_ours(method, tmp_pa
 
 def test_models_of_other_toolboxes_keep_mmengines_activation_checkpointing():
     check_checkpointing(Config(dict(model=dict(type=torch.nn.Linear), activation_checkpointing=['weight'])))
+
+
+class _Failing(torch.utils.data.Dataset):
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        try:
+            raise KeyError('before')
+        except KeyError as first:
+            raise self.error from first
+
+
+@pytest.mark.parametrize(
+    'message',
+    [
+        'none of 20 images could be read. The first of them:\n  a.png: no image\n  b.png: no image',
+        'one line: with a colon',
+        'a list:\n\n    indented\nlast',
+        '',
+    ],
+)
+def test_an_error_of_a_loading_worker_keeps_its_whole_text(message, monkeypatch):
+    monkeypatch.delenv('MMMIM_TRACEBACK', raising=False)
+    with pytest.raises(RuntimeError) as caught:
+        next(iter(torch.utils.data.DataLoader(_Failing(RuntimeError(message)), num_workers=1)))
+    with pytest.raises(SystemExit) as ended:
+        end_with(caught.value, None)
+    assert str(ended.value) == f'RuntimeError: {message or "RuntimeError"}\n(MMMIM_TRACEBACK=1 shows where)'
+
+
+def test_marks_below_a_line_of_code_are_no_message():
+    frame = '  File "a.py", line 1, in f\n    a(b)\n    ^^^^\n'
+    assert behind_traceback(f'Original Traceback (most recent call last):\n{frame}mmcv.E: x\ny: z\n') == 'x\ny: z'

@@ -12,12 +12,15 @@ import time
 import uuid
 import zlib
 from bisect import bisect_right
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import BinaryIO, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mmengine.logging import print_log
+
+from .formats import IMAGE_EXTENSIONS
 
 
 class PathArray(Sequence):
@@ -113,11 +116,11 @@ class FileTable(Sequence):
         return info
 
 
-IMAGE_EXTENSIONS = ('jpg', 'jpeg', 'png', 'webp', 'bmp', 'gif', 'tif', 'tiff', 'ppm', 'pgm', 'npy')
-
 # A folder that changed less than this before it was listed may change again within one tick of a coarse file clock.
 _SETTLED_NS = 2 * 10**9
-_FORMAT = 2
+_FORMAT = 3
+_SYSTEM_FILES = frozenset({'thumbs.db', 'ehthumbs.db', 'desktop.ini'})
+_MOST_ENDINGS = 20  # that are counted apart
 
 
 def list_images(root: str, extensions: Iterable[str] = IMAGE_EXTENSIONS, cache_from: int = 10_000) -> List[str]:
@@ -126,43 +129,102 @@ def list_images(root: str, extensions: Iterable[str] = IMAGE_EXTENSIONS, cache_f
 
 
 def image_paths(root: str, extensions: Iterable[str] = IMAGE_EXTENSIONS, cache_from: int = 10_000) -> PathArray:
+    """The ``paths`` of :func:`listing`."""
+    return listing(root, extensions, cache_from).paths
+
+
+class Listing(NamedTuple):
+    """The images under a folder, and what lies beside them.
+
+    Attributes:
+        paths: Relative to the folder, with ``/``, sorted.
+        skipped: How many files have other endings, such as ``{'.heic': 12}``; ``''`` for files without one. Hidden
+            files and those of the system do not count.
+        results: Folders that are left out, since they hold the results of a run.
+    """
+
+    paths: PathArray
+    skipped: Dict[str, int]
+    results: List[str]
+
+    def left_out(self) -> List[str]:
+        """A sentence on each kind of what is no image; empty where there is nothing."""
+        said = [f'skipped: {endings_in_words(self.skipped)}'] if self.skipped else []
+        if self.results:
+            said.append(
+                f'left out, as they hold results of runs: {names_in_words(f"{name}/" for name in self.results)}'
+            )
+        return said
+
+
+def endings_in_words(counts: Dict[str, int]) -> str:
+    """``12 x .heic, 3 x .txt``."""
+    shown = Counter(counts).most_common(8)
+    words = ', '.join(f'{count:,} x {ending or "no extension"}' for ending, count in shown)
+    rest = sum(counts.values()) - sum(count for _, count in shown)
+    return f'{words}, {rest:,} others' if rest else words
+
+
+def names_in_words(names: Iterable[str], most: int = 8) -> str:
+    """``cat, dog`` and, behind ``most`` of them, how many more there are."""
+    names = list(names)
+    words = ', '.join(names[:most])
+    return f'{words} and {len(names) - most:,} more' if len(names) > most else words
+
+
+def listing(root: str, extensions: Iterable[str] = IMAGE_EXTENSIONS, cache_from: int = 10_000) -> Listing:
     """List the images under a folder.
 
-    Symbolic links to files and to folders are followed, loops are cut; hidden files and folders are skipped. The list
-    of a folder with at least ``cache_from`` images is kept in ``<parent>/.<name>.mmmim-files``, or in the user's cache
-    folder when that can't be written, and used as long as no folder under ``root`` changes.
+    Symbolic links to files and to folders are followed, loops are cut; hidden files and folders are skipped, and so are
+    folders with the results of a run (:func:`holds_results`). The list of a folder with at least ``cache_from`` images
+    is kept in ``<parent>/.<name>.mmmim-files``, or in the user's cache folder when that can't be written, and used as
+    long as no folder under ``root`` changes.
 
     Args:
         root: The folder.
-        extensions: What the names may end in, without a dot, in any case.
+        extensions: What the names may end in, without a dot, in any case; blanks behind it do not count.
         cache_from: The number of images from which the list is cached.
-
-    Returns:
-        Paths relative to ``root``, with ``/``, sorted.
     """
     extensions = sorted({extension.lower().lstrip('.') for extension in extensions})
     places = cache_places(root, 'files')
     for place in places:
-        paths = _read_cache(place, root, extensions)
-        if paths is not None:
-            return paths
+        found = _read_cache(place, root, extensions)
+        if found is not None:
+            return found
     started = time.time_ns()
     folders: Dict[str, int] = {}
+    results: List[str] = []
     wanted = tuple(f'.{extension}' for extension in extensions)
-    paths = PathArray(sorted(file for file in walk(root, folders) if file.lower().endswith(wanted)))
-    if len(paths) >= cache_from:
-        names = paths.to_bytes()
+    files: List[str] = []
+    others: List[str] = []
+    for file in walk(root, folders, results):
+        (files if file.lower().rstrip().endswith(wanted) else others).append(file)
+    files.sort()
+    found = Listing(PathArray(files), _endings(others), sorted(results))
+    if len(files) >= cache_from:
+        names = found.paths.to_bytes()
         facts = dict(format=_FORMAT, extensions=extensions, listed_at=started, folders=folders, crc=zlib.crc32(names))
+        facts.update(skipped=found.skipped, results=found.results)
         write_to_first(places, lambda stream: stream.write(json.dumps(facts).encode() + b'\n' + names))
-    return paths
+    return found
 
 
-def walk(root: str, folders: Optional[Dict[str, int]] = None) -> Iterator[str]:
+def _endings(files: Iterable[str]) -> Dict[str, int]:
+    """How many files have each ending; of many endings the rest are one, ``.*``."""
+    names = (file.rpartition('/')[2].lower() for file in files)
+    counts = Counter(os.path.splitext(name)[1].rstrip() for name in names if name not in _SYSTEM_FILES)
+    kept = dict(counts.most_common(_MOST_ENDINGS))
+    rest = sum(counts.values()) - sum(kept.values())
+    return {**kept, '.*': rest} if rest else kept
+
+
+def walk(root: str, folders: Optional[Dict[str, int]] = None, results: Optional[List[str]] = None) -> Iterator[str]:
     """Yield every file under ``root`` that is not hidden, relative to it, in no particular order.
 
     Args:
         root: The folder.
         folders: Filled with each folder (relative, ``''`` for ``root``) and its modification time in nanoseconds.
+        results: Filled with the folders below ``root`` that are left out, since they hold the results of a run.
     """
     pending: List[Tuple[str, frozenset]] = [('', frozenset())]
     while pending:
@@ -175,18 +237,37 @@ def walk(root: str, folders: Optional[Dict[str, int]] = None) -> Iterator[str]:
         if folders is not None:
             folders[folder] = status.st_mtime_ns  # taken before listing: a change in between is seen as one later
         with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.name.startswith('.'):
-                    continue
-                relative = f'{folder}/{entry.name}' if folder else entry.name
-                with suppress(OSError):  # a link to itself
-                    if entry.is_dir():
-                        pending.append((relative, ancestors | {identity}))
-                    elif entry.is_file():
-                        yield relative
+            found = [entry for entry in entries if not entry.name.startswith('.')]
+        if folder and holds_results(path, [entry.name for entry in found]):
+            if results is not None:
+                results.append(folder)
+            continue
+        for entry in found:
+            relative = f'{folder}/{entry.name}' if folder else entry.name
+            with suppress(OSError):  # a link to itself
+                if entry.is_dir():
+                    pending.append((relative, ancestors | {identity}))
+                elif entry.is_file():
+                    yield relative
 
 
-def _read_cache(place: Path, root: str, extensions: List[str]) -> Optional[PathArray]:
+_MARKS = ('last_checkpoint', 'call.json', 'run.json')  # files in the work dir of a run
+
+
+def holds_results(path: str, names: Optional[Sequence[str]] = None) -> bool:
+    """Whether a folder is the work dir of a run; ``names`` of what is in it, where they are known."""
+    if names is None:
+        names = [name for name in (*_MARKS, 'pretrain.py') if os.path.exists(os.path.join(path, name))]
+    if not any(mark in names for mark in _MARKS):
+        return False
+    if 'last_checkpoint' in names or ('call.json' in names and 'pretrain.py' in names):
+        return True
+    with suppress(OSError), open(os.path.join(path, 'run.json'), 'rb') as file:  # anybody's, by its name
+        return b'"sessions"' in file.read(1 << 20)
+    return False
+
+
+def _read_cache(place: Path, root: str, extensions: List[str]) -> Optional[Listing]:
     """The cached list, if it is still valid. The file has one line of JSON for the check, then the names."""
     try:
         with open(place, 'rb') as stream:
@@ -197,7 +278,7 @@ def _read_cache(place: Path, root: str, extensions: List[str]) -> Optional[PathA
         for folder, modified in facts['folders'].items():
             if modified > settled_before or os.stat(os.path.join(root, folder)).st_mtime_ns != modified:
                 return None
-        return PathArray(names)
+        return Listing(PathArray(names), facts['skipped'], facts['results'])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # missing or damaged: it is rebuilt
 

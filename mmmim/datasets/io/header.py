@@ -7,8 +7,7 @@ from typing import BinaryIO, NamedTuple, Optional, Tuple
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
-# A closed list: Pillow would hand an EPS file, whatever its name, to Ghostscript.
-FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF', 'TIFF', 'PPM', 'JPEG2000')
+from .formats import FORMATS, apply_pixel_limit
 
 ORIENTATION_TAG = 0x0112
 _TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the latter two: BigTIFF
@@ -73,6 +72,7 @@ def _dtype_of(mode: str) -> np.dtype:
 
 def open_image(file: BinaryIO) -> Tuple[ImageFile.ImageFile, int]:
     """The image with only its header read, and its EXIF orientation (1 to 8)."""
+    apply_pixel_limit()
     image = Image.open(file, formats=FORMATS)
     if image.format == 'TIFF':
         return image, 1  # Pillow turns these upright itself

@@ -28,7 +28,7 @@ in every image. Files of 8 bits are as they are, whatever the range. Colour of m
 scaled by the depth that the file states.
 
 Anything else, and any other number of channels, raises :class:`ImageReadError`, as does a file that is empty,
-truncated, not an image, or so large that it looks like a decompression bomb (Pillow's limit).
+truncated, not an image, or larger than Pillow's limit (``MMMIM_MAX_PIXELS`` in the environment sets another).
 """
 
 import io
@@ -42,7 +42,8 @@ from typing import Any, BinaryIO, Dict, Optional, Sequence, Tuple, Union
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .header import FORMATS, Header, open_image, read_header
+from .formats import FORMATS, too_many_pixels
+from .header import Header, open_image, read_header
 from .jpeg import can_wait, decode_jpeg, resize_box
 from .pixel_formats import ImageReadError, array_to_planes, deep_to_8_bits, grey_values, to_planes, wrong_channels
 from .tiff import chosen_bands, read_deep, read_tiff
@@ -341,6 +342,8 @@ def _reading(path: str):
             yield
     except ImageReadError:
         raise
+    except Image.DecompressionBombError as error:
+        raise ImageReadError(path, too_many_pixels()) from error
     except UnidentifiedImageError as error:
         empty = os.path.isfile(path) and os.path.getsize(path) == 0
         reason = 'the file is empty' if empty else f'not an image of a known format ({", ".join(FORMATS)})'

@@ -8,6 +8,7 @@ import torch.distributed as torch_dist
 from mmengine.hooks import Hook
 
 from ...checkpoint import atomic_write_text
+from ...datasets.io.list_lines import list_line, parse_line
 from ...registry import HOOKS
 from ..processes import HostChannel
 
@@ -38,8 +39,9 @@ class BadImagesHook(Hook):
         self.channel = HostChannel()
         path = self._list(runner)
         if runner.iter and osp.exists(path):  # resumed: earlier findings still count
-            with open(path) as file:
-                self.bad = dict(line.rstrip('\n').split('\t', 1) for line in file if '\t' in line)
+            with open(path, encoding='utf-8') as file:
+                lines = [line.rstrip('\n').split('\t', 1) for line in file if '\t' in line]
+            self.bad = {parse_line(name)[0]: reason for name, reason in lines}
             self.reported = len(self.bad)
         self.channel.sum([0])  # barrier: all ranks have read it before rank 0 writes
         if not runner.iter and runner.rank == 0 and osp.exists(path):
@@ -65,7 +67,7 @@ class BadImagesHook(Hook):
         self.reported = len(self.bad)
         length = len(runner.train_dataloader.dataset)
         if runner.rank == 0:
-            lines = [f'{path}\t{reason}\n' for path, reason in sorted(self.bad.items())]
+            lines = [f'{list_line(path)}\t{" ".join(reason.split())}\n' for path, reason in sorted(self.bad.items())]
             atomic_write_text(self._list(runner), ''.join(lines))
         if len(self.bad) > self.max_share * length:
             first = ', '.join(sorted(self.bad)[:3])

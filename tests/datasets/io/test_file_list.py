@@ -39,6 +39,30 @@ def test_list_is_sorted_and_skips_what_is_hidden_or_no_image(tmp_path):
     assert list_images(str(tmp_path), ['PNG', '.bmp']) == ['b/10.png', 'top.bmp']
 
 
+def test_every_ending_of_a_known_format_is_an_image(tmp_path):
+    names = [f'a.{ending}' for ending in ('jfif', 'jpe', 'JFIF', 'mpo', 'jp2', 'apng', 'pbm', 'dib', 'tif', 'npy')]
+    fill(tmp_path, *names, 'b.png ', 'c.heic', 'd')
+    found = file_list.listing(str(tmp_path))
+    assert found.paths.tolist() == sorted([*names, 'b.png ']) and found.skipped == {'.heic': 1, '': 1}
+
+
+def test_skipped_files_and_results_are_kept_in_the_cache(tmp_path, monkeypatch):
+    root = tmp_path / 'photos'
+    fill(root, 'a/1.png', 'a/2.png', 'a/3.raw', 'run/last_checkpoint', 'run/9.png')
+    age(root)
+    assert cached_twice(root, monkeypatch)
+    found = file_list.listing(str(root), cache_from=2)
+    assert found.skipped == {'.raw': 1} and found.results == ['run'] and len(found.paths) == 2
+    (root / 'run/last_checkpoint').unlink()  # no results any more
+    assert 'run/9.png' in list_images(root, cache_from=2)
+
+
+def test_many_endings_are_counted_together():
+    counts = file_list._endings(f'{i}.{i}' for i in range(100))
+    assert sum(counts.values()) == 100 and counts['.*'] == 80
+    assert file_list.endings_in_words({'.a': 1200, '': 3}) == '1,200 x .a, 3 x no extension'
+
+
 def test_links_are_followed_and_loops_cut(tmp_path):
     root = tmp_path / 'root'
     fill(root, 'a/1.png')
@@ -120,12 +144,12 @@ def test_a_folder_that_has_just_changed_is_not_trusted(tmp_path, monkeypatch):
         lambda kept: b'',
         lambda kept: b'{"format": 1',
         lambda kept: b'[]',
-        lambda kept: b'{"format": 2}',
+        lambda kept: b'{"format": 3}',
         lambda kept: b'\x80\x04K\x01.',
         lambda kept: b'[' * 100_000,
         lambda kept: kept[:-1],  # cut
         lambda kept: kept.replace(b'2.png', b'3.png'),
-        lambda kept: kept.replace(b'"format": 2', b'"format": 1'),
+        lambda kept: kept.replace(b'"format": 3', b'"format": 2'),
         lambda kept: kept[kept.index(b'\n') :],
     ],
 )

@@ -184,3 +184,18 @@ def test_a_box_outside_is_the_callers_error(box):
     with pytest.raises(ValueError, match='does not lie in the image of 10 x 8') as caught:
         ImageSource(np.zeros((8, 10, 3), np.uint8)).crop(box, (2, 2))
     assert not isinstance(caught.value, ImageReadError)
+
+
+@pytest.mark.parametrize('limit, readable', [('5000', True), ('2000', False), ('many', False)])
+def test_the_limit_of_pixels_and_its_remedy(tmp_path, monkeypatch, limit, readable):
+    path = tmp_path / 'large.png'
+    Image.new('RGB', (60, 60)).save(path)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
+    with pytest.raises(ImageReadError, match='more than 2,000 pixels.*MMMIM_MAX_PIXELS=1000000000'):
+        ImageSource(str(path)).read()
+    monkeypatch.setenv('MMMIM_MAX_PIXELS', limit)
+    if readable:
+        assert ImageSource(str(path)).read().shape == (60, 60, 3)
+    else:
+        with pytest.raises(ImageReadError, match='MMMIM_MAX_PIXELS='):
+            ImageSource(str(path)).read()
