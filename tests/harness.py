@@ -119,22 +119,14 @@ def make_config(
                 type='AutocastOptimWrapper',
                 dtype='float32',
                 constructor='GroupedOptimWrapperConstructor',
-                optimizer=dict(type='AdamW', lr=0.0, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
+                optimizer=dict(type='AdamW', betas=(0.9, 0.95), weight_decay=0.05, fused=True),
                 paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
             ),
             param_scheduler=[
-                dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-                dict(
-                    type='CosineAnnealingLR',
-                    eta_min=0.0,
-                    by_epoch=True,
-                    begin=1,
-                    end=epochs,
-                    T_max=epochs - 1,
-                    convert_to_iter_based=True,
-                ),
+                dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, convert_to_iter_based=True),
+                dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, convert_to_iter_based=True),
             ],
-            train_cfg=dict(type='ResumableEpochLoop', max_epochs=epochs),
+            train_cfg=dict(type='ResumableEpochLoop'),
         )
     )
     cfg.merge_from_dict(

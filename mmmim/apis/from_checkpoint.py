@@ -12,7 +12,7 @@ from ..checkpoint.encoder import EncoderFile, open_encoder
 from ..checkpoint.fit import count_tokens
 from ..checkpoint.schemes.names import encoder_depth
 from ..config.load import load_config
-from ..config.prepare import set_up_scope
+from ..config.prepare import set_up_scope, settle
 from ..models.backbones.vit import ARCHITECTURES
 from ..models.build import NOT_ARCHITECTURE
 from ..models.patches import Size, to_2tuple
@@ -58,6 +58,7 @@ def read_source(
     if config is not None:
         cfg = load_config(config)
         set_up_scope(cfg)
+        settle(cfg, with_data=False)
         return Source(file, cfg._cfg_dict.to_dict(), config, True)
     init_default_scope('mmmim')
     if file.config_error:

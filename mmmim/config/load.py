@@ -6,7 +6,9 @@ from typing import Any, Optional, Tuple
 from mmengine.config import Config
 
 from .images import GOVERNING, settle_images
+from .derived import leave_out_equal, leave_out_overlaid
 from .paths import configs_folder, find_config
+from .schedule import leave_out_shares, what_follows
 
 
 def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[str] = None) -> Config:
@@ -31,6 +33,7 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
         raise FileNotFoundError(f'there is no config {path!r}, and none of this name came with mmmim')
     cfg = Config.fromfile(path)
     drop_scopes(cfg._cfg_dict, cfg.get('default_scope', 'mmmim'))
+    _leave_out_derived(cfg, path)
     overrides = overrides or {}
     for key in overrides:
         first = key.split('.')[0]
@@ -38,6 +41,7 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
             raise KeyError(f'--cfg-options {key}: the config has no `{first}`. Its keys: {", ".join(sorted(cfg))}')
     old_root, images = cfg.get('data_root'), {key: cfg.get(key) for key in GOVERNING}
     cfg.merge_from_dict(overrides)
+    object.__setattr__(cfg, 'given', dict(overrides))  # no key of the config
     if old_root and cfg.data_root != old_root:
         _move_paths(cfg._cfg_dict, old_root, cfg.data_root, given=set(overrides))
     settle_images(cfg, images)
@@ -51,6 +55,21 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
         # (plain assignment would make it a key of the config)
         object.__setattr__(cfg, '_filename', osp.join(cfg.work_dir, f'as_run_{osp.basename(path)}'))
     return cfg
+
+
+def _leave_out_derived(cfg: Config, path: str) -> None:
+    """Take out values that a base states and this config governs, and those that say what follows anyway.
+
+    A file that a run of an earlier version wrote states the batch and accumulation of that run's number of processes.
+    """
+    try:
+        derived = what_follows(cfg)
+    except (ValueError, TypeError, KeyError, AttributeError):  # told when the run starts
+        return
+    leave_out_overlaid(cfg, path, derived)
+    leave_out_equal(cfg, derived)
+    if 'source' in cfg and 'launcher' in cfg:
+        leave_out_shares(cfg)
 
 
 def drop_scopes(node: Any, default: str) -> None:
@@ -111,6 +130,7 @@ _RUNNER_KEYS = {
     'activation_checkpointing',
     'compile',
     'log_processor',
+    'resume_schedule',
     'runner_type',
     'default_hooks',
     'default_scope',

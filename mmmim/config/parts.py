@@ -9,8 +9,7 @@ from ..models.backbones import vit as masked_vit
 from ..models.backbones.dense import swin as timm_backbone
 from ..models.backbones.dense.base import default_outputs
 from .classification import name_of
-
-DENSE_BACKBONES = ('DenseViT', 'DenseRelativeViT', 'DenseConvViT', 'DenseSwin')
+from .schedule import DENSE_BACKBONES as DENSE_BACKBONES
 
 
 def map_widths(backbone: Any) -> Tuple[int, ...]:

@@ -6,7 +6,9 @@ from mmengine.config import Config
 
 from ..models.patches import to_2tuple
 from .classification import name_of, set_pretrained
+from .derived import settle_derived
 from .parts import DENSE_BACKBONES, datasets, map_widths, pipeline_steps
+from .schedule import drop_warmup, iterations
 
 
 def settle_segmentor(cfg: Config) -> None:
@@ -106,22 +108,9 @@ def _set_iterations(cfg: Config) -> None:
                 'its length as max_iters (and warmup_iters), in steps'
             )
         return
-    steps, warmup = cfg.max_iters, cfg.get('warmup_iters') or 0
-    if warmup >= steps:
-        raise ValueError(f'warmup_iters={warmup} must be below max_iters={steps}: set both')
-    if warmup * accumulation == 1:
-        raise ValueError(
-            'warmup_iters=1: MMEngine would keep the whole run at the start of such a warm-up; set it to '
-            '0 or to 2 and more'
-        )
-    cfg.train_cfg.max_iters = steps * accumulation
-    *first, last = cfg.param_scheduler
-    if warmup and not first:
-        raise ValueError(f'warmup_iters={warmup}, but param_scheduler has one entry and no warm-up before it')
-    if first:
-        first[0].end = warmup * accumulation
-    last.update(begin=warmup * accumulation, end=steps * accumulation)
-    cfg.param_scheduler = [*first, last] if warmup else [last]
+    settle_derived(cfg, iterations(cfg))
+    if not cfg.get('warmup_iters'):
+        drop_warmup(cfg)
     # in a work dir's copy of the config the intervals are in batches already, with the accumulation set there
     before = (cfg.get('settled') or {}).get('batches_per_step', 1)
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')

@@ -1,5 +1,6 @@
 """Build a runner from a config and the command line, for all tools."""
 
+import copy
 import os
 import sys
 from typing import Optional
@@ -11,9 +12,11 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..config.check_values import check_values
+from ..config.as_run import write_as_run
+from ..config.derived import check_given
 from ..config.load import load_config
 from ..config.prepare import drop_disabled_hooks, set_up_scope, settle, settle_loaders
-from ..config.schedule import set_batch_and_lr, set_schedule, split_batch
+from ..config.schedule import iterations, set_batch_and_lr, set_schedule, split_batch
 from ..models.build import check_model
 from ..registry import MODELS
 from .hardware import keep_freed_memory
@@ -52,11 +55,12 @@ def build_runner(cfg: Config, launcher: str = 'none', anew: bool = True) -> Runn
     found = find_resume(cfg, anew)
     fix_seed(cfg, found)
     world_size = dist.get_world_size() if dist.is_initialized() else 1
-    set_batch_and_lr(cfg, world_size)
-    set_schedule(cfg)
+    before = copy.deepcopy(cfg)  # what is written to the work dir
+    derived = [*set_batch_and_lr(cfg, world_size), *set_schedule(cfg), *iterations(cfg)]
     drop_disabled_hooks(cfg)
     settle(cfg)
     settle_loaders(cfg)
+    check_given(cfg)
     check_model(cfg.model)
     check_checkpointing(cfg)
     if 'run_state' not in (cfg.get('default_hooks') or {}):  # a config of another toolbox
@@ -64,6 +68,7 @@ def build_runner(cfg: Config, launcher: str = 'none', anew: bool = True) -> Runn
     else:
         cfg.default_hooks.setdefault('load_from', dict(type='mmmim.LoadFromHook'))  # configs of version 0.2 have none
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    write_as_run(runner, before, derived)
     if found:
         runner._load_from = found.path  # MMEngine would follow the pointer
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -58,7 +58,8 @@ def test_no_key_is_stated_that_follows_from_another(name):
 def test_schedule_batch_and_learning_rate(name, processes=8):
     cfg = resolved(name, processes)
     *warmup, main = cfg.param_scheduler
-    assert cfg.train_cfg.max_epochs == cfg.max_epochs == main.end and main.begin == cfg.warmup_epochs
+    assert cfg.train_cfg.max_epochs == cfg.max_epochs == main.end
+    assert main.begin == (0 if 'milestones' in cfg else cfg.warmup_epochs)  # from where milestones are counted
     assert [(part.begin, part.end) for part in warmup] == [(0, cfg.warmup_epochs)] * (cfg.warmup_epochs > 0)
     if main.type == 'CosineAnnealingLR':
         assert main.T_max == cfg.max_epochs - cfg.warmup_epochs

@@ -34,7 +34,7 @@ def test_a_batch_that_cannot_be_shared_is_an_error():
 
 
 def test_linear_rule_and_total_batch_reach_every_optimizer():
-    wrapper = dict(optimizer=dict(type='AdamW', lr=0.0))
+    wrapper = dict(optimizer=dict(type='AdamW'))
     cfg = Config(
         dict(
             total_batch_size=512,

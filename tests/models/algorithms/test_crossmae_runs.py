@@ -102,7 +102,7 @@ def test_training_goes_on_from_a_checkpoint_of_mae(tmp_path, image_root):
 def test_a_diverging_run_is_stopped_with_its_message(tmp_path, image_root, changes):
     """The paper's two cases, made to diverge in a few steps by a learning rate that no float32 survives."""
     cfg = make_config(tmp_path / 'run', image_root, 'crossmae', base_lr=1e20, **changes)
-    cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.0, weight_decay=0.0)
+    cfg.optim_wrapper.optimizer = dict(type='SGD', weight_decay=0.0)
     with pytest.raises(NonFiniteLossError, match=r'the loss of iteration \d+ is not finite: .*loss_draw.*Files of its'):
         train_here(cfg)
     assert (tmp_path / 'run/non_finite.json').is_file()
