@@ -4,14 +4,17 @@ import difflib
 from typing import Any, Dict, List
 
 import numpy as np
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 
-from ...checkpoint.config_text import ConfigTextError, stored_config
+from ...checkpoint.config_text import ConfigTextError, parse_config_text
 from ...checkpoint.defaults import CHANGED
+from ...config.schedule import without_derived
 from ...registry import HOOKS
+from ..rates import STRETCH, other_rates, stretch
 from .load_from import other_defaults
 
 # length of the smoothing window; the whole curve is in curve.jsonl
@@ -29,8 +32,9 @@ class RunStateHook(Hook):
     - When saving: MMEngine's histories become plain lists (its own objects would need ``getattr`` on the loader's
       allow-list), and the facts of the run are added under ``'mmmim'``.
     - When resuming: another model structure, optimizer, data set length, number of images in a step or of steps in an
-      epoch, another ``lr_base_batch``, or a default that has changed since (checkpoint/defaults.py), is an error that
-      names both values and lists the differences in the config; without such an error they are a warning. The stored
+      epoch, other rates, another schedule or weight decay, or a default that has changed since
+      (checkpoint/defaults.py), is an error that names both values and lists the differences in the config; without such
+      an error they are a warning. ``resume_schedule='stretch'`` goes on with the schedule of the config. The stored
       config is compared as text and never executed. The number of processes may be another one where the loop draws the
       same images with any.
 
@@ -84,46 +88,63 @@ class RunStateHook(Hook):
             if saved.get(name) != now[name]
         ]
         problems += other_defaults(checkpoint, runner.cfg)
-        problems += _other_base_batch(checkpoint, runner.cfg)
         changes = _config_changes(runner, checkpoint['meta'])
+        listed = ''.join(['\nThe config differs (- then, + now):'] * bool(changes) + changes)
         if problems:
             raise ResumeError(
                 'the checkpoint belongs to another run and cannot be resumed:\n  '
                 + '\n  '.join(problems)
                 + '\nResume with the config and data that wrote it, or start anew from its weights with load_from=PATH '
-                '(without --resume)' + ''.join(['\nThe config differs (- then, + now):'] * bool(changes) + changes)
+                '(without --resume)' + listed
             )
+        _settle_rates(runner, checkpoint, listed)
         if changes:
             runner.logger.warning(
-                'The config differs from the one in the checkpoint (- then, + now). The learning '
-                'rate, its schedule, the weight decay and the seed are those of the checkpoint; to '
-                'change them, start anew with load_from=PATH.' + ''.join(changes)
+                f'The config differs from the one in the checkpoint (- then, + now).{"".join(changes)}'
             )
+
+
+def _settle_rates(runner, checkpoint: Dict[str, Any], changes: str) -> None:
+    """MMEngine resumes rates, schedule and weight decay of the checkpoint: others in the config are an error, or with
+    ``resume_schedule='stretch'`` those of the run from here on."""
+    other = other_rates(runner, checkpoint, _stored(checkpoint['meta']))
+    if other and runner.cfg.get('resume_schedule') == 'stretch':
+        stretch(runner, checkpoint)
+        runner.logger.info('The rates from here on are those of this config: ' + '; '.join(other))
+    elif other:
+        raise ResumeError(
+            'a resumed run keeps the rates and the schedule of its checkpoint, and this config has others:\n  '
+            + '\n  '.join(other)
+            + f'\n{STRETCH}. Or set the keys as they were; or start anew from its weights with load_from=PATH (without '
+            f'--resume){changes}'
+        )
+
+
+def _stored(meta: Dict[str, Any]) -> Config:
+    """The config in a checkpoint; empty where it is more than plain values."""
+    try:
+        return Config(parse_config_text(str(meta.get('cfg_text', ''))))
+    except ConfigTextError:
+        return Config()
 
 
 def _config_changes(runner, meta: Dict[str, Any]) -> List[str]:
-    """Lines of the config that differ from the checkpoint's, each after a line break; none without a config in it."""
-    old = str(meta.get('cfg_text', '')).splitlines()
+    """Lines of the config that differ from the checkpoint's, each after a line break; none without a config in it.
+
+    What follows from other keys is left out: another number of processes is no difference.
+    """
+    old, now = str(meta.get('cfg_text', '')), runner.cfg.pretty_text
+    then = _stored(meta)
+    if then:
+        old, now = (without_derived(cfg).pretty_text for cfg in (then, runner.cfg))
     changes = [
         f'\n{line}'
-        for line in difflib.unified_diff(old, runner.cfg.pretty_text.splitlines(), n=0, lineterm='')
+        for line in difflib.unified_diff(old.splitlines(), now.splitlines(), n=0, lineterm='')
         if line[:1] in '+-'
         and line[:3] not in ('+++', '---')
-        and not line[1:].startswith(('resume', 'load_from', 'work_dir', 'source'))
+        and not line[1:].startswith(('resume', 'load_from', 'work_dir', 'source', 'launcher'))
     ]
     return changes[:60] if old else []
-
-
-def _other_base_batch(checkpoint: dict, cfg: Any) -> List[str]:
-    """A resume keeps the checkpoint's rate, so that the key would state a rate that the run does not have."""
-    try:
-        old = stored_config(checkpoint)
-    except ConfigTextError:
-        return []
-    before, now = old.get('lr_base_batch', 256), cfg.get('lr_base_batch', 256)
-    if before == now or 'base_lr' not in old or 'base_lr' not in cfg:
-        return []
-    return [f'lr_base_batch: the checkpoint has {before}, this run {now}']
 
 
 def run_facts(runner) -> Dict[str, Any]:
