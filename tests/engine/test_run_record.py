@@ -75,7 +75,7 @@ def test_a_resumed_run_adds_a_session_and_counts_no_step_twice(tmp_path, image_r
             'default_hooks.checkpoint.save_last': False,
         },
     )
-    assert not first['finished'] and first['sessions'][0]['to_iter'] == 6
+    assert first['finished'] and first['max_iters'] == first['sessions'][0]['to_iter'] == 6  # as far as was asked for
     second = _run(tmp_path / 'run', image_root, resume=True)
     assert [(s['from_iter'], s['to_iter']) for s in second['sessions']] == [(0, 5), (5, 12)]
     assert second['sessions'][0]['seconds'] == pytest.approx(first['sessions'][0]['seconds'] * 5 / 6)
@@ -142,3 +142,27 @@ def test_facts_that_others_add_survive_training_and_results_are_of_this_run_alon
     (work_dir / 'run.json').write_text('{"layer"')
     add_to_record(work_dir, 'layer', 3)
     assert json.loads((work_dir / 'run.json').read_text()) == dict(layer=3)
+
+
+@HOOKS.register_module(force=True)
+class TimeLeftHook(Hook):
+    """What the log will say of the time left, in iterations of one second."""
+
+    priority = 'BELOW_NORMAL'  # between the progress and the logger
+    seen = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        info, seconds = runner.message_hub.runtime_info, runner.message_hub.get_scalar('train/time').mean()
+        self.seen.append(round(info['eta'] / seconds))
+
+
+@pytest.mark.parametrize('stop', [5, 12, 40])
+def test_the_loops_max_iters_count_for_the_end_and_the_time_left(tmp_path, image_root, stop):
+    TimeLeftHook.seen.clear()
+    hooks = [dict(type='TimeLeftHook')]
+    record = _run(tmp_path / 'run', image_root, custom_hooks=hooks, **{'train_cfg.max_iters': stop})
+    last = min(stop, 12)
+    assert record['finished'] and record['max_iters'] == record['sessions'][0]['to_iter'] == last
+    assert TimeLeftHook.seen == list(range(last - 1, -1, -1))
+    again = _run(tmp_path / 'run', image_root, resume='auto', **{'train_cfg.max_iters': None})
+    assert again['finished'] and again['max_iters'] == 12

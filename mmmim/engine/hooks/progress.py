@@ -9,6 +9,7 @@ from mmengine.runner import IterBasedTrainLoop
 
 from ...progress import Progress
 from ...registry import HOOKS
+from .run_record import last_iteration
 
 
 @HOOKS.register_module()
@@ -32,9 +33,10 @@ class ProgressHook(Hook):
         self.images_per_step = batch * getattr(loader, 'batches_per_step', 1) * get_world_size()
         self.interval = next((h.interval for h in runner.hooks if isinstance(h, LoggerHook)), 10)
         if runner.rank == 0:
-            last = getattr(runner.train_loop, 'stop_at', runner.max_iters)
             self.progress = Progress(
-                last * self.images_per_step, self._where(runner), initial=runner.iter * self.images_per_step
+                last_iteration(runner) * self.images_per_step,
+                self._where(runner),
+                initial=runner.iter * self.images_per_step,
             )
             if self.progress.bar is not None:
                 self._filter = _AboveTheBar(self.progress.bar)
@@ -56,6 +58,7 @@ class ProgressHook(Hook):
             runner.train_dataloader, batch_idx
         )
         scalars, shown = runner.message_hub.log_scalars, {}
+        self._correct_time_left(runner)
         if logged:
             seconds = scalars['train/time'].mean(runner.log_processor.window_size)
             runner.message_hub.update_scalar('train/images_per_second', self.images_per_step / max(seconds, 1e-9))
@@ -63,6 +66,14 @@ class ProgressHook(Hook):
                 shown['loss'] = scalars['train/loss'].current()  # on the host already, for the log
         if self.progress is not None:
             self.progress.update(self.images_per_step, **shown)
+
+    @staticmethod
+    def _correct_time_left(runner) -> None:
+        """MMEngine's timer, which ran before, counts to the end of the schedule."""
+        last, whole = last_iteration(runner) - runner.iter - 1, runner.max_iters - runner.iter - 1
+        eta = runner.message_hub.runtime_info.get('eta')
+        if eta is not None and last < whole:
+            runner.message_hub.update_info('eta', eta * last / whole)
 
     def after_train(self, runner) -> None:
         self.release(runner)

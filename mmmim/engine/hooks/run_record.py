@@ -54,7 +54,7 @@ class RunRecordHook(Hook):
             data_share=None,
         )
         self.record = dict(run_facts(runner), sessions=[*self._earlier(runner.iter), self.session], finished=False)
-        self._write(without=RESULTS if runner.iter < runner.max_iters else ())
+        self._write(without=RESULTS if runner.iter < last_iteration(runner) else ())
 
     def _earlier(self, resumed_at: int) -> List[dict]:
         """Earlier sessions of a resumed run; iterations after the checkpoint are repeated and not counted."""
@@ -91,7 +91,7 @@ class RunRecordHook(Hook):
 
     def after_run(self, runner) -> None:
         if self.record and runner.rank == 0:  # now all files that other hooks write after training exist
-            self.record['finished'] = runner.iter >= runner.max_iters
+            self.record['finished'] = runner.iter >= last_iteration(runner)
             self._write()
 
     def release(self, runner) -> None:
@@ -145,6 +145,11 @@ def add_to_record(work_dir: str, key: str, value: Any) -> None:
     atomic_write_text(osp.join(work_dir, 'run.json'), json.dumps(record, indent=1))
 
 
+def last_iteration(runner) -> int:
+    """Where a run ends: the loop's ``max_iters`` may come before the end of its schedule."""
+    return getattr(runner.train_loop, 'stop_at', runner.max_iters)
+
+
 def run_facts(runner) -> Dict[str, Any]:
     """Facts that are constant during a run. ``batch`` is the batch size of one process, without accumulation."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -168,7 +173,7 @@ def run_facts(runner) -> Dict[str, Any]:
         processes=processes,
         steps_per_epoch=len(loader),
         max_epochs=runner.max_epochs,
-        max_iters=runner.max_iters,
+        max_iters=last_iteration(runner),
         dtype=_dtype(runner.optim_wrapper),
         hardware=hardware(),
         versions=versions(),
