@@ -36,6 +36,9 @@ COMMANDS = (
     'shards',
 )
 
+# whose --device is what torch gets to see; `compare` gives its own to what it loads
+ON_ONE_DEVICE = ('pretrain', 'embed', 'train', 'test')
+
 
 def main(argv: Optional[List[str]] = None) -> None:
     """Entry point; ends the process with the command's exit code."""
@@ -64,6 +67,8 @@ def run(command: str, argv: List[str]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):  # not where something else collects the output
             stream.reconfigure(errors='backslashreplace')  # names of files are not always UTF-8
+    if command in ON_ONE_DEVICE:
+        choose_device(argv)
     try:
         module = imported(command)
         from .engine.launch import USER_ERRORS, end_with
@@ -77,6 +82,19 @@ def run(command: str, argv: List[str]) -> None:
             print(stopped, file=sys.stderr)
         code = getattr(stopped.__cause__, 'code', None)
         sys.exit(code if isinstance(code, int) else 130)
+
+
+def choose_device(argv: List[str]) -> None:
+    """Let torch see the device of ``--device`` alone: CUDA reads this when it starts, and does not look again."""
+    options = [words.partition('=')[::2] for words in argv]
+    values = [value or ''.join(argv[i + 1 : i + 2]) for i, (name, value) in enumerate(options) if name == '--device']
+    kind, _, number = values[-1].partition(':') if values else ('', '', '')
+    if kind == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    elif kind == 'cuda' and number.isdigit():
+        visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+        names = number if visible is None else ','.join(visible.split(',')[int(number) : int(number) + 1])
+        os.environ['CUDA_VISIBLE_DEVICES'] = names
 
 
 def imported(command: str) -> ModuleType:

@@ -11,11 +11,14 @@ import sys
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
+from mmengine.config import Config
+
 from ..checkpoint.newest import newest_checkpoint
 from ..config.check_values import checked
 from ..config.images import GOVERNING
 from ..config.load import load_config
-from ..config.paths import command, relative_to_here
+from ..config.options import settings
+from ..config.paths import command, configs_folder, relative_to_here
 from ..config.write import Choice, config_text, merge_overrides
 from ..engine.hooks.checkpoint import START_ENCODER
 from ..engine.hooks.run_record import read_record
@@ -33,7 +36,7 @@ from .keep_best import keep_best
 from .label_split import FILE_NAME as LABELS
 from .label_split import LabelSplit
 from .plan import RECIPES, default_hours, default_method, default_model, plan
-from .speed import check_builds, timed_epochs
+from .speed import check_builds, check_settings, timed_epochs
 from .start import find_start
 
 CONFIG_NAME = 'pretrain.py'
@@ -67,6 +70,11 @@ def pretrain(
     labels: Optional[str] = None,
     leave_out: bool = False,
     compare: Union[str, Sequence[str], None] = None,
+    lr: Optional[float] = None,
+    batch_size: Optional[int] = None,
+    seed: Optional[int] = None,
+    workers: Optional[int] = None,
+    stretch: bool = False,
     **overrides: Any,
 ) -> Pretrained:
     """Pre-train on a folder of images; labels are not needed.
@@ -92,6 +100,12 @@ def pretrain(
         leave_out: Keep the labelled images that measure (selection and report) out of training.
         compare: What the result is compared with, as names of ``model`` and ``'random'``, separated by commas. None:
             random weights and public ones where ``labels`` are given. ``'none'``: nothing.
+        lr: ``base_lr``, the learning rate for 256 images in a step.
+        batch_size: ``total_batch_size``, images in a step.
+        seed: ``randomness.seed``.
+        workers: Processes that load images.
+        stretch: With other ``epochs`` than the run in ``out``: go on with it, at its step of the schedule of the new
+            length.
         **overrides: Any other setting of the config: ``total_batch_size=128``, ``model__mask_ratio=0.6`` or
             ``**{'model.mask_ratio': 0.6}``.
 
@@ -112,16 +126,17 @@ def pretrain(
         model,
         image_size,
         epochs,
-        overrides,
+        {**overrides, **_overrides(overrides, lr=lr, batch_size=batch_size, seed=seed, workers=workers)},
         hours=hours,
         target=target,
         labels=labels,
         leave_out=leave_out,
+        stretch=stretch,
     )
-    if not is_finished(out):
+    if not is_finished(out) or _is_longer(config, out):
         check_starts(compare)  # before hours of training
         try:
-            _train(config, out)
+            _train(config, out, stretch)
         except SystemExit as stopped:  # asked to stop, and saved
             raise KeyboardInterrupt(f'stopped and saved in {out}; the same call continues') from stopped
     else:
@@ -129,6 +144,27 @@ def pretrain(
     write_report([out], osp.join(out, 'report.html'))  # before what may fail: it is written again
     judge(out, compare, labels is not None)
     return _result(config, out)
+
+
+def _overrides(others: Dict[str, Any], **options: Any) -> Dict[str, Any]:
+    """The settings that options stand for in the configs that are written.
+
+    Raises:
+        ValueError: One is given twice.
+    """
+    base = Config.fromfile(str(configs_folder() / 'quickstart' / 'mae.py'))
+    found = settings(base, options)
+    given = {key.replace('__', '.') for key in others}
+    twice = [key for key in found if key in given]
+    if twice:
+        raise ValueError(f'{twice[0]} is given twice: as an option, and by its name')
+    return found
+
+
+def _is_longer(config: str, out: str) -> bool:
+    """Whether a config is longer than the run in its work dir was."""
+    done = read_record(out).get('max_epochs')
+    return isinstance(done, int) and Config.fromfile(config).max_epochs > done
 
 
 def write_config(
@@ -144,11 +180,12 @@ def write_config(
     target: Optional[str] = None,
     labels: Optional[str] = None,
     leave_out: bool = False,
+    stretch: bool = False,
 ) -> str:
     """Write ``out/pretrain.py``, print its choices with their reasons, and return its path.
 
-    The arguments are those of :func:`pretrain`. The weights of a start are written to ``candidates/start.safetensors``
-    there, and the labelled images to ``labels.json``.
+    The arguments are those of :func:`pretrain`; with ``stretch`` a config of other ``epochs`` is replaced. The weights
+    of a start are written to ``candidates/start.safetensors`` there, and the labelled images to ``labels.json``.
 
     Raises:
         ValueError: ``out`` holds a different config.
@@ -156,6 +193,8 @@ def write_config(
     out = osp.abspath(out)
     path = osp.join(out, CONFIG_NAME)
     overrides = dict(overrides or {})
+    if epochs is not None and overrides.get('max_epochs', epochs) != epochs:
+        raise ValueError(f'epochs={epochs} and max_epochs={overrides["max_epochs"]} are one thing: give one of them')
     # other choices follow from these two
     epochs, batch = overrides.pop('max_epochs', epochs), overrides.pop('total_batch_size', None)
     images = {key: overrides[key] for key in GOVERNING if key in overrides}
@@ -181,8 +220,7 @@ def write_config(
         target=target, labels=labels, leave_out=leave_out, overrides=overrides, images=split.digest(),
     )  # fmt: skip
     again = train_command(command('train'), path, out, relative_to_here)
-    if osp.exists(path):
-        _check_same(path, asked, again)
+    if osp.exists(path) and _check_same(path, asked, again, stretch):
         print(f'goes on with {relative_to_here(path)}')
         return path
     model = model or default_model()
@@ -213,6 +251,7 @@ def write_config(
     else:
         length = Choice(epochs, 'as asked for')
     choices, text = choose(length)
+    check_settings(text)
     if epochs is not None and method == 'features':
         check_builds(text)  # a target that cannot be used ends the call before anything is written
     for line in (*describe(choices), *split.said):
@@ -257,8 +296,8 @@ def find_labels(split: FolderSplit, labels: Optional[str], out: str, leave_out: 
     return found
 
 
-def _check_same(path: str, asked: Dict[str, Any], again: str) -> None:
-    """Whether a config is what this call wrote before.
+def _check_same(path: str, asked: Dict[str, Any], again: str, stretch: bool = False) -> bool:
+    """Check that a config is what this call wrote before. False: with ``stretch``, but for another length.
 
     Raises:
         ValueError: It was written by another call, for other images, or was edited since.
@@ -269,11 +308,14 @@ def _check_same(path: str, asked: Dict[str, Any], again: str) -> None:
     except (OSError, ValueError):
         before = {}
     now = json.loads(json.dumps(asked))
-    different = [f'{key} was {before.get(key)!r}, is {now[key]!r}' for key in now if before.get(key) != now[key]]
-    if not different and before['config'] == _digest(open(path, encoding='utf-8').read()):
-        return
+    keys = [key for key in now if before.get(key) != now[key]]
+    different = [f'{key} was {before.get(key)!r}, is {now[key]!r}' for key in keys]
+    length = bool(keys) and set(keys) <= {'epochs', 'hours'} and now['epochs'] is not None
+    if (not keys or (length and stretch)) and before['config'] == _digest(open(path, encoding='utf-8').read()):
+        return not keys
     what = '; '.join(text for text in different if not text.startswith('images')) if before else ''
     other = 'other images, or it was edited' if before else f'there is no {CALL_NAME} beside it'
+    what += '. To go on with it, by the schedule of the new length: --stretch' * length
     raise ValueError(
         f'{path} says something else than this call would write: {what or other}. To run it '
         f'as it is: {again}. To go on, give the same settings again; for others, use another folder for the results, '
@@ -302,9 +344,11 @@ def describe(choices: Dict[str, Choice]) -> list:
     return lines
 
 
-def _train(config: str, out: str) -> None:
+def _train(config: str, out: str, stretch: bool = False) -> None:
     cfg = load_config(config, work_dir=out)
     cfg.resume = 'auto'
+    if stretch:
+        cfg.resume_schedule = 'stretch'
     with redirect_stdout(_NOWHERE):  # MMEngine prints the whole config and more; the log file has it too
         runner = build_runner(cfg)
     for handler in runner.logger.handlers:

@@ -14,9 +14,10 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..checkpoint import atomic_write_text
+from ..config.derived import refuse_others
 from ..config.load import load_config
 from ..config.prepare import set_up_scope, settle_loaders
-from ..config.schedule import set_batch_and_lr
+from ..config.schedule import set_batch_and_lr, what_follows
 from ..config.write import Choice
 from ..engine.optim.constructors import quiet
 from ..registry import MODELS
@@ -67,6 +68,22 @@ def check_builds(text: str) -> None:
         cfg = load_config(config, work_dir=folder)
     set_up_scope(cfg)
     MODELS.build(cfg.model)
+
+
+def check_settings(text: str) -> None:
+    """Check that a config states nothing that would be overwritten by what follows from its other keys.
+
+    Args:
+        text: The config.
+
+    Raises:
+        ValueError: It does.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        config = osp.join(folder, 'pretrain.py')
+        atomic_write_text(config, text)
+        cfg = load_config(config, work_dir=folder)
+    refuse_others(cfg, what_follows(cfg))
 
 
 class Speed(NamedTuple):

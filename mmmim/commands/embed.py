@@ -7,6 +7,7 @@ import argparse
 from typing import List, Union
 
 from .. import apis
+from ..config.options import add_device, check_device
 from ..engine.hardware import keep_freed_memory
 from ..models.networks import FORMS
 
@@ -44,7 +45,9 @@ def main(argv: List[str]) -> None:
         default=argparse.SUPPRESS,
         help='which network, where the checkpoint holds several, e.g. student',
     )
+    add_device(parser)
     options = vars(parser.parse_args(argv))
+    check_device(options.pop('device'))
     keep_freed_memory()
     apis.embed(**options)
 

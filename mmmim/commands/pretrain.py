@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Tuple
 from mmengine.config import DictAction
 
 from .. import apis
+from ..config.options import add_machine_options, add_training_options, check_device
 from ..engine.hardware import keep_freed_memory
 
 
@@ -48,10 +49,28 @@ def main(argv: List[str]) -> None:
         help='what the result is compared with, as --model, and random (default: random and public weights, where '
         'labels are given); none: nothing',
     )
-    parser.add_argument('--resume', action='store_true', help='continue a stopped run (done without this option too)')
+    add_training_options(parser)
+    add_machine_options(parser)
+    parser.add_argument(
+        '--stretch',
+        action='store_true',
+        help='with other --epochs than the run in --out: go on with it, by the schedule of the new length',
+    )
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', help='continue a stopped run: auto, which is done without this option too'
+    )
+    parser.add_argument('--amp', action='store_true', help='bfloat16 is used without it, on hardware that has it')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='done without it: --lr is for 256 images')
     args, pairs = parse(parser, argv)
+    if args.resume not in (None, 'auto'):
+        parser.error(
+            f'--resume {args.resume}: the run in --out goes on from its newest checkpoint by itself. From that one: '
+            f'mmmim train {args.out}/pretrain.py --resume {args.resume}; from its weights, with a new schedule: --model'
+        )
     options = vars(args)
-    options.pop('resume')
+    for name in ('resume', 'amp', 'auto_scale_lr'):
+        options.pop(name)
+    check_device(options.pop('device'))
     options = {**overrides(parser, pairs, options), **options}
     keep_freed_memory()
     apis.pretrain(**options)

@@ -1,6 +1,7 @@
 """Measure a pre-trained checkpoint: loss on held-out images, and k-NN and a linear probe where there are labels.
 
-    mmmim test CONFIG [CHECKPOINT] [--work-dir DIR] [--cfg-options key=value ...] [--out RESULT.json]
+    mmmim test CONFIG [CHECKPOINT] [--work-dir DIR] [--batch-size IMAGES] [--seed N] [--device cpu|cuda:N] [--workers N]
+        [--cfg-options key=value ...] [--out RESULT.json]
 
 Without CHECKPOINT the model is measured at its random initialisation. CHECKPOINT may have any naming scheme that
 mmmim knows. The numbers also go to evaluations/ in the work dir, where the report page finds them. A config of another
@@ -18,7 +19,7 @@ from typing import List
 from mmengine.config import DictAction
 
 from ..checkpoint import atomic_write_text
-from ..config.load import load_config
+from ..config.options import add_machine_options, check_device, configured
 from ..engine.hooks import RunStateHook
 from ..engine.launch import USER_ERRORS, build_runner, end_with
 from ..engine.processes import ending_at_once
@@ -34,6 +35,9 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument('--work-dir', help='where the log goes (default: work_dirs/, then as below configs/)')
     parser.add_argument('--out', help='write the numbers to this JSON file')
     parser.add_argument('--linear', action='store_true', help='also fit a linear probe on the frozen features')
+    parser.add_argument('--batch-size', type=int, metavar='IMAGES', help='at once, in each process')
+    parser.add_argument('--seed', type=int, help='randomness.seed')
+    add_machine_options(parser)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -44,11 +48,12 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 
 def measure(args: argparse.Namespace) -> dict:
 
-    cfg = load_config(args.config, args.cfg_options, args.work_dir)
+    check_device(args.device, args.launcher)
+    cfg = configured(args, batch_size='test_dataloader.batch_size')
     if args.checkpoint and '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
         raise FileNotFoundError(f'there is no checkpoint {args.checkpoint!r}')
     cfg.resume, cfg.load_from = False, args.checkpoint
-    for key in ('total_batch_size', 'max_epochs'):  # of training only: any number of processes may test
+    for key in ('total_batch_size', 'max_epochs', 'base_lr'):  # of training only: any number of processes may test
         cfg.pop(key, None)
     work_dir, cfg.work_dir = cfg.work_dir, osp.join(cfg.work_dir, 'test')  # apart from the logs of training
     feature_eval = cfg.get('feature_eval')

@@ -1,6 +1,7 @@
 """Train anything that a config describes: pre-training here; classification, segmentation, detection by their scopes.
 
-    mmmim train CONFIG [--resume [CHECKPOINT] | --anew] [--work-dir DIR] [--cfg-options key=value ...]
+    mmmim train CONFIG [--resume [CHECKPOINT] | --anew] [--work-dir DIR] [--lr RATE] [--batch-size IMAGES] [--epochs N]
+        [--seed N] [--device cpu|cuda:N] [--workers N] [--cfg-options key=value ...]
 
 Several processes: torchrun --nproc_per_node=N -m mmmim train CONFIG --launcher pytorch; a checkout has
 tools/dist_train.sh and tools/slurm_train.sh. Exit code 75: it was stopped by a signal (SIGTERM) and
@@ -14,7 +15,14 @@ from typing import List
 
 from mmengine.config import DictAction
 
-from ..config.load import load_config
+from ..config.options import (
+    add_machine_options,
+    add_training_options,
+    autocast,
+    check_device,
+    configured,
+    scale_rate,
+)
 from ..engine.launch import USER_ERRORS, build_runner, end_with
 from ..engine.processes import ending_at_once
 
@@ -31,11 +39,26 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue from CHECKPOINT, or from the newest whole one in the work dir',
+        help='continue from CHECKPOINT, or from the newest whole one in the work dir (also: --resume auto)',
     )
     start.add_argument(
         '--anew', action='store_true', help='begin although the work dir has checkpoints; they are moved to earlier_N/'
     )
+    parser.add_argument(
+        '--stretch',
+        action='store_true',
+        help='with --resume: go on with the learning rates of this config, such as of a longer schedule',
+    )
+    add_training_options(parser)
+    parser.add_argument('--epochs', type=int, metavar='N', help='max_epochs: the length of training and its schedule')
+    parser.add_argument(
+        '--image-size', type=int, metavar='PIXELS', help='image_size or crop_size, where a config has one'
+    )
+    add_machine_options(parser)
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision: on in our configs, where hardware has bf16'
+    )
+    parser.add_argument('--auto-scale-lr', action='store_true', help='the linear rule: on in our configs, by base_lr')
     parser.add_argument('--no-validate', action='store_true', help='leave out validation during training')
     parser.add_argument(
         '--cfg-options',
@@ -54,11 +77,20 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 def train(args: argparse.Namespace) -> None:
     runner = None
     try:
-        cfg = load_config(args.config, args.cfg_options, args.work_dir)
+        check_device(args.device, args.launcher)
+        cfg = configured(args)
+        if args.amp:
+            autocast(cfg)
+        if args.auto_scale_lr:
+            scale_rate(cfg)
         if args.resume == 'auto':
             cfg.resume = 'auto'
         elif args.resume:
             cfg.resume, cfg.load_from = True, args.resume
+        if args.stretch:
+            if not args.resume:
+                raise ValueError('--stretch is for a run that goes on: give --resume, too')
+            cfg.resume_schedule = 'stretch'
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         runner = build_runner(cfg, args.launcher, args.anew)

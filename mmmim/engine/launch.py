@@ -56,6 +56,7 @@ def build_runner(cfg: Config, launcher: str = 'none', anew: bool = True) -> Runn
     fix_seed(cfg, found)
     world_size = dist.get_world_size() if dist.is_initialized() else 1
     before = copy.deepcopy(cfg)  # what is written to the work dir
+    before.pop('resume_schedule', None)  # of this start alone
     derived = [*set_batch_and_lr(cfg, world_size), *set_schedule(cfg), *iterations(cfg)]
     drop_disabled_hooks(cfg)
     settle(cfg)

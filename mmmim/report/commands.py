@@ -51,7 +51,9 @@ _OPTIONS = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
 _OPTIONS.add_argument('--cfg-options', nargs='*', default=[])
 for names in (['--work-dir'], ['--resume'], ['--launcher'], ['--local-rank', '--local_rank']):
     _OPTIONS.add_argument(*names, nargs='?')
-_OPTIONS.add_argument('--anew', action='store_true')
+_OPTIONS.add_argument('--epochs', nargs='?')
+for name in ('--anew', '--stretch'):
+    _OPTIONS.add_argument(name, action='store_true')
 
 
 def next_steps(run: RunData) -> List[Step]:
@@ -149,7 +151,8 @@ def _train_command(run: RunData, start: List[str], words: List[str]) -> Command:
         rest += ['--launcher', options.launcher or 'pytorch']
     else:
         start = [*start, config]
-    return Command(start, options.work_dir, options.cfg_options, rest)
+    length = [f'max_epochs={options.epochs}'] if options.epochs else []
+    return Command(start, options.work_dir, [*options.cfg_options, *length], rest)
 
 
 def _test(run: RunData, command: Optional[Command], checkpoint: str) -> Optional[Step]:

@@ -10,14 +10,14 @@ import time
 import pytest
 import timm
 import torch
-from harness import environment, largest_difference, load_weights, python, train
+from harness import environment, largest_difference, load_weights, python, read_curve, train
 from mmengine.config import Config
 from PIL import Image
 
 from mmmim.apis.folder_split import FolderSplit
 from mmmim.apis.plan import RECIPES, default_hours, default_model, methods, patch_for, plan, target_size
 from mmmim.apis.plan_data import _resized
-from mmmim.apis.pretrain import write_config
+from mmmim.apis.pretrain import pretrain, write_config
 from mmmim.config.load import load_config
 from mmmim.config.write import Choice, merge_overrides, source
 from mmmim.models.networks import Network
@@ -90,6 +90,30 @@ def test_a_finished_run_is_not_done_again(trained, image_root):
 def test_other_settings_in_the_same_folder_are_an_error(trained, image_root):
     done = _pretrain(check=False, data=str(image_root), out=str(trained[0]), epochs=3, image_size=32, **TINY)
     assert done.returncode and 'says something else than this call would write' in done.stderr
+
+
+def _in_process(tmp_path, images, **options):
+    """One run of a small model, in this process."""
+    return pretrain(str(images), str(tmp_path / 'run'), image_size=32, **{**TINY, **options})
+
+
+@pytest.mark.runs
+def test_another_length_is_refused_with_the_way_to_stretch_which_goes_on(tmp_path, image_root, capsys):
+    _in_process(tmp_path, image_root, epochs=2, batch_size=16, lr=1e-2, seed=3)
+    first = read_curve(tmp_path / 'run')
+    with pytest.raises(ValueError, match=r'epochs was 2, is 4.* by the schedule of the new length: --stretch'):
+        _in_process(tmp_path, image_root, epochs=4, batch_size=16, lr=1e-2, seed=3)
+    with pytest.raises(ValueError, match='overrides was'):  # more than the length
+        _in_process(tmp_path, image_root, epochs=4, batch_size=16, lr=1e-2, seed=4, stretch=True)
+    _in_process(tmp_path, image_root, epochs=4, batch_size=16, lr=1e-2, seed=3, stretch=True)
+    rates = [line['lr'] for line in read_curve(tmp_path / 'run') if 'lr' in line]
+    assert len(rates) == 12 and len([line for line in first if 'lr' in line]) == 6
+    cfg = Config.fromfile(str(tmp_path / 'run/pretrain.py'))
+    assert (cfg.max_epochs, cfg.total_batch_size, cfg.base_lr, cfg.randomness.seed) == (4, 16, 1e-2, 3)
+    assert rates[6] > rates[5] and rates[-1] == min(rates[6:])  # it had come down, and comes down again
+    capsys.readouterr()
+    _in_process(tmp_path, image_root, epochs=4, batch_size=16, lr=1e-2, seed=3)
+    assert 'finished: nothing is done again' in capsys.readouterr().out
 
 
 @pytest.mark.runs
@@ -191,6 +215,11 @@ def test_patch_for_a_size(size, patch):
         (dict(labels='none.csv'), 'there is no'),
         (dict(overrides={'total_batch_size': 5000}), 'cannot be filled from 52'),
         (dict(overrides={'train_pipeline.9.size': 8}), 'cannot be set'),
+        (dict(overrides={'train_dataloader.batch_size': 8}), r'train_dataloader\.batch_size=8: .*total_batch_size=8 '),
+        (dict(overrides={'train_cfg__max_epochs': 8}), r'train_cfg\.max_epochs=8: .*Set max_epochs=8'),
+        (dict(overrides={'optim_wrapper.optimizer.lr': 0.5}), r'optimizer\.lr=0\.5: .*Set base_lr=4 '),
+        (dict(overrides={'param_scheduler': [dict(type='ConstantLR', end=3)]}), r'param_scheduler\.0\.end=3: '),
+        (dict(overrides={'max_epochs': 7}), 'epochs=1 and max_epochs=7 are one thing'),
         (dict(overrides={'modle.mask_ratio': 0.5}), 'no setting `modle.mask_ratio`'),
     ],
     ids=str,

@@ -6,6 +6,7 @@ import pytest
 from harness import ROOT, make_config, save_config
 from mmengine.config import Config
 
+from mmmim.config.derived import check_given
 from mmmim.config.load import load_config
 from mmmim.config.schedule import set_batch_and_lr, set_schedule
 from mmmim.engine.launch import build_runner
@@ -171,6 +172,19 @@ def test_without_governing_keys_a_config_keeps_its_own(tmp_path):
     cfg = load_config(str(base), {'optim_wrapper.optimizer.lr': 0.5, 'train_cfg.max_epochs': 2})
     before = cfg.to_dict()
     assert derive(cfg, 2) == [] and cfg.to_dict() == before and before['train_cfg']['max_epochs'] == 2
+
+
+def test_an_option_below_a_governing_key_is_told_its_name():
+    cfg = Config(dict(num_classes=3, crop_size=64, model=dict(head=dict(num_classes=3), backbone=dict(img_size=64))))
+    for key, value, name in (
+        ('model.head.num_classes', 5, 'num_classes'),
+        ('model.backbone.img_size', 32, 'crop_size'),
+    ):
+        object.__setattr__(cfg, 'given', {key: value})
+        with pytest.raises(ValueError, match=f'{key}={value} has no effect: .* follows from {name}, which governs it'):
+            check_given(cfg)
+    object.__setattr__(cfg, 'given', {'model.head.num_classes': 3, 'crop_size': 64})
+    check_given(cfg)
 
 
 def test_an_option_that_something_else_overwrites_is_refused(tmp_path, image_root):

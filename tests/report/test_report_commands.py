@@ -159,3 +159,13 @@ def test_the_snippet_for_timm_gives_the_same_features(tmp_path):
     names = {}
     exec(timm_snippet(path), names)
     torch.testing.assert_close(names['tokens'], model((names['images'] * 255 - 100) / 50), rtol=1e-5, atol=1e-5)
+
+
+def test_a_length_that_was_given_as_an_option_is_replaced_in_a_longer_run(tmp_path):
+    words = 'tools/train.py mae.py --epochs 30 --stretch --lr 1e-3 --resume --cfg-options model.mask_ratio=0.5'
+    run = RunData(str(tmp_path), config_name='mae.py', record=dict(command=words, max_epochs=30))
+    command = training_command(run)
+    assert command.resumed() == (
+        'python tools/train.py mae.py --lr 1e-3 --resume --cfg-options model.mask_ratio=0.5 max_epochs=30'
+    )
+    assert command.longer('max_epochs', 120, 'w').endswith('--cfg-options model.mask_ratio=0.5 max_epochs=120')

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from flops import StepFlops, count_step, each_wrapper
 from mmmim import randomness
 from mmmim.config.classification import settle_classifier
+from mmmim.config.derived import take_out
 from mmmim.config.prepare import set_up_scope
-from mmmim.config.schedule import set_batch_and_lr
+from mmmim.config.schedule import batch_and_lr, set_batch_and_lr
 from mmmim.models.build import check_model
 from mmmim.models.patches import to_2tuple
 from mmmim.registry import FUNCTIONS, MODELS
@@ -65,6 +66,8 @@ def settle(cfg: Config, batch: int, dtype: str) -> None:
     set_up_scope(cfg)
     settle_classifier(cfg)
     check_model(cfg.model)
+    for one in list(batch_and_lr(cfg, world_size=1)):  # of another batch, where it is tried again
+        take_out(cfg, one.key)
     cfg.total_batch_size, cfg.max_batch_per_device = batch, None
     set_batch_and_lr(cfg, world_size=1)
     wrappers = cfg.optim_wrapper

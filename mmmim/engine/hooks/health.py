@@ -15,7 +15,7 @@ from ...evaluation.features import extract_features
 from ...evaluation.health import Facts, judge
 from ...evaluation.rankme import HeldOut
 from ...registry import HOOKS
-from .run_record import add_to_record, last_iteration, read_record
+from .run_record import add_to_record, read_record
 from .runtime_info import CurveFile, DeferredRuntimeInfoHook
 from .validation import own_generators
 
@@ -76,7 +76,7 @@ class HealthHook(Hook):
 
     def after_train(self, runner) -> None:
         """The verdict, from the whole curve."""
-        if runner.rank or self.loader is None or runner.iter < last_iteration(runner):
+        if runner.rank or self.loader is None or runner.iter < runner.max_iters:
             return
         records = CurveFile(osp.join(runner.work_dir, 'curve.jsonl')).read()
         found = judge(records, self._facts(runner))

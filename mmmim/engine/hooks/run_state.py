@@ -107,8 +107,10 @@ class RunStateHook(Hook):
 def _settle_rates(runner, checkpoint: Dict[str, Any], changes: str) -> None:
     """MMEngine resumes rates, schedule and weight decay of the checkpoint: others in the config are an error, or with
     ``resume_schedule='stretch'`` those of the run from here on."""
-    other = other_rates(runner, checkpoint, _stored(checkpoint['meta']))
-    if other and runner.cfg.get('resume_schedule') == 'stretch':
+    other, wanted = other_rates(runner, checkpoint, _stored(checkpoint['meta'])), runner.cfg.get('resume_schedule')
+    if wanted not in (None, 'stretch'):
+        raise ValueError(f"resume_schedule={wanted!r}: 'stretch', or None for the checkpoint's own")
+    if other and wanted == 'stretch':
         stretch(runner, checkpoint)
         runner.logger.info('The rates from here on are those of this config: ' + '; '.join(other))
     elif other:
