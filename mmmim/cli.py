@@ -85,12 +85,12 @@ def run(command: str, argv: List[str]) -> None:
 
 
 def choose_device(argv: List[str]) -> None:
-    """Let torch see the device of ``--device`` alone: CUDA reads this when it starts, and does not look again."""
+    """Let torch see the device of ``--device`` (or ``--cpu``) alone: CUDA reads this once, when it starts."""
     options = [words.partition('=')[::2] for words in argv]
     values = [value or ''.join(argv[i + 1 : i + 2]) for i, (name, value) in enumerate(options) if name == '--device']
     kind, _, number = values[-1].partition(':') if values else ('', '', '')
-    if kind == 'cpu':
-        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    if kind == 'cpu' or '--cpu' in argv:
+        os.environ.update(CUDA_VISIBLE_DEVICES='', MMMIM_CPU='1')
     elif kind == 'cuda' and number.isdigit():
         visible = os.environ.get('CUDA_VISIBLE_DEVICES')
         names = number if visible is None else ','.join(visible.split(',')[int(number) : int(number) + 1])

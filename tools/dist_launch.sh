@@ -36,6 +36,9 @@ status=0
 free=$("$python" -c "$preflight" "$port") || status=$?
 [ "$status" != 3 ] || fail "torch is not installed in $python: $python $here/doctor.py says what to do"
 
+# more processes than this machine has devices for are refused before any is started; --cpu is for the script, too
+"$python" "$here/../mmmim/engine/devices.py" "$processes" "$@" || exit $?
+
 # one node picks a free port by itself, so that two runs on a machine do not meet
 if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
     [ "$status" != 4 ] || echo "dist_launch: port $port is in use, by another run perhaps; this one takes a free port" >&2

@@ -39,6 +39,9 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, help='randomness.seed')
     add_machine_options(parser)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    parser.add_argument(
+        '--cpu', action='store_true', help='use the CPU, even beside a GPU, and with any number of processes'
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)

@@ -67,6 +67,9 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override entries of the config, e.g. total_batch_size=512 model.neck.depth=4',
     )
+    parser.add_argument(
+        '--cpu', action='store_true', help='use the CPU, even beside a GPU, and with any number of processes'
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)

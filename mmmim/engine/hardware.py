@@ -9,6 +9,7 @@ from typing import Any, Dict, Optional
 import torch
 
 from ..version import __version__
+from .devices import usable_cores
 
 # import name: distributions that may provide it
 DISTRIBUTIONS = dict(
@@ -30,11 +31,6 @@ def cpu_name() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def memory_gib() -> Optional[float]:

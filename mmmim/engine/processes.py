@@ -3,6 +3,7 @@
 import atexit
 import os
 import sys
+import time
 from contextlib import contextmanager
 from typing import Iterator, List, Sequence
 
@@ -11,14 +12,26 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.dist import init_dist
 
+from .devices import DeviceError, check_processes, processes_here, threads_for
+
 
 def set_up_processes(launcher: str, cfg: Config) -> None:
     """Initialise the process group; without an accelerator through gloo, which MMEngine does not support.
 
     Also splits the cores of a machine without accelerator among its processes (torchrun would give one to each).
+
+    Raises:
+        DeviceError: More processes than this machine has devices for, see ``check_processes``.
     """
     if launcher == 'none':
         return
+    processes = processes_here(launcher)
+    try:
+        check_processes(launcher, processes)
+    except DeviceError:
+        if any(os.environ.get(name, '0') != '0' for name in ('LOCAL_RANK', 'SLURM_LOCALID')):
+            time.sleep(20)  # the first process says it, and the launcher then ends this one
+        raise
     dist_cfg = dict(cfg.get('env_cfg', {}).get('dist_cfg', {}))
     if launcher == 'slurm':  # jobs that share a node need different ports
         os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ.get('SLURM_JOB_ID', 0)) % 20000))
@@ -31,8 +44,7 @@ def set_up_processes(launcher: str, cfg: Config) -> None:
     elif launcher != 'pytorch':
         raise ValueError(f"launcher='{launcher}' needs an accelerator; on the CPU use 'pytorch' or 'slurm'")
     dist.init_process_group('gloo')
-    local = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))
+    torch.set_num_threads(threads_for(launcher, processes))
 
 
 def _slurm_environment() -> None:
@@ -43,7 +55,7 @@ def _slurm_environment() -> None:
         RANK=os.environ['SLURM_PROCID'],
         WORLD_SIZE=os.environ['SLURM_NTASKS'],
         LOCAL_RANK=os.environ.get('SLURM_LOCALID', '0'),
-        LOCAL_WORLD_SIZE=os.environ.get('SLURM_NTASKS_PER_NODE', '1'),
+        LOCAL_WORLD_SIZE=str(processes_here('slurm')),
     )
 
 

@@ -18,6 +18,7 @@ from ...checkpoint import CheckpointWriteError, atomic_write_text
 from ...registry import HOOKS
 from ..hardware import hardware, versions
 from .checkpoint import origin
+from .run_start import start_lines
 
 # facts of add_to_record that a run comes to, and the origin of an earlier one
 RESULTS = ('smaller_passes', 'health', 'kept', 'layer', 'layer_note', 'layer_accuracy', 'start', 'teacher')
@@ -26,6 +27,8 @@ RESULTS = ('smaller_passes', 'health', 'kept', 'layer', 'layer_note', 'layer_acc
 @HOOKS.register_module()
 class RunRecordHook(Hook):
     """Writes ``run.json`` to the work dir: command, sizes, data, hardware, versions, and the speed of each session.
+
+    What depends on the number of processes or on missing hardware is also said in the log (``at_start``).
 
     A session lasts from a start to its end; a resumed run adds one. The file is updated at the end of every epoch, with
     every checkpoint, and whenever training ends.
@@ -43,6 +46,9 @@ class RunRecordHook(Hook):
         self.done = runner.iter
         if runner.rank != 0:
             return
+        facts = run_facts(runner)
+        facts['at_start'] = start_lines(runner, facts)
+        runner.logger.info('\n'.join(['This run:', *(f'  {line}' for line in facts['at_start'])]))
         self.path = osp.join(runner.work_dir, 'run.json')
         self.session = dict(
             started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
@@ -53,7 +59,7 @@ class RunRecordHook(Hook):
             images_per_second=None,
             data_share=None,
         )
-        self.record = dict(run_facts(runner), sessions=[*self._earlier(runner.iter), self.session], finished=False)
+        self.record = dict(facts, sessions=[*self._earlier(runner.iter), self.session], finished=False)
         self._write(without=RESULTS if runner.iter < last_iteration(runner) else ())
 
     def _earlier(self, resumed_at: int) -> List[dict]:
@@ -171,6 +177,7 @@ def run_facts(runner) -> Dict[str, Any]:
         batch=batch,
         accumulation=accumulation,
         processes=processes,
+        effective_batch=batch * accumulation * processes,
         steps_per_epoch=len(loader),
         max_epochs=runner.max_epochs,
         max_iters=last_iteration(runner),
