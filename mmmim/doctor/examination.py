@@ -36,7 +36,8 @@ def examine(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     sys.stdout.reconfigure(errors='replace')  # an error message may hold what the terminal cannot show
     names, remedies = args.only or NAMES, Remedies(installed_versions(), pinned_versions())
-    findings = Findings(remedies, find_gpu())
+    found_gpu = find_gpu()
+    findings = Findings(remedies, found_gpu)
     with ThreadPoolExecutor(2 if usable_cores() < 8 else 4) as pool:
         try:
             answers = ask(pool, names)
@@ -47,7 +48,7 @@ def examine(argv: list[str]) -> int:
             return 130
     tried = [findings.part(part, answers[part.name]) for part in PARTS if part.name in answers]
     tried += [findings.work(name, answers[name], answers['torch']) for name in WORKS if name in names]
-    rows = machine_rows(remedies) + [row for row in tried if row.name in names]
+    rows = machine_rows(remedies, len(found_gpu.names)) + [row for row in tried if row.name in names]
     works = {row.name: row.status in ('ok', 'note') for row in rows}
     if args.json:
         found = dict(python=sys.executable, pretraining_works=works.get('pre-training'))

@@ -10,12 +10,14 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+from ..shared_memory import FOLDER, LARGEST, SHARE, free_bytes, gib, needed, option
 from .findings import Gpu, Remedies, setup
 from .installed import Row, short
 
 
-def machine_rows(remedies: Remedies) -> list[Row]:
-    return [python_row(remedies), packages_row(remedies), cores_row(), disk_row(), shared_memory_row(), locale_row()]
+def machine_rows(remedies: Remedies, gpus: int = 0) -> list[Row]:
+    rows = [python_row(remedies), packages_row(remedies), cores_row(), disk_row(), shared_memory_row(gpus)]
+    return [*rows, locale_row()]
 
 
 def row(name: str, status: str, detail: str, *mend: str) -> Row:
@@ -77,14 +79,28 @@ def disk_row() -> Row:
     return row('disk', 'note', f'{detail}: little for checkpoints', cure)
 
 
-def shared_memory_row(folder: str = '/dev/shm') -> Row:
-    """Loading workers hand their batches over in shared memory."""
-    free = shutil.disk_usage(folder).free / 2**30 if os.path.isdir(folder) else float('inf')
-    if free >= 0.5:
-        return row('shared memory', 'ok', f'{free:.1f} GiB free in {folder}')
-    cure = 'docker run --shm-size=8g ...    # or, for a run: --cfg-options train_dataloader.num_workers=0'
-    detail = f'{free:.2f} GiB free in {folder}: loading workers may die of it ("bus error")'
-    return row('shared memory', 'note', detail, f'{cure} train_dataloader.persistent_workers=False')
+def shared_memory_row(gpus: int = 0, folder: str = FOLDER) -> Row:
+    """Loading workers hand their batches over in shared memory; runs on GPUs have large batches."""
+    need = max(needed([LARGEST], gpus), 2**29 * SHARE)
+    cure = f'docker run {option(need)} ...'
+    try:
+        free = free_bytes(folder)
+    except OSError:
+        detail = f'there is no {folder}, in which loading workers hand their batches over'
+        without = 'train_dataloader.num_workers=0 train_dataloader.persistent_workers=False'
+        return row('shared memory', 'note', detail, f'{cure}    # or, for a run: --cfg-options {without}')
+    if free is None:
+        return row('shared memory', 'ok', 'without a limit of its own')
+    if free * SHARE >= need:
+        return row('shared memory', 'ok', f'{gib(free)} free in {folder}')
+    example = (
+        f"CMAE's ImageNet config takes {gib(needed([LARGEST], max(1, gpus)))} on {max(1, gpus)} GPU{'s' * (gpus > 1)}"
+    )
+    detail = (
+        f'{gib(free)} free in {folder}: runs lower their loading workers to it. They need workers x 2 x bytes of a '
+        f'batch x processes; {example}'
+    )
+    return row('shared memory', 'note', detail, cure)
 
 
 def locale_row() -> Row:

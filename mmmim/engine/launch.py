@@ -19,6 +19,7 @@ from ..config.prepare import drop_disabled_hooks, set_up_scope, settle, settle_l
 from ..config.schedule import iterations, set_batch_and_lr, set_schedule, split_batch
 from ..models.build import check_model
 from ..registry import MODELS
+from .fit_workers import fit_loaders
 from .hardware import keep_freed_memory
 from .processes import set_up_processes
 from .resume import find_resume, fix_seed
@@ -70,6 +71,7 @@ def build_runner(cfg: Config, launcher: str = 'none', anew: bool = True) -> Runn
         cfg.default_hooks.setdefault('load_from', dict(type='mmmim.LoadFromHook'))  # configs of version 0.2 have none
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     write_as_run(runner, before, derived)
+    fit_loaders(runner, launcher)
     if found:
         runner._load_from = found.path  # MMEngine would follow the pointer
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -158,8 +158,12 @@ def test_two_processes_add_numbers_as_the_launcher_starts_them():
 def test_little_shared_memory_and_disk_are_noted(monkeypatch):
     usage = type('usage', (), dict(total=2**26, used=0, free=2**26))
     monkeypatch.setattr(machine.shutil, 'disk_usage', lambda folder: usage)
-    assert machine.shared_memory_row('/').status == machine.disk_row().status == 'note'
-    assert '--shm-size' in machine.shared_memory_row('/').mend[0]
+    assert machine.shared_memory_row().status == machine.disk_row().status == 'note'
+    assert machine.shared_memory_row().mend == ('docker run --shm-size=1g ...',)
+    many = machine.shared_memory_row(8)
+    assert many.mend == ('docker run --shm-size=11g ...',) and '9.2 GiB on 8 GPUs' in many.detail
+    monkeypatch.undo()
+    assert 'num_workers=0' in machine.shared_memory_row(folder='/is/not/there').mend[0]
 
 
 def test_the_driver_is_read_from_nvidia_smi(tmp_path, monkeypatch):
