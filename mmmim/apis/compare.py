@@ -17,6 +17,7 @@ from ..checkpoint.config_text import check_types
 from ..checkpoint.newest import newest_checkpoint
 from ..checkpoint.write import export_encoder
 from ..config.check_values import checked
+from ..config.images import stated_images
 from ..config.paths import relative_to_here
 from ..datasets.image_folder import ImageFolder
 from ..evaluation.bootstrap import difference_in_words, mean_interval
@@ -24,6 +25,7 @@ from ..evaluation.knn import knn_predict
 from ..evaluation.logistic import choose_probe
 from ..models.build import NOT_ARCHITECTURE
 from ..models.networks import EXPORTED, is_public
+from ..models.patches import to_2tuple
 from ..registry import DATASETS, MODELS
 from ..report.page import write_report
 from .best_layer import NEIGHBOURS, best_layer, name_of, store_layer
@@ -244,7 +246,23 @@ def _load_all(
             loaded.append(_Start(shown, 'file', _load_capped(name, device, image_size)))
     if not loaded:
         raise ValueError(f'there is nothing to compare: {notes[-1]}')
-    return loaded
+    return _read_alike(loaded, notes)
+
+
+def _read_alike(loaded: List[_Start], notes: List[str]) -> List[_Start]:
+    """Public networks see images in the range of the run; those that cannot take its channels are left out."""
+    own = next((start.frozen for start in loaded if start.kind == 'own'), None)
+    if own is None:
+        return loaded
+    kept = []
+    for start in loaded:
+        if start.frozen.channels != own.channels and not {start.frozen.channels, own.channels} <= {1, 3}:
+            notes.append(f'{start.name} is for images of {start.frozen.channels} channels, not {own.channels}.')
+            continue
+        if start.frozen.value_range is None and own.value_range is not None:
+            start.frozen.read_with(own.value_range)
+        kept.append(start)
+    return kept
 
 
 def _load_capped(name: str, device: Optional[str], image_size: Optional[int]) -> Any:
@@ -285,7 +303,9 @@ def _load_random(run: str, device: Optional[str]) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         fresh = MODELS.build(dict(config))
-    described = dict(backbone=config, mean=list(preprocessor.mean), std=list(preprocessor.std))
+    crop = dict(type='CenterCrop', size=list(to_2tuple(config.get('img_size', 224))))
+    pipeline = [dict(type='LoadImage', **stated_images(source.cfg)), crop, dict(type='PackImage')]
+    described = dict(backbone=config, mean=list(preprocessor.mean), std=list(preprocessor.std), pipeline=pipeline)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, EXPORTED)
         export_encoder(fresh, path, described)

@@ -9,13 +9,17 @@ from torch.utils.data import DataLoader
 from ..checkpoint import atomic_write_text
 from ..config.check_values import checked
 from ..datasets.io.file_list import list_images
+from ..datasets.io.image_io import ImageSource
 from ..datasets.io.list_lines import list_text
+from ..datasets.io.pixel_sample import ENOUGH, count_levels, take_sample
 from ..engine.hardware import usable_cores
 from ..models.networks import FORMS
 from ..models.patches import Size
 from ..progress import Progress
 from .extract import ListedImages, split_readable
 from .frozen import Frozen, Layer, load
+
+LOOKED_AT = 16  # images whose values are looked at
 
 
 class Embedded(NamedTuple):
@@ -82,6 +86,8 @@ def embed(
     files = list_images(data)
     if not files:
         raise FileNotFoundError(f'there are no images under {data!r}')
+    if frozen.value_range is None:
+        _find_range(frozen, [os.path.join(data, file) for file in files])
     workers = usable_cores() if num_workers is None else num_workers
     dataset = ListedImages([os.path.join(data, file) for file in files], frozen.pipeline)
     loader = DataLoader(dataset, batch_size, num_workers=min(workers, len(dataset)), collate_fn=split_readable)
@@ -105,6 +111,17 @@ def embed(
     for name in unreadable:
         print(f'not readable, left out: {name}')
     return Embedded(features, names, unreadable)
+
+
+def _find_range(frozen: Frozen, paths: Sequence[str]) -> None:
+    """Read images of more than 8 bits with the range that some of them fill, where that of their type would leave them
+    almost black or white: public networks state none."""
+    step = -(-len(paths) // LOOKED_AT)
+    look = take_sample(ImageSource(path, frozen.channels) for path in paths[::step])
+    found = look.find_range() if look.deep and count_levels(look.as_read(None)) < ENOUGH else None
+    if found is not None:
+        frozen.read_with(found.value_range)
+        print(f'images are read with value_range={found.value_range}: {found.reason}')
 
 
 def _only(model: Optional[str], checkpoint: Optional[str]) -> str:

@@ -11,6 +11,7 @@ from ..checkpoint.config_text import ConfigTextError, check_types
 from ..checkpoint.encoder import EncoderFile, open_encoder
 from ..checkpoint.fit import count_tokens
 from ..checkpoint.schemes.names import encoder_depth
+from ..config.images import loading_steps, stated_images
 from ..config.load import load_config
 from ..config.prepare import set_up_scope, settle
 from ..models.backbones.vit import ARCHITECTURES
@@ -227,6 +228,8 @@ def build_pipeline(source: Source, img_size: Size, channels: int) -> List[Any]:
         source: From :func:`read_source`.
         img_size: The model's. A pipeline of another size is brought to it if one transform alone has a size.
         channels: Likewise.
+
+    Images are read as in training where the test pipeline states no channels or range.
     """
     dataset = (source.cfg.get('test_dataloader') or {}).get('dataset') or {}
     while isinstance(dataset.get('dataset'), dict):  # inside wrappers
@@ -247,6 +250,10 @@ def build_pipeline(source: Source, img_size: Size, channels: int) -> List[Any]:
             dict(type='CenterCrop', size=list(to_2tuple(img_size))),
             dict(type='PackImage'),
         ]
+    pipeline = copy.deepcopy(list(pipeline))
+    for step in loading_steps(pipeline):  # as in training
+        for key, value in stated_images(source.cfg).items():
+            step.setdefault(key, value)
     # with our scope: in another toolbox's scope its own would be found first
     return [
         TRANSFORMS.build({**transform, 'type': f'mmmim.{transform["type"].removeprefix("mmmim.")}'})

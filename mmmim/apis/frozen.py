@@ -17,7 +17,9 @@ from ..checkpoint.read import AnyPath
 from ..checkpoint.write import exported_facts
 from ..config.check_values import checked
 from ..datasets.io.pixel_formats import to_planes
+from ..datasets.io.value_range import KINDS, checked_range
 from ..datasets.loading import mim_collate
+from ..datasets.transforms import LoadImage
 from ..engine.optim.autocast import has_fast_bf16
 from ..models.backbones.vit import ARCHITECTURES
 from ..models.build import check_choice
@@ -166,6 +168,7 @@ class Frozen:
         depth: Number of layers that can be asked for, 1 to ``depth``: blocks of a ViT, stages of others; may be 0.
         img_size: (height, width) in pixels.
         channels: Of an image.
+        value_range: Stored values that become 0 and 255 in images of more than 8 bits; None: by their type.
         device, precision: Where it computes, and in what: ``'float32'``, or ``'bfloat16'`` on GPUs that have it.
         layer, pool: What :meth:`embed` takes; None: the network's output, by its own pooling.
         pipeline: Transforms of ``dict(img_path=..., sample_idx=..., seed=0, replaced=[])``, or ``img`` in place of
@@ -177,6 +180,8 @@ class Frozen:
         self.precision = 'bfloat16' if device.type == 'cuda' and has_fast_bf16('cuda') else 'float32'
         self.img_size, self.channels = opened.img_size, len(opened.preprocessor.mean)
         self.pipeline, self._ours = opened.pipeline, opened.ours
+        loads = [step for step in opened.pipeline if isinstance(step, LoadImage)]
+        self.value_range = loads[0].value_range if loads else None
         self.module = opened.module.to(device).eval().requires_grad_(False)
         self._preprocessor = opened.preprocessor.to(device)
         # convolutions on a CPU take half the time so; a ViT has one, which does not count
@@ -223,8 +228,9 @@ class Frozen:
         """Features of pictures.
 
         Args:
-            images: A path, a PIL image, an array ``[H, W, C]`` or ``[H, W]`` of uint8; or several of these, also
+            images: A path, a PIL image, an array ``[H, W, C]`` or ``[H, W]``; or several of these, also
                 ``[N, H, W, C]``. Pictures are turned upright, resized and cropped as the network's evaluation does.
+                What has more than 8 bits, or floats, is mapped by ``value_range``.
             batch_size: Pictures at once.
 
         Returns:
@@ -248,18 +254,31 @@ class Frozen:
             rows.append(self.features(mim_collate(samples), [self.layer], self.pool)[0])
         return torch.cat(rows).numpy()
 
+    def read_with(self, value_range: Sequence) -> 'Frozen':
+        """Map ``(low, high)``, or a pair for each channel, to 0..255 in what has more than 8 bits."""
+        for step in self.pipeline:
+            if isinstance(step, LoadImage):
+                step.value_range = self.value_range = checked_range(value_range, self.channels)
+        return self
+
+    def _takes(self, dtype: np.dtype) -> bool:
+        return dtype == np.uint8 or (dtype.kind in KINDS and self.value_range is not None)
+
     def _sample(self, picture: Picture, index: int) -> Dict[str, Any]:
         results: Dict[str, Any] = dict(sample_idx=index, seed=0, replaced=[])
         if isinstance(picture, (str, os.PathLike)):
             results['img_path'] = os.fspath(picture)
         elif isinstance(picture, Image.Image):
-            planes = to_planes(ImageOps.exif_transpose(picture), self.channels, f'picture {index}')
+            upright = ImageOps.exif_transpose(picture)
+            planes = to_planes(upright, self.channels, f'picture {index}', self.value_range)
             results['img'] = np.concatenate([np.atleast_3d(np.asarray(plane)) for plane in planes], axis=2)
-        elif isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim in (2, 3):
+        elif isinstance(picture, np.ndarray) and picture.ndim in (2, 3) and self._takes(picture.dtype):
             results['img'] = picture
         else:
             found = f'{picture.dtype} of shape {picture.shape}' if isinstance(picture, np.ndarray) else type(picture)
-            raise ValueError(f'picture {index} is {found}; give a path, a PIL image, or uint8 [H, W, C]')
+            raise ValueError(
+                f'picture {index} is {found}; give a path, a PIL image, or uint8 [H, W, C] (other numbers: read_with)'
+            )
         for transform in self.pipeline:
             results = transform(results)
         return results

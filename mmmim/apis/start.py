@@ -11,6 +11,7 @@ from timm.models import save_for_hf
 
 from ..checkpoint.newest import newest_checkpoint
 from ..checkpoint.write import export_encoder
+from ..config.images import stated_images
 from ..engine.hooks.checkpoint import START_ENCODER
 from ..engine.hooks.run_record import read_record
 from ..models.backbones.base import BaseEncoder
@@ -80,7 +81,8 @@ class Start(NamedTuple):
         """Write the encoder to ``folder/candidates/start.safetensors``, in this project's form; returns the path."""
         path = osp.join(folder, START_ENCODER)
         os.makedirs(osp.dirname(path), exist_ok=True)
-        facts = dict(backbone=self.backbone, mean=list(self.mean), std=list(self.std), pipeline=PIPELINE)
+        pipeline = [dict(PIPELINE[0], **stated_images(self.source.cfg)), *PIPELINE[1:]]
+        facts = dict(backbone=self.backbone, mean=list(self.mean), std=list(self.std), pipeline=pipeline)
         export_encoder(self.encoder, path, dict(facts, algorithm='start', start=self.facts()))
         return path
 

@@ -5,8 +5,8 @@ from typing import Any, Optional, Tuple
 
 from mmengine.config import Config
 
-from .images import GOVERNING, settle_images
 from .derived import leave_out_equal, leave_out_overlaid
+from .images import GOVERNING, settle_images
 from .paths import configs_folder, find_config
 from .schedule import leave_out_shares, what_follows
 

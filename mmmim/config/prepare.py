@@ -13,6 +13,7 @@ from .detection import settle_detector
 from .landmarks import settle_landmarks
 from .paths import checkout
 from .segmentation import settle_segmentor
+from .weights import settle_from_weights
 
 HOST_TOOLBOXES = ('mmpretrain', 'mmseg', 'mmdet')
 
@@ -55,6 +56,7 @@ def settle(cfg: Config, with_data: bool = True) -> None:
     settle_segmentor(cfg)
     settle_landmarks(cfg)
     settle_detector(cfg, with_data)
+    settle_from_weights(cfg)
 
 
 def settle_loaders(cfg: Config) -> None:

@@ -11,8 +11,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ..config.check_values import check_values
 from ..config.as_run import write_as_run
+from ..config.check_values import check_values
 from ..config.derived import check_given
 from ..config.load import load_config
 from ..config.prepare import drop_disabled_hooks, set_up_scope, settle, settle_loaders

@@ -52,6 +52,7 @@ class Fake:
     """As mmmim.load gives: layer 1 is the mean colour, layer 2 is as good, the output is ``output(mean colour)``."""
 
     licence, depth, img_size, layer, pool = 'mit', 2, (24, 24), None, None
+    channels, value_range = 3, None
 
     def __init__(self, name, output):
         self.name, self.output, self.batches = name, output, 0
