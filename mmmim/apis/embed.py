@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from ..checkpoint import atomic_write_text
 from ..config.check_values import checked
-from ..datasets.io.file_list import list_images
+from ..datasets.inputs import Data, all_images
 from ..datasets.io.image_io import ImageSource
 from ..datasets.io.list_lines import list_text
 from ..datasets.io.pixel_sample import ENOUGH, count_levels, take_sample
@@ -33,7 +33,7 @@ class Embedded(NamedTuple):
 @checked
 def embed(
     model: Optional[str] = None,
-    data: Optional[str] = None,
+    data: Optional[Data] = None,
     out: str = 'features.npy',
     pool: Optional[str] = None,
     batch_size: int = 128,
@@ -48,14 +48,16 @@ def embed(
 ) -> Embedded:
     """Write one feature vector for each image of a folder.
 
-    ``out`` gets ``[N, D]`` float32, and a text file beside it (``features.txt`` for ``features.npy``) the file names, a
-    line for each row. Unreadable images have no row; they are listed. Images go through the preprocessing of a public
-    network, the config's test pipeline, or a centre crop at the encoder's size.
+    ``out`` gets ``[N, D]`` float32, and a list beside it (``features.txt`` for ``features.npy``) the file names, a line
+    for each row; :func:`mmmim.datasets.read_list` reads names of any characters. Unreadable images have no row; they
+    are listed. Images go through the preprocessing of a public network, the config's test pipeline, or a centre crop at
+    the encoder's size.
 
     Args:
         model: A run's folder, a checkpoint file of any project, ``'timm:NAME'``, ``'hf-hub:ORG/NAME'``, or
             ``'efficientnet-lite0'``, as in :func:`mmmim.load`.
-        data: A folder; all images below it are taken, in the order of their names.
+        data: A folder, of which all images are taken, in the order of their names; or a list, a table, tars, or several
+            of them, as :func:`mmmim.pretrain` takes.
         out: A path that ends in ``.npy``.
         pool: ``'mean'``, ``'cls'``, ``'cls_mean'`` or None, as in :func:`mmmim.load`.
         batch_size: Images per batch.
@@ -79,17 +81,21 @@ def embed(
         raise ValueError(f'out={out!r} must end in .npy')
     if batch_size < 1:
         raise ValueError(f'batch_size={batch_size} must be at least 1')
-    if data is None or not os.path.isdir(data):
-        raise FileNotFoundError(f'there is no folder {data!r}: data must be a folder of images')
-    prefix = prefix if part is None else part
-    frozen = load(model, config=config, prefix=prefix, device=device, layer=layer, pool=pool, image_size=image_size)
-    files = list_images(data)
+    if data is None:
+        raise FileNotFoundError('give data: a folder of images, a list, a table or tars')
+    root, files, said = all_images(data)
+    own = os.path.abspath(out)  # of an earlier call: an array, but no image
+    files = [file for file in files if os.path.join(root, file) not in (own, f'{own}.unfinished.npy')]
     if not files:
         raise FileNotFoundError(f'there are no images under {data!r}')
+    for line in said:
+        print(line)
+    prefix = prefix if part is None else part
+    frozen = load(model, config=config, prefix=prefix, device=device, layer=layer, pool=pool, image_size=image_size)
     if frozen.value_range is None:
-        _find_range(frozen, [os.path.join(data, file) for file in files])
+        _find_range(frozen, [os.path.join(root, file) for file in files])
     workers = usable_cores() if num_workers is None else num_workers
-    dataset = ListedImages([os.path.join(data, file) for file in files], frozen.pipeline)
+    dataset = ListedImages([os.path.join(root, file) for file in files], frozen.pipeline)
     loader = DataLoader(dataset, batch_size, num_workers=min(workers, len(dataset)), collate_fn=split_readable)
     os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
     temporary = f'{out}.unfinished.npy'

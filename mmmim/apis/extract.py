@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.io.file_list import write_to_first
 from ..datasets.io.image_io import ImageReadError
+from ..datasets.io.tar_files import image_stat
 from ..datasets.loading import mim_collate
 from ..engine.hardware import usable_cores
 from ..progress import Progress
@@ -138,7 +139,7 @@ def _digest(facts: list) -> str:
 
 def _identity(frozen: Any, files: Sequence[str]) -> list:
     """What features depend on, beside the layer."""
-    status = [(os.path.abspath(file), os.stat(file)) for file in files]
+    status = [(os.path.abspath(file), image_stat(file)) for file in files]
     images = [[path, found.st_size, found.st_mtime_ns] for path, found in status]
     steps = [[type(step).__name__, _plain(vars(step))] for step in frozen.pipeline if hasattr(step, '__dict__')]
     # bfloat16 of a GPU is another result than float32 of a CPU

@@ -1,4 +1,4 @@
-"""Split a folder of images into training and held-out images, with labels from its sub-folders."""
+"""Split images into training and held-out images, with labels from its sub-folders."""
 
 import hashlib
 import json
@@ -8,10 +8,10 @@ from typing import Collection, List, Optional, Sequence
 import numpy as np
 
 from ..checkpoint import atomic_write_text
+from ..datasets.folder_roles import is_role, part_of
+from ..datasets.inputs import Data, Files, read_data
 from ..datasets.io.file_list import names_in_words
 from ..datasets.io.list_lines import list_text
-from .folder_roles import is_role, part_of
-from .inputs import Files, read_folder
 
 
 class FolderSplit:
@@ -22,19 +22,26 @@ class FolderSplit:
     by a fixed seed. Sub-folders are classes when every image lies in one and there are at least two. Masks beside
     images and results of runs are left out.
 
+    Args:
+        data: A folder, list, table or tars, or several: :mod:`~mmmim.datasets.inputs`.
+        most_held_out: See above.
+
     Attributes:
+        folder: The absolute path of ``data``; of several separated by commas.
         roots, files, labels: For the training and for the held-out images; labels are None where there are none.
         classes: Names of the classes, in the order of the labels.
         note: How the split was made, in words.
         said: Sentences on what was taken for what, and what was left out.
 
     Raises:
-        FileNotFoundError: No folder, or no images in it.
+        FileNotFoundError: Nothing of that name, or no images in it.
+        ValueError: A list, table or tar that cannot be used.
     """
 
-    def __init__(self, folder: str, most_held_out: int = 1000) -> None:
-        found = read_folder(folder)
-        self.folder = os.path.abspath(folder)
+    def __init__(self, data: Data, most_held_out: int = 1000) -> None:
+        found = read_data(data)
+        sources = [data] if isinstance(data, (str, os.PathLike)) else data
+        self.folder = ', '.join(os.path.abspath(os.path.expanduser(source)) for source in sources)
         self.said = list(found.said)
         if found.held_out is None:
             self._hold_out(found.train, most_held_out)
@@ -43,7 +50,7 @@ class FolderSplit:
             self._use(found.train, found.held_out)
         self._cut(1, most_held_out)
         if self.labelled:
-            self.said += class_sentences(self.classes)
+            self.said += class_sentences(self.classes, 'classes' if found.train.numbers else 'folders')
 
     def _use(self, train: Files, held_out: Files) -> None:
         """Take both as they are. Held-out images of a class that is not trained on cannot be measured."""
@@ -148,10 +155,10 @@ def write_if_changed(path: str, text: str) -> None:
         atomic_write_text(path, text)
 
 
-def class_sentences(classes: Sequence[str]) -> List[str]:
-    """What was taken for classes; and which of them may be something else."""
-    said = [f'classes: {names_in_words(classes)} ({len(classes)} folders)']
-    odd = [name for name in classes if part_of(name) or is_role(name)]
+def class_sentences(classes: Sequence[str], what: str = 'folders') -> List[str]:
+    """What was taken for classes; and which of these folders may be something else."""
+    said = [f'classes: {names_in_words(classes)} ({len(classes)} {what})']
+    odd = [name for name in classes if what == 'folders' and (part_of(name) or is_role(name))]
     if odd:
         said.append(
             f'WARNING: {names_in_words(odd)} {"is" if len(odd) == 1 else "are"} taken for a class, but named like a '

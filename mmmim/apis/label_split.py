@@ -1,8 +1,6 @@
 """Labelled images in three parts: to fit on, to choose by, to report."""
 
-import csv
 import hashlib
-import io
 import json
 import os
 from collections import Counter, defaultdict
@@ -13,9 +11,11 @@ import numpy as np
 
 from ..checkpoint import atomic_write_text
 from ..config.paths import relative_to_here
+from ..datasets.folder_roles import TEST, TRAIN, VALIDATION, find_split, split_folders
+from ..datasets.image_tables import Finder, label_columns, read_rows
+from ..datasets.inputs import names_tars, read_data
 from ..datasets.io.file_list import list_images
-from ..datasets.io.formats import IMAGE_EXTENSIONS
-from .folder_roles import TEST, TRAIN, VALIDATION, find_split, split_folders
+from ..datasets.io.tar_files import image_bytes, image_exists, open_image
 from .folder_split import FolderSplit
 
 FILE_NAME = 'labels.json'
@@ -24,10 +24,6 @@ SHARE = 0.2  # of the selection and of the report part
 PARTS = ('fit', 'selection', 'report')
 HELD_OUT = 'held out:'  # begins the fingerprint of a split that follows pre-training's
 FEWEST = 3  # images of a class: one for each part
-_FILE_COLUMNS = ('file', 'filename', 'file_name', 'image', 'img', 'path', 'filepath', 'file_path', 'image_path')
-_FILE_COLUMNS += ('image_file', 'image_id', 'id', 'name', 'photo', 'picture')
-_LABEL_COLUMNS = ('label', 'labels', 'class', 'class_name', 'category', 'target', 'species', 'kind', 'y')
-
 Pair = Tuple[str, int]
 
 
@@ -80,7 +76,8 @@ class LabelSplit:
 
         Args:
             labels: A csv file with a file name and a label a line, in any columns with usual names or in the first two,
-                with or without a header, with any usual delimiter; or a folder of class folders.
+                with or without a header, with any usual delimiter; or a folder of class folders; or tars, as
+                pre-training takes them.
             data: Where the files of a csv are looked for first; None: beside the csv.
 
         Raises:
@@ -88,7 +85,9 @@ class LabelSplit:
             ValueError: What is there cannot be read as labels, has one class, or fewer images than classes.
         """
         labels = os.path.abspath(os.path.expanduser(labels))
-        if os.path.isdir(labels):
+        if names_tars(labels):
+            found = _read_tars(labels)
+        elif os.path.isdir(labels):
             found = _read_folder(labels)
         elif os.path.isfile(labels):
             found = _read_csv(labels, data)
@@ -135,7 +134,7 @@ class LabelSplit:
             return new
         old = cls.read(folder)
         if old.fingerprint == new.fingerprint:
-            if not all(os.path.exists(file) for file, _ in old.images()):  # the same images, moved
+            if not all(image_exists(file) for file, _ in old.images()):  # the same images, moved
                 new.seen = old.seen
                 new.write(folder)
                 return new
@@ -257,6 +256,23 @@ def _read_folder(folder: str) -> _Found:
     return _Found(names, labels, classes, parts, notes)
 
 
+def _read_tars(source: str) -> _Found:
+    """Members of tars, with the labels and parts that :func:`~mmmim.datasets.inputs.read_tars` finds."""
+    found = read_data(source)
+    names, labels = {}, {}
+    parts: Dict[str, List[str]] = {part: [] for part in PARTS}
+    for part, files in (('fit', found.train), ('report', found.held_out)):
+        if files is not None and files.classes is None:
+            raise ValueError(
+                f'{source} has no labels: neither files such as 1.cls beside 1.jpg, nor folders of classes'
+            )
+        for name, label in zip(files.names, files.classes or ()) if files else ():
+            path = os.path.join(files.root, name)
+            names[path], labels[path] = name, label
+            parts[part].append(path)
+    return _Found(names, labels, sorted(set(labels.values()), key=_order), parts, [])
+
+
 def _part_folders(folder: str) -> Dict[str, str]:
     """Part to folder. Only ``train/`` with another of the usual names beside it is a split."""
     place = find_split(folder)
@@ -272,12 +288,12 @@ def _part_folders(folder: str) -> Dict[str, str]:
 
 
 def _read_csv(path: str, data: Optional[str]) -> _Found:
-    rows = _rows(path)
+    rows = read_rows(path)
     if data is not None and not os.path.isdir(data):
         raise FileNotFoundError(f'there is no folder {data!r}, where the images of {path} are looked for')
     roots = [os.path.abspath(root) for root in (data, os.path.dirname(path)) if root]
-    find = _Finder(roots)
-    file_column, label_column, header = _columns(rows, find, path)
+    find = Finder(roots)
+    file_column, label_column, header = label_columns(rows, find, path)
     names, labels, missing, unlabelled = {}, {}, [], 0
     for row in rows[header:]:
         name, label = row[file_column], row[label_column].strip()
@@ -316,105 +332,6 @@ def _name_below(path: str, roots: Sequence[str]) -> str:
         if not relative.startswith(os.pardir):
             return relative.replace(os.sep, '/')
     return path
-
-
-def _rows(path: str) -> List[List[str]]:
-    """The rows of a table in a text file, whatever delimits them; all have the same number of columns, at least two.
-
-    Raises:
-        ValueError: There are none, or they differ.
-    """
-    try:
-        text = _text(path)
-    except (UnicodeDecodeError, OSError) as error:
-        raise ValueError(f'{path} cannot be read as text in UTF-8 ({error}): labels are a csv of FILE,LABEL') from None
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise ValueError(f'{path} is empty: labels are a csv of FILE,LABEL')
-    for delimiter in (',', ';', '\t', '|'):
-        try:
-            # as a stream, since a name in quotes may hold a line break
-            blanks = f'{delimiter} "' in text  # before a quote they are no part of a name
-            table = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, skipinitialspace=blanks)
-            rows = [row for row in table if any(cell.strip() for cell in row)]
-        except csv.Error:  # such as a cell without end
-            continue
-        if min(map(len, rows)) >= 2 and len(set(map(len, rows))) == 1:
-            return rows
-    rows = [line.strip().rsplit(None, 1) for line in lines]  # file names may hold spaces, labels here not
-    if min(map(len, rows)) == 2:
-        return rows
-    raise ValueError(
-        f'{path} is no table: no delimiter (comma, semicolon, tab, |, space) gives every line the same number of '
-        f'columns, two or more. Its first line is {lines[0][:80]!r}; a line should be FILE,LABEL'
-    )
-
-
-def _text(path: str) -> str:
-    """A text in UTF-8, or in another encoding of names, whose bytes are kept."""
-    with open(path, 'rb') as file:
-        content = file.read()
-    if b'\0' in content:  # no text, or in UTF-16
-        return content.decode('utf-8-sig')
-    return content.decode('utf-8-sig', errors='surrogateescape')
-
-
-def _spellings(name: str) -> List[str]:
-    """A name in a table as it is, without blanks around it, and with Windows' separators; none for an empty cell."""
-    names = dict.fromkeys([name, name.strip()])
-    if os.sep == '/':
-        names.update(dict.fromkeys(spelling.replace('\\', '/') for spelling in list(names)))
-    return [spelling for spelling in names if spelling]
-
-
-class _Finder:
-    """Finds the image that a table names: a path, or, where only one fits, a file name or stem below the folders."""
-
-    def __init__(self, roots: Sequence[str]) -> None:
-        self.roots = roots
-        self.index: Optional[Dict[str, List[str]]] = None
-
-    def __call__(self, name: str) -> Optional[str]:
-        """The absolute path; None without one. Raises ValueError if several fit."""
-        for spelling in _spellings(name):
-            for root in self.roots:
-                path = os.path.normpath(os.path.join(root, os.path.expanduser(spelling)))
-                if os.path.isfile(path):
-                    return path
-        if self.index is None:
-            self.index = self._build()
-        found = next(filter(None, map(self.index.get, _spellings(name))), [])
-        if len(found) > 1:
-            raise ValueError(f'{name!r} may be {found[0]} or {found[1]}: give the path, with its folder')
-        return found[0] if found else None
-
-    def _build(self) -> Dict[str, List[str]]:
-        """File names, stems, and paths without suffix, to the paths that have them."""
-        index: Dict[str, set] = defaultdict(set)
-        for root in self.roots:
-            for file in list_images(root):
-                base = os.path.basename(file)
-                for key in {base, base.strip(), os.path.splitext(base)[0], os.path.splitext(file)[0]}:
-                    index[key].add(os.path.join(root, file))
-        return {key: sorted(paths) for key, paths in index.items()}
-
-
-def _columns(rows: List[List[str]], find: _Finder, path: str) -> Tuple[int, int, int]:
-    """The column of file names, that of labels, and how many rows the header has (0 or 1)."""
-    first = [cell.strip().lower().lstrip('#').strip() for cell in rows[0]]
-    files = [first.index(name) for name in _FILE_COLUMNS if name in first]
-    labels = [first.index(name) for name in _LABEL_COLUMNS if name in first]
-    if files and (labels or len(first) == 2):
-        return files[0], labels[0] if labels else 1 - files[0], 1
-    if len(rows) > 1 and find(rows[0][0].strip()) is None and find(rows[1][0].strip()) is not None:
-        suffix = os.path.splitext(first[0])[1].lstrip('.')
-        if suffix not in IMAGE_EXTENSIONS:
-            return 0, labels[0] if labels else 1, 1
-    if len(first) > 2 and find(rows[0][0].strip()) is None:
-        raise ValueError(
-            f'{path}: which of the columns {rows[0]} is the file and which the label? Name them file and label'
-        )
-    return 0, 1, 0
 
 
 # ------------------------------------------------------------------------------------------------------------ the draw
@@ -500,11 +417,11 @@ def _limit(parts: Dict[str, List[str]], part: str, found: _Found) -> str:
 
 def _copies(files: Sequence[str], trained: Sequence[str]) -> Dict[str, str]:
     """Files with the same content as one of the others; only files of equal size are read."""
-    sizes = {file: os.path.getsize(file) for file in files}
+    sizes = {file: image_bytes(file) for file in files}
     wanted = set(sizes.values())
-    by_content: Dict[Tuple[int, bytes], str] = {}
+    by_content: Dict[Tuple[Optional[int], bytes], str] = {}
     for file in trained:
-        if os.path.isfile(file) and (size := os.path.getsize(file)) in wanted:
+        if (size := image_bytes(file)) is not None and size in wanted:
             by_content.setdefault((size, _content(file)), file)
     known = {size for size, _ in by_content}
     keys = {file: (size, _content(file)) for file, size in sizes.items() if size in known}
@@ -513,7 +430,7 @@ def _copies(files: Sequence[str], trained: Sequence[str]) -> Dict[str, str]:
 
 def _content(path: str) -> bytes:
     state = hashlib.blake2b()
-    with open(path, 'rb') as file:
+    with open_image(path) as file:
         while block := file.read(1 << 20):
             state.update(block)
     return state.digest()

@@ -20,6 +20,7 @@ from ..config.load import load_config
 from ..config.options import settings
 from ..config.paths import command, configs_folder, relative_to_here
 from ..config.write import Choice, config_text, merge_overrides
+from ..datasets.inputs import Data
 from ..engine.hooks.checkpoint import START_ENCODER
 from ..engine.hooks.run_record import read_record
 from ..engine.launch import build_runner
@@ -59,7 +60,7 @@ class Pretrained(NamedTuple):
 
 @checked
 def pretrain(
-    data: str,
+    data: Data,
     out: str,
     method: Optional[str] = None,
     model: Optional[str] = None,
@@ -84,7 +85,8 @@ def pretrain(
     does nothing for one that is finished.
 
     Args:
-        data: A folder of images: flat, nested, with class folders, with ``train/`` and ``val/``.
+        data: A folder of images: flat, nested, with class folders, with ``train/`` and ``val/``; or a list of images, a
+            table, tars, or several of all these: :mod:`mmmim.datasets.inputs`.
         out: Work dir for the config, checkpoints, logs, pictures and ``report.html``.
         method: Name of a method, such as ``'mae'``. None: MAE; from weights without a decoder of pixels, and with a
             ``target``, prediction of features.
@@ -168,7 +170,7 @@ def _is_longer(config: str, out: str) -> bool:
 
 
 def write_config(
-    data: str,
+    data: Data,
     out: str,
     method: Optional[str] = None,
     model: Optional[str] = None,
@@ -285,7 +287,7 @@ def find_labels(split: FolderSplit, labels: Optional[str], out: str, leave_out: 
     if labels is None:
         found = LabelSplit.held_out(split)
     else:
-        found = LabelSplit.of(labels, split.folder)
+        found = LabelSplit.of(labels, split.folder if osp.isdir(split.folder) else osp.commonpath(split.roots))
     seen = found.seen_in([osp.join(split.roots[0], file) for file in split.files[0]])
     if leave_out and seen.trained:
         print(f'{split.leave_out(seen.trained)} images that measure are left out of training')

@@ -10,6 +10,7 @@ from .. import apis
 from ..config.options import add_device, check_device
 from ..engine.hardware import keep_freed_memory
 from ..models.networks import FORMS
+from .pretrain import DATA, DATA_HELP, one_or_all
 
 
 def main(argv: List[str]) -> None:
@@ -21,7 +22,7 @@ def main(argv: List[str]) -> None:
     parser.add_argument(
         '--model', '--checkpoint', required=True, help=f'{FORMS}; --checkpoint is its former name'.replace('%', '%%')
     )
-    parser.add_argument('--data', required=True, metavar='FOLDER', help='images, flat or in folders')
+    parser.add_argument('--data', required=True, action='append', metavar=DATA, help=DATA_HELP)
     parser.add_argument('--out', default='features.npy', help='default: features.npy')
     parser.add_argument(
         '--pool',
@@ -48,6 +49,7 @@ def main(argv: List[str]) -> None:
     add_device(parser)
     options = vars(parser.parse_args(argv))
     check_device(options.pop('device'))
+    options['data'] = one_or_all(options['data'])
     keep_freed_memory()
     apis.embed(**options)
 

@@ -4,13 +4,19 @@ mmmim pretrain --data FOLDER --out FOLDER [options] [key=value ...]
 """
 
 import argparse
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Tuple, Union
 
 from mmengine.config import DictAction
 
 from .. import apis
 from ..config.options import add_machine_options, add_training_options, check_device
 from ..engine.hardware import keep_freed_memory
+
+DATA = 'FOLDER|LIST|TAR'
+DATA_HELP = (
+    'images: a folder, flat or with folders; a list (.txt), a table (.csv) with a column of files, or tars '
+    "(photos.tar, 'data-{000..009}.tar'), read in place. Again for more of them"
+)
 
 
 def main(argv: List[str]) -> None:
@@ -21,7 +27,7 @@ def main(argv: List[str]) -> None:
         usage='%(prog)s --data FOLDER --out FOLDER [options] [key=value ...]',
         epilog="key=value overrides any other setting of the run's config: total_batch_size=128 model.mask_ratio=0.6",
     )
-    parser.add_argument('--data', required=True, metavar='FOLDER', help='images, flat or in folders')
+    parser.add_argument('--data', required=True, action='append', metavar=DATA, help=DATA_HELP)
     parser.add_argument('--out', required=True, metavar='FOLDER', help='for config, checkpoints, logs and report')
     parser.add_argument('--method', help='default: mae; from weights without a decoder of pixels: features')
     parser.add_argument(
@@ -67,13 +73,18 @@ def main(argv: List[str]) -> None:
             f'--resume {args.resume}: the run in --out goes on from its newest checkpoint by itself. From that one: '
             f'mmmim train {args.out}/pretrain.py --resume {args.resume}; from its weights, with a new schedule: --model'
         )
-    options = vars(args)
+    options = dict(vars(args), data=one_or_all(args.data))
     for name in ('resume', 'amp', 'auto_scale_lr'):
         options.pop(name)
     check_device(options.pop('device'))
     options = {**overrides(parser, pairs, options), **options}
     keep_freed_memory()
     apis.pretrain(**options)
+
+
+def one_or_all(data: List[str]) -> Union[str, List[str]]:
+    """What ``--data`` named: a text where it was given once."""
+    return data[0] if len(data) == 1 else data
 
 
 def parse(parser: argparse.ArgumentParser, argv: List[str]) -> Tuple[argparse.Namespace, List[str]]:

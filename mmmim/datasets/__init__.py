@@ -7,6 +7,7 @@ from .inaturalist import INaturalist
 from .io.file_list import list_images
 from .io.formats import IMAGE_EXTENSIONS
 from .io.image_io import ImageReadError, ImageSource
+from .io.list_lines import read_list
 from .label_subset import ImageSubset, draw_per_class, label_share
 from .landmark_transforms import FaceCrop, MirrorFace, OccludeFace, PackLandmarks
 from .loading import mim_collate, start_worker
@@ -65,6 +66,7 @@ __all__ = [
     'draw_per_class',
     'label_share',
     'list_images',
+    'read_list',
     'mim_collate',
     'start_worker',
 ]

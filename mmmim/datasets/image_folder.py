@@ -1,5 +1,6 @@
 """A folder of images, with or without classes."""
 
+import logging
 import os
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -7,9 +8,11 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ..registry import DATASETS
-from .io.file_list import FileTable, PathArray, endings_in_words, list_images, listing
+from .folder_roles import is_role, part_of
+from .io.file_list import FileTable, PathArray, endings_in_words, list_images, listing, names_in_words
 from .io.formats import IMAGE_EXTENSIONS
 from .io.list_lines import read_list
+from .io.tar_files import image_exists
 from .retrying import RetryingDataset
 
 
@@ -31,8 +34,8 @@ class ImageFolder(RetryingDataset):
     Args:
         data_root: The folder.
         ann_file: Text file with one image a line, ``relative/path`` or ``relative/path label`` (an integer); relative
-            to ``data_root``. Odd names: :mod:`~mmmim.datasets.io.list_lines`. Without it, all images under the folder
-            are taken.
+            to ``data_root``. Names of any characters: :mod:`~mmmim.datasets.io.list_lines`; images in a tar:
+            ``a.tar/1.jpg``. Without it, all images under the folder are taken.
         with_label: Whether images have labels. ``'auto'``: with an annotation file, if it has labels; otherwise if
             there are at least two folders in ``data_root`` and every image lies in one of them. Without an annotation
             file the label is the index of that folder in alphabetical order, or in ``metainfo['classes']`` if given.
@@ -122,6 +125,7 @@ class ImageFolder(RetryingDataset):
             )
         names, counts = zip(*files.top_folders())  # '' for an image in root itself
         folders = sorted(set(names))
+        self._tell_of_roles(root, folders)
         if self.with_label is False or (self.with_label == 'auto' and ('' in folders or len(folders) < 2)):
             return files, None
         if '' in folders:
@@ -131,6 +135,19 @@ class ImageFolder(RetryingDataset):
             )
         classes = self._classes(folders, root)
         return files, np.repeat([classes[name] for name in names], counts)
+
+    @staticmethod
+    def _tell_of_roles(root: str, folders: Sequence[str]) -> None:
+        """A warning where folders are named like parts of a split, or like images and their masks."""
+        odd = [name for name in folders if part_of(name) or is_role(name)]
+        if odd:
+            print_log(
+                f'{root}: {names_in_words(odd)} {"is" if len(odd) == 1 else "are"} named like a part of a data set, '
+                'but taken as any other folder: masks, or images of another split, may be among the images. data_root '
+                "or data_prefix=dict(img_path='images') names the folder of the images alone",
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def _classes(self, folders: List[str], root: str) -> Dict[str, int]:
         """Class names and their labels."""
@@ -170,7 +187,7 @@ class ImageFolder(RetryingDataset):
         missing = [
             place
             for place, file in enumerate(files)
-            if file not in known and not os.path.isfile(os.path.join(root, file))
+            if file not in known and not image_exists(os.path.join(root, file))
         ]
         if missing:
             first = ''.join(f'\n  {where(place)}: {files[place]}' for place in missing[:5])

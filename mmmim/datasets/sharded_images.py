@@ -3,13 +3,12 @@
 import io
 import json
 import os
-import posixpath
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from ..registry import DATASETS
-from .io.image_io import ImageReadError
+from .io.byte_ranges import EncodedImage, ShardReader
 from .retrying import RetryingDataset
 
 INDEX = 'index.npz'
@@ -95,9 +94,6 @@ def _text(text: str) -> np.ndarray:
     return np.frombuffer(text.encode(errors='surrogatepass'), dtype=np.uint8)
 
 
-OPEN_SHARDS = 64  # files that a process keeps open
-
-
 @DATASETS.register_module()
 class ShardedImages(RetryingDataset):
     """The images of WebDataset tars that `mmmim shards` wrote, in a few large files.
@@ -129,7 +125,7 @@ class ShardedImages(RetryingDataset):
             raise ValueError(f"with_label is {with_label!r}; it can be True, False or 'auto'")
         self.reader = ShardReader(data_root, storage_options)
         self.index = ShardIndex.from_bytes(self.reader.whole(INDEX), self.reader.path(INDEX))
-        self.reader.check(self.index)
+        check_shards(self.reader, self.index)
         if with_label is True and self.index.labels is None:
             raise ValueError(f'with_label=True, but the shards in {data_root!r} were written without classes')
         self.labels = None if with_label is False else self.index.labels
@@ -179,99 +175,25 @@ class ShardedImages(RetryingDataset):
         return self.labels[self.places]
 
 
-class EncodedImage:
-    """The bytes of an image file in a shard, read when they are needed."""
-
-    def __init__(self, reader: 'ShardReader', shard: str, offset: int, size: int, path: str) -> None:
-        self.reader, self.shard, self.offset, self.size, self.path = reader, shard, offset, size, path
-
-    def read(self) -> bytes:
-        """
-        Raises:
-            ImageReadError: The shard is truncated, or can't be read.
-        """
-        try:
-            content = self.reader.read(self.shard, self.offset, self.size)
-        except Exception as error:  # from the file system, or any protocol
-            raise ImageReadError(self.path, f'{type(error).__name__}: {error}') from error
-        if len(content) != self.size:
-            raise ImageReadError(self.path, f'the shard ends after {len(content)} of its {self.size} bytes')
-        return content
-
-
-class ShardReader:
-    """Bytes of files below a folder or URL, by offset. Each process opens its own files."""
-
-    def __init__(self, root: str, storage_options: Optional[Dict[str, Any]] = None) -> None:
-        self.root = root if '://' in root else os.path.expanduser(root)
-        self.storage_options = dict(storage_options or {})
-        self._files: Dict[Tuple[int, str], int] = {}
-        self._remote: Optional[Tuple[int, Any, str]] = None
-
-    def path(self, name: str) -> str:
-        return posixpath.join(self.root, name)
-
-    def __getstate__(self) -> dict:
-        return dict(vars(self), _files={}, _remote=None)  # open files stay with their process
-
-    def _file_system(self) -> Tuple[Any, str]:
-        """The fsspec file system, created again after a fork, and the root in its syntax."""
-        if self._remote is None or self._remote[0] != os.getpid():
-            import fsspec
-
-            try:
-                self._remote = (
-                    os.getpid(),
-                    *fsspec.core.url_to_fs(self.root, skip_instance_cache=True, **self.storage_options),
-                )
-            except ImportError as error:
-                raise ImportError(f'{self.root} needs a package of its protocol: {error}') from error
-        return self._remote[1:]
-
-    def whole(self, name: str) -> bytes:
-        """A whole file. Raises FileNotFoundError, with what to do."""
-        try:
-            if '://' in self.root:
-                system, root = self._file_system()
-                return system.cat_file(posixpath.join(root, name))
-            with open(self.path(name), 'rb') as file:
-                return file.read()
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'there are no shards in {self.root!r}: {name} is missing. `mmmim shards` writes them'
-            ) from error
-
-    def check(self, index: ShardIndex) -> None:
-        """
-        Raises:
-            FileNotFoundError: A shard is missing.
-            ValueError: One is shorter than its index says.
-        """
-        if '://' in self.root:
-            return  # one request per shard over a network; a missing one is found when it is read
-        ends = index.offset + index.size
-        for number, shard in enumerate(index.shards):
-            path = self.path(shard)
-            if not os.path.isfile(path):
-                raise FileNotFoundError(f'{path} is missing, one of {len(index.shards)} shards')
-            needed = int(ends[index.shard == number].max(initial=0))
-            if os.path.getsize(path) < needed:
-                raise ValueError(
-                    f'{path} has {os.path.getsize(path)} bytes, and its index needs {needed}: it was cut, '
-                    'or belongs to another index'
-                )
-
-    def read(self, shard: str, offset: int, size: int) -> bytes:
-        """``size`` bytes of a shard, fewer at its end."""
-        if '://' in self.root:
-            system, root = self._file_system()
-            return system.cat_file(posixpath.join(root, shard), start=offset, end=offset + size)
-        key = (os.getpid(), shard)
-        file = self._files.pop(key, None)
-        self._files[key] = os.open(self.path(shard), os.O_RDONLY) if file is None else file  # the newest is last
-        if len(self._files) > OPEN_SHARDS:
-            os.close(self._files.pop(next(iter(self._files))))
-        return os.pread(self._files[key], size, offset)
+def check_shards(reader: ShardReader, index: ShardIndex) -> None:
+    """
+    Raises:
+        FileNotFoundError: A shard is missing.
+        ValueError: One is shorter than its index says.
+    """
+    if '://' in reader.root:
+        return  # one request per shard over a network; a missing one is found when it is read
+    ends = index.offset + index.size
+    for number, shard in enumerate(index.shards):
+        path = reader.path(shard)
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f'{path} is missing, one of {len(index.shards)} shards')
+        needed = int(ends[index.shard == number].max(initial=0))
+        if os.path.getsize(path) < needed:
+            raise ValueError(
+                f'{path} has {os.path.getsize(path)} bytes, and its index needs {needed}: it was cut, '
+                'or belongs to another index'
+            )
 
 
 def _subset(places: np.ndarray, indices: Union[Sequence[int], int]) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import randomness
+from ..datasets.inputs import named
 from ..datasets.io.file_list import list_images
 from ..datasets.io.image_io import ImageReadError
 from ..datasets.loading import mim_collate
@@ -24,7 +25,7 @@ class Images(NamedTuple):
 
 
 def find_images(names: Sequence[str], limit: int) -> Tuple[List[str], int]:
-    """Files, folders (with all below them) and patterns to a list of files.
+    """Files, folders (with all below them), patterns, lists (.txt, .csv) and tars to a list of files.
 
     Returns:
         At most ``limit`` files, evenly spread over the whole list, and the length of that list.
@@ -45,7 +46,7 @@ def find_images(names: Sequence[str], limit: int) -> Tuple[List[str], int]:
             for file in (
                 [os.path.join(place, below) for below in list_images(place, cache_from=sys.maxsize)]
                 if os.path.isdir(place)
-                else [place]
+                else named(place)
             )
         ]
         if not found:

@@ -13,6 +13,7 @@ import mmmim
 from mmmim.apis import embed
 from mmmim.apis.from_checkpoint import build_pipeline, load_backbone, read_source
 from mmmim.commands import embed as embed_command
+from mmmim.datasets import read_list
 from mmmim.models.backbones import MaskedViT
 
 
@@ -123,7 +124,7 @@ def test_unreadable_images_have_no_row_and_are_named(run, image_root, tmp_path):
     'call, message',
     [
         (dict(out='features.csv'), 'must end in .npy'),
-        (dict(data='nowhere'), 'there is no folder'),
+        (dict(data='nowhere'), "'nowhere' does not exist; a folder of images is needed, a list"),
         (dict(data='empty'), 'there are no images'),
         (dict(data='broken'), 'none of the 2 images'),
         (dict(model='none.pth'), "'none.pth' is no file"),
@@ -147,3 +148,20 @@ def test_what_cannot_be_is_said_and_leaves_nothing_behind(run, image_root, tmp_p
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         embed(num_workers=0, **arguments)
     assert {path.name for path in tmp_path.iterdir()} == {'empty', 'broken'}
+
+
+def test_the_same_call_again_and_several_sources(run, image_root, tmp_path, capsys):
+    photos = shutil.copytree(image_root / 'class0', tmp_path / 'photos')
+    (photos / 'x.heic').write_text('')
+    shutil.move(str(photos / '000.jpg'), photos / ' a\n1.jpg')
+    for _ in range(2):  # the features of the first call lie among the images
+        first = embed(str(run / 'epoch_2.pth'), str(photos), str(photos / 'features.npy'), num_workers=0)
+        assert len(first.names) == 32 and first.unreadable == []
+    assert [name for _, name, _ in read_list(str(photos / 'features.txt'))] == first.names
+    assert 'skipped: 1 x .heic' in capsys.readouterr().out
+    (tmp_path / 'list.txt').write_text('photos/003.jpg\nphotos/001.jpg\n')
+    data = [str(tmp_path / 'list.txt'), str(image_root / 'class1')]
+    both = embed(str(run / 'epoch_2.pth'), data, str(tmp_path / 'b.npy'), num_workers=0)
+    assert len(both.names) == 34 and np.allclose(
+        both.features[0], first.features[first.names.index('003.jpg')], atol=1e-5
+    )

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -14,6 +17,7 @@ from harness import environment, largest_difference, load_weights, python, read_
 from mmengine.config import Config
 from PIL import Image
 
+from mmmim.apis import embed
 from mmmim.apis.folder_split import FolderSplit
 from mmmim.apis.plan import RECIPES, default_hours, default_model, methods, patch_for, plan, target_size
 from mmmim.apis.plan_data import _resized
@@ -85,6 +89,33 @@ def test_a_finished_run_is_not_done_again(trained, image_root):
     done = _pretrain(data=str(image_root), out=str(out), epochs=2, image_size=32, **TINY)
     assert 'finished: nothing is done again' in done.stdout
     assert {path.name: path.stat().st_mtime_ns for path in out.glob('*.pth')} == weights
+
+
+def test_results_inside_of_the_images_are_no_images(trained, image_root, tmp_path):
+    """As written by a call with `--data . --out results`, and a run elsewhere below."""
+    photos = shutil.copytree(image_root, tmp_path / 'photos')
+    asked = FolderSplit(str(photos)).digest()
+    shutil.copytree(trained[0], photos / 'results')
+    Image.new('RGB', (40, 40)).save(photos / 'results/picture.png')
+    split = FolderSplit(str(photos))
+    assert split.digest() == asked and any('results/' in line for line in split.said)
+    with pytest.raises(ValueError, match='is the folder of the images'):
+        write_config(str(photos), str(photos), epochs=1, image_size=32)
+
+
+@pytest.mark.runs
+def test_a_tar_is_trained_on_tested_and_embedded_like_the_folder_that_it_holds(trained, image_root, tmp_path):
+    with tarfile.open(tmp_path / 'photos.tar', 'w') as tar:
+        tar.add(image_root, '.')
+    data, out = str(tmp_path / 'photos.tar'), tmp_path / 'inside' / 'run'
+    call = dict(data=data, out=str(out), epochs=2, image_size=32, **TINY)
+    first = _pretrain(**call)
+    assert 'photos.tar, read in place' in first.stdout and 'finished' in _pretrain(**call).stdout
+    assert largest_difference(load_weights(out), load_weights(trained[0])) == 0
+    inside = embed(str(trained[0]), data, str(tmp_path / 'a.npy'), num_workers=0)
+    outside = embed(str(trained[0]), str(image_root), str(tmp_path / 'b.npy'), num_workers=0)
+    assert np.array_equal(inside.features, outside.features)
+    assert inside.names == [f'photos.tar/{name}' for name in outside.names]
 
 
 def test_other_settings_in_the_same_folder_are_an_error(trained, image_root):

@@ -72,7 +72,7 @@ def test_decompression_bomb(tmp_path):
         for kind, data in ((b'IHDR', header), (b'IDAT', zlib.compress(b'\0' * 1000)), (b'IEND', b''))
     )
     (tmp_path / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + chunks)
-    with pytest.raises(ImageReadError, match='decompression bomb'):
+    with pytest.raises(ImageReadError, match='MMMIM_MAX_PIXELS'):
         ImageSource(tmp_path / 'a.png').size
 
 

@@ -223,3 +223,12 @@ def test_photographs_with_classes():
     assert len(dataset) == 341 and len(dataset.metainfo['classes']) == 10
     assert np.bincount(dataset.get_labels()).min() > 0
     assert dataset[100]['inputs'].float().std() > 5 and dataset[100]['data_samples'].replaced == []
+
+
+@pytest.mark.parametrize('names, odd', [('train val', True), ('images masks', True), ('cat dog', False)])
+def test_folders_that_are_named_like_parts_of_a_data_set_are_told(tmp_path, names, odd, monkeypatch):
+    fill(tmp_path, *(f'{name}/{i}.png' for name in names.split() for i in range(2)))
+    said = []
+    monkeypatch.setattr('mmmim.datasets.image_folder.print_log', lambda text, **options: said.append(text))
+    assert len(ImageFolder(str(tmp_path))) == 4
+    assert len(said) == odd and all(names.replace(' ', ', ') in text for text in said)

@@ -1,11 +1,12 @@
 """Unreadable images while training."""
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from harness import largest_difference, load_weights, make_config, read_curve, save_config, train, train_here
 
-from mmmim.engine.hooks.bad_images import TooManyBadImagesError
+from mmmim.engine.hooks.bad_images import BadImagesHook, TooManyBadImagesError
 
 pytestmark = pytest.mark.runs
 
@@ -69,3 +70,17 @@ def test_too_many_stop_all_ranks_together(tmp_path, damaged):
     assert 'TooManyBadImagesError' in done.stderr
     assert 'Connection closed' not in done.stderr
     assert (tmp_path / 'run/bad_images.txt').read_text().count('\n') == 2
+
+
+def test_names_of_any_characters_are_listed_and_read_back(tmp_path):
+    bad = {'a\tb.jpg': 'no image', ' c\n.jpg': 'cut\n  off', 'd\udcff.jpg': 'empty', 'e.jpg': 'a\tb'}
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path), iter=0, rank=0, train_dataloader=SimpleNamespace(dataset=range(100))
+    )
+    hook = BadImagesHook(max_share=1)
+    hook.before_train(runner)
+    hook.bad = dict(bad)
+    hook._check(runner)
+    again = BadImagesHook()
+    again.before_train(SimpleNamespace(**{**vars(runner), 'iter': 5}))
+    assert again.bad == {name: ' '.join(reason.split()) for name, reason in bad.items()}

@@ -140,7 +140,7 @@ class Listing(NamedTuple):
         paths: Relative to the folder, with ``/``, sorted.
         skipped: How many files have other endings, such as ``{'.heic': 12}``; ``''`` for files without one. Hidden
             files and those of the system do not count.
-        results: Folders that are left out, since they hold the results of a run.
+        results: What is left out as results: folders of runs, and features that `mmmim embed` wrote.
     """
 
     paths: PathArray
@@ -151,9 +151,7 @@ class Listing(NamedTuple):
         """A sentence on each kind of what is no image; empty where there is nothing."""
         said = [f'skipped: {endings_in_words(self.skipped)}'] if self.skipped else []
         if self.results:
-            said.append(
-                f'left out, as they hold results of runs: {names_in_words(f"{name}/" for name in self.results)}'
-            )
+            said.append(f'left out, as results of earlier calls: {names_in_words(self.results)}')
         return said
 
 
@@ -199,13 +197,31 @@ def listing(root: str, extensions: Iterable[str] = IMAGE_EXTENSIONS, cache_from:
     others: List[str] = []
     for file in walk(root, folders, results):
         (files if file.lower().rstrip().endswith(wanted) else others).append(file)
-    files.sort()
+    features = _feature_files(root, files, others)
+    results += features
+    files = sorted(file for file in files if file not in features) if features else sorted(files)
     found = Listing(PathArray(files), _endings(others), sorted(results))
     if len(files) >= cache_from:
         names = found.paths.to_bytes()
         facts = dict(format=_FORMAT, extensions=extensions, listed_at=started, folders=folders, crc=zlib.crc32(names))
         facts.update(skipped=found.skipped, results=found.results)
         write_to_first(places, lambda stream: stream.write(json.dumps(facts).encode() + b'\n' + names))
+    return found
+
+
+def _feature_files(root: str, files: List[str], others: List[str]) -> List[str]:
+    """Arrays that `mmmim embed` wrote: ``[N, D]`` float32, with N lines in a list beside them."""
+    arrays = [file for file in files if file[-4:].lower() == '.npy']
+    lists = set(others) if arrays else set()
+    found = []
+    for file in arrays:
+        if f'{file[:-4]}.txt' in lists:
+            with suppress(OSError, ValueError):
+                array = np.load(os.path.join(root, file), mmap_mode='r', allow_pickle=False)
+                with open(os.path.join(root, f'{file[:-4]}.txt'), 'rb') as stream:
+                    lines = stream.read().count(b'\n')
+                if array.ndim == 2 and array.dtype == np.float32 and len(array) == lines:
+                    found.append(file)
     return found
 
 
@@ -240,7 +256,7 @@ def walk(root: str, folders: Optional[Dict[str, int]] = None, results: Optional[
             found = [entry for entry in entries if not entry.name.startswith('.')]
         if folder and holds_results(path, [entry.name for entry in found]):
             if results is not None:
-                results.append(folder)
+                results.append(f'{folder}/')
             continue
         for entry in found:
             relative = f'{folder}/{entry.name}' if folder else entry.name

@@ -46,6 +46,7 @@ from .formats import FORMATS, too_many_pixels
 from .header import Header, open_image, read_header
 from .jpeg import can_wait, decode_jpeg, resize_box
 from .pixel_formats import ImageReadError, array_to_planes, deep_to_8_bits, grey_values, to_planes, wrong_channels
+from .tar_files import as_member
 from .tiff import chosen_bands, read_deep, read_tiff
 from .value_range import KINDS, ValueRange, checked_range, to_8_bits
 
@@ -75,8 +76,8 @@ class ImageSource:
     """An image that is opened lazily and closed again; the decoded pixels of a file are kept.
 
     Args:
-        source: Path of a file, or an array ``[H, W, C]`` of any number type, or an object with the bytes of a file
-            (``read()``) and its name (``path``).
+        source: Path of a file, also of one in a tar (``a.tar/1.jpg``), or an array ``[H, W, C]`` of any number type, or
+            an object with the bytes of a file (``read()``) and its name (``path``).
         channels: Number of output channels, see the table above.
         value_range: ``(low, high)``, the stored values that become 0 and 255, or such a pair for each channel; for
             what is not 8-bit. None: the range of the type, see the table.
@@ -88,6 +89,7 @@ class ImageSource:
         channels: int = 3,
         value_range: Optional[ValueRange] = None,
     ):
+        source = as_member(source)
         self.channels, self.value_range = channels, checked_range(value_range)
         self._array = source if isinstance(source, np.ndarray) else None
         self._encoded = source if hasattr(source, 'read') else None

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmmim.datasets import list_images
@@ -52,9 +53,18 @@ def test_skipped_files_and_results_are_kept_in_the_cache(tmp_path, monkeypatch):
     age(root)
     assert cached_twice(root, monkeypatch)
     found = file_list.listing(str(root), cache_from=2)
-    assert found.skipped == {'.raw': 1} and found.results == ['run'] and len(found.paths) == 2
+    assert found.skipped == {'.raw': 1} and found.results == ['run/'] and len(found.paths) == 2
     (root / 'run/last_checkpoint').unlink()  # no results any more
     assert 'run/9.png' in list_images(root, cache_from=2)
+
+
+def test_features_of_an_earlier_call_are_no_images(tmp_path):
+    fill(tmp_path, 'a.png')
+    for name, shape, kind in (('features', (3, 5), 'f4'), ('scene', (3, 5), 'u1'), ('depth', (4, 5), 'f4')):
+        np.save(tmp_path / f'{name}.npy', np.zeros(shape, kind))
+        (tmp_path / f'{name}.txt').write_text('x\n' * 3)
+    found = file_list.listing(str(tmp_path))
+    assert found.paths.tolist() == ['a.png', 'depth.npy', 'scene.npy'] and found.results == ['features.npy']
 
 
 def test_many_endings_are_counted_together():

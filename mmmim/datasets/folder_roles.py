@@ -7,8 +7,8 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 from PIL import Image
 
-from ..datasets.io.file_list import holds_results, names_in_words
-from ..datasets.io.formats import FORMATS, IMAGE_EXTENSIONS
+from .io.file_list import holds_results, names_in_words
+from .io.formats import FORMATS, IMAGE_EXTENSIONS
 
 TRAIN, VALIDATION, TEST = 'train', 'validation', 'test'
 _PARTS = {
@@ -122,8 +122,8 @@ def leave_out_masks(root: str, files: List[str]) -> Masks:
 
     A mask is a file in a folder with a usual name (``masks/``, ``annotations/``, ``SegmentationClass/`` ...) or with a
     usual ending of its stem (``_mask``, ``_gt``, ``_seg`` ...) that belongs to an image; or a PNG of one channel or
-    with a palette that has the same name as an image in another folder or with another suffix. Some files of each group are
-    looked at: masks are areas of one value, and photographs are not.
+    with a palette that has the same name as an image in another folder or with another suffix. Some files of each group
+    are looked at: masks are areas of one value, and photographs are not.
 
     Args:
         root: The folder.

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmmim.apis.folder_roles import part_of
 from mmmim.apis.folder_split import FolderSplit
+from mmmim.datasets.folder_roles import part_of
 
 PHOTO = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
 MASK = np.zeros((40, 40), np.uint8)
