@@ -8,6 +8,7 @@ from mmengine.registry import init_default_scope
 
 from ..deferred import leave_out_multimodal
 from ..models.mmcv_ops import provide_ops
+from .channels import settle_channels
 from .classification import settle_classifier
 from .detection import settle_detector
 from .landmarks import settle_landmarks
@@ -33,8 +34,8 @@ def set_up_scope(cfg: Config) -> None:
                 message += f'. {set_up if checkout() else "`mmmim doctor` says what to install"}'
             raise ImportError(message) from error
         module.register_all_modules(init_default_scope=False)
-        if scope == 'mmdet':
-            importlib.import_module('mmmim.models.mmdet_parts')
+        if scope in ('mmdet', 'mmseg'):
+            importlib.import_module(f'mmmim.models.{scope}_parts')
     init_default_scope(scope)
 
 
@@ -57,6 +58,7 @@ def settle(cfg: Config, with_data: bool = True) -> None:
     settle_landmarks(cfg)
     settle_detector(cfg, with_data)
     settle_from_weights(cfg)
+    settle_channels(cfg)
 
 
 def settle_loaders(cfg: Config) -> None:

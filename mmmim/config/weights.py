@@ -11,6 +11,7 @@ from ..checkpoint.config_text import ConfigTextError, stored_config
 from ..checkpoint.read import CorruptCheckpointError, UnsafeCheckpointError, load_file
 from ..checkpoint.write import exported_facts
 from ..models.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from .channels import reads_with_opencv
 from .images import GOVERNING, loading_steps, stated_images
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -63,6 +64,11 @@ def settle_from_weights(cfg: Config) -> None:
 
 def _settle_loading(cfg: Config, facts: Dict[str, Any], path: str) -> None:
     own = stated_images(cfg)
+    if facts.get('value_range') and reads_with_opencv(cfg):
+        _warn(
+            f'LoadImageFromFile, which knows no value_range, but {path} was trained with {facts["value_range"]}: take '
+            "dict(type='mmmim.LoadImage', decode='whole')"
+        )
     own.setdefault('channels', cfg.model.backbone.get('in_chans'))
     for top, key in GOVERNING.items():
         if facts.get(key) is None:

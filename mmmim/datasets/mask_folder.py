@@ -14,7 +14,6 @@ from .io.file_list import list_images
 from .io.formats import IMAGE_EXTENSIONS
 from .io.image_io import ImageReadError
 
-READABLE = tuple(extension for extension in IMAGE_EXTENSIONS if extension != 'npy')  # those that OpenCV reads
 MASK_EXTENSIONS = ('png', 'tif', 'tiff', 'bmp', 'gif')
 
 
@@ -87,7 +86,7 @@ class MaskFolder(BaseDataset):
         """One ``dict(img_path, seg_map_path, label_map, reduce_zero_label, seg_fields)`` for each image."""
         images, masks = (
             self._by_stem(key, extensions)
-            for key, extensions in (('img_path', READABLE), ('seg_map_path', MASK_EXTENSIONS))
+            for key, extensions in (('img_path', IMAGE_EXTENSIONS), ('seg_map_path', MASK_EXTENSIONS))
         )
         stems = self._listed(images) if self.ann_file else sorted(images)
         alone = [images[stem] for stem in stems if stem not in masks]

@@ -88,7 +88,11 @@ class LoadImage(BaseTransform):
             decode them. A worker then draws crop and flip, and :class:`.MIMDataPreprocessor` decodes the batch on its
             device. Other files than plain upright RGB or grey JPEGs are decoded in the worker as usual, and so are
             images for other transforms of mmmim that use :func:`current_image`. Transforms that read ``img``, such as
-            :class:`.AsBGR` and those of mmcv and mmpretrain, raise ValueError at the first JPEG.
+            :class:`.AsBGR` and those of mmcv and mmpretrain, raise ValueError at the first JPEG. Or ``'whole'``: for
+            pipelines of mmseg and mmdet, in the place of mmcv's ``LoadImageFromFile``: the whole upright image is
+            decoded now, to ``img`` ``[H, W, C]`` uint8 with ``img_shape`` and ``ori_shape``. Three channels are BGR
+            then, which those transforms expect (the preprocessor has ``bgr_to_rgb=True``); others are in their order.
+            Masks and boxes are those of the upright image.
         value_range: ``(low, high)``: the stored values that become 0 and 255, linear and clipped, of images of more
             than 8 bits and of floats; or such a pair for each channel. None: 0..65535 of unsigned integers, 0..32767 of
             signed ones, 0..1 of floats. Images of 8 bits are as they are. In a config, all pipelines that state no
@@ -98,8 +102,8 @@ class LoadImage(BaseTransform):
     def __init__(self, channels: int = 3, decode: str = 'worker', value_range: Optional[Sequence] = None):
         if not isinstance(channels, int) or channels < 1:
             raise ValueError(f'channels is {channels!r}; it must be a positive int')
-        if decode not in ('worker', 'device'):
-            raise ValueError(f"decode is {decode!r}; it can be 'worker' or 'device'")
+        if decode not in ('worker', 'device', 'whole'):
+            raise ValueError(f"decode is {decode!r}; it can be 'worker', 'device' or 'whole'")
         if decode == 'device' and channels != 3:
             raise ValueError(f"decode='device' is for images of 3 channels, and channels is {channels}")
         self.channels, self.decode = channels, decode
@@ -107,7 +111,12 @@ class LoadImage(BaseTransform):
         self._last: Optional[ImageSource] = None
 
     def transform(self, results: Dict) -> Dict:
-        """Turn ``img`` or ``img_path`` into ``source``."""
+        """Turn ``img`` or ``img_path`` into ``source``, or into the whole ``img``."""
+        if self.decode == 'whole':
+            results['img'] = self.open(results).read(bgr=True)
+            results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
+            self._last = None
+            return results
         results['source'], results['decode'] = self.open(results), self.decode
         return results
 

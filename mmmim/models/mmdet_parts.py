@@ -1,8 +1,9 @@
 """Parts of mmdet, each with what it lacks; the one module that imports mmdet, for detection alone.
 
-Heads work under bf16 autocast. bf16 has 8 binary digits. mmdet casts boxes to the type of the maps before it reads
+Heads work under bf16 autocast: bf16 has 8 binary digits. mmdet casts boxes to the type of the maps before it reads
 inside them, so that at 1000 pixels a coordinate would be off by up to 2; and mmcv's operators (RoIAlign everywhere, NMS
-on the CPU) do not take bf16. Objects are left out where their outline is no mask, and measured whatever their ids are.
+on the CPU) do not take bf16. Images may have more channels. Objects are left out where their outline is no mask, and
+measured whatever their ids are.
 
 Importing it makes mmdet work without mmcv's compiled operators, also under mmdet's own tools/train.py:
 ``custom_imports = dict(imports=['mmmim', 'mmmim.models.mmdet_parts'])``.
@@ -19,6 +20,7 @@ provide_ops()  # before mmdet's models are imported
 import torch
 from mmdet.datasets import CocoDataset as _CocoDataset
 from mmdet.evaluation import CocoMetric as _CocoMetric
+from mmdet.models.data_preprocessors import DetDataPreprocessor as _DetDataPreprocessor
 from mmdet.models.dense_heads import RPNHead as _RPNHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor as _SingleRoIExtractor
 from mmengine.logging import print_log
@@ -26,6 +28,7 @@ from torch import Tensor
 
 from ..datasets.coco_file import with_usable_outlines
 from ..registry import DATASETS, METRICS, MODELS
+from .preprocess import AnyChannels
 
 
 def widened(x: Tensor) -> Tensor:
@@ -111,3 +114,8 @@ class CocoMetric(_CocoMetric):
                 )
         content['annotations'] = [dict(annotation, id=number) for number, annotation in enumerate(kept, 1)]
         self._coco_api.createIndex()
+
+
+@MODELS.register_module()
+class DetPreprocessor(AnyChannels, _DetDataPreprocessor):
+    """mmdet's, for images of as many channels as mean and std have values."""

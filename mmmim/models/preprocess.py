@@ -1,6 +1,6 @@
 """Preprocessing of a batch on the device: normalisation, and colour augmentation of a view."""
 
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.model import BaseDataPreprocessor, BaseModule
@@ -316,3 +316,19 @@ def _seeds(data_samples: Optional[list], count: int) -> Tensor:
     if data_samples and all('seed' in sample for sample in data_samples):
         return torch.tensor([sample.seed for sample in data_samples], dtype=torch.int64)
     return torch.randint(2**62, (count,))
+
+
+class AnyChannels:
+    """Lets a preprocessor that derives from MMEngine's ``ImgDataPreprocessor`` have as many channels as mean and std.
+
+    MMEngine's refuses other numbers than 1 and 3, and would exchange the first three where there are more. To stand
+    before the toolbox's class in the bases of one.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs: Any) -> None:
+        if len(mean) != len(std) or min(std, default=0) <= 0:
+            raise ValueError(f'mean={mean} and std={std} need one value a channel, and a std above 0')
+        super().__init__(mean=list(mean[:1]), std=list(std[:1]), **kwargs)  # type: ignore[call-arg]
+        if len(mean) != 3:
+            self._channel_conversion = False
+        self.mean, self.std = (torch.tensor(values).reshape(-1, 1, 1) for values in (mean, std))

@@ -94,7 +94,7 @@ def make_det_config(work_dir: Path, data: Path, epochs: int = 20, **overrides: A
     for name in ('train', 'val', 'test'):
         cfg[f'{name}_dataloader'].update(num_workers=0, persistent_workers=False)
     cfg.train_dataloader.dataset.pipeline = [
-        dict(type='LoadImageFromFile'),
+        dict(type='mmmim.LoadImage', decode='whole'),
         dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
         dict(type='RandomFlip', prob=0.5),
         dict(type='PackDetInputs'),

@@ -13,7 +13,7 @@ skip_broken = False  # True: objects whose outline is no mask of their image are
 num_classes = 80
 image_size = 1024
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmmim.LoadImage', decode='whole'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomResize', scale=(image_size, image_size), ratio_range=(0.1, 2.0), keep_ratio=True),
     dict(
@@ -28,7 +28,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [  # the metric reads the annotations itself
-    dict(type='LoadImageFromFile'),
+    dict(type='mmmim.LoadImage', decode='whole'),
     dict(type='Resize', scale=(image_size, image_size), keep_ratio=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]

@@ -14,7 +14,7 @@ num_classes = 80
 scale = (1333, 800)
 sides = [(side, 1333) for side in range(480, 801, 32)]
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmmim.LoadImage', decode='whole'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomFlip', prob=0.5),
     dict(
@@ -38,7 +38,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [  # the metric reads the annotations itself
-    dict(type='LoadImageFromFile'),
+    dict(type='mmmim.LoadImage', decode='whole'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]

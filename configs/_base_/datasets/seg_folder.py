@@ -12,7 +12,7 @@ label_map = {}
 crop_size = 512
 scale = (2048, 512)
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmmim.LoadImage', decode='whole'),
     dict(type='LoadAnnotations'),
     dict(type='RandomResize', scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(crop_size, crop_size), cat_max_ratio=0.75),
@@ -21,7 +21,7 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmmim.LoadImage', decode='whole'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations'),  # after the resize: predictions are measured at the image's own size
     dict(type='PackSegInputs'),

@@ -13,7 +13,7 @@ Published: nothing; sizes and schedule are this project's choice.
 _base_ = './vit-tiny_folder_mask-rcnn.py'
 data_root = 'data/coco_subset'
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmmim.LoadImage', decode='whole'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomResize', scale=(160, 160), ratio_range=(0.5, 1.5), keep_ratio=True),
     dict(type='RandomCrop', crop_type='absolute', crop_size=(160, 160), recompute_bbox=True, allow_negative_crop=True),

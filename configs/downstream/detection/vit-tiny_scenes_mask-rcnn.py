@@ -22,7 +22,7 @@ model = dict(
 data_root = 'data/scenes/coco'
 image_size = 96
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmmim.LoadImage', decode='whole'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='Resize', scale=(96, 96), keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),

@@ -39,12 +39,13 @@ from functools import cached_property
 from math import ceil, floor
 from typing import Any, BinaryIO, Dict, Optional, Sequence, Tuple, Union
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .formats import FORMATS, too_many_pixels
 from .header import Header, open_image, read_header
-from .jpeg import can_wait, decode_jpeg, resize_box
+from .jpeg import can_wait, decode_jpeg, is_plain, resize_box
 from .pixel_formats import ImageReadError, array_to_planes, deep_to_8_bits, grey_values, to_planes, wrong_channels
 from .tar_files import as_member
 from .tiff import chosen_bands, read_deep, read_tiff
@@ -162,10 +163,24 @@ class ImageSource:
             upright = self._header.kind == 'JPEG' and self._header.orientation == 1
         return self._content if upright and can_wait(self._content, interpolation) else None
 
-    def read(self) -> np.ndarray:
-        """The whole upright image, ``[H, W, channels]`` uint8. Raises :class:`ImageReadError`."""
+    def read(self, bgr: bool = False) -> np.ndarray:
+        """The whole upright image, ``[H, W, channels]`` uint8; ``bgr``: three channels in that order.
+
+        Raises :class:`ImageReadError`.
+        """
+        pixels = self._whole_jpeg(bgr) if self.channels == 3 and not self._in_array else None
+        if pixels is not None:
+            return pixels
         width, height = self.size
-        return self.crop((0, 0, width, height), (height, width))
+        image = self.crop((0, 0, width, height), (height, width))
+        return cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if bgr and self.channels == 3 else image
+
+    def _whole_jpeg(self, bgr: bool) -> Optional[np.ndarray]:
+        """The short way through an upright JPEG, without a copy; None for others, and for what is to be reported."""
+        with _reading(self.path):
+            if not is_plain(self._content) and (self._header.kind, self._header.orientation) != ('JPEG', 1):
+                return None
+            return decode_jpeg(self._content, 1, 3, bgr)
 
     def _checked_box(self, box: Box) -> Box:
         left, top, width, height = box
@@ -194,7 +209,8 @@ class ImageSource:
             return file.read()
 
     def _open(self) -> BinaryIO:
-        return open(self.path, 'rb') if self._encoded is None else io.BytesIO(self._content)
+        kept = self._encoded is not None or '_content' in vars(self)
+        return io.BytesIO(self._content) if kept else open(self.path, 'rb')
 
     def _decode(self, box: Box, size: Tuple[int, int]) -> Tuple[Sequence[Plane], Box, int]:
         """The image as stored, the box ``(x0, y0, x1, y1)`` in it, and its orientation."""

@@ -8,6 +8,7 @@ from typing import Optional, Tuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 try:
@@ -16,16 +17,32 @@ except ImportError:  # Pillow is used instead
     simplejpeg = None
 
 _FILTERS = ('bilinear', 'bicubic')  # those that torch has with antialiasing
+_METADATA = (b'Exif\0', b'MPF\0', b'http://ns.adobe.com/xap')
 _SPACES = ('YCbCr', 'Gray')  # those whose conversion to RGB is the same everywhere
 
 
-def decode_jpeg(content: bytes, shrink: int, channels: int) -> Optional[np.ndarray]:
+def is_plain(content: bytes) -> bool:
+    """Whether a file is a JPEG of usual size without metadata that could turn it, or hold a second picture."""
+    if simplejpeg is None or not content.startswith(b'\xff\xd8\xff'):
+        return False
+    head = content[: content.find(b'\xff\xda')]  # up to the pixels
+    if any(sign in head for sign in _METADATA):
+        return False
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(content)
+    except ValueError:
+        return False
+    return space in _SPACES and height * width <= (Image.MAX_IMAGE_PIXELS or height * width)
+
+
+def decode_jpeg(content: bytes, shrink: int, channels: int, bgr: bool = False) -> Optional[np.ndarray]:
     """Decode at 1 / ``shrink`` of the size.
 
     Args:
         content: Bytes of the file.
         shrink: 1, 2, 4 or 8.
         channels: 3 for RGB, 1 for luminance.
+        bgr: The order of the three.
 
     Returns:
         ``[H, W, channels]`` uint8; None for files that Pillow has to decode or report: other colour spaces and
@@ -38,9 +55,8 @@ def decode_jpeg(content: bytes, shrink: int, channels: int) -> Optional[np.ndarr
         if space not in _SPACES:
             return None
         size = -(-height // shrink), -(-width // shrink)
-        pixels = simplejpeg.decode_jpeg(
-            content, 'RGB' if channels == 3 else 'GRAY', min_height=size[0], min_width=size[1], min_factor=1
-        )
+        colours = 'GRAY' if channels == 1 else 'BGR' if bgr else 'RGB'
+        pixels = simplejpeg.decode_jpeg(content, colours, min_height=size[0], min_width=size[1], min_factor=1)
     except ValueError:
         return None
     return pixels if pixels.shape[:2] == size else None
