@@ -15,6 +15,7 @@ default_hooks = dict(
     step_seed=dict(type='mmmim.StepSeedHook'),
     run_state=dict(type='mmmim.RunStateHook'),
     load_from=dict(type='mmmim.LoadFromHook'),
+    check_pixels=dict(type='mmmim.CheckPixelsHook'),
     timer=dict(type='IterTimerHook'),
     progress=dict(type='mmmim.ProgressHook'),
     run_record=dict(type='mmmim.RunRecordHook'),

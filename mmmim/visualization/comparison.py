@@ -11,10 +11,10 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from ..config.prepare import set_up_scope
-from ..datasets.io.image_io import ImageSource
 from ..evaluation.features import evaluating
 from .overlay import enlarged, paint_instances, paint_mask
 from .panel import Panel
+from .predictions import read_picture
 from .reconstruction import short_name
 
 IGNORED = 255
@@ -51,7 +51,7 @@ def comparison_panel(
     for index in ((2 * k + 1) * len(dataset) // (2 * count) for k in range(count)):
         sample = dataset[index]
         path = sample['data_samples'].img_path
-        image, factor = enlarged(np.ascontiguousarray(ImageSource(path, 3).read()))
+        image, factor = enlarged(read_picture(path, cfg))
         rows.append(
             [
                 image,

@@ -13,6 +13,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..config.classification import name_of
+from ..config.images import stated_images
 from ..config.prepare import set_up_scope, settle
 from ..datasets.io.image_io import ImageSource
 from ..evaluation.features import evaluating
@@ -92,7 +93,7 @@ def prediction_panel(
                 pipeline(dict(img_path=path, img_id=index, sample_idx=index, replaced=[], **face))
                 for face in faces.get(osp.abspath(path), [{}])
             ]
-            image = _read(path)
+            image = read_picture(path, cfg)
         except (OSError, ValueError, RuntimeError, AttributeError) as error:  # loaders raise many kinds
             skipped.append((path, str(error) or type(error).__name__))
             continue
@@ -113,9 +114,16 @@ def prediction_panel(
     return Panel(rows, ['image', 'prediction'], names, notes or {}), skipped
 
 
-def _read(path: str) -> np.ndarray:
-    """``[H, W, 3]`` uint8 at the file's own size, upright."""
-    return np.ascontiguousarray(ImageSource(path, 3).read())
+def read_picture(path: str, cfg: Config) -> np.ndarray:
+    """``[H, W, 3]`` uint8 at the file's own size, upright, in the range that a config states.
+
+    Of more than three channels the first three are shown; of two, the first, as grey.
+    """
+    stated = stated_images(cfg)
+    channels = stated.get('channels', 3)
+    image = ImageSource(path, channels, stated.get('value_range')).read()
+    image = image[..., :3] if channels >= 3 else np.repeat(image[..., :1], 3, axis=2)
+    return np.ascontiguousarray(image)
 
 
 def class_names(cfg: Config) -> Optional[Sequence[str]]:

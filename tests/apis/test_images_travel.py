@@ -10,9 +10,12 @@ from mmengine.config import Config
 
 import mmmim
 from mmmim.apis.embed import embed
+from mmmim.apis.folder_split import FolderSplit
+from mmmim.apis.plan import plan
 from mmmim.apis.start import find_start
 from mmmim.checkpoint import export_encoder
 from mmmim.config.weights import images_of_weights, settle_from_weights
+from mmmim.config.write import Choice
 from mmmim.registry import MODELS
 
 ENCODER = dict(type='MaskedViT', arch=dict(embed_dim=32, depth=1, num_heads=2), img_size=16, patch_size=8, in_chans=5)
@@ -122,3 +125,18 @@ def test_weights_without_a_config_say_nothing(tmp_path):
     (tmp_path / 'b.pth').write_bytes(b'nothing')
     for name in ('a.pth', 'b.pth', 'absent.pth'):
         assert images_of_weights(str(tmp_path / name)) == {}
+
+
+def test_a_planned_run_goes_on_as_its_start_was_trained(run, tmp_path):
+    bands, colours = tmp_path / 'bands', tmp_path / 'colours'
+    for folder in (bands, colours):
+        folder.mkdir()
+    for i in range(8):
+        np.save(bands / f'{i}.npy', image(3000))
+        save(colours / f'{i}.png', RNG.integers(0, 256, (16, 16, 3)).astype(np.uint8))
+    start = find_start(str(run), [])
+    choices = plan(FolderSplit(str(bands)), str(tmp_path / 'out'), Choice(1, ''), start=start)
+    assert tuple(choices['value_range'].value) == RANGE and choices['image_channels'].value == 5
+    assert choices['model.data_preprocessor.mean'].value == [100.0] * 5
+    with pytest.raises(ValueError, match=r'is for images of 5 channels, but of 8 looked at 8 of 3 channels'):
+        plan(FolderSplit(str(colours)), str(tmp_path / 'out'), Choice(1, ''), start=start)

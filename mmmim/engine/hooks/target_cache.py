@@ -72,6 +72,9 @@ class TargetCacheHook(Hook):
         check_boxes([first['data_samples']])
         places, indices = _rows_of(dataset)
         key = dict(target.cache_key(), version=VERSION, precision=_precision(runner), files=_digest_of_files(places))
+        value_range = _load_image(dataset).value_range
+        if value_range is not None:
+            key['value_range'] = value_range
         folder = osp.join(target.cache_dir or osp.join(runner.work_dir, 'target_cache'), _digest(key))
         store = FeatureStore(folder, len(places), target.row_width)
         on_rank_0(lambda: store.create(key, runner.logger.info))
