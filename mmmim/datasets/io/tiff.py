@@ -32,9 +32,13 @@ def read_tiff(file: BinaryIO, header: Header, channels: int, path: str) -> np.nd
                 return _stacked([page.asarray() for page in pages], path)
             values = first.asarray()
             axes, inverted = first.axes, int(first.photometric) == 0 and values.dtype.kind == 'u'
-    except ValueError as error:
-        missing = 'imagecodecs' in str(error)
-        reason = f'{str(error).splitlines()[0]}: {INSTALL}' if missing else f'{type(error).__name__}: {error}'
+    except (ValueError, ImportError) as error:
+        missing = isinstance(error, ImportError) or 'imagecodecs' in str(error)
+        reason = (
+            f'its compression needs imagecodecs ({str(error).splitlines()[0]}): {INSTALL}'
+            if missing
+            else f'{type(error).__name__}: {error}'
+        )
         raise ImageReadError(path, reason) from error
     values = values[..., None] if values.ndim == 2 else values.transpose(1, 2, 0) if axes[0] == 'S' else values
     if inverted:  # white is 0

@@ -115,6 +115,19 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch):
     assert np.array_equal(ImageSource(tmp_path / 'c.tif', 3, (0, 4095)).read(), expected)  # by OpenCV
 
 
+def test_a_compression_without_its_codec_is_said(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / 'a.tif', bands(13), photometric='minisblack', planarconfig='contig')
+
+    def refuse(page, *args, **kwargs):
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(tifffile.TiffPage, 'asarray', refuse)
+    with pytest.raises(
+        ImageReadError, match=r'compression needs imagecodecs .*LZW.*: pip install tifffile imagecodecs'
+    ):
+        ImageSource(tmp_path / 'a.tif', 13).read()
+
+
 def test_damaged_bands(tmp_path):
     path = tmp_path / 'a.tif'
     tifffile.imwrite(path, bands(13), photometric='minisblack', planarconfig='contig')
