@@ -1,6 +1,6 @@
 """Data sets, samplers and transforms; importing this registers them."""
 
-from .cifar10 import CIFAR10
+from .cifar10 import CIFAR10, CIFAR100
 from .image_folder import ImageFolder
 from .imagenet_variants import ImageNetC, ImageNetVariant
 from .inaturalist import INaturalist
@@ -33,6 +33,7 @@ from .wflw import WFLW
 __all__ = [
     'AsBGR',
     'CIFAR10',
+    'CIFAR100',
     'CenterCrop',
     'ColorJitter',
     'EpochSampler',

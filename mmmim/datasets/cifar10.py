@@ -1,4 +1,4 @@
-"""CIFAR-10 from class folders or from an archive of them, decoded once."""
+"""CIFAR-10 and CIFAR-100 from the official files, from class folders or from an archive of them, decoded once."""
 
 import hashlib
 import io
@@ -20,6 +20,7 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from ..registry import DATASETS
+from .cifar_files import official_source, read_official
 from .image_folder import check_data_root
 from .io.file_list import cache_places, list_images, write_to_first
 from .io.formats import FORMATS, IMAGE_EXTENSIONS
@@ -54,8 +55,10 @@ class CIFAR10(RetryingDataset):
     of an archive is extracted to disk under its own name.
 
     Args:
-        data_root: A folder that holds ``train/<class>/*`` and ``val/<class>/*``, or one that holds an archive
-            (``.tar``, ``.tar.gz``, ``.tgz``, ``.tar.xz``) of these, or the path of such an archive.
+        data_root: The official ``cifar-10-python.tar.gz`` or ``cifar-10-binary.tar.gz``, what it unpacks to
+            (``cifar-10-batches-py``), or a folder with one of these, such as torchvision's. Or a folder that holds
+            ``train/<class>/*`` and ``val/<class>/*``, or one that holds an archive (``.tar``, ``.tar.gz``, ``.tgz``,
+            ``.tar.xz``) of these, or the path of such an archive. ``val`` is the official test batch.
         split: ``'train'`` or ``'val'``.
         **kwargs: ``pipeline``, ``indices`` and the other options of MMEngine's ``BaseDataset``.
 
@@ -64,16 +67,18 @@ class CIFAR10(RetryingDataset):
         ValueError: if the split is unknown or empty, or an image isn't 32 x 32.
     """
 
+    CLASSES = 10
+
     def __init__(self, data_root: str, split: str = 'train', **kwargs):
         if split not in SPLITS:
             raise ValueError(f'split is {split!r}; it can be one of {SPLITS}')
         self.split = split
-        self.source = find_source(check_data_root(data_root))
+        self.source = find_source(check_data_root(data_root), self.CLASSES)
         super().__init__(data_root=data_root, **kwargs)
 
     def load_data_list(self) -> List[dict]:
         """One ``dict(img_path=name, gt_label=int, row=place in the array)`` for each image."""
-        self._images, index = _prepared(self.source, self.split)
+        self._images, index = _prepared(self.source, self.split, self.CLASSES)
         self._metainfo.setdefault('classes', tuple(index['classes']))
         joint = '::' if self.source.is_file() else '/'
         return [
@@ -89,15 +94,31 @@ class CIFAR10(RetryingDataset):
         return info
 
 
+@DATASETS.register_module()
+class CIFAR100(CIFAR10):
+    """CIFAR-100 with its 100 fine labels, read as :class:`CIFAR10` (``cifar-100-python.tar.gz``)."""
+
+    CLASSES = 100
+
+
 @lru_cache(maxsize=8)
 def _memory_map(path: str) -> np.ndarray:
     # not kept in the data set, which may be copied or sent to another process
     return np.load(path, mmap_mode='r', allow_pickle=False)
 
 
-def find_source(data_root: str) -> Path:
-    """The folder that holds ``train`` or ``val``, or the archive."""
+def find_source(data_root: str, classes: int = 10) -> Path:
+    """The official folder or archive, the folder that holds ``train`` or ``val``, or an archive of it.
+
+    Raises:
+        FileNotFoundError: There is none, or the official one of the other data set.
+    """
     path = Path(data_root)
+    official, other = official_source(path, classes), official_source(path, 110 - classes)
+    if official is not None:
+        return official
+    if other is not None:
+        raise FileNotFoundError(f"{other} is CIFAR-{110 - classes}: use type='CIFAR{110 - classes}'")
     if path.is_file() or any((path / split).is_dir() for split in SPLITS):
         return path
     archives = sorted(name for name in os.listdir(path) if name.endswith(_ARCHIVES) and not name.startswith('.'))
@@ -109,13 +130,14 @@ def find_source(data_root: str) -> Path:
     return path / archives[0]
 
 
-def _prepared(source: Path, split: str) -> _Prepared:
+def _prepared(source: Path, split: str, classes: int = 10) -> _Prepared:
     """The images and lists of one split, see :func:`_prepare`; from the cache if present."""
     key = _key(source)
     cached = _read_cache(source, split, key)
     if cached:
         return cached
-    prepared = _prepare(source)
+    official = official_source(source, classes) is not None
+    prepared = _prepare_official(source, classes) if official else _prepare(source)
     if split not in prepared:
         raise ValueError(
             f'{source} has no images of the form [folder/]{split}/<class>/<name> ({", ".join(IMAGE_EXTENSIONS)})'
@@ -150,7 +172,7 @@ def _write_cache(source: Path, split: str, key: str, images: np.ndarray, index: 
 
 def _key(source: Path) -> str:
     """Cache key of the source: size and time of the archive, or of every file in the folders."""
-    files = [''] if source.is_file() else _listed(source)
+    files = [''] if source.is_file() else _listed(source) or sorted(os.listdir(source))
     digest = hashlib.sha256()
     for file in files:
         status = os.stat(os.path.join(source, file) if file else source)
@@ -234,6 +256,16 @@ def _prepare(source: Path) -> Dict[str, Tuple[np.ndarray, Dict[str, list]]]:
             level=logging.WARNING,
         )
     return prepared
+
+
+def _prepare_official(source: Path, classes: int) -> Dict[str, Tuple[np.ndarray, Dict[str, list]]]:
+    """As :func:`_prepare`, from the official files."""
+    print_log(f'Reading {source}; later starts use the result.', logger='current')
+    splits = read_official(source, classes)
+    return {
+        name: (split.images, dict(names=split.names, labels=split.labels, classes=split.classes))
+        for name, split in splits.items()
+    }
 
 
 def _decode(content: bytes) -> Optional[np.ndarray]:

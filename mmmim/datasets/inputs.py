@@ -8,6 +8,7 @@ a folder                                     all below it; ``train/`` with ``val
 ``'data-*.tar'``, a folder of tars
 ``list.txt``                                 one a line, relative to the list's folder; a number behind it is a label
 ``table.csv`` (``.tsv``)                     a column of files and, where there is one, a column of labels
+CIFAR's official archives or folders         their images, by way of a tar that is written once
 several of these                             all of them
 ===========================================  =======================================================================
 """
@@ -15,8 +16,10 @@ several of these                             all of them
 import glob
 import os
 import re
+from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
+from .cifar_files import as_tar, official_source
 from .folder_roles import TEST, TRAIN, VALIDATION, find_split, leave_out_masks, part_of, split_folders, subfolders
 from .image_tables import Finder, file_columns, read_rows
 from .io.file_list import listing, names_in_words
@@ -106,6 +109,11 @@ def named(file: str) -> List[str]:
 
 
 def _read_source(source: str) -> Found:
+    cifar = {classes: place for classes in (10, 100) if (place := official_source(Path(source), classes))}
+    if len(cifar) > 1:
+        raise ValueError(f'{source!r} holds CIFAR-10 and CIFAR-100: give {" or ".join(map(str, cifar.values()))}')
+    for classes, place in cifar.items():
+        return read_tars([as_tar(place, classes)])
     if os.path.isdir(source):
         folder = check_folder(source)
         tars = _tars_in(folder)
