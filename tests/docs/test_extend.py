@@ -1,6 +1,7 @@
 """The code of docs/extend is whole files that run: each page is written to a folder and used as it says."""
 
 import importlib
+import importlib.util
 import json
 import pickle
 import re
@@ -75,6 +76,8 @@ def written(request, tmp_path):
     for name, text in files_of(ROOT / f'docs/extend/{request.param}.md').items():
         (tmp_path / name).write_text(text)
     shutil.copy(Path(__file__).parent / 'lmdb_stand_in.py', tmp_path / 'lmdb.py')
+    if getattr(importlib.util.find_spec('datasets'), 'origin', None) is None:  # absent, or a folder of these tests
+        shutil.copy(Path(__file__).parent / 'datasets_stand_in.py', tmp_path / 'datasets.py')
     return tmp_path
 
 
@@ -286,6 +289,58 @@ def test_the_lmdb_data_set_keeps_the_contract(written, modules, photos):
     assert torch.equal(pickle.loads(pickle.dumps(dataset))[13]['inputs'], sample['inputs'])  # as a worker gets it
     dataset.get_subset_([3, 13])
     assert dataset.get_labels().tolist() == [0, 1] and torch.equal(dataset[1]['inputs'], sample['inputs'])
+
+
+def save_rows(datasets, photos, place, encode=True):
+    """The images of class folders as a Hugging Face data set on the disk."""
+    files = sorted((photos / 'train').glob('*/*.jpg'))
+    labels = [int(file.parent.name[-1]) for file in files]
+    images = [dict(bytes=file.read_bytes(), path=None) for file in files]
+    if not encode:
+        images[3] = dict(bytes=None, path=str(photos / 'gone.jpg'))
+    features = datasets.Features(dict(image=datasets.Image(), label=datasets.ClassLabel(names=['class0', 'class1'])))
+    datasets.Dataset.from_dict(dict(image=images, label=labels), features=features).save_to_disk(str(place))
+
+
+@of('dataset')
+def test_images_of_a_hugging_face_data_set(written, modules, photos):
+    save_rows(modules('datasets'), photos, written / 'rows')
+    pipeline = [dict(type='LoadImage'), dict(type='CenterCrop', size=16), dict(type='PackImage')]
+    module = modules('hf_images')
+    dataset = module.HuggingFaceImages(data_root=str(written / 'rows'), pipeline=pipeline)
+    folder = DATASETS.build(dict(type='ImageFolder', data_root=str(photos / 'train'), pipeline=pipeline))
+    assert len(dataset) == 20 and dataset.metainfo['classes'] == ('class0', 'class1')
+    assert dataset.get_labels().tolist() == folder.get_labels().tolist()
+    for i in (0, 13):
+        assert torch.equal(dataset[i]['inputs'], folder[i]['inputs'])
+        assert torch.equal(pickle.loads(pickle.dumps(dataset))[i]['inputs'], folder[i]['inputs'])
+    with pytest.raises(ValueError, match="no column 'photo'; there are .*'image', 'label'"):
+        module.HuggingFaceImages(data_root=str(written / 'rows'), image='photo')
+    unlabelled = module.HuggingFaceImages(data_root=str(written / 'rows'), label='none', pipeline=pipeline)
+    assert 'gt_label' not in unlabelled[0]['data_samples']
+
+
+@of('dataset')
+def test_a_row_that_cannot_be_read_is_replaced_and_named(written, modules, photos):
+    save_rows(modules('datasets'), photos, written / 'rows', encode=False)
+    pipeline = [dict(type='LoadImage'), dict(type='CenterCrop', size=16), dict(type='PackImage')]
+    dataset = modules('hf_images').HuggingFaceImages(data_root=str(written / 'rows'), pipeline=pipeline)
+    (replaced,) = dataset[3]['data_samples'].replaced
+    assert replaced[0].endswith('rows#3') and 'FileNotFoundError' in replaced[1]
+
+
+@of('dataset')
+@pytest.mark.runs
+def test_a_folder_of_parquet_files_trains_as_the_folder_of_images(written, modules, photos):
+    save_rows(modules('datasets'), photos, written / 'rows')
+    module = modules('datasets')
+    (written / 'data').mkdir()
+    module.load_from_disk(str(written / 'rows')).to_parquet(str(written / 'data/train-00000-of-00001.parquet'))
+    run_page(written, 'my_parquet.py', written / 'data')
+    small = ['--cfg-options', f'data_root={photos}/train', *SMALL]
+    command('train', 'mmmim::mae/vit-tiny_folder.py', '--work-dir', 'folder', *small, cwd=written)
+    ours, folders = load_weights(written / 'run'), load_weights(written / 'folder')
+    assert all(torch.equal(ours[name], value) for name, value in folders.items())
 
 
 @of('dataset')
