@@ -146,7 +146,7 @@ def test_frozen_encoders_are_unchanged_and_the_classifier_learns(protocol, base_
 def test_killed_and_resumed_is_bit_identical(variant, tmp_path, image_root):
     """With all that is random in fine-tuning, and the average of the weights; and with LARS behind a batch norm."""
     if variant == 'linear-lars':
-        protocol, options = 'linear', {'optim_wrapper.optimizer': dict(_delete_=True, type='mmmim.LARS', lr=0.1)}
+        protocol, options = 'linear', {'optim_wrapper.optimizer': dict(_delete_=True, type='mmmim.LARS')}
     else:
         protocol, options = 'finetune', {**mixing(), 'ema_decay': 0.9, 'model.backbone.drop_path_rate': 0.2}
     cfg = make_classifier_config(

@@ -42,7 +42,7 @@ def _config(folder, image_root, method, limit=None, **overrides):
         options['optim_wrapper.optimizer.eps'] = 1e-6
     cfg = make_config(folder / 'run', image_root, 'mae' if method == 'toy' else method, epochs=5, workers=1, **options)
     if method == 'toy':
-        adamw = dict(type='AdamW', lr=1e-3, fused=True)
+        adamw = dict(type='AdamW', fused=True)
         wrapper = dict(type='AutocastOptimWrapper', dtype='float32', optimizer=adamw)
         wrapper.update(overrides.get('wrapper', {}))
         cfg.merge_from_dict(
