@@ -225,7 +225,8 @@ def _in_words(value: Any) -> str:
 
 
 def _batch(run: RunData) -> str:
-    batch, *factors = (number(run.record.get(key)) for key in ('batch', 'accumulation', 'processes'))
+    passes = 'passes' if 'passes' in run.record else 'accumulation'  # as earlier versions wrote it
+    batch, *factors = (number(run.record.get(key)) for key in ('batch', passes, 'processes'))
     if not batch:
         return ''
     total = batch * (factors[0] or 1) * (factors[1] or 1)

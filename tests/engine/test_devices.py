@@ -141,8 +141,8 @@ def test_dist_train_refuses_before_it_starts_anything():
 # --------------------------------------------------------------------------------------------------- the start of a run
 
 
-def facts(batch=8, accumulation=1, processes=1):
-    return dict(batch=batch, accumulation=accumulation, processes=processes)
+def facts(batch=8, passes=1, processes=1):
+    return dict(batch=batch, passes=passes, processes=processes)
 
 
 def test_the_effective_batch_size_and_what_changes_it():

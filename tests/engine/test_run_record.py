@@ -2,13 +2,17 @@
 
 import json
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 from harness import make_config, train_here
+from mmengine.config import Config
 from mmengine.hooks import Hook
+from torch.utils.data import DataLoader
 
-from mmmim.engine.hooks.run_record import add_to_record
+from mmmim.engine.hooks.run_record import add_to_record, run_facts
+from mmmim.engine.hooks.run_start import batch_lines
 from mmmim.registry import HOOKS
 
 pytestmark = pytest.mark.runs
@@ -63,6 +67,28 @@ def test_facts_of_a_whole_run(tmp_path, image_root):
     # seconds have two places: half of the last one is what they may be off
     assert 12 * 16 / session['images_per_second'] == pytest.approx(session['seconds'], rel=0.01, abs=0.006)
     assert 0 <= session['data_share'] <= 1
+
+
+def test_batches_that_the_optimizer_wrapper_accumulates_belong_to_the_effective_batch():
+    """As in segmentors and detectors, whose loop is MMEngine's: an iteration is one of the batches."""
+    cfg = Config(
+        dict(total_batch_size=16, optim_wrapper=dict(optimizer=dict(type='SGD', lr=1.0), accumulative_counts=4))
+    )
+    runner = SimpleNamespace(
+        cfg=cfg,
+        model=torch.nn.Sequential(torch.nn.Linear(1, 1)),
+        train_dataloader=DataLoader(range(32), 4),
+        train_loop=SimpleNamespace(),
+        optim_wrapper=None,
+        seed=0,
+        max_epochs=1,
+        max_iters=8,
+    )
+    facts = run_facts(runner)
+    assert (facts['effective_batch'], facts['passes'], facts['accumulation']) == (16, 4, 1)
+    assert batch_lines(cfg, facts) == ['Effective batch size 16 = 1 process x 4 x 4 passes']
+    runner.cfg = Config()  # of a runner that was built without one
+    assert run_facts(runner)['effective_batch'] == 4
 
 
 def test_a_resumed_run_adds_a_session_and_counts_no_step_twice(tmp_path, image_root):

@@ -15,6 +15,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 
 from ...checkpoint import CheckpointWriteError, atomic_write_text
+from ...config.schedule import batches_per_step
 from ...registry import HOOKS
 from ..hardware import hardware, versions
 from .checkpoint import origin
@@ -157,7 +158,11 @@ def last_iteration(runner) -> int:
 
 
 def run_facts(runner) -> Dict[str, Any]:
-    """Facts that are constant during a run. ``batch`` is the batch size of one process, without accumulation."""
+    """Facts that are constant during a run.
+
+    ``batch`` is the batch size of one process; ``accumulation`` is how many of them an iteration of the loop takes, and
+    ``passes`` how many an optimizer step does: MMEngine's optimizer wrapper accumulates over iterations.
+    """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     loader = runner.train_dataloader
     parameters = {
@@ -166,6 +171,8 @@ def run_facts(runner) -> Dict[str, Any]:
     source = getattr(runner.cfg, 'source', None) or runner.cfg.filename
     batch = getattr(loader, 'batch_size', None) or getattr(loader.batch_sampler, 'batch_size', 1)
     accumulation, processes = getattr(loader, 'batches_per_step', 1), get_world_size()
+    by_wrapper = isinstance(runner.cfg.get('optim_wrapper'), dict)  # a runner that was built without a config has none
+    passes = batches_per_step(runner.cfg) if accumulation == 1 and by_wrapper else accumulation
     return dict(
         config=osp.basename(runner.cfg.filename) if runner.cfg.filename else None,
         source=_short(source) if source else None,
@@ -176,8 +183,9 @@ def run_facts(runner) -> Dict[str, Any]:
         images=len(loader.dataset),
         batch=batch,
         accumulation=accumulation,
+        passes=passes,
         processes=processes,
-        effective_batch=batch * accumulation * processes,
+        effective_batch=batch * passes * processes,
         steps_per_epoch=len(loader),
         max_epochs=runner.max_epochs,
         max_iters=last_iteration(runner),

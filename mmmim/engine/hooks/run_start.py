@@ -22,7 +22,7 @@ def start_lines(runner: Any, facts: Dict[str, Any]) -> List[str]:
 
     Args:
         runner: Of the run; its model is set to training.
-        facts: :func:`~mmmim.engine.hooks.run_record.run_facts`: ``batch``, ``accumulation``, ``processes``, ``dtype``.
+        facts: :func:`~mmmim.engine.hooks.run_record.run_facts`: ``batch``, ``passes``, ``processes``, ``dtype``.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     return [
@@ -46,7 +46,7 @@ def device_lines(launcher: str, processes: int) -> List[str]:
 
 def batch_lines(cfg: Config, facts: Dict[str, Any]) -> List[str]:
     """The effective batch size, and whether the number of processes changes it."""
-    batch, passes, processes = facts['batch'], facts['accumulation'], facts['processes']
+    batch, passes, processes = facts['batch'], facts['passes'], facts['processes']
     lines = [
         f'Effective batch size {batch * passes * processes} = {processes} process{"es" * (processes > 1)} x {batch} '
         f'x {passes} pass{"es" * (passes > 1)}'
@@ -61,7 +61,7 @@ def batch_lines(cfg: Config, facts: Dict[str, Any]) -> List[str]:
 
 def statistics_lines(model: nn.Module, facts: Dict[str, Any]) -> List[str]:
     """Which parts compute batch statistics of fewer samples than the effective batch has."""
-    batch, passes, processes = facts['batch'], facts['accumulation'], facts['processes']
+    batch, passes, processes = facts['batch'], facts['passes'], facts['processes']
     alone: Counter = Counter()
     across: Counter = Counter()
     for name, module in model.named_modules():
