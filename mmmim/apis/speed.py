@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..checkpoint import atomic_write_text
+from ..config.check_values import check_values
 from ..config.derived import refuse_others
 from ..config.load import load_config
 from ..config.prepare import set_up_scope, settle_loaders
@@ -35,12 +36,13 @@ def timed_epochs(text: str, images: int, hours: float) -> Choice:
         text: The config.
         images: In an epoch.
         hours: Of training, with the features of a target that are computed beforehand.
+
+    Raises:
+        TypeError, ValueError: A value that our classes do not take, or too little time.
     """
+    cfg = _checked(text)
     print('timing some steps ...', flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        config = osp.join(folder, 'pretrain.py')
-        atomic_write_text(config, text)
-        speed = time_steps(load_config(config, work_dir=folder))
+    speed = time_steps(cfg)
     before = images * speed.target_seconds
     if before >= hours * 3600:
         raise ValueError(
@@ -62,28 +64,33 @@ def check_builds(text: str) -> None:
     Args:
         text: The config.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        config = osp.join(folder, 'pretrain.py')
-        atomic_write_text(config, text)
-        cfg = load_config(config, work_dir=folder)
+    cfg = _checked(text)
     set_up_scope(cfg)
     MODELS.build(cfg.model)
 
 
 def check_settings(text: str) -> None:
-    """Check that a config states nothing that would be overwritten by what follows from its other keys.
+    """Check a config's values, and that it states none that would be overwritten by what follows from other keys.
 
     Args:
         text: The config.
 
     Raises:
-        ValueError: It does.
+        TypeError: A value of another kind than our classes take.
+        ValueError: A number out of its bounds, or a value that would be overwritten.
     """
+    cfg = _checked(text)
+    refuse_others(cfg, what_follows(cfg))
+
+
+def _checked(text: str) -> Config:
+    """The config of a text, whose values have been checked as a run does."""
     with tempfile.TemporaryDirectory() as folder:
         config = osp.join(folder, 'pretrain.py')
         atomic_write_text(config, text)
         cfg = load_config(config, work_dir=folder)
-    refuse_others(cfg, what_follows(cfg))
+    check_values(cfg)
+    return cfg
 
 
 class Speed(NamedTuple):

@@ -252,13 +252,16 @@ def test_patch_for_a_size(size, patch):
         (dict(overrides={'param_scheduler': [dict(type='ConstantLR', end=3)]}), r'param_scheduler\.0\.end=3: '),
         (dict(overrides={'max_epochs': 7}), 'epochs=1 and max_epochs=7 are one thing'),
         (dict(overrides={'modle.mask_ratio': 0.5}), 'no setting `modle.mask_ratio`'),
+        (dict(overrides={'model.mask_ratio': 'high'}), "mask_ratio takes a number, and got 'high'"),
+        (dict(epochs=None, hours=1, overrides={'model.mask_ratio': 1.5}), 'from 0 to 1, and got 1.5'),
+        (dict(overrides={'base_lr': 'fast'}), "base_lr takes a number or None, and got 'fast'"),
     ],
     ids=str,
 )
 def test_what_cannot_be_is_said(image_root, tmp_path, call, message):
-    with pytest.raises((ValueError, KeyError, FileNotFoundError), match=message):
+    with pytest.raises((ValueError, TypeError, KeyError, FileNotFoundError), match=message):
         write_config(str(image_root), str(tmp_path / 'out'), **dict(dict(epochs=1), **call))
-    assert not (tmp_path / 'out/pretrain.py').exists()
+    assert not (tmp_path / 'out/pretrain.py').exists() and not (tmp_path / 'out/call.json').exists()
 
 
 def test_unreadable_folder_of_images_is_an_error(tmp_path):
