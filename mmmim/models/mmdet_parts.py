@@ -10,7 +10,7 @@ Importing it makes mmdet work without mmcv's compiled operators, also under mmde
 """
 
 import logging
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Set, Tuple
 
 from .mmcv_ops import provide_ops
 
@@ -57,7 +57,8 @@ class SingleRoIExtractor(_SingleRoIExtractor):
 class CocoDataset(_CocoDataset):
     """mmdet's; objects without a usable outline can be left out.
 
-    mmdet looks at outlines while it loads a sample: it stops there, or learns an empty mask.
+    mmdet looks at outlines while it loads a sample: it stops there, or learns an empty mask. An image all of whose
+    objects are left out shows them still: training leaves it out, too, where mmdet would take it for background.
 
     Args:
         skip_broken: Where the pipeline loads masks: whether to leave such objects out. Without it
@@ -67,15 +68,29 @@ class CocoDataset(_CocoDataset):
 
     def __init__(self, *args: Any, skip_broken: bool = False, pipeline: Sequence[Any] = (), **kwargs: Any) -> None:
         self.skip_broken, self.outlines = skip_broken, loads_masks(pipeline)
+        self.emptied: Set[Any] = set()  # ids of images that lost their last object
         super().__init__(*args, pipeline=pipeline, **kwargs)
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        if self.skip_broken and self.outlines:
-            image = raw_data_info['raw_img_info']
-            sizes = {image['id']: (image['width'], image['height'])}
-            annotations = list(with_usable_outlines(raw_data_info['raw_ann_info'], sizes))
-            raw_data_info = dict(raw_data_info, raw_ann_info=annotations)
-        return super().parse_data_info(raw_data_info)
+        if not (self.skip_broken and self.outlines):
+            return super().parse_data_info(raw_data_info)
+        image, annotations = raw_data_info['raw_img_info'], raw_data_info['raw_ann_info']
+        sizes = {image['id']: (image['width'], image['height'])}
+        usable = list(with_usable_outlines(annotations, sizes))
+        found = super().parse_data_info(dict(raw_data_info, raw_ann_info=usable))
+        lost = len(usable) < len(annotations) and not has_objects(found)
+        if lost and has_objects(super().parse_data_info(raw_data_info)):
+            self.emptied.add(found['img_id'])
+        return found
+
+    def filter_data(self) -> List[dict]:
+        kept = super().filter_data()
+        return kept if self.test_mode else [info for info in kept if info['img_id'] not in self.emptied]
+
+
+def has_objects(info: dict) -> bool:
+    """Whether mmdet learns any object of a parsed image; crowds are none."""
+    return any(not instance['ignore_flag'] for instance in info['instances'])
 
 
 def loads_masks(steps: Any) -> bool:

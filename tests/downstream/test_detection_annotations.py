@@ -384,3 +384,33 @@ def test_the_truth_scores_1(change, tmp_path):
 def test_the_truth_without_broken_outlines_scores_1(tmp_path):
     learned, result = measure_truth(spoilt(tmp_path, break_outlines))
     assert learned == 3 and result['bbox_mAP'] == result['segm_mAP'] == 1
+
+
+def test_an_image_whose_objects_are_all_left_out_is_no_background(tmp_path, monkeypatch):
+    """The first two of four images lose both objects, the third one of its two. The fourth has never had any."""
+    pytest.importorskip('mmdet')
+    from mmdet.registry import DATASETS
+
+    from mmmim.config.prepare import set_up_scope
+    from mmmim.engine.hooks import check_data
+
+    def change(content):
+        break_outlines(content)
+        content['annotations'] = content['annotations'][:6]
+
+    cfg = make_det_config(tmp_path / 'run', spoilt(tmp_path, change), skip_broken=True)
+    set_up_scope(cfg)
+    settle_detector(cfg)
+    part = dict(cfg.train_dataloader.dataset, filter_cfg=None)
+    dataset = DATASETS.build(part)
+    assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == [3, 4]
+    assert len(DATASETS.build(dict(part, test_mode=True))) == 4
+    said = []
+    monkeypatch.setattr(check_data, 'print_log', lambda text, *_: said.append(text))
+    check_data.check_annotations(dataset, 'training', 2)
+    assert said[-1] == (
+        'training set: 2 of 4 images are left out; 3 have no usable annotation (dataset.filter_cfg=None keeps them, but '
+        'the 2 whose objects skip_broken leaves out)'
+    )
+    boxes = dict(part, pipeline=[dict(type='mmmim.LoadImage'), dict(type='LoadAnnotations', with_bbox=True)])
+    assert len(DATASETS.build(boxes)) == 4  # which need no outlines

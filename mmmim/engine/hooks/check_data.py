@@ -144,10 +144,12 @@ def _innermost(dataset: Any) -> List[Any]:
 def _say_what_is_left_out(dataset: Any, name: str, summary: CocoSummary, classes: Set[str]) -> None:
     empty = sum(not summary.annotated.get(key, set()) & classes for key in summary.images)
     left_out = len(summary.images) - len(dataset)
+    emptied = 0 if dataset.test_mode else len(getattr(dataset, 'emptied', ()))
     if left_out:
+        shown = f', but the {emptied} whose objects skip_broken leaves out' * bool(emptied)
         print_log(
             f'{name} set: {left_out} of {len(summary.images)} images are left out; {empty} have no usable '
-            'annotation (dataset.filter_cfg=None keeps them)',
+            f'annotation (dataset.filter_cfg=None keeps them{shown})',
             'current',
         )
     elif empty:
