@@ -59,6 +59,7 @@ def read_source(
     if config is not None:
         cfg = load_config(config)
         set_up_scope(cfg)
+        cfg.load_from = path  # states how images are read where the weights it began with are not here
         settle(cfg, with_data=False)
         return Source(file, cfg._cfg_dict.to_dict(), config, True)
     init_default_scope('mmmim')

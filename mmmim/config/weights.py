@@ -50,16 +50,23 @@ def settle_from_weights(cfg: Config) -> None:
     statistics, which every base config has. Others stay, and what differs is a warning.
 
     Args:
-        cfg: The config, whose weights ``load_from`` or the ``init_cfg`` of the backbone names; it is changed.
+        cfg: The config, whose weights ``load_from`` or the ``init_cfg`` of the backbone names; it is changed. The first
+            of them counts that states something. A file that is not there is a warning, if none does.
     """
     model = cfg.get('model') or {}
     init = (model.get('backbone') or {}).get('init_cfg')
-    path = cfg.get('load_from') or (init.get('checkpoint') if isinstance(init, dict) else None)
-    facts = images_of_weights(path) if isinstance(path, str) else {}
-    if facts:
-        _settle_loading(cfg, facts, path)
-        if model.get('data_preprocessor'):
-            _settle_statistics(cfg, facts, path)
+    named = (cfg.get('load_from'), init.get('checkpoint') if isinstance(init, dict) else None)
+    paths = [path for path in named if isinstance(path, str) and path]
+    for path in paths:
+        facts = images_of_weights(path)
+        if facts:
+            _settle_loading(cfg, facts, path)
+            if model.get('data_preprocessor'):
+                _settle_statistics(cfg, facts, path)
+            return
+    for path in paths:
+        if ':' not in path and not os.path.isfile(path):  # no address, and no name of a network
+            _warn(f'the settings of the config alone: {path}, whose channels, range, mean and std it takes, is not here')
 
 
 def _settle_loading(cfg: Config, facts: Dict[str, Any], path: str) -> None:

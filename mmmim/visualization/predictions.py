@@ -29,11 +29,15 @@ _LABELS = ('LoadAnnotations', 'LoadPanopticAnnotations', 'LoadSegAnnotations')
 def build_trained(cfg: Config, checkpoint: str) -> nn.Module:
     """The config's model with a checkpoint's weights, all of them, in evaluation mode.
 
+    The config is settled. How images are read and normalised is the checkpoint's where the config does not state it:
+    the weights that training began with need not be on this machine.
+
     Raises:
         FileNotFoundError: There is no such file.
         RuntimeError: The weights are another model's.
     """
     set_up_scope(cfg)
+    cfg.load_from = checkpoint
     settle(cfg, with_data=False)
     cfg = cfg.copy()
     if cfg.model.get('backbone'):

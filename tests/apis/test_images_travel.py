@@ -11,12 +11,14 @@ from mmengine.config import Config
 import mmmim
 from mmmim.apis.embed import embed
 from mmmim.apis.folder_split import FolderSplit
+from mmmim.apis.from_checkpoint import read_source
 from mmmim.apis.plan import plan
 from mmmim.apis.start import find_start
 from mmmim.checkpoint import export_encoder
 from mmmim.config.weights import images_of_weights, settle_from_weights
 from mmmim.config.write import Choice
 from mmmim.registry import MODELS
+from mmmim.visualization.predictions import build_trained, read_picture
 
 ENCODER = dict(type='MaskedViT', arch=dict(embed_dim=32, depth=1, num_heads=2), img_size=16, patch_size=8, in_chans=5)
 STATISTICS = dict(mean=[100.0] * 5, std=[50.0] * 5)
@@ -118,6 +120,53 @@ def test_what_a_downstream_config_states_otherwise_stays_and_is_said(run, monkey
         and '[200, 6000]' in said[0].replace('(', '[').replace(')', ']')
     )
     assert 'data_preprocessor.mean=[90.0, 90.0' in said[1]
+
+
+@pytest.fixture
+def gone(run, tmp_path):
+    """(file of a config, its trained checkpoint); the weights that the config starts from are not there."""
+    parts = dict(
+        neck=dict(type='MAEDecoder', embed_dim=16, depth=1, num_heads=2),
+        target=dict(type='PixelTarget'),
+        head=dict(type='ReconstructionHead'),
+    )
+    cfg = downstream(tmp_path, dict(channels=5))
+    init = dict(cfg.model.backbone.init_cfg, checkpoint=str(tmp_path / 'nowhere.pth'))
+    cfg.model.update(parts, type='MAE', backbone=dict(ENCODER, init_cfg=init))
+    cfg.model.data_preprocessor.type = 'MIMDataPreprocessor'
+    (tmp_path / 'as_run.py').write_text(cfg.pretty_text)
+    model = dict(parts, type='MAE', backbone=ENCODER, data_preprocessor=dict(type='MIMDataPreprocessor', **STATISTICS))
+    stored = torch.load(run / 'epoch_1.pth', weights_only=True)['meta']['cfg'].partition('\n')[2]
+    checkpoint = dict(state_dict=MODELS.build(model).state_dict(), meta=dict(cfg=f'model = {model!r}\n{stored}'))
+    torch.save(checkpoint, tmp_path / 'trained.pth')
+    return str(tmp_path / 'as_run.py'), str(tmp_path / 'trained.pth')
+
+
+def test_a_config_goes_with_its_checkpoint_where_the_first_weights_are_gone(gone, tmp_path):
+    config, checkpoint = gone
+    cfg = Config.fromfile(config)
+    model = build_trained(cfg, checkpoint)
+    assert list(model.data_preprocessor.mean) == STATISTICS['mean']
+    np.save(tmp_path / 'a.npy', np.full((16, 16, 5), 6000, np.uint16))
+    assert (read_picture(str(tmp_path / 'a.npy'), cfg) == 255).all()  # the end of the range of training
+    source = read_source(checkpoint, config)
+    assert source.cfg['model']['data_preprocessor']['std'] == STATISTICS['std']
+    assert tuple(source.cfg['test_dataloader']['dataset']['pipeline'][0]['value_range']) == RANGE
+
+
+def test_weights_that_are_not_there_are_a_warning_and_a_checkpoint_without_a_config_leaves_it_to_them(
+    run, gone, tmp_path, monkeypatch
+):
+    said = []
+    monkeypatch.setattr('mmmim.config.weights._warn', said.append)
+    settle_from_weights(Config.fromfile(gone[0]))
+    (line,) = said
+    assert 'nowhere.pth' in line and line.endswith('is not here')
+    torch.save(dict(model={}), tmp_path / 'bare.pth')
+    cfg = downstream(run)
+    cfg.load_from = str(tmp_path / 'bare.pth')
+    settle_from_weights(cfg)
+    assert cfg.model.data_preprocessor.mean == [100.0] * 5 and len(said) == 1
 
 
 def test_weights_without_a_config_say_nothing(tmp_path):
