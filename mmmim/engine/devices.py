@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import List, Optional
 
-CPU_ASKED = 'MMMIM_CPU'  # set by --cpu: the run may use the CPU, with any number of processes
+CPU_ASKED = 'MMMIM_CPU'  # set by --cpu and --device cpu: the run may use the CPU, with any number of processes
 GROUP = Path('/sys/fs/cgroup')
 
 
@@ -46,15 +46,15 @@ def why_no_gpu() -> str:
     """Why torch finds no GPU, as far as can be told; the words go on after 'no GPU is used: '."""
     import torch
 
-    hidden = next((n for n in ('CUDA_VISIBLE_DEVICES', 'HIP_VISIBLE_DEVICES') if n in os.environ), None)
     if os.environ.get(CPU_ASKED):
-        return '--cpu was given'
-    if hidden:
-        return f'{hidden}={os.environ[hidden]!r} hides them'
+        return 'the CPU was asked for, by --cpu or --device cpu'
     if not has_nvidia_driver():
         return 'this machine has no NVIDIA driver'
     if torch.version.cuda is None:
         return f'torch {torch.__version__} is built for the CPU; for the NVIDIA driver here see `mmmim doctor`'
+    hidden = os.environ.get('CUDA_VISIBLE_DEVICES')
+    if hidden is not None and (not hidden.strip() or hidden.strip().startswith('-')):
+        return f'CUDA_VISIBLE_DEVICES={hidden!r} hides them'
     return f'torch {torch.__version__} finds none beside an NVIDIA driver: `mmmim doctor` says why'
 
 

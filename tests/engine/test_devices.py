@@ -110,8 +110,13 @@ def test_it_is_said_why_no_gpu_is_used(machine, monkeypatch):
     assert 'finds none beside an NVIDIA driver' in why_no_gpu()
     machine(driver=True, CUDA_VISIBLE_DEVICES='-1')
     assert why_no_gpu() == "CUDA_VISIBLE_DEVICES='-1' hides them"
+    machine(driver=True, CUDA_VISIBLE_DEVICES='0')
+    assert 'finds none beside an NVIDIA driver' in why_no_gpu()
+    for visible in ('0', ''):
+        machine(CUDA_VISIBLE_DEVICES=visible)
+        assert why_no_gpu() == 'this machine has no NVIDIA driver'
     machine(CUDA_VISIBLE_DEVICES='', MMMIM_CPU='1')
-    assert why_no_gpu() == '--cpu was given'
+    assert why_no_gpu() == 'the CPU was asked for, by --cpu or --device cpu'
 
 
 @pytest.mark.parametrize('launcher, own', [('pytorch', 'LOCAL_RANK'), ('slurm', 'SLURM_LOCALID')])
@@ -128,14 +133,16 @@ def test_every_launcher_is_refused_before_processes_wait_for_each_other(machine,
     assert waited
 
 
-def test_dist_train_refuses_before_it_starts_anything():
+def test_dist_train_refuses_before_it_starts_anything(monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    monkeypatch.delenv('MMMIM_CPU', raising=False)
     many = len(os.sched_getaffinity(0)) + 1
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     environment.update(PYTHON=sys.executable, CUDA_VISIBLE_DEVICES='')
     command = ['bash', str(ROOT / 'tools/dist_train.sh'), 'configs/quickstart/mae.py', str(many)]
     done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=120)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert f"CUDA_VISIBLE_DEVICES='' hides them), and {many} processes are too many" in done.stderr
+    assert f'({why_no_gpu()}), and {many} processes are too many' in done.stderr
 
 
 # --------------------------------------------------------------------------------------------------- the start of a run
