@@ -19,7 +19,8 @@ DATA_HELP = (
 )
 
 
-def main(argv: List[str]) -> None:
+def build_parser() -> argparse.ArgumentParser:
+    """The options, without ``key=value``."""
     parser = argparse.ArgumentParser(
         prog='mmmim pretrain',
         description='Pre-train on a folder of images; labels are not needed. The same command '
@@ -67,6 +68,11 @@ def main(argv: List[str]) -> None:
     )
     parser.add_argument('--amp', action='store_true', help='bfloat16 is used without it, on hardware that has it')
     parser.add_argument('--auto-scale-lr', action='store_true', help='done without it: --lr is for 256 images')
+    return parser
+
+
+def main(argv: List[str]) -> None:
+    parser = build_parser()
     args, pairs = parse(parser, argv)
     if args.resume not in (None, 'auto'):
         parser.error(
