@@ -25,7 +25,7 @@ from ..engine.hooks.checkpoint import START_ENCODER
 from ..engine.hooks.run_record import read_record
 from ..engine.launch import build_runner
 from ..engine.resume import is_finished
-from ..models.networks import EXPORTED, STAND_IN, is_public, licence_line, open_network
+from ..models.networks import EXPORTED, STAND_IN, Network, is_public, licence_line, open_network
 from ..progress import mode
 from ..report.page import write_report
 from .best_layer import best_layer, store_layer
@@ -38,7 +38,7 @@ from .label_split import FILE_NAME as LABELS
 from .label_split import LabelSplit
 from .plan import RECIPES, default_hours, default_method, default_model, plan
 from .speed import check_builds, check_settings, timed_epochs
-from .start import find_start
+from .start import Start, find_start
 
 CONFIG_NAME = 'pretrain.py'
 CALL_NAME = 'call.json'  # what was asked for: the same call goes on
@@ -105,7 +105,7 @@ def pretrain(
         lr: ``base_lr``, the learning rate for 256 images in a step.
         batch_size: ``total_batch_size``, images in a step.
         seed: ``randomness.seed``.
-        workers: Processes that load images.
+        workers: Processes that load images; the same call with another number goes on.
         stretch: With other ``epochs`` than the run in ``out``: go on with it, at its step of the schedule of the new
             length.
         **overrides: Any other setting of the config: ``total_batch_size=128``, ``model__mask_ratio=0.6`` or
@@ -121,6 +121,7 @@ def pretrain(
     """
     if compare not in (None, 'none') and labels is None:
         raise ValueError(f'compare={compare!r} needs labels to compare by: give labels, a csv file or class folders')
+    given = {**overrides, **_overrides(overrides, lr=lr, batch_size=batch_size, seed=seed, workers=workers)}
     config = write_config(
         data,
         out,
@@ -128,7 +129,7 @@ def pretrain(
         model,
         image_size,
         epochs,
-        {**overrides, **_overrides(overrides, lr=lr, batch_size=batch_size, seed=seed, workers=workers)},
+        given,
         hours=hours,
         target=target,
         labels=labels,
@@ -138,7 +139,7 @@ def pretrain(
     if not is_finished(out) or _is_longer(config, out):
         check_starts(compare)  # before hours of training
         try:
-            _train(config, out, stretch)
+            _train(config, out, stretch, _loading(given))
         except SystemExit as stopped:  # asked to stop, and saved
             raise KeyboardInterrupt(f'stopped and saved in {out}; the same call continues') from stopped
     else:
@@ -161,6 +162,18 @@ def _overrides(others: Dict[str, Any], **options: Any) -> Dict[str, Any]:
     if twice:
         raise ValueError(f'{twice[0]} is given twice: as an option, and by its name')
     return found
+
+
+def _loading(given: Dict[str, Any]) -> Dict[str, Any]:
+    """The settings of loading workers, by dotted keys. They change no result: a run goes on with any."""
+    dotted = {key.replace('__', '.'): value for key, value in given.items()}
+    names = ('num_workers', 'persistent_workers')
+    return {key: value for key, value in dotted.items() if key.rpartition('.')[2] in names}
+
+
+def _without_loading(call: Dict[str, Any]) -> Dict[str, Any]:
+    given = call.get('overrides') or {}
+    return dict(call, overrides={key: value for key, value in given.items() if not _loading({key: value})})
 
 
 def _is_longer(config: str, out: str) -> bool:
@@ -195,28 +208,12 @@ def write_config(
     out = osp.abspath(out)
     path = osp.join(out, CONFIG_NAME)
     overrides = dict(overrides or {})
-    if epochs is not None and overrides.get('max_epochs', epochs) != epochs:
-        raise ValueError(f'epochs={epochs} and max_epochs={overrides["max_epochs"]} are one thing: give one of them')
+    _check_contradictions(method, epochs, hours, target, labels, leave_out, overrides)
     # other choices follow from these two
     epochs, batch = overrides.pop('max_epochs', epochs), overrides.pop('total_batch_size', None)
     images = {key: overrides[key] for key in GOVERNING if key in overrides}
-    if hours is not None and epochs is not None:
-        raise ValueError(f'epochs={epochs} and hours={hours:g} both state the length of the run: give one of them')
-    if hours is not None and not 0 < hours < math.inf:
-        raise ValueError(f'hours={hours:g} is no time to train for: give more than 0, such as 0.5')
-    if leave_out and labels is None:
-        raise ValueError('leave_out keeps labelled images out of training: give labels, too')
-    if target is not None and method not in (None, 'features'):
-        raise ValueError(
-            f"target={target!r} is for method='features'. With method={method!r}: model.target.type=TimmTarget "
-            f'model.target.model={target}, and for mae model.head.type=FeatureHead'
-        )
     _check_out(out)
-    split = FolderSplit(data)
-    if out in (split.folder, *split.roots):
-        raise ValueError(
-            f'out={out!r} is the folder of the images: name another one for results, such as {out}/results'
-        )
+    split = _find_images(data, out)
     asked = dict(
         data=split.folder, method=method, model=model, image_size=image_size, epochs=epochs, batch=batch, hours=hours,
         target=target, labels=labels, leave_out=leave_out, overrides=overrides, images=split.digest(),
@@ -242,12 +239,7 @@ def write_config(
         return choices, config_text(choices, method, line, f'Pre-training ({method}, {model}) on {split.folder}.')
 
     if start is not None:
-        start.write(out)
-        if method == 'mae' and not start.decoder:
-            print(
-                f'{start.name} has no decoder of pixels that can go on: painting them from here may lose what it knows '
-                '(docs/pretrain.md); watch the curve of k-NN'
-            )
+        _write_start(start, method, out)
     if epochs is None:
         length = timed_epochs(choose(Choice(1, ''))[1], len(split.files[0]), hours or default_hours())
     else:
@@ -256,15 +248,64 @@ def write_config(
     check_settings(text)
     if epochs is not None and method == 'features':
         check_builds(text)  # a target that cannot be used ends the call before anything is written
+    _say(choices, split, start, teacher)
+    write_if_changed(osp.join(out, CALL_NAME), json.dumps(dict(asked, config=_digest(text)), indent=1))
+    write_if_changed(path, text)
+    print(f'The config is {relative_to_here(path)}: edit it if you like, and run it again with\n  {again}')
+    return path
+
+
+def _find_images(data: Data, out: str) -> FolderSplit:
+    split = FolderSplit(data)
+    if out in (split.folder, *split.roots):
+        raise ValueError(
+            f'out={out!r} is the folder of the images: name another one for results, such as {out}/results'
+        )
+    return split
+
+
+def _write_start(start: Start, method: str, out: str) -> None:
+    start.write(out)
+    if method == 'mae' and not start.decoder:
+        print(
+            f'{start.name} has no decoder of pixels that can go on: painting them from here may lose what it knows '
+            '(docs/pretrain.md); watch the curve of k-NN'
+        )
+
+
+def _say(choices: Dict[str, Choice], split: FolderSplit, start: Optional[Start], teacher: Optional[Network]) -> None:
+    """Print the choices, what was left out of the images, and the licences of weights."""
     for line in (*describe(choices), *split.said):
         print(line)
     for weights in filter(None, (start, teacher)):
         if weights.licence:  # a run that began at random has none
             print(licence_line(weights.name, weights.licence))
-    write_if_changed(osp.join(out, CALL_NAME), json.dumps(dict(asked, config=_digest(text)), indent=1))
-    write_if_changed(path, text)
-    print(f'The config is {relative_to_here(path)}: edit it if you like, and run it again with\n  {again}')
-    return path
+
+
+def _check_contradictions(
+    method: Optional[str],
+    epochs: Optional[int],
+    hours: Optional[float],
+    target: Optional[str],
+    labels: Optional[str],
+    leave_out: bool,
+    overrides: Dict[str, Any],
+) -> None:
+    """Raises ValueError for arguments of :func:`write_config` that cannot be meant together."""
+    if epochs is not None and overrides.get('max_epochs', epochs) != epochs:
+        raise ValueError(f'epochs={epochs} and max_epochs={overrides["max_epochs"]} are one thing: give one of them')
+    epochs = overrides.get('max_epochs', epochs)
+    if hours is not None and epochs is not None:
+        raise ValueError(f'epochs={epochs} and hours={hours:g} both state the length of the run: give one of them')
+    if hours is not None and not 0 < hours < math.inf:
+        raise ValueError(f'hours={hours:g} is no time to train for: give more than 0, such as 0.5')
+    if leave_out and labels is None:
+        raise ValueError('leave_out keeps labelled images out of training: give labels, too')
+    if target is not None and method not in (None, 'features'):
+        raise ValueError(
+            f"target={target!r} is for method='features'. With method={method!r}: model.target.type=TimmTarget "
+            f'model.target.model={target}, and for mae model.head.type=FeatureHead'
+        )
 
 
 def _check_out(out: str) -> None:
@@ -301,15 +342,17 @@ def find_labels(split: FolderSplit, labels: Optional[str], out: str, leave_out: 
 def _check_same(path: str, asked: Dict[str, Any], again: str, stretch: bool = False) -> bool:
     """Check that a config is what this call wrote before. False: with ``stretch``, but for another length.
 
+    Other loading workers are no other call.
+
     Raises:
         ValueError: It was written by another call, for other images, or was edited since.
     """
     try:
         with open(osp.join(osp.dirname(path), CALL_NAME), encoding='utf-8') as file:
-            before = json.load(file)
+            before = _without_loading(json.load(file))
     except (OSError, ValueError):
         before = {}
-    now = json.loads(json.dumps(asked))
+    now = json.loads(json.dumps(_without_loading(asked)))
     keys = [key for key in now if before.get(key) != now[key]]
     different = [f'{key} was {before.get(key)!r}, is {now[key]!r}' for key in keys]
     length = bool(keys) and set(keys) <= {'epochs', 'hours'} and now['epochs'] is not None
@@ -346,8 +389,8 @@ def describe(choices: Dict[str, Choice]) -> list:
     return lines
 
 
-def _train(config: str, out: str, stretch: bool = False) -> None:
-    cfg = load_config(config, work_dir=out)
+def _train(config: str, out: str, stretch: bool = False, loading: Optional[Dict[str, Any]] = None) -> None:
+    cfg = load_config(config, loading, out)
     cfg.resume = 'auto'
     if stretch:
         cfg.resume_schedule = 'stretch'

@@ -66,7 +66,9 @@ def settle_from_weights(cfg: Config) -> None:
             return
     for path in paths:
         if ':' not in path and not os.path.isfile(path):  # no address, and no name of a network
-            _warn(f'the settings of the config alone: {path}, whose channels, range, mean and std it takes, is not here')
+            _warn(
+                f'the settings of the config alone: {path}, whose channels, range, mean and std it takes, is not here'
+            )
 
 
 def _settle_loading(cfg: Config, facts: Dict[str, Any], path: str) -> None:

@@ -147,6 +147,23 @@ def test_another_length_is_refused_with_the_way_to_stretch_which_goes_on(tmp_pat
     assert 'finished: nothing is done again' in capsys.readouterr().out
 
 
+def test_a_run_goes_on_with_another_number_of_workers(tmp_path, image_root, monkeypatch):
+    used = []
+
+    def stopped(cfg):
+        used.append((cfg.train_dataloader.num_workers, cfg.test_dataloader.num_workers))
+        raise SystemExit(130)
+
+    monkeypatch.setattr(sys.modules['mmmim.apis.pretrain'], 'build_runner', stopped)
+    tiny = {key: value for key, value in TINY.items() if 'workers' not in key}
+    for workers in (dict(workers=1), dict(workers=0), {'train_dataloader.num_workers': 2}, {}, dict(workers=1)):
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(str(image_root), str(tmp_path / 'run'), image_size=32, epochs=2, **tiny, **workers)
+    assert used == [(1, 1), (0, 0), (2, 1), (1, 1), (1, 1)]
+    with pytest.raises(ValueError, match=r"overrides was .*'randomness.seed': 4"):
+        pretrain(str(image_root), str(tmp_path / 'run'), image_size=32, epochs=2, seed=4, workers=0, **tiny)
+
+
 @pytest.mark.runs
 def test_ctrl_c_saves_and_the_same_call_continues_to_the_same_weights(trained, image_root, tmp_path):
     call = dict(

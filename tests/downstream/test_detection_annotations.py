@@ -409,8 +409,8 @@ def test_an_image_whose_objects_are_all_left_out_is_no_background(tmp_path, monk
     monkeypatch.setattr(check_data, 'print_log', lambda text, *_: said.append(text))
     check_data.check_annotations(dataset, 'training', 2)
     assert said[-1] == (
-        'training set: 2 of 4 images are left out; 3 have no usable annotation (dataset.filter_cfg=None keeps them, but '
-        'the 2 whose objects skip_broken leaves out)'
+        'training set: 2 of 4 images are left out; 3 have no usable annotation (dataset.filter_cfg=None keeps them, '
+        'but the 2 whose objects skip_broken leaves out)'
     )
     boxes = dict(part, pipeline=[dict(type='mmmim.LoadImage'), dict(type='LoadAnnotations', with_bbox=True)])
     assert len(DATASETS.build(boxes)) == 4  # which need no outlines
