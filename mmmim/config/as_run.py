@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from ..checkpoint import atomic_write_text
 from .derived import Derived, comments
+from .images import leave_out_images
 
 # keys that a run finds in its data where they are None
 _FOUND = ('classes', 'num_classes')
@@ -16,8 +17,9 @@ _FOUND = ('classes', 'num_classes')
 def write_as_run(runner: Any, before: Config, derived: Iterable[Derived]) -> None:
     """Write the config of a run over the one that MMEngine has written, which holds every derived value.
 
-    It runs again with any number of processes: batch, accumulation, rate and lengths are comments in it. Class names
-    and their number, where the run found them in its data, are stated.
+    It runs again with any number of processes: batch, accumulation, rate and lengths are comments in it, and how
+    images are read is said at its top alone. Class names and their number, where the run found them in its data, are
+    stated.
 
     Args:
         runner: The built runner.
@@ -30,6 +32,7 @@ def write_as_run(runner: Any, before: Config, derived: Iterable[Derived]) -> Non
     for key in _FOUND:
         if key in before and before[key] is None and runner.cfg.get(key) is not None:
             before[key] = copy.deepcopy(runner.cfg[key])
+    leave_out_images(before)
     if path.endswith('.py'):
         atomic_write_text(path, comments(derived, runner.world_size) + before.pretty_text)
     else:

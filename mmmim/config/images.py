@@ -4,9 +4,12 @@ from typing import Any, Dict, Iterator
 
 from mmengine.config import Config
 
+from .derived import same
+
 # at the top of a config: the argument of LoadImage that it sets everywhere
 GOVERNING = dict(image_channels='channels', value_range='value_range')
-_PLACES = ('train_dataloader', 'val_dataloader', 'test_dataloader', 'feature_eval', 'custom_hooks')
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+PLACES = (*LOADERS, 'feature_eval', 'custom_hooks')
 
 
 def settle_images(cfg: Config, before: Dict[str, Any]) -> None:
@@ -22,21 +25,34 @@ def settle_images(cfg: Config, before: Dict[str, Any]) -> None:
     Raises:
         ValueError: A pipeline states something else than the key at the top.
     """
+    _leave_out(cfg, {top: value for top, value in before.items() if cfg.get(top) is None})
     stated = stated_images(cfg)
-    for place in _PLACES:
+    for place in PLACES:
         for step in loading_steps(cfg.get(place)):
             for top, key in GOVERNING.items():
                 wanted, own = cfg.get(top), step.get(key)
                 if wanted is None:
                     if own is None and key in stated:
                         step[key] = stated[key]
-                elif own is None or _same(own, before.get(top)):
+                elif own is None or same(own, before.get(top)):
                     step[key] = wanted
-                elif not _same(own, wanted):
+                elif not same(own, wanted):
                     raise ValueError(
                         f'{top}={wanted!r} is for all images of the config, and LoadImage in {place} states '
                         f'{key}={own!r}: set {top} alone'
                     )
+
+
+def leave_out_images(cfg: Config) -> None:
+    """Take out of each ``LoadImage`` what is the value of the key at the top, and so governed by that alone."""
+    _leave_out(cfg, {top: cfg.get(top) for top in GOVERNING})
+
+
+def _leave_out(cfg: Config, values: Dict[str, Any]) -> None:
+    for step in (step for place in PLACES for step in loading_steps(cfg.get(place))):
+        for top, value in values.items():
+            if value is not None and same(step.get(GOVERNING[top]), value):
+                del step[GOVERNING[top]]
 
 
 def stated_images(cfg: Any) -> Dict[str, Any]:
@@ -63,12 +79,3 @@ def loading_steps(node: Any) -> Iterator[Any]:
     if isinstance(node, (list, tuple)):
         for value in node:
             yield from loading_steps(value)
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are equal, lists and tuples alike."""
-    return _plain(one) == _plain(other)
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

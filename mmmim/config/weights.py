@@ -12,9 +12,8 @@ from ..checkpoint.read import CorruptCheckpointError, UnsafeCheckpointError, loa
 from ..checkpoint.write import exported_facts
 from ..models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from .channels import reads_with_opencv
-from .images import GOVERNING, loading_steps, stated_images
-
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+from .derived import same
+from .images import GOVERNING, PLACES, loading_steps, stated_images
 
 
 def images_of_weights(path: str) -> Dict[str, Any]:
@@ -83,14 +82,14 @@ def _settle_loading(cfg: Config, facts: Dict[str, Any], path: str) -> None:
         if facts.get(key) is None:
             continue
         if own.get(key) is None:
-            for place in (*_LOADERS, 'feature_eval', 'custom_hooks'):
+            for place in PLACES:
                 for step in loading_steps(cfg.get(place)):
                     step[key] = facts[key]
             if key == 'channels' and facts[key] != 3:
                 cfg.model.backbone.in_chans = facts[key]
             if key == 'value_range' or facts[key] != 3:
                 _say(f'{key}={facts[key]}, as the images of {path}')
-        elif _listed(own[key]) != _listed(facts[key]):
+        elif not same(own[key], facts[key]):
             _warn(f'{key}={own[key]}, but {path} was trained with {facts[key]}: set {top}, or leave it out')
 
 
@@ -109,10 +108,6 @@ def _settle_statistics(cfg: Config, facts: Dict[str, Any], path: str) -> None:
 
 def _close(one: Sequence[float], other: Sequence[float]) -> bool:
     return len(one) == len(other) and all(abs(a - b) < 0.01 for a, b in zip(one, other))
-
-
-def _listed(value: Any) -> Any:
-    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _say(text: str) -> None:

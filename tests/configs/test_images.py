@@ -38,6 +38,10 @@ def test_the_command_line_moves_what_followed_the_old_value(tmp_path):
     assert found == [dict(value_range=(0, 7))] * 3
 
 
+def test_the_command_line_takes_a_range_away_again(tmp_path):
+    assert steps(tmp_path, 'value_range = (0, 5)', ', value_range=[0, 5]', value_range=None) == [{}] * 3
+
+
 def test_two_values_are_an_error(tmp_path):
     with pytest.raises(ValueError, match=r'value_range=\(0, 5\) is for all .* LoadImage in train_dataloader states'):
         steps(tmp_path, 'value_range = (0, 5)', ', value_range=(0, 6)')
