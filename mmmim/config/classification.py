@@ -7,8 +7,8 @@ from mmengine.config import Config
 from ..models.backbones import conv_vit
 from ..models.backbones import vit as masked_vit
 from ..models.backbones.dense import swin as timm_backbone
-
-ENCODERS = ('MaskedViT', 'RelativeViT', 'ConvViT', 'MaskedSwin')
+from .schedule import ENCODERS as ENCODERS
+from .schedule import our_task
 
 
 def settle_classifier(cfg: Config) -> None:
@@ -26,7 +26,7 @@ def settle_classifier(cfg: Config) -> None:
     """
     model = cfg.get('model') or {}
     backbone = model.get('backbone') or {}
-    if name_of(model) != 'ImageClassifier' or name_of(backbone) not in ENCODERS:
+    if our_task(cfg) != 'classifier':
         return
     set_pretrained(cfg, backbone)
     embed_dim, num_class_tokens, num_register_tokens = _tokens(backbone)

@@ -7,6 +7,7 @@ from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional
 from mmengine.config import Config
 
 ABSENT = object()
+_HEADING = 'What follows from it with '  # begins a written config
 # given in optimizer steps, and brought to batches
 _CONVERTED = ('train_cfg.val_interval', 'default_hooks.checkpoint.interval')
 # what a key at the top is called by the parts that get it
@@ -165,8 +166,14 @@ def comments(derived: Iterable[Derived], processes: int) -> str:
     lines = [f'{one.key} = {one.value!r}  ({one.how})' for one in derived]
     if not lines:
         return ''
-    head = f'What follows from it with {processes} process{"es" * (processes > 1)}, and is not to be set here:'
+    head = f'{_HEADING}{processes} process{"es" * (processes > 1)}, and is not to be set here:'
     return ''.join(f'# {line}\n' for line in [head, *(f'    {line}' for line in lines)])
+
+
+def has_comments(path: str) -> bool:
+    """Whether a config file begins with :func:`comments`: it states nothing that follows, unless somebody edited it."""
+    with open(path, encoding='utf-8', errors='replace') as file:
+        return file.readline().startswith(f'# {_HEADING}')
 
 
 def names_of(part: Any) -> List[Optional[str]]:

@@ -8,10 +8,9 @@ from mmengine.dist import broadcast_object_list, get_rank
 
 from ..datasets.coco_file import AnnotationError, check_classes, examine
 from .classification import name_of, set_pretrained
-from .parts import DENSE_BACKBONES, datasets_below, map_widths, pipeline_steps
-
-DETECTORS = ('MaskRCNN', 'CascadeRCNN')
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+from .images import LOADERS
+from .parts import datasets_below, map_widths, pipeline_steps
+from .schedule import our_task
 
 
 def settle_detector(cfg: Config, with_data: bool = True) -> None:
@@ -46,7 +45,7 @@ def settle_detector(cfg: Config, with_data: bool = True) -> None:
     """
     model = cfg.get('model') or {}
     backbone = model.get('backbone') or {}
-    if name_of(model) not in DETECTORS or name_of(backbone) not in DENSE_BACKBONES:
+    if our_task(cfg) != 'detector':
         return
     set_pretrained(cfg, backbone)
     _set_widths(model, map_widths(backbone))
@@ -58,7 +57,7 @@ def settle_detector(cfg: Config, with_data: bool = True) -> None:
         _set_size(cfg, cfg.image_size)
     if cfg.get('scale') is not None:
         _set_steps(cfg, ('Resize',), scale=tuple(cfg.scale))
-    if cfg.get('milestones') is not None and 'max_epochs' in cfg:  # without a length there is no training
+    if cfg.get('milestones') is not None and cfg.get('max_epochs') is not None:  # without a length there is no training
         _set_milestones(cfg, list(cfg.milestones), cfg.max_epochs)
 
 
@@ -86,7 +85,7 @@ def _path(dataset: Any) -> str:
 
 
 def _set_files(cfg: Config) -> None:
-    """Fill in the paths that data sets do not state; the keys are then removed from the config that is saved."""
+    """Fill in the paths that data sets do not state; the keys are then removed from the config of the run."""
     for split, loaders in (('train', ['train_dataloader']), ('val', ['val_dataloader', 'test_dataloader'])):
         annotations, images = cfg.pop(f'{split}_ann', None), cfg.pop(f'{split}_images', None)
         for dataset in _sets(cfg, *loaders):

@@ -1,11 +1,11 @@
 """Read a config file and apply the command line's overrides."""
 
 import os.path as osp
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Set, Tuple
 
 from mmengine.config import Config
 
-from .derived import leave_out_equal, leave_out_overlaid
+from .derived import has_comments, leave_out_equal, leave_out_overlaid
 from .images import GOVERNING, settle_images
 from .paths import configs_folder, find_config
 from .schedule import leave_out_shares, what_follows
@@ -35,9 +35,10 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
     drop_scopes(cfg._cfg_dict, cfg.get('default_scope', 'mmmim'))
     _leave_out_derived(cfg, path)
     overrides = overrides or {}
+    known = {*cfg, *_RUNNER_KEYS, *_keys_of_rate({*cfg, *overrides})}
     for key in overrides:
         first = key.split('.')[0]
-        if first not in cfg and first not in _RUNNER_KEYS:
+        if first not in known:
             raise KeyError(f'--cfg-options {key}: the config has no `{first}`. Its keys: {", ".join(sorted(cfg))}')
     old_root, images = cfg.get('data_root'), {key: cfg.get(key) for key in GOVERNING}
     cfg.merge_from_dict(overrides)
@@ -57,6 +58,12 @@ def load_config(path: str, overrides: Optional[dict] = None, work_dir: Optional[
     return cfg
 
 
+def _keys_of_rate(keys: Set[str]) -> Set[str]:
+    """Keys of the learning rate that a config may leave out where it has those without which they do nothing."""
+    rate = {'base_lr'} if 'total_batch_size' in keys else set()
+    return rate | ({'lr_base_batch'} if rate <= keys and rate else set())
+
+
 def _leave_out_derived(cfg: Config, path: str) -> None:
     """Take out values that a base states and this config governs, and those that say what follows anyway.
 
@@ -68,7 +75,8 @@ def _leave_out_derived(cfg: Config, path: str) -> None:
         return
     leave_out_overlaid(cfg, path, derived)
     leave_out_equal(cfg, derived)
-    if 'source' in cfg and 'launcher' in cfg:
+    by_a_run = 'source' in cfg and 'launcher' in cfg
+    if by_a_run and not Config._get_base_files(path) and not has_comments(path):
         leave_out_shares(cfg)
 
 

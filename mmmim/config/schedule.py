@@ -10,6 +10,15 @@ from .derived import ABSENT, Derived, names_of, put, settle_derived, stated, tak
 
 # our backbones of segmentors, detectors and landmark estimators
 DENSE_BACKBONES = ('DenseViT', 'DenseRelativeViT', 'DenseConvViT', 'DenseSwin')
+ENCODERS = ('MaskedViT', 'RelativeViT', 'ConvViT', 'MaskedSwin')
+# models whose configs have keys at the top that are carried further, and with which backbones; None: any
+_TASKS: Dict[str, Tuple[str, Optional[Tuple[str, ...]]]] = dict(
+    ImageClassifier=('classifier', ENCODERS),
+    EncoderDecoder=('segmentor', DENSE_BACKBONES),
+    MaskRCNN=('detector', DENSE_BACKBONES),
+    CascadeRCNN=('detector', DENSE_BACKBONES),
+    LandmarkEstimator=('landmarks', None),
+)
 
 # a schedule of one's own beside our keys
 _OWN = 'or set warmup_epochs=None, by which the entries of param_scheduler state their own begin, end and T_max'
@@ -94,12 +103,12 @@ def _batch(cfg: Config, total: int, processes: int) -> Iterator[Derived]:
         if not isinstance(value, int) or value < 1:
             return 'max_batch_per_device'
         passes = f'max_batch_per_device={share // value} for {value} passes of the same {total} images'
-        larger = f'total_batch_size={total * value // accumulation} for more images a step'
-        return f'{passes}, or {larger}' if share % value == 0 else larger
+        other = f'total_batch_size={total * value // accumulation} for a step of as many images'
+        return f'{passes}, or {other}' if share % value == 0 else other
 
     how = f'{total} images a step, {processes} process{"es" * (processes > 1)}'
     together = gets_all_batches(cfg)
-    counts = [f'{_path(name)}.accumulative_counts' for name in names_of(cfg.get('optim_wrapper'))]
+    counts = [f'{optimizer_path(name)}.accumulative_counts' for name in names_of(cfg.get('optim_wrapper'))]
     for_step = ['train_cfg.batches_per_step'] if together else counts
     if together:  # 1 says nothing there
         for_step += [key for key in counts if stated(cfg, key) not in (ABSENT, 1)]
@@ -128,7 +137,7 @@ def _rate(cfg: Config, name: Optional[str], total: int) -> Iterator[Derived]:
             f'auto_scale_lr.enable=True would scale the learning rate again, which follows from base_lr={base_lr}: '
             'leave it out'
         )
-    key = 'base_lr' if own is None and name is None else f'{_path(name)}.base_lr'
+    key = 'base_lr' if own is None and name is None else f'{optimizer_path(name)}.base_lr'
     value = base_lr * total / base_batch if base_batch else base_lr
 
     def instead(rate: Any) -> str:
@@ -138,10 +147,11 @@ def _rate(cfg: Config, name: Optional[str], total: int) -> Iterator[Derived]:
         return f'{scaled}, or lr_base_batch=None and {key}={rate}'
 
     how = f'base_lr * {total} / {base_batch}' if base_batch else 'base_lr, which lr_base_batch=None does not scale'
-    yield Derived(f'{_path(name)}.optimizer.lr', value, 'base_lr', how, instead)
+    yield Derived(f'{optimizer_path(name)}.optimizer.lr', value, 'base_lr', how, instead)
 
 
-def _path(name: Optional[str]) -> str:
+def optimizer_path(name: Optional[str]) -> str:
+    """The key of an optimizer's wrapper; None stands for the only one."""
     return 'optim_wrapper' if name is None else f'optim_wrapper.{name}'
 
 
@@ -160,7 +170,9 @@ def gets_all_batches(cfg: Config) -> bool:
 
 def batches_per_step(cfg: Config) -> int:
     """Batches of a process that one optimizer step is made of, as :func:`set_batch_and_lr` has derived them."""
-    first = _wrapper(cfg, next(iter(names_of(cfg.optim_wrapper)), None))
+    wrapper = cfg.get('optim_wrapper') or {}
+    name = next(iter(names_of(wrapper)), None)
+    first = wrapper if name is None else wrapper[name]
     return (cfg.get('train_cfg') or {}).get('batches_per_step') or first.get('accumulative_counts', 1)
 
 
@@ -236,12 +248,15 @@ def schedule(cfg: Config) -> Iterator[Derived]:
 
 
 def _check_own_lengths(cfg: Config) -> None:
+    """Check that each of several schedulers says where it begins and ends, as far as MMEngine would not know."""
     for _, entries in schedulers(cfg):
-        open_ended = [path for path in list(entries)[:-1] if entries[path].get('end') is None]
-        if open_ended:
+        paths = list(entries)
+        needed = [(path, 'begin') for path in paths[1:]] + [(path, 'end') for path in paths[:-1]]
+        missing = sorted(f'{path}.{key}' for path, key in needed if entries[path].get(key) is None)
+        if missing:
             raise ValueError(
-                f'warmup_epochs=None leaves begin and end to param_scheduler, and {open_ended[0]} states no end: '
-                'set warmup_epochs=0 for a schedule without a warm-up'
+                'warmup_epochs=None leaves begin and end to the entries of param_scheduler: state '
+                f'{", ".join(missing)}; or set warmup_epochs=0 for a schedule without a warm-up'
             )
 
 
@@ -278,7 +293,7 @@ def iterations(cfg: Config, accumulation: Optional[int] = None) -> Iterator[Deri
     Raises:
         ValueError: Keys that contradict each other.
     """
-    if cfg.get('max_iters') is None or not _is_our_segmentor(cfg):
+    if cfg.get('max_iters') is None or not cfg.get('train_cfg') or our_task(cfg) != 'segmentor':
         return
     steps, warmup = cfg.max_iters, cfg.get('warmup_iters') or 0
     times = batches_per_step(cfg) if accumulation is None else accumulation
@@ -308,15 +323,22 @@ def iterations(cfg: Config, accumulation: Optional[int] = None) -> Iterator[Deri
         yield length(f'{last}.end', steps, 'end of training', 'max_iters')
 
 
-def _is_our_segmentor(cfg: Config) -> bool:
+def our_task(cfg: Config) -> Optional[str]:
+    """``'classifier'``, ``'segmentor'``, ``'detector'`` or ``'landmarks'``: whose keys at the top are carried further.
+
+    None for other models: another toolbox may have such names, too, as variables of its configs.
+    """
     model = cfg.get('model') or {}
     kinds = [str(part.get('type')).rpartition('.')[2] for part in (model, model.get('backbone') or {})]
-    return kinds[0] == 'EncoderDecoder' and kinds[1] in DENSE_BACKBONES
+    task, backbones = _TASKS.get(kinds[0], (None, None))
+    return task if backbones is None or kinds[1] in backbones else None
 
 
 def _length(key: str, value: Any, how: str, governing: str, plus: float = 0) -> Derived:
     def instead(other: Any) -> str:
         shown = other + plus if isinstance(other, (int, float)) else other
+        if isinstance(shown, (int, float)) and shown < (governing == 'max_epochs'):
+            return f'{governing}, {_OWN}'  # no length at all
         return f'{governing}={shown}, {_OWN}'
 
     return Derived(key, value, governing, how, instead)
@@ -337,6 +359,8 @@ def leave_out_shares(cfg: Config) -> None:
 
     Runs of earlier versions wrote them to their config.
     """
+    if cfg.get('total_batch_size') is None:
+        return
     keys = [one.key for one in what_follows(cfg) if one.by_processes]
     found = {key: stated(cfg, key) for key in keys if stated(cfg, key) is not ABSENT}
     if not found or not all(isinstance(value, int) and value > 0 for value in found.values()):

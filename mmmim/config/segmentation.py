@@ -7,8 +7,8 @@ from mmengine.config import Config
 from ..models.patches import to_2tuple
 from .classification import name_of, set_pretrained
 from .derived import settle_derived
-from .parts import DENSE_BACKBONES, datasets, map_widths, pipeline_steps
-from .schedule import drop_warmup, iterations
+from .parts import datasets, map_widths, pipeline_steps
+from .schedule import drop_warmup, iterations, our_task
 
 
 def settle_segmentor(cfg: Config) -> None:
@@ -35,7 +35,7 @@ def settle_segmentor(cfg: Config) -> None:
     """
     model = cfg.get('model') or {}
     backbone = model.get('backbone') or {}
-    if name_of(model) != 'EncoderDecoder' or name_of(backbone) not in DENSE_BACKBONES:
+    if our_task(cfg) != 'segmentor':
         return
     set_pretrained(cfg, backbone)
     _set_widths(model, map_widths(backbone))
@@ -114,7 +114,7 @@ def _set_iterations(cfg: Config) -> None:
     # in a work dir's copy of the config the intervals are in batches already, with the accumulation set there
     before = (cfg.get('settled') or {}).get('batches_per_step', 1)
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
-    for part, key in ((cfg.train_cfg, 'val_interval'), (checkpoint, 'interval')):
+    for part, key in ((cfg.get('train_cfg'), 'val_interval'), (checkpoint, 'interval')):
         if part and part.get(key, -1) > 0:
             part[key] = part[key] // before * accumulation
     if accumulation > 1 or before > 1:

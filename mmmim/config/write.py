@@ -15,6 +15,8 @@ class Choice(NamedTuple):
 
 
 WIDTH = 118
+# settings that the bases leave out
+_UNSTATED = ('lr_base_batch', 'max_batch_per_device')
 
 
 def config_text(choices: Dict[str, Choice], method: str, command: str, title: str) -> str:
@@ -50,7 +52,7 @@ def merge_overrides(choices: Dict[str, Choice], overrides: Dict[str, Any], metho
     for key, value in overrides.items():
         key = key.replace('__', '.')
         first = key.split('.')[0]
-        if first not in base and first not in merged:
+        if first not in base and first not in merged and first not in _UNSTATED:
             raise KeyError(
                 f'there is no setting `{key}`. Settings: {", ".join(sorted(base))}; nested ones are '
                 'written with dots, as model.mask_ratio'

@@ -331,6 +331,7 @@ def test_overrides_reach_nested_settings_and_lists(image_root, tmp_path):
 
 
 def test_an_override_replaces_what_was_chosen_below_it():
+    assert merge_overrides({}, dict(lr_base_batch=None), 'mae')['lr_base_batch'].value is None  # no base states it
     merged = merge_overrides({'model.neck.depth': Choice(2, 'chosen')}, {'model__neck': dict(depth=4)}, 'mae')
     assert merged == {'model.neck': Choice(dict(depth=4), 'as asked for')}
 

@@ -6,6 +6,7 @@ import pytest
 from harness import largest_difference, load_weights, make_config, save_config, train_here
 from mmengine.config import Config
 
+from mmmim.config.images import loading_steps
 from mmmim.config.load import load_config
 from mmmim.config.schedule import set_batch_and_lr, set_schedule
 
@@ -56,6 +57,44 @@ def test_it_runs_again_with_any_number_of_processes_and_other_settings(ran, tmp_
     again.experiment_name = 'again'
     train_here(again)
     assert largest_difference(load_weights(run), load_weights(tmp_path / 'again')) == 0
+
+
+@pytest.mark.parametrize('batch', [4, 5, 16])
+def test_what_is_stated_in_it_or_in_its_child_is_told(ran, tmp_path, batch):
+    _, run = ran
+    child, edited = tmp_path / 'child.py', tmp_path / 'edited.py'
+    child.write_text(f'_base_ = {str(run / "config.py")!r}\ntrain_dataloader = dict(batch_size={batch})\n')
+    edited.write_text(f'{(run / "config.py").read_text()}\ntrain_dataloader["batch_size"] = {batch}\n')
+    for path in (child, edited):
+        with pytest.raises(ValueError, match=f'train_dataloader.batch_size={batch}: '):
+            derive(load_config(str(path)), 1)
+
+
+def test_a_segmentors_earlier_file_without_a_total_is_read(tmp_path):
+    model = dict(type='EncoderDecoder', backbone=dict(type='mmmim.DenseViT'))
+    lengths = dict(max_iters=10, train_cfg=dict(max_iters=20), source='config.py', launcher='none')
+    wrapper = dict(accumulative_counts=2, optimizer=dict(lr=1.0))
+    path = save_config(Config(dict(model=model, optim_wrapper=wrapper, **lengths)), tmp_path / 'as_run.py')
+    assert load_config(str(path)).train_cfg.max_iters == 20
+
+
+def test_how_images_are_read_is_said_once(tmp_path, image_root):
+    path = save_config(
+        make_config(tmp_path / 'run', image_root, epochs=1, warmup_epochs=0, value_range=(0, 200)),
+        tmp_path / 'config.py',
+    )
+    train_here(load_config(str(path)))
+    written = tmp_path / 'run/config.py'
+    assert written.read_text().count('value_range') == 1
+
+    def ranges(path, **overrides):
+        cfg = load_config(str(path), overrides)
+        return [step.get('value_range') for step in loading_steps(cfg.train_dataloader)]
+
+    assert ranges(written) == [(0, 200)] and ranges(written, value_range=None) == [None]
+    child = tmp_path / 'child.py'
+    child.write_text(f'_base_ = {str(written)!r}\nvalue_range = (0, 100)\n')
+    assert ranges(child) == [(0, 100)]
 
 
 def earlier(cfg, processes, path):

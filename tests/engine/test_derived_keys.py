@@ -6,9 +6,11 @@ import pytest
 from harness import ROOT, make_config, save_config
 from mmengine.config import Config
 
+from mmmim.config.check_values import check_values
 from mmmim.config.derived import check_given
 from mmmim.config.load import load_config
-from mmmim.config.schedule import set_batch_and_lr, set_schedule
+from mmmim.config.schedule import iterations, set_batch_and_lr, set_schedule
+from mmmim.config.segmentation import settle_segmentor
 from mmmim.engine.launch import build_runner
 
 MAE = str(ROOT / 'configs/mae/vit-b_800e.py')
@@ -129,8 +131,55 @@ def test_schedulers_of_ones_own_are_left_alone_where_the_warmup_is_none(tmp_path
     cfg = _child(tmp_path, f'warmup_epochs = None\nparam_scheduler = {own}')
     derive(cfg)
     assert [dict(entry) for entry in cfg.param_scheduler] == own and cfg.train_cfg.max_epochs == 800
-    with pytest.raises(ValueError, match='param_scheduler.0 states no end: set warmup_epochs=0'):
+    words = 'state param_scheduler.0.end, param_scheduler.1.begin; or set warmup_epochs=0'
+    with pytest.raises(ValueError, match=words):
         derive(_child(tmp_path, 'warmup_epochs = None'))
+
+
+def test_and_what_the_message_tells_them_to_state_is_enough():
+    lengths = {'param_scheduler.0.end': 40}
+    with pytest.raises(ValueError, match='state param_scheduler.1.begin; '):
+        derive(load_config(MAE, dict(warmup_epochs=None, **lengths)))  # the cosine would begin at epoch 0
+    cfg = load_config(MAE, {'warmup_epochs': None, **lengths, 'param_scheduler.1.begin': 40})
+    derive(cfg)
+    check_values(cfg)
+    assert (cfg.param_scheduler[0].end, cfg.param_scheduler[1].begin) == (40, 40)
+
+
+def test_a_rate_that_does_not_scale_can_be_set_where_the_config_has_no_such_key(tmp_path):
+    cfg = load_config(MAE, dict(lr_base_batch=None, base_lr=0.5))
+    derive(cfg, 8)
+    check_values(cfg)
+    assert cfg.optim_wrapper.optimizer.lr == 0.5
+    base = tmp_path / 'theirs.py'
+    base.write_text(OTHER)
+    with pytest.raises(KeyError, match='no `lr_base_batch`'):  # where it would do nothing
+        load_config(str(base), dict(lr_base_batch=None))
+    with pytest.raises(KeyError, match='no `base_lr`'):
+        load_config(str(base), dict(base_lr=1))
+
+
+def test_a_length_in_iterations_that_the_message_names_can_be_set(tmp_path):
+    cfg = _child(tmp_path, 'max_epochs = None\ntrain_cfg = dict(_delete_=True, by_epoch=False, max_iters=100)')
+    assert not any('epoch' in one.key for one in derive(cfg))
+    cfg.total_batch_size = None
+    check_values(cfg)
+
+
+def test_a_segmentor_is_tested_without_the_parts_of_training():
+    cfg = load_config(str(ROOT / 'configs/downstream/segmentation/vit-tiny_folder_upernet.py'))
+    cfg.pop('optim_wrapper')
+    assert [one.value for one in iterations(cfg) if one.key == 'train_cfg.max_iters'] == [1000]
+    cfg.pop('train_cfg')
+    assert list(iterations(cfg)) == []
+    settle_segmentor(cfg)
+    assert cfg.model.backbone.img_size == (96, 96)
+
+
+def test_no_length_is_named_that_cannot_be_set():
+    assert 'Set max_epochs, or' in refusal(8, **{'param_scheduler.1.T_max': -50})
+    message = refusal(1, **{'optim_wrapper.accumulative_counts': 2})
+    assert 'total_batch_size=1024 for a step of as many images' in message
 
 
 def test_schedules_of_each_optimizer_and_a_single_one_follow(tmp_path):
