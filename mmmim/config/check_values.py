@@ -9,6 +9,7 @@ import inspect
 import os
 import types
 from collections.abc import Collection, Iterable
+from collections.abc import Sequence as AnySequence
 from numbers import Integral, Real
 from sys import float_info
 from typing import (
@@ -33,16 +34,17 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from .. import registry
+from .schedule import our_task, schedulers
 
 F = TypeVar('F', bound=Callable)
 
 # keys that govern others, and those of MMEngine and torch that would be refused without their name, or not at all
 KEYS: Dict[str, Any] = {
-    'total_batch_size': int,
+    'total_batch_size': Optional[int],
     'max_batch_per_device': Optional[int],
     'base_lr': Optional[float],
     'lr_base_batch': Optional[int],
-    'max_epochs': int,
+    'max_epochs': Optional[int],
     'warmup_epochs': Optional[float],
     'randomness.seed': Optional[int],
     'optim_wrapper.optimizer.lr': float,
@@ -56,8 +58,41 @@ KEYS: Dict[str, Any] = {
             batch_size=int, num_workers=int, prefetch_factor=Optional[int], persistent_workers=bool, pin_memory=bool
         ).items()
     },
+    'param_scheduler': Union[dict, Sequence[dict], None],
 }
-
+# of each entry of param_scheduler
+_OF_SCHEDULERS: Dict[str, Any] = {
+    **dict.fromkeys(('begin', 'end', 'T_max', 'eta_min', 'eta_min_ratio', 'start_factor'), Optional[float]),
+    **dict.fromkeys(('end_factor', 'factor', 'gamma', 'power'), Optional[float]),
+    **dict.fromkeys(('by_epoch', 'convert_to_iter_based'), bool),
+    'milestones': Sequence[int],
+}
+# at the top of the configs of tasks; another toolbox's config may have such a variable, which is not ours to judge
+_STARTS: Dict[str, Any] = dict(pretrained=Optional[str], num_classes=Optional[int])
+_CLASSES: Dict[str, Any] = dict(classes=Optional[Sequence[str]], scale=Optional[Tuple[int, int]])
+OF_TASKS: Dict[str, Dict[str, Any]] = dict(
+    classifier=dict(_STARTS, ema_decay=Optional[float]),
+    segmentor=dict(
+        **_STARTS,
+        **_CLASSES,
+        reduce_zero_label=Optional[bool],
+        label_map=Optional[dict],
+        crop_size=Union[int, Tuple[int, int], None],
+        max_iters=Optional[int],
+        warmup_iters=Optional[int],
+        tta=Optional[bool],
+        tta_ratios=Sequence[float],
+    ),
+    detector=dict(
+        **_STARTS,
+        **_CLASSES,
+        **dict.fromkeys(('train_ann', 'val_ann', 'train_images', 'val_images'), Optional[str]),
+        skip_broken=Optional[bool],
+        image_size=Optional[int],
+        milestones=Optional[Sequence[int]],
+    ),
+    landmarks=dict(pretrained=Optional[str], image_size=Optional[int], ema_decay=Optional[float]),
+)
 
 # arguments that are dicts of options: of any encoder, and of the masking strategies
 _SIZES, _RATIOS = Union[int, Sequence[int]], Union[float, Sequence[float]]
@@ -87,22 +122,22 @@ class Bounds(NamedTuple):
 # what a name means is the same in all our classes
 _NAMES_WITH_BOUNDS = {
     Bounds(1, float('inf'), 'at least 1'): """
-    total_batch_size max_batch_per_device lr_base_batch max_epochs max_iters batch_size batches_per_step
+    total_batch_size max_batch_per_device lr_base_batch max_epochs max_iters batch_size batches_per_step milestones
     prefetch_factor repeat_crops round_to samples_per_epoch num_images num_classes num_folders severities
     img_size image_size patch_size master_size grid_size window_size cell_size heatmap_size reference_size
-    in_chans embed_dim embed_dims num_heads num_class_tokens in_dim out_dim out_dims hidden_dim noise_dim
+    crop_size in_chans embed_dim embed_dims num_heads num_class_tokens in_dim out_dim out_dims hidden_dim noise_dim
     noise_shape channels out_channels num_outs num_components num_bins unit min_block_patches
     """,
     Bounds(0, float('inf'), 'not negative'): """
-    base_lr lr weight_decay warmup_epochs adv_start adv_ramp gan_ramp val_begin seed num_workers cache_from
-    keep_last depth depths num_blocks trainable_blocks num_register_tokens num_prefix_tokens mlp_ratio
+    base_lr lr weight_decay warmup_epochs warmup_iters begin adv_start adv_ramp gan_ramp val_begin seed num_workers
+    cache_from keep_last depth depths num_blocks trainable_blocks num_register_tokens num_prefix_tokens mlp_ratio
     mlp_ratios layer_scale eps max_shift padding window reach noise_scale sigma std
     """,
     Bounds(0, 1, 'from 0 to 1'): """
     mask_ratio target_mask_ratio momentum ema_momentum prob flip_prob blur_prob gray_prob drop_path_rate
-    drop_rate unchanged_ratio max_share
+    drop_rate unchanged_ratio max_share ema_decay
     """,
-    Bounds(float_info.min, float('inf'), 'above 0'): 'size temperature',
+    Bounds(float_info.min, float('inf'), 'above 0'): 'size temperature tta_ratios T_max',
 }
 BOUNDS: Dict[str, Bounds] = {name: bounds for bounds, names in _NAMES_WITH_BOUNDS.items() for name in names.split()}
 
@@ -125,6 +160,7 @@ def check_values(cfg: Config) -> None:
             node = node.get(first)
         if isinstance(node, dict) and name in node:
             _check(key, node[name], hint)
+    _check_keys_of_task(cfg)
     ours = _registered()
     plain = cfg.get('default_scope', 'mmmim') == 'mmmim'
     for path, node in _typed(cfg._cfg_dict):
@@ -140,6 +176,19 @@ def check_values(cfg: Config) -> None:
                 _check(name, node[key], hint)
                 if key in OPTIONS and isinstance(node[key], dict):
                     _check_options(name, node[key])
+
+
+def _check_keys_of_task(cfg: Config) -> None:
+    for key, hint in OF_TASKS.get(our_task(cfg) or '', {}).items():
+        if key in cfg:
+            _check(key, cfg[key], hint)
+            if key == 'scale' and cfg[key] is not None and min(cfg[key]) < 1:
+                raise ValueError(f'scale takes {in_words(hint)}, at least 1, and got {cfg[key]!r}')
+    for _, entries in schedulers(cfg):
+        for path, entry in entries.items():
+            for key, hint in _OF_SCHEDULERS.items():
+                if isinstance(entry, dict) and key in entry:
+                    _check(f'{path}.{key}', entry[key], hint)
 
 
 def _check_options(path: str, options: Dict[str, Any]) -> None:
@@ -238,6 +287,8 @@ def in_words(hint: Any, several: bool = False) -> str:
         return f'{", ".join(found[:-1])} or {found[-1]}' if len(found) > 1 else found[0]
     if (origin or hint) in _NAMES and not inside:
         return _NAMES[origin or hint][several]
+    if origin is AnySequence and not inside:
+        return 'lists' if several else 'a list'
     if origin is os.PathLike:
         return 'paths' if several else 'a path'
     if origin is dict and inside:
@@ -257,13 +308,12 @@ def _check(path: str, value: Any, hint: Any) -> None:
 
 
 def _refusal(name: str, value: Any, hint: Any) -> str:
-    return f'{name} takes {in_words(hint)}, and got {value!r}, which is {_came(value)}'
+    came = '' if value is None or isinstance(value, bool) else f', which is {_came(value)}'
+    return f'{name} takes {in_words(hint)}, and got {value!r}{came}'
 
 
 def _came(value: Any) -> str:
     name = _NAMES.get(type(value))
-    if value is None or isinstance(value, bool):
-        return 'no value of another kind'
     return name[0] if name else f'a {type(value).__name__.replace("ConfigDict", "dict")}'
 
 

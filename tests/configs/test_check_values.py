@@ -3,7 +3,7 @@
 import re
 import types
 from numbers import Real
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Sequence, Union, get_args, get_origin
 
 import pytest
 from config_harness import CONFIGS
@@ -75,6 +75,58 @@ def test_the_key_what_it_takes_and_what_came(key, value, takes):
     shown = next(iter(value.values())) if isinstance(value, dict) and 'arch' not in key else value
     assert key in message and takes in message
     assert isinstance(value, dict) or repr(shown) in message
+
+
+SEG, DET = (f'configs/downstream/{name}.py' for name in (
+    'segmentation/vit-tiny_folder_upernet', 'detection/vit-tiny_folder_mask-rcnn'
+))  # fmt: skip
+FACES = 'configs/downstream/landmarks/vit-tiny_faces_upernet.py'
+CLS = 'configs/downstream/classification/vit-b_finetune_100e.py'
+
+
+@pytest.mark.parametrize(
+    'config, key, value, takes',
+    [
+        (SEG, 'crop_size', '64', 'a whole number, a list of 2 whole numbers or None'),
+        (SEG, 'crop_size', -64, 'at least 1'),
+        (SEG, 'crop_size', [64, 0], 'at least 1'),
+        (SEG, 'max_iters', -5, 'at least 1'),
+        (SEG, 'max_iters', 100.0, 'a whole number'),
+        (SEG, 'max_iters', '100', 'a whole number'),
+        (SEG, 'warmup_iters', -1, 'not negative'),
+        (SEG, 'tta', 'no', 'True or False'),
+        (SEG, 'tta_ratios', 1.5, 'a list of numbers'),
+        (SEG, 'reduce_zero_label', 'no', 'True or False'),
+        (SEG, 'classes', 'road', 'a list of strings'),
+        (SEG, 'num_classes', '3', 'a whole number'),
+        (SEG, 'scale', [64, -1], 'at least 1'),
+        (DET, 'skip_broken', 'no', 'True or False'),
+        (DET, 'image_size', True, 'a whole number'),
+        (DET, 'milestones', [-1], 'at least 1'),
+        (FACES, 'image_size', '64', 'a whole number'),
+        (FACES, 'ema_decay', 2, 'from 0 to 1'),
+        (CLS, 'ema_decay', '0.9', 'a number'),
+        (CLS, 'pretrained', 3, 'a string'),
+        (MAE, 'param_scheduler', 'x', 'a dict, a list of dicts or None'),
+        (MAE, 'param_scheduler.1.eta_min', 'x', 'a number'),
+        (MAE, 'param_scheduler.1.T_max', -50, 'above 0'),
+        (MAE, 'param_scheduler.0.by_epoch', 'no', 'True or False'),
+    ],
+)
+def test_keys_at_the_top_of_a_tasks_config_too(config, key, value, takes):
+    message = refused({key: value}, config)
+    assert message.startswith(key) and takes in message
+
+
+def test_another_toolboxs_variables_of_such_names_are_its_own():
+    model = dict(type='mmseg.EncoderDecoder', backbone=dict(type='ResNetV1c'))
+    check_values(Config(dict(default_scope='mmseg', model=model, crop_size='512', num_classes='all', tta='later')))
+
+
+def test_none_is_said_without_a_kind():
+    message = refused({'model.mask_ratio': None})
+    assert message.endswith('and got None')
+    assert in_words(Union[Sequence, None]) == 'a list or None'
 
 
 def test_our_parts_in_another_toolbox():
