@@ -16,6 +16,7 @@ from .pretrain import DATA, DATA_HELP, one_or_all
 def main(argv: List[str]) -> None:
     parser = argparse.ArgumentParser(
         prog='mmmim embed',
+        allow_abbrev=False,  # cli.choose_device reads --device before this
         description='Write one feature vector for each image of a folder, and the file names '
         'beside it (features.txt for features.npy).',
     )

@@ -23,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The options, without ``key=value``."""
     parser = argparse.ArgumentParser(
         prog='mmmim pretrain',
+        allow_abbrev=False,  # cli.choose_device reads --device before this
         description='Pre-train on a folder of images; labels are not needed. The same command '
         'continues a run that was stopped.',
         usage='%(prog)s --data FOLDER --out FOLDER [options] [key=value ...]',

@@ -28,7 +28,10 @@ from ..evaluation import FeatureEvaluator
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='mmmim test', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog='mmmim test',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # cli.choose_device reads --device before this
     )
     parser.add_argument('config', help='path of the config')
     parser.add_argument('checkpoint', nargs='?', help='path of the checkpoint (none: random initialisation)')

@@ -29,7 +29,10 @@ from ..engine.processes import ending_at_once
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='mmmim train', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog='mmmim train',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # cli.choose_device reads --device before this
     )
     parser.add_argument('config', help='path of the config')
     parser.add_argument('--work-dir', help='for checkpoints and logs (default: work_dirs/, then as below configs/)')

@@ -1,14 +1,14 @@
 """Options of the commands for what most people set, each brought to the key of a config that governs it."""
 
 import argparse
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from mmengine.config import Config
 
 from .derived import ABSENT, names_of, stated
+from .images import LOADERS
 from .load import load_config
-
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+from .schedule import optimizer_path, our_task, schedulers
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +120,7 @@ def scale_rate(cfg: Config) -> None:
     Raises:
         ValueError: Nothing says for which batch the rate is.
     """
-    if cfg.get('base_lr') is not None:
+    if _governs_rate(cfg):
         batch = cfg.get('lr_base_batch', 256)
         rule = (
             f'the learning rate is base_lr * total_batch_size / {batch}' if batch else 'lr_base_batch=None forbids it'
@@ -130,20 +130,26 @@ def scale_rate(cfg: Config) -> None:
         cfg.auto_scale_lr.enable = True
     else:
         raise ValueError(
-            '--auto-scale-lr: this config states a learning rate and not for which batch: set base_lr, for 256 images, '
-            'or auto_scale_lr.base_batch_size'
+            '--auto-scale-lr: this config states a learning rate and not for which batch: set '
+            'auto_scale_lr.base_batch_size, or state total_batch_size and base_lr, for 256 images, in a config of yours'
         )
+
+
+def _governs_rate(cfg: Config) -> bool:
+    """Whether ``base_lr`` is our key, and no variable of another toolbox's config."""
+    return cfg.get('base_lr') is not None and cfg.get('total_batch_size') is not None
 
 
 def _lr(cfg: Config, value: float) -> Dict[str, Any]:
     names = names_of(cfg.get('optim_wrapper'))
+    if not names:
+        raise ValueError(f'--lr {value:g}: this config has no optim_wrapper with an optimizer')
     own = [f'optim_wrapper.{name}.base_lr' for name in names if name and 'base_lr' in cfg.optim_wrapper[name]]
-    if own:
+    if own and _governs_rate(cfg):
         raise ValueError(f'--lr {value:g}: the optimizers have rates of their own: set base_lr and {", ".join(own)}')
-    if cfg.get('base_lr') is not None:
+    if _governs_rate(cfg):
         return dict(base_lr=value)
-    paths = ['optim_wrapper' if name is None else f'optim_wrapper.{name}' for name in names]
-    return {f'{path}.optimizer.lr': value for path in paths}
+    return {f'{optimizer_path(name)}.optimizer.lr': value for name in names}
 
 
 def _batch(cfg: Config, value: int) -> Dict[str, Any]:
@@ -160,7 +166,22 @@ def _epochs(cfg: Config, value: int) -> Dict[str, Any]:
         key = next((key for key in ('max_iters', 'train_cfg.max_iters') if stated(cfg, key) is not ABSENT), None)
         length = f'its length is {key}, in steps' if key else 'set train_cfg.max_epochs and the ends of param_scheduler'
         raise ValueError(f'--epochs {value}: this config has no max_epochs: {length}: --cfg-options')
+    lengths = [] if 'warmup_epochs' in cfg else list(_lengths(cfg))
+    if lengths:
+        raise ValueError(
+            f'--epochs {value}: max_epochs does not govern the schedule of this config, which has no warmup_epochs. '
+            f'Set by --cfg-options max_epochs={value} and what fits it: {" ".join(lengths)}'
+        )
     return dict(max_epochs=value)
+
+
+def _lengths(cfg: Config) -> Iterator[str]:
+    """Lengths in epochs that the schedulers of a config state, as ``key=value``."""
+    for _, entries in schedulers(cfg):
+        for path, entry in entries.items():
+            for key in ('begin', 'end', 'T_max', 'milestones'):
+                if entry.get('by_epoch', True) and entry.get(key):
+                    yield f'{path}.{key}={entry[key]}'
 
 
 def _workers(cfg: Config, value: int) -> Dict[str, Any]:
@@ -173,13 +194,15 @@ def _workers(cfg: Config, value: int) -> Dict[str, Any]:
             found[f'{name}.num_workers'] = value
             if value == 0 and loader.get('persistent_workers'):
                 found[f'{name}.persistent_workers'] = False
+            if value == 0 and loader.get('prefetch_factor') is not None:  # torch has none without workers
+                found[f'{name}.prefetch_factor'] = None
     return found
 
 
 def _image_size(cfg: Config, value: int) -> Dict[str, Any]:
-    for key in ('image_size', 'crop_size'):
-        if cfg.get(key) is not None:
-            return {key: value}
+    key = dict(segmentor='crop_size', detector='image_size', landmarks='image_size').get(our_task(cfg) or '')
+    if key and cfg.get(key) is not None:
+        return {key: value}
     raise ValueError(
         f'--image-size {value}: sizes of this config are stated by its parts. Set them by --cfg-options: '
         + ' '.join(f'{key}={value}' for key in _sizes(cfg))

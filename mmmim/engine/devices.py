@@ -119,7 +119,10 @@ def threads_for(launcher: str, processes: int) -> int:
 def main(arguments: List[str]) -> int:
     """See the module's docstring."""
     processes = int(arguments[0])
-    if processes <= usable_cores() or '--cpu' in arguments:  # a lack of GPUs is found when they are used
+    cpu_asked = (
+        '--cpu' in arguments or '--device=cpu' in arguments or ('--device', 'cpu') in zip(arguments, arguments[1:])
+    )
+    if processes <= usable_cores() or cpu_asked:  # a lack of GPUs is found when they are used
         return 0
     try:
         check_processes('pytorch', processes)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from harness import ROOT, make_config, save_config
 from mmengine.config import Config
 
 from mmmim import apis, cli
-from mmmim.commands import pretrain, train
+from mmmim.commands import embed, pretrain, train
 from mmmim.commands import test as test_command
 from mmmim.config.options import autocast, check_device, configured, scale_rate, settings
 
@@ -74,9 +75,68 @@ def test_a_config_without_governing_keys_is_told_its_own():
         settings(cfg, dict(batch_size=8))
     with pytest.raises(ValueError, match='no max_epochs: set train_cfg.max_epochs'):
         settings(cfg, dict(epochs=8))
-    cfg = Config(dict(base_lr=1, optim_wrapper=dict(a=dict(optimizer=dict(), base_lr=2), b=dict(optimizer=dict()))))
+    cfg = Config(dict(train_dataloader=dict(batch_size=4)))
+    with pytest.raises(ValueError, match='--lr 0.1: this config has no optim_wrapper'):
+        settings(cfg, dict(lr=0.1))
+    cfg = Config(
+        dict(
+            base_lr=1,
+            total_batch_size=8,
+            optim_wrapper=dict(a=dict(optimizer=dict(), base_lr=2), b=dict(optimizer=dict())),
+        )
+    )
     with pytest.raises(ValueError, match=r'set base_lr and optim_wrapper\.a\.base_lr'):
         settings(cfg, dict(lr=3))
+
+
+# as RTMDet's and mmseg's configs have them: names that are our keys are variables there
+THEIRS = dict(
+    base_lr=0.004,
+    max_epochs=300,
+    crop_size=(512, 1024),
+    model=dict(type='EncoderDecoder', data_preprocessor=dict(size=(512, 1024)), backbone=dict(type='ResNetV1c')),
+    optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.004)),
+    param_scheduler=[
+        dict(type='LinearLR', by_epoch=False, begin=0, end=1000),
+        dict(type='CosineAnnealingLR', by_epoch=True, begin=150, end=300, T_max=150),
+    ],
+    auto_scale_lr=dict(base_batch_size=16),
+    train_cfg=dict(max_epochs=300),
+    train_dataloader=dict(num_workers=2, prefetch_factor=4, dataset=dict(pipeline=[dict(crop_size=(512, 1024))])),
+)
+
+
+def test_variables_of_another_projects_config_are_not_taken_for_our_keys():
+    cfg = Config(THEIRS)
+    assert settings(cfg, dict(lr=1e-5)) == {'optim_wrapper.optimizer.lr': 1e-5}
+    scale_rate(cfg)
+    assert cfg.auto_scale_lr.enable
+    with pytest.raises(ValueError, match=r'max_epochs=2 .*: param_scheduler\.1\.begin=150 .*end=300 .*\.1\.T_max=150$'):
+        settings(cfg, dict(epochs=2))
+    with pytest.raises(ValueError, match=r'stated by its parts.*pipeline\.0\.crop_size=96'):
+        settings(cfg, dict(image_size=96))
+    cfg.param_scheduler.pop()
+    assert settings(cfg, dict(epochs=2)) == dict(max_epochs=2)
+
+
+def test_without_workers_nothing_is_fetched_ahead():
+    found = settings(Config(THEIRS), dict(workers=0))
+    assert found == {'train_dataloader.num_workers': 0, 'train_dataloader.prefetch_factor': None}
+
+
+@pytest.mark.parametrize(
+    'command, argv',
+    [
+        (train, 'c.py'),
+        (test_command, 'c.py'),
+        (pretrain, '--data a --out b'),
+        (embed, '--model timm:x --data a --out b.npy'),
+    ],
+)
+def test_an_option_that_is_read_before_the_parser_cannot_be_shortened(command, argv, capsys):
+    with pytest.raises(SystemExit):
+        command.main([*argv.split(), '--dev', 'cpu'])
+    assert re.search('--dev (cpu|is neither)', capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +200,7 @@ def test_amp_and_auto_scale_lr_are_understood_or_answered(capsys):
     scale_rate(theirs)
     assert theirs.optim_wrapper.type == 'AmpOptimWrapper' and theirs.auto_scale_lr.enable
     theirs.pop('auto_scale_lr')
-    with pytest.raises(ValueError, match='set base_lr, for 256 images'):
+    with pytest.raises(ValueError, match='set auto_scale_lr.base_batch_size, or state total_batch_size and base_lr'):
         scale_rate(theirs)
     with pytest.raises(ValueError, match='dtype=float32 says otherwise'):
         autocast(Config(dict(optim_wrapper=dict(type='AutocastOptimWrapper', optimizer=dict(), dtype='float32'))))

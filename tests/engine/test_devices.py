@@ -198,3 +198,13 @@ def test_the_log_and_run_json_say_it(tmp_path, image_root):
     (log,) = (tmp_path / 'run').glob('*/*.log')
     assert all(line in log.read_text() for line in said['at_start'])
     assert torch.cuda.is_available() or said['at_start'][0].startswith('No GPU is used: ')
+
+
+@pytest.mark.parametrize('words', ['--cpu', '--device=cpu', '--device cpu', '--seed 1 --device cpu'])
+def test_the_launcher_knows_each_way_to_ask_for_the_cpu(monkeypatch, capsys, words):
+    monkeypatch.setattr(devices, 'usable_cores', lambda: 2)
+    monkeypatch.setattr(devices, 'usable_gpus', lambda: 0)
+    monkeypatch.delenv(devices.CPU_ASKED, raising=False)
+    assert devices.main(['3', *words.split()]) == 0
+    assert devices.main(['3', '--device', 'cuda']) == 2
+    assert 'dist_launch: no GPU is used' in capsys.readouterr().err
