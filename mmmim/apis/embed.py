@@ -73,7 +73,8 @@ def embed(
 
     Raises:
         FileNotFoundError: No such folder, checkpoint or config, or weights could not be fetched.
-        ValueError: An unknown name; no image can be read; or the network has no such pooling, layer or image size.
+        ValueError: An unknown name; ``out`` would replace ``data``; no image can be read; or the network has no such
+            pooling, layer or image size.
         EncoderMismatchError: The encoder does not fit its config.
     """
     model = _only(model, checkpoint)
@@ -83,6 +84,7 @@ def embed(
         raise ValueError(f'batch_size={batch_size} must be at least 1')
     if data is None:
         raise FileNotFoundError('give data: a folder of images, a list, a table or tars')
+    _check_out(out, data)
     root, files, said = all_images(data)
     own = os.path.abspath(out)  # of an earlier call: an array, but no image
     files = [file for file in files if os.path.join(root, file) not in (own, f'{own}.unfinished.npy')]
@@ -117,6 +119,15 @@ def embed(
     for name in unreadable:
         print(f'not readable, left out: {name}')
     return Embedded(features, names, unreadable)
+
+
+def _check_out(out: str, data: Data) -> None:
+    """Raises ValueError where what is written would replace what is read."""
+    sources = [data] if isinstance(data, (str, os.PathLike)) else data
+    read = {os.path.realpath(os.path.expanduser(source)) for source in sources}
+    for written in (out, f'{out[:-4]}.txt'):
+        if os.path.realpath(written) in read:
+            raise ValueError(f'out={out!r} would overwrite {written}, which is given as data: use another name for out')
 
 
 def _find_range(frozen: Frozen, paths: Sequence[str]) -> None:

@@ -51,6 +51,16 @@ def test_exported_encoder_and_workers_give_the_same(run, image_root, tmp_path):
     np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize('name', ['photos.txt', 'photos.npy'])
+def test_what_is_given_as_data_is_not_overwritten(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text('1.png\n')
+    for data in (name, ['other.txt', str(tmp_path / name)]):
+        with pytest.raises(ValueError, match=f'would overwrite .*{name}.* another name'):
+            embed('nothing.pth', data, './photos.npy')
+    assert (tmp_path / name).read_text() == '1.png\n'
+
+
 @pytest.mark.parametrize('layer', [None, 1, 'auto'])
 def test_layer_of_the_run_and_former_name(run, image_root, tmp_path, layer):
     copy = shutil.copytree(run, tmp_path / 'run')
