@@ -137,6 +137,17 @@ def test_another_run_finds_it_and_changed_images_or_another_target_do_not(tmp_pa
     assert json.loads((folder / 'key.json').read_text())['layers'] == [3, 4]
 
 
+def test_the_digest_of_members_is_that_of_their_tar(tmp_path):
+    tar = tmp_path / 'photos.tar'
+    tar.write_bytes(b'1')
+    os.utime(tar, (1, 1))
+    rows = {f'{tar}/1.png': 0, str(tmp_path / 'no-\udcff.png'): 1}  # the second is of bytes that are no UTF-8
+    before = target_cache._digest_of_files(rows)
+    assert before == target_cache._digest_of_files(rows)
+    os.utime(tar, (2, 2))
+    assert before != target_cache._digest_of_files(rows)
+
+
 def test_an_interrupted_filling_goes_on(tmp_path, image_root, weights, monkeypatch):
     whole = ready(config(tmp_path / 'whole', image_root, weights))
     written, write = [], FeatureStore.write

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from ... import randomness
 from ...checkpoint.write import atomic_write_bytes, atomic_write_text, flush_folder
 from ...datasets.io.image_io import ImageReadError
+from ...datasets.io.tar_files import image_stat
 from ...datasets.loading import start_worker
 from ...datasets.samplers import SampleIndex
 from ...datasets.transforms import LoadImage, PackImage, Resize
@@ -342,14 +343,16 @@ def _rows_of(dataset: Any) -> Tuple[Dict[str, int], List[int]]:
 
 
 def _digest_of_files(paths: Dict[str, int]) -> str:
-    """Of the names, sizes and modification times; of a name alone where it is no file, such as one in an archive."""
+    """Of the names, sizes and modification times (those of a tar for its members); of a name alone where it is no
+    file."""
     digest = hashlib.sha256()
     for path in paths:
         try:
-            stat = os.stat(path)
-            digest.update(f'{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n'.encode())
+            stat = image_stat(path)
+            line = f'{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n'
         except OSError:
-            digest.update(f'{path}\n'.encode())
+            line = f'{path}\n'
+        digest.update(line.encode(errors='surrogatepass'))
     return digest.hexdigest()
 
 
