@@ -328,7 +328,8 @@ def find_labels(split: FolderSplit, labels: Optional[str], out: str, leave_out: 
     if labels is None:
         found = LabelSplit.held_out(split)
     else:
-        found = LabelSplit.of(labels, split.folder if osp.isdir(split.folder) else osp.commonpath(split.roots))
+        below = split.folder if osp.isdir(split.folder) else osp.commonpath(split.roots)
+        found = LabelSplit.of(labels, None if below == '/' else below)  # names are looked for in all of it
     seen = found.seen_in([osp.join(split.roots[0], file) for file in split.files[0]])
     if leave_out and seen.trained:
         print(f'{split.leave_out(seen.trained)} images that measure are left out of training')

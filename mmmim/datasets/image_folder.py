@@ -9,10 +9,10 @@ from mmengine.logging import print_log
 
 from ..registry import DATASETS
 from .folder_roles import is_role, part_of
-from .io.file_list import FileTable, PathArray, endings_in_words, list_images, listing, names_in_words
+from .io.file_list import FileTable, PathArray, endings_in_words, listing, names_in_words
 from .io.formats import IMAGE_EXTENSIONS
 from .io.list_lines import read_list
-from .io.tar_files import image_exists
+from .io.tar_files import missing_images
 from .retrying import RetryingDataset
 
 
@@ -41,7 +41,8 @@ class ImageFolder(RetryingDataset):
             file the label is the index of that folder in alphabetical order, or in ``metainfo['classes']`` if given.
         extensions: File name extensions of images, without a dot, in any case.
         cache_from: The number of images from which the file list is cached, see
-            :func:`~mmmim.datasets.io.file_list.image_paths`.
+            :func:`~mmmim.datasets.io.file_list.image_paths`, and from which the images of an annotation file are looked
+            for by reading their folders.
         **kwargs: ``pipeline``, ``indices``, ``metainfo`` and the other options of MMEngine's ``BaseDataset``.
             ``data_prefix=dict(img_path=...)`` names a sub-folder that holds the images.
 
@@ -182,13 +183,7 @@ class ImageFolder(RetryingDataset):
 
     def _check_files(self, files: Sequence[str], root: str, where: Callable[[int], str]) -> None:
         """Raise FileNotFoundError unless all exist; ``where(i)`` names the annotation file's line of the i-th."""
-        # checking a million files one by one takes minutes on a network file system; their list is cached
-        known = set(list_images(root, self.extensions, self.cache_from)) if len(files) >= self.cache_from else set()
-        missing = [
-            place
-            for place, file in enumerate(files)
-            if file not in known and not image_exists(os.path.join(root, file))
-        ]
+        missing = missing_images([os.path.join(root, file) for file in files], self.cache_from)
         if missing:
             first = ''.join(f'\n  {where(place)}: {files[place]}' for place in missing[:5])
             raise FileNotFoundError(

@@ -24,7 +24,7 @@ from .folder_roles import TEST, TRAIN, VALIDATION, find_split, leave_out_masks, 
 from .image_tables import Finder, file_columns, read_rows
 from .io.file_list import listing, names_in_words
 from .io.list_lines import read_list
-from .io.tar_files import image_exists, tar_index
+from .io.tar_files import missing_images, split_member, tar_index
 
 Data = Union[str, Sequence[str]]
 
@@ -301,7 +301,7 @@ def _place(root: str, name: str) -> str:
 
 
 def _check_all_exist(path: str, places: List[str], names: List[Tuple[str, str]]) -> None:
-    missing = [name for place, name in zip(places, names) if not place or not image_exists(place)]
+    missing = [names[place] for place in missing_images(places)]
     if missing:
         first = ''.join(f'\n  {where}: {name!r}' for where, name in missing[:5])
         raise FileNotFoundError(
@@ -318,6 +318,8 @@ def _of_paths(source: str, places: List[str], labels: Optional[List[str]]) -> Fo
         len(order) < len(places)
     )
     root = os.path.dirname(os.path.commonprefix([f'{os.path.dirname(place)}/' for place in order])) or '/'
+    if (member := split_member(f'{root}/_')) is not None:  # all in one tar
+        root = os.path.dirname(member[0])
     names = [os.path.relpath(place, root) if root == '/' else place[len(root) + 1 :] for place in order]
     found = [classes[place] for place in order] if labels else None
     return Found(Files(root, names, found if found and len(set(found)) > 1 else None, numbers=True), None, '', said)

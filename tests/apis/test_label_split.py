@@ -5,11 +5,14 @@ import json
 import os
 import shutil
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from mmmim.apis.label_split import LabelSplit, some
+from mmmim.apis.pretrain import find_labels
+from mmmim.datasets import image_tables
 
 
 def picture(path, colour=0):
@@ -320,3 +323,15 @@ def test_parts_of_label_folders_have_any_usual_names(tmp_path):
     split = LabelSplit.of(str(tmp_path))
     parts = {part: {path.split('/')[-3] for path, _ in getattr(split, part)} for part in ('fit', 'selection', 'report')}
     assert parts == {'fit': {'Training'}, 'selection': {'Valid'}, 'report': {'TEST'}}
+
+
+def test_images_without_a_common_folder_do_not_make_names_be_looked_for_everywhere(photos, tmp_path, monkeypatch):
+    listed = []
+    real = image_tables.list_images
+    monkeypatch.setattr(image_tables, 'list_images', lambda root, *rest: listed.append(root) or real(root, *rest))
+    csv_path = write_csv(tmp_path / 'labels.csv', photos)
+    shutil.copytree(photos, tmp_path, dirs_exist_ok=True)
+    csv_path.write_text(csv_path.read_text().replace('.png', ''))  # stems, which are looked for
+    split = SimpleNamespace(folder='/a, /b', roots=['/', '/'], files=[['1.png'], ['1.png']])
+    found = find_labels(split, str(csv_path), str(tmp_path), False)
+    assert len(found.images()) == 102 and set(listed) == {str(tmp_path)}

@@ -1,5 +1,6 @@
 """Labels, replacement of bad images, and the errors a user meets."""
 
+import os
 import pickle
 
 import numpy as np
@@ -127,6 +128,16 @@ def test_annotation_file_with_missing_images(tmp_path, cache_from):
     with pytest.raises(FileNotFoundError, match='(?s)8 of the 9 images.*line 2: no/0.png') as caught:
         ImageFolder(str(tmp_path), ann_file='list.txt', cache_from=cache_from)
     assert 'no/4.png' in str(caught.value) and 'no/5.png' not in str(caught.value)
+
+
+def test_a_long_annotation_file_does_not_list_what_it_does_not_name(tmp_path, monkeypatch):
+    fill(tmp_path, 'data/1.png', 'data/2.png', 'elsewhere/deep/3.png')
+    (tmp_path / 'list.txt').write_text('data/1.png\ndata/2.png')
+    read = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, 'scandir', lambda path: read.append(str(path)) or scandir(path))
+    dataset = ImageFolder(str(tmp_path), ann_file=str(tmp_path / 'list.txt'), cache_from=2)
+    assert len(dataset) == 2 and read == [str(tmp_path / 'data')]
 
 
 # -- errors before training ----------------------------------------

@@ -84,6 +84,28 @@ def test_a_list_with_paths_of_every_kind(tmp_path):
     assert find_images([str(tmp_path / 'a/list.txt')], 100)[1] == 11
 
 
+def test_a_list_of_images_in_one_tar(tmp_path):
+    write_tar(tmp_path / 'p.tar', {f'cat/{i}.png': encoded(i) for i in range(10)})
+    (tmp_path / 'list.txt').write_text('\n'.join(f'p.tar/cat/{i}.png' for i in range(10)))
+    split = split_of(str(tmp_path / 'list.txt'), tmp_path / 'out')
+    assert split.roots == [str(tmp_path)] * 2 and sorted(sum(values_of(split), [])) == list(range(10))
+
+
+def test_images_of_long_lists_are_looked_for_in_their_folders(tmp_path, monkeypatch):
+    fill(tmp_path, 'a/1.png', 'b/c/2.png', 'b/3.png')
+    (tmp_path / 'b/folder.png').mkdir()
+    write_tar(tmp_path / 'p.tar', {'cat/1.png': encoded(), '2.png': encoded()})
+    present = ['a/1.png', 'b/c/2.png', 'b//c/../3.png', 'p.tar/cat/1.png', 'p.tar/2.png']
+    absent = ['a/4.png', 'nowhere/1.png', 'b/folder.png', 'p.tar/cat/2.png', 'p.tar/9.png', '']
+    paths = [str(tmp_path / name) if name else '' for name in (*present, *absent)]
+    paths[2] = f'{tmp_path}/b//c/../3.png'
+    asked = []
+    real = tar_files.image_exists
+    monkeypatch.setattr(tar_files, 'image_exists', lambda path: asked.append(path) or real(path))
+    assert tar_files.missing_images(paths, len(paths)) == tar_files.missing_images(paths) == list(range(5, 11))
+    assert asked[:6] == paths[5:] and asked[6:] == paths  # a long list asks for those that no folder has
+
+
 def test_labels_of_a_list_are_in_the_order_of_numbers(tmp_path):
     fill(tmp_path, *(f'{i}.png' for i in range(40)))
     (tmp_path / 'list.txt').write_text(''.join(f'{i}.png {i % 4 * 5}\n' for i in range(40)))
