@@ -11,9 +11,9 @@ import numpy as np
 
 from ..checkpoint import atomic_write_text
 from ..config.paths import relative_to_here
-from ..datasets.folder_roles import TEST, TRAIN, VALIDATION, find_split, split_folders
+from ..datasets.folder_roles import TEST, TRAIN, VALIDATION, subfolders
 from ..datasets.image_tables import Finder, label_columns, read_rows
-from ..datasets.inputs import names_tars, read_data
+from ..datasets.inputs import folder_parts, names_tars, number_first, read_data
 from ..datasets.io.file_list import list_images
 from ..datasets.io.tar_files import image_bytes, image_exists, open_image
 from .folder_split import FolderSplit
@@ -245,7 +245,7 @@ def _read_folder(folder: str) -> _Found:
                 names[path], labels[path] = name, label
                 parts[part].append(path)
             loose += not slash
-    classes = sorted({entry.name for entry in os.scandir(roots['fit']) if entry.is_dir() and entry.name[0] != '.'})
+    classes = subfolders(roots['fit'])
     if not labels:
         raise ValueError(f'{folder} has no class folders with images: images lie in a folder of their class each')
     unknown = sorted({labels[path] for part in PARTS[1:] for path in parts[part]} - set(classes))
@@ -270,13 +270,13 @@ def _read_tars(source: str) -> _Found:
             path = os.path.join(files.root, name)
             names[path], labels[path] = name, label
             parts[part].append(path)
-    return _Found(names, labels, sorted(set(labels.values()), key=_order), parts, [])
+    return _Found(names, labels, sorted(set(labels.values()), key=number_first), parts, [])
 
 
 def _part_folders(folder: str) -> Dict[str, str]:
     """Part to folder. Only ``train/`` with another of the usual names beside it is a split."""
-    place = find_split(folder)
-    found = {name: os.path.join(place, path) for name, path in split_folders(place).items()}
+    place, names = folder_parts(folder)
+    found = {name: os.path.join(place, path) for name, path in names.items()}
     if TRAIN not in found:
         return dict(fit=folder)
     parts = dict(fit=found[TRAIN])
@@ -316,13 +316,7 @@ def _read_csv(path: str, data: Optional[str]) -> _Found:
         raise ValueError(f'{path} names no image with a label: a line is FILE,LABEL')
     notes = [f'{unlabelled} images without a label are left out'] if unlabelled else []
     parts = dict(fit=sorted(labels), selection=[], report=[])
-    return _Found(names, labels, sorted(set(labels.values()), key=_order), parts, notes)
-
-
-def _order(label: str) -> Tuple[bool, int, str]:
-    """Numbers in their order, then words."""
-    number = label.isdecimal()
-    return not number, int(label) if number else 0, label
+    return _Found(names, labels, sorted(set(labels.values()), key=number_first), parts, notes)
 
 
 def _name_below(path: str, roots: Sequence[str]) -> str:

@@ -16,15 +16,27 @@ several of these                             all of them
 import glob
 import os
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .cifar_files import as_tar, official_source
-from .folder_roles import TEST, TRAIN, VALIDATION, find_split, leave_out_masks, part_of, split_folders, subfolders
+from .folder_roles import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    find_split,
+    is_role,
+    leave_out_masks,
+    part_of,
+    split_folders,
+    subfolders,
+)
 from .image_tables import Finder, file_columns, read_rows
-from .io.file_list import listing, names_in_words
+from .io.file_list import listing, names_in_words, walk
+from .io.formats import IMAGE_EXTENSIONS
 from .io.list_lines import read_list
-from .io.tar_files import missing_images, split_member, tar_index
+from .io.tar_files import image_exists, missing_images, split_member, tar_index
 
 Data = Union[str, Sequence[str]]
 
@@ -45,7 +57,7 @@ class Files(NamedTuple):
 
     def class_names(self) -> List[str]:
         """Each class once, in the order of labels."""
-        return sorted(set(self.classes or ()), key=_number_first if self.numbers else None)
+        return sorted(set(self.classes or ()), key=number_first if self.numbers else None)
 
 
 class Found(NamedTuple):
@@ -64,7 +76,7 @@ class Found(NamedTuple):
     said: List[str]
 
 
-def _number_first(label: str) -> Tuple[bool, int, str]:
+def number_first(label: str) -> Tuple[bool, int, str]:
     number = label.isdecimal()
     return not number, int(label) if number else 0, label
 
@@ -90,10 +102,10 @@ def all_images(data: Data) -> Tuple[str, List[str], List[str]]:
     """
     data = data[0] if isinstance(data, (list, tuple)) and len(data) == 1 else data
     if isinstance(data, (str, os.PathLike)) and os.path.isdir(os.path.expanduser(data)):
-        folder, said = check_folder(os.path.expanduser(data)), []
-        if not _tars_in(folder):
-            names = _listed(folder, said)
-            return folder, names, said
+        folder = check_folder(os.path.expanduser(data))
+        if _holds_files(folder):  # else they are in tars, or in batches of CIFAR
+            said: List[str] = []
+            return folder, _listed(folder, said), said
     found = read_data(data)
     parts = [part for part in (found.train, found.held_out) if part is not None]
     root = os.path.commonpath([part.root for part in parts])
@@ -109,10 +121,11 @@ def named(file: str) -> List[str]:
 
 
 def _read_source(source: str) -> Found:
-    cifar = {classes: place for classes in (10, 100) if (place := official_source(Path(source), classes))}
-    if len(cifar) > 1:
-        raise ValueError(f'{source!r} holds CIFAR-10 and CIFAR-100: give {" or ".join(map(str, cifar.values()))}')
-    for classes, place in cifar.items():
+    cifar = _cifar(source)
+    if cifar and not (os.path.isdir(source) and _holds_files(source)):
+        if len(cifar) > 1:
+            raise ValueError(f'{source!r} holds CIFAR-10 and CIFAR-100: give {" or ".join(map(str, cifar.values()))}')
+        ((classes, place),) = cifar.items()
         return read_tars([as_tar(place, classes)])
     if os.path.isdir(source):
         folder = check_folder(source)
@@ -132,7 +145,19 @@ def _read_source(source: str) -> Found:
     return reader(os.path.abspath(source))
 
 
+def _cifar(source: str) -> Dict[int, Path]:
+    """CIFAR's official files that a path is or holds, by their number of classes."""
+    return {classes: place for classes in (10, 100) if (place := official_source(Path(source), classes))}
+
+
+def _holds_files(folder: str) -> bool:
+    """Whether there are image files below a folder that is no folder of CIFAR's batches."""
+    return Path(folder) not in _cifar(folder).values() and len(listing(folder).paths) > 0
+
+
 def _instead(ending: str) -> str:
+    if ending == '.tar':
+        return 'give the folder that they are in, or their names, as data'
     if ending in ('.gz', '.tgz', '.xz', '.bz2', '.zst', '.zip', '.7z', '.rar'):
         return 'it is compressed: unpack it, or make a plain .tar of it, which is read in place'
     if ending in ('.parquet', '.arrow', '.h5', '.hdf5', '.lmdb'):
@@ -185,13 +210,12 @@ def read_folder(folder: str) -> Found:
         FileNotFoundError: No folder, or no images in it.
     """
     folder = check_folder(folder)
-    place = find_split(folder)
-    parts = split_folders(place)
+    place, parts = folder_parts(folder)
     held_out = parts.get(VALIDATION, parts.get(TEST))
     said: List[str] = []
     if TRAIN not in parts:
         return Found(images_below(folder, said), None, '', said)
-    train = images_below(os.path.join(place, parts[TRAIN]), said)
+    train = _part(os.path.join(place, parts[TRAIN]), said)
     used = [name for name in (parts[TRAIN], held_out) if name]
     below = '' if place == folder else f'{os.path.relpath(place, folder)}/'
     if others := [f'{below}{name}/' for name in subfolders(place) if name not in used]:
@@ -199,7 +223,40 @@ def read_folder(folder: str) -> Found:
     if held_out is None:
         return Found(train, None, '', said)
     note = f'its {below}{parts[TRAIN]}/ and {below}{held_out}/ are used as they are'
-    return Found(train, images_below(os.path.join(place, held_out), said), note, said)
+    return Found(train, _part(os.path.join(place, held_out), said), note, said)
+
+
+def folder_parts(folder: str) -> Tuple[str, Dict[str, str]]:
+    """The folder that holds the parts of a split, and their names; none where ``train`` is a class among others, such
+    as bus, car and truck: alone of the parts, with images right in it, and at least two other folders with images.
+    """
+    place = find_split(folder)
+    parts = split_folders(place)
+    if list(parts) == [TRAIN] and not subfolders(os.path.join(place, parts[TRAIN])):
+        others = [name for name in subfolders(place) if not part_of(name) and not is_role(name)]
+        classes = (name for name in others if _holds_images(os.path.join(place, name)))
+        if _holds_images(os.path.join(place, parts[TRAIN])) and len(list(islice(classes, 2))) == 2:
+            return folder, {}
+    return place, parts
+
+
+def _holds_images(folder: str) -> bool:
+    endings = tuple(f'.{ending}' for ending in IMAGE_EXTENSIONS)
+    return any(name.lower().rstrip().endswith(endings) for name in walk(folder))
+
+
+def _part(folder: str, said: List[str]) -> Files:
+    """The images of a part of a split: those below it, or those in its tars."""
+    tars = _tars_in(folder)
+    if not tars:
+        return images_below(folder, said)
+    found = read_tars(tars)
+    said += found.said
+    return _whole(found)
+
+
+def _whole(found: Found) -> Files:
+    return found.train if found.held_out is None else _merged(found.train.root, [found.train, found.held_out])
 
 
 def images_below(root: str, said: List[str]) -> Files:
@@ -223,11 +280,15 @@ def _listed(root: str, said: List[str]) -> List[str]:
     said += [f'{os.path.basename(root)}/: {sentence}' for sentence in found.left_out()]
     if not len(found.paths):
         formats = '(jpg, png, webp, bmp, gif, tif, ppm, jp2, npy ...)'
-        other = next((ending for ending in found.skipped if ending in ('.parquet', '.arrow', '.h5', '.zip', '.gz')), '')
+        known = ('.parquet', '.arrow', '.h5', '.zip', '.gz', '.tar')
+        other = next((ending for ending in found.skipped if ending in known), '')
         raise FileNotFoundError(
             f'there are no images under {root} {formats}'
             + (f'; {other[1:]} files are there: {_instead(other)}' if other else '')
         )
+    if cifar := _cifar(root):
+        places = names_in_words(place.name for place in cifar.values())
+        said.append(f'{os.path.basename(root)}/: not used, beside other images: {places}; to use it, give it as data')
     names, masks = leave_out_masks(root, found.paths.tolist())
     said += [f'{os.path.basename(root)}/: {sentence}' for sentence in masks]
     return names
@@ -264,7 +325,7 @@ def read_text_list(path: str) -> Found:
     if not lines:
         raise ValueError(f'the list {path} is empty: a line is the name of an image, relative to its folder')
     places = [_place(root, name) for _, name, _ in lines]
-    _check_all_exist(path, places, [(f'line {number}', name) for number, name, _ in lines])
+    _check_all_exist(path, places, [(f'line {number}', name) for number, name, _ in lines], _other_label)
     labels = [str(label) for *_, label in lines if label is not None]
     if labels and len(labels) < len(lines):
         number, name, _ = next(line for line in lines if line[2] is None)
@@ -300,10 +361,22 @@ def _place(root: str, name: str) -> str:
     return os.path.normpath(os.path.join(root, os.path.expanduser(name)))
 
 
-def _check_all_exist(path: str, places: List[str], names: List[Tuple[str, str]]) -> None:
-    missing = [names[place] for place in missing_images(places)]
+def _other_label(place: str) -> str:
+    """A sentence where a line is an image and a label of another kind, such as ``a.jpg,cat``; else nothing."""
+    match = re.fullmatch(r'(.*[^\s,;])[\s,;]+[^\s,;]+', place, re.DOTALL)
+    if match is None or not image_exists(match[1]):
+        return ''
+    return '; labels in a list (.txt) are numbers from 0 behind a blank: for words make it a table (.csv) of file,label'
+
+
+def _check_all_exist(
+    path: str, places: List[str], names: List[Tuple[str, str]], explain: Optional[Callable[[str], str]] = None
+) -> None:
+    absent = missing_images(places)
+    missing = [names[place] for place in absent]
     if missing:
         first = ''.join(f'\n  {where}: {name!r}' for where, name in missing[:5])
+        first += explain(places[absent[0]]) if explain else ''
         raise FileNotFoundError(
             f'{len(missing)} of the {len(names)} images named in {path} do not exist (names are relative to '
             f'{os.path.dirname(path)}, or absolute):{first}'
@@ -328,11 +401,39 @@ def _of_paths(source: str, places: List[str], labels: Optional[List[str]]) -> Fo
 def read_tars(paths: Sequence[str]) -> Found:
     """The images of tars. They have classes by WebDataset's labels, or else by the folders in the tars.
 
+    Parts of a split are tars with a word for it in their name, such as ``train-0001.tar`` beside ``val-0000.tar``, or
+    else the folders in the tars.
+
     Raises:
         ValueError: A tar is compressed, damaged or cut.
         FileNotFoundError: There are no images in them.
     """
     paths = [os.path.abspath(path) for path in paths]
+    parts = _tars_by_part(paths)
+    other = VALIDATION if VALIDATION in parts else TEST
+    if TRAIN not in parts or other not in parts:
+        return _read_members(paths)
+    train, held_out = _read_members(parts[TRAIN]), _read_members(parts[other])
+    said = [*train.said, *held_out.said]
+    if unused := [os.path.basename(path) for path in paths if path not in {*parts[TRAIN], *parts[other]}]:
+        said.append(f'not used: {names_in_words(unused)}')
+    note = f'its {TRAIN} and {other} tars are used as they are'
+    return Found(_whole(train), _whole(held_out), note, said)
+
+
+def _tars_by_part(paths: List[str]) -> Dict[str, List[str]]:
+    """The tars whose names have one word for a part of a split, by that part."""
+    found: Dict[str, List[str]] = {}
+    for path in paths:
+        words = re.findall('[a-z]+', os.path.splitext(os.path.basename(path))[0].lower())
+        parts = {part for part in map(part_of, words) if part}
+        if len(parts) == 1:
+            found.setdefault(parts.pop(), []).append(path)
+    return found
+
+
+def _read_members(paths: List[str]) -> Found:
+    """The images of tars that belong together."""
     root = os.path.dirname(os.path.commonprefix([f'{os.path.dirname(path)}/' for path in paths])) or '/'
     names: List[str] = []
     members: List[str] = []

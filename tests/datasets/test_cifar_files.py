@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmmim.apis.folder_split import FolderSplit
 from mmmim.datasets import CIFAR10, CIFAR100, ImageFolder, LoadImage, PackImage
-from mmmim.datasets.inputs import read_data
+from mmmim.datasets.inputs import all_images, read_data
 
 EACH = 4  # images of a batch
 
@@ -144,3 +145,17 @@ def test_pretrain_takes_the_official_files(tmp_path, kind):
     make(tmp_path / 'data', 100, True, "torchvision's")
     with pytest.raises(ValueError, match='holds CIFAR-10 and CIFAR-100'):
         read_data(str(tmp_path / 'data'))
+
+
+def test_images_beside_the_official_files_and_all_images_of_them(tmp_path):
+    source = make(tmp_path / 'data', 10, True, "torchvision's")
+    for folder in (source, source / 'cifar-10-batches-py'):
+        assert len(all_images(str(folder))[1]) == 24
+    (source / 'photos').mkdir()
+    Image.new('RGB', (8, 8)).save(source / 'photos/1.png')
+    Image.new('RGB', (8, 8)).save(source / 'cifar-10-batches-py/overview.png')
+    said = 'data/: not used, beside other images: cifar-10-batches-py; to use it, give it as data'
+    found = read_data(str(source))
+    assert 'photos/1.png' in found.train.names and found.said[-1] == said
+    assert all_images(str(source))[2][-1] == said
+    assert len(all_images(str(source / 'cifar-10-batches-py'))[1]) == 24

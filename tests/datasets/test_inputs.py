@@ -173,6 +173,31 @@ def test_what_cannot_be_read_is_said(tmp_path, name, text, error, message):
         read_data(str(tmp_path / name))
 
 
+@pytest.mark.parametrize('line', ['0.png cat', '0.png,cat', '0.png,3', '0.png\t3', '0.png -1', 'a b.png, cat'])
+def test_labels_of_another_kind_in_a_list_are_said(tmp_path, line):
+    fill(tmp_path, '0.png', 'a b.png')
+    (tmp_path / 'list.txt').write_text(line)
+    with pytest.raises(FileNotFoundError, match='labels in a list .* are numbers from 0 behind a blank.*csv'):
+        read_data(str(tmp_path / 'list.txt'))
+    (tmp_path / 'list.txt').write_text('missing.png cat')
+    with pytest.raises(FileNotFoundError) as caught:
+        read_data(str(tmp_path / 'list.txt'))
+    assert 'behind a blank' not in str(caught.value)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    names = ('bus', 'car', 'train', 'truck')
+    fill(tmp_path / 'photos', *(f'{name}/{i}.png' for name in names for i in range(4)))
+    split = FolderSplit(str(tmp_path / 'photos'))
+    assert split.classes == [*names] and len(sum(split.files, [])) == 16
+    assert any(line.startswith('WARNING: train is taken for a class') for line in split.said)
+    assert LabelSplit.of(str(tmp_path / 'photos')).classes == [*names]
+    fill(tmp_path / 'photos', 'val/1.png')  # a split, with folders of something else
+    assert FolderSplit(str(tmp_path / 'photos')).files[1] == ['1.png']
+    fill(tmp_path / 'one', 'train/1.png', 'unlabeled/2.png')
+    assert FolderSplit(str(tmp_path / 'one')).files[0] == ['1.png']
+
+
 def test_several_sources(tmp_path):
     for year in ('2019', '2020'):
         fill(tmp_path / year, *(f'{name}/{i}.png' for name in ('cat', 'dog') for i in range(5)))
@@ -239,6 +264,26 @@ def test_classes_and_parts_by_the_folders_in_a_tar(tmp_path, prefix):
     split = FolderSplit(str(write_tar(tmp_path / 'b.tar', {**parts, f'{prefix}x/1.png': encoded()})))
     assert [len(part) for part in split.files] == [6, 6] and split.classes == ['a', 'b']
     assert any('not used: 1 images' in line for line in split.said)
+
+
+def test_parts_are_tars_in_folders_or_with_a_word_for_it_in_their_name(tmp_path):
+    images = {f'{label}/{i}.png': encoded(i) for i in range(3) for label in ('cat', 'dog')}
+    for part in ('train', 'val'):
+        write_tar(tmp_path / f'a/{part}/0.tar', {f'{part}/{name}': image for name, image in images.items()})
+    for name in ('imagenet1k-train-0000', 'imagenet1k-train-0001', 'imagenet1k-validation-00', 'imagenet1k-test-0'):
+        write_tar(tmp_path / f'b/{name}.tar', {name: image for name, image in images.items()})
+    for data, count in (('a', 6), ('b', 12)):
+        split = FolderSplit(str(tmp_path / data))
+        assert [len(files) for files in split.files] == [count, 6] and split.classes == ['cat', 'dog']
+        assert not set(map(os.path.join, [split.roots[0]] * count, split.files[0])) & set(
+            map(os.path.join, [split.roots[1]] * 6, split.files[1])
+        )
+    assert 'not used: imagenet1k-test-0.tar' in split.said
+    root, names, _ = all_images(str(tmp_path / 'a'))
+    assert len(names) == 12 and all(name.startswith(('train/0.tar/', 'val/0.tar/')) for name in names)
+    write_tar(tmp_path / 'c/deep/deeper/0.tar', images)
+    with pytest.raises(FileNotFoundError, match='tar files are there: give the folder that they are in'):
+        read_data(str(tmp_path / 'c'))
 
 
 @pytest.mark.parametrize('name', [' a.png', 'a\nb.png', 'a.png 7', 'é' * 90 + '.png', os.fsdecode(b'\xff.png')])
