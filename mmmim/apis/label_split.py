@@ -289,7 +289,7 @@ def _part_folders(folder: str) -> Dict[str, str]:
 
 def _read_csv(path: str, data: Optional[str]) -> _Found:
     rows = read_rows(path)
-    if data is not None and not os.path.isdir(data):
+    if data is not None and not os.path.isdir(data) and not (os.path.isfile(data) and names_tars(data)):
         raise FileNotFoundError(f'there is no folder {data!r}, where the images of {path} are looked for')
     roots = [os.path.abspath(root) for root in (data, os.path.dirname(path)) if root]
     find = Finder(roots)

@@ -4,10 +4,12 @@ import csv
 import io
 import os
 from collections import defaultdict
-from typing import Dict, List, Optional, Sequence, Tuple
+from contextlib import suppress
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 from .io.file_list import list_images
 from .io.formats import IMAGE_EXTENSIONS
+from .io.tar_files import image_exists, tar_index
 
 FILE_COLUMNS = ('file', 'filename', 'file_name', 'image', 'img', 'path', 'filepath', 'file_path', 'image_path')
 FILE_COLUMNS += ('image_file', 'image_id', 'id', 'name', 'photo', 'picture')
@@ -67,35 +69,59 @@ def _spellings(name: str) -> List[str]:
 
 
 class Finder:
-    """Finds the image that a table names: a path, or, where only one fits, a file name or stem below the folders."""
+    """Finds the image that a table names: a path, also of a member of a tar, or, where only one fits, a file name or
+    stem below the folders, or else in their tars.
+
+    Args:
+        roots: Folders, or tars.
+    """
 
     def __init__(self, roots: Sequence[str]) -> None:
         self.roots = roots
-        self.index: Optional[Dict[str, List[str]]] = None
+        self.indices: List[Dict[str, List[str]]] = []  # of files; of members, once a file was not found
 
     def __call__(self, name: str) -> Optional[str]:
         """The absolute path; None without one. Raises ValueError if several fit."""
         for spelling in _spellings(name):
             for root in self.roots:
                 path = os.path.normpath(os.path.join(root, os.path.expanduser(spelling)))
-                if os.path.isfile(path):
+                if image_exists(path):
                     return path
-        if self.index is None:
-            self.index = self._build()
-        found = next(filter(None, map(self.index.get, _spellings(name))), [])
+        found: List[str] = []
+        for place, paths in enumerate((self._files, self._members)):
+            if place == len(self.indices):
+                self.indices.append(_by_names(paths()))
+            found = next(filter(None, map(self.indices[place].get, _spellings(name))), [])
+            if found:
+                break
         if len(found) > 1:
             raise ValueError(f'{name!r} may be {found[0]} or {found[1]}: give the path, with its folder')
         return found[0] if found else None
 
-    def _build(self) -> Dict[str, List[str]]:
-        """File names, stems, and paths without suffix, to the paths that have them."""
-        index: Dict[str, set] = defaultdict(set)
+    def _files(self) -> Iterator[Tuple[str, str]]:
+        """Each root with the names of images below it."""
         for root in self.roots:
-            for file in list_images(root):
-                base = os.path.basename(file)
-                for key in {base, base.strip(), os.path.splitext(base)[0], os.path.splitext(file)[0]}:
-                    index[key].add(os.path.join(root, file))
-        return {key: sorted(paths) for key, paths in index.items()}
+            if os.path.isdir(root):
+                yield from ((root, file) for file in list_images(root))
+
+    def _members(self) -> Iterator[Tuple[str, str]]:
+        """Each tar in the roots with the names of images in it."""
+        for root in self.roots:
+            names = sorted(os.listdir(root)) if os.path.isdir(root) else ['']
+            for tar in (os.path.join(root, name).rstrip('/') for name in names if not name.startswith('.')):
+                if tar.lower().endswith('.tar') and os.path.isfile(tar):
+                    with suppress(OSError, ValueError):  # another's, that cannot be read
+                        yield from ((tar, member) for member in tar_index(tar).names.tolist())
+
+
+def _by_names(files: Iterable[Tuple[str, str]]) -> Dict[str, List[str]]:
+    """File names, stems, and paths without suffix, to the paths that have them."""
+    index: Dict[str, Set[str]] = defaultdict(set)
+    for root, file in files:
+        base = os.path.basename(file)
+        for key in {base, base.strip(), os.path.splitext(base)[0], os.path.splitext(file)[0], file}:
+            index[key].add(os.path.join(root, file))
+    return {key: sorted(paths) for key, paths in index.items()}
 
 
 def label_columns(rows: List[List[str]], find: Finder, path: str) -> Tuple[int, int, int]:

@@ -286,6 +286,31 @@ def test_parts_are_tars_in_folders_or_with_a_word_for_it_in_their_name(tmp_path)
         read_data(str(tmp_path / 'c'))
 
 
+def test_tables_name_members_of_tars(tmp_path):
+    names = [f'{i:04d}.png' for i in range(16)]
+    write_tar(tmp_path / 'p.tar', {f'deep/{name}': encoded(i) for i, name in enumerate(names)})
+    (tmp_path / 'cut.tar').write_bytes(b'1')
+    rows = [f'{name},{"ab"[i % 2]}' for i, name in enumerate(names)]
+    (tmp_path / 'whole.csv').write_text('\n'.join(['file,label', *(f'p.tar/deep/{row}' for row in rows)]))
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere/bare.csv').write_text('\n'.join(['file,label', *rows]))
+    (tmp_path / 'whole.txt').write_text('\n'.join(f'p.tar/deep/{name} {i % 2}' for i, name in enumerate(names)))
+    split = FolderSplit(str(tmp_path / 'whole.csv'))
+    assert split.classes == ['a', 'b'] and len(sum(split.files, [])) == 16
+    places = [str(tmp_path / 'p.tar/deep' / name) for name in names]
+    for labels, data in (
+        ('whole.csv', None),
+        ('whole.txt', None),
+        ('elsewhere/bare.csv', tmp_path),
+        ('elsewhere/bare.csv', tmp_path / 'p.tar'),
+    ):
+        found = LabelSplit.of(str(tmp_path / labels), data and str(data))
+        assert sorted(path for path, _ in found.images()) == places
+    fill(tmp_path, *names)  # a file comes before a member of the same name
+    found = LabelSplit.of(str(tmp_path / 'elsewhere/bare.csv'), str(tmp_path))
+    assert sorted(path for path, _ in found.images()) == [str(tmp_path / name) for name in names]
+
+
 @pytest.mark.parametrize('name', [' a.png', 'a\nb.png', 'a.png 7', 'é' * 90 + '.png', os.fsdecode(b'\xff.png')])
 def test_members_of_any_name(tmp_path, name):
     name = name if name.endswith('.png') else f'{name}.png'
