@@ -350,10 +350,15 @@ def read_table(path: str) -> Found:
     names = [(f'row {number}', row[file]) for number, row in enumerate(rows[header:], 1)]
     places = [place or '' for place in found]
     _check_all_exist(path, places, names)
-    labels = None if label is None else [row[label].strip() for row in rows[header:]]
-    result = _of_paths(path, places, labels if labels and all(labels) else None)
-    if labels and not all(labels):
-        result.said.append(f'{os.path.basename(path)}: no classes, as {labels.count("")} rows have no label')
+    labels = [] if label is None else [row[label].strip() for row in rows[header:]]
+    why = ''
+    if not all(labels):
+        why = f'{labels.count("")} rows have no label'
+    elif len(set(labels)) == len(labels) > 2:  # such as measurements
+        why = f'each row has a label of its own, such as {labels[0]!r}'
+    result = _of_paths(path, places, None if why else labels or None)
+    if why:
+        result.said.append(f'{os.path.basename(path)}: no classes, as {why}')
     return result
 
 

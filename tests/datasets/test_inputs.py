@@ -145,6 +145,9 @@ def test_a_table_of_names_alone_and_one_with_gaps(tmp_path):
     (tmp_path / 'gaps.tsv').write_text('file\tlabel\n0.png\tcat\n1.png\t\n2.png\tdog\n')
     found = read_data(str(tmp_path / 'gaps.tsv'))
     assert found.train.classes is None and '1 rows have no label' in found.said[0]
+    (tmp_path / 'scores.csv').write_text('file,target\n0.png,0.5\n1.png,0.25\n2.png,0.75\n')
+    found = read_data(str(tmp_path / 'scores.csv'))
+    assert found.train.classes is None and "a label of its own, such as '0.5'" in found.said[0]
 
 
 @pytest.mark.parametrize(
