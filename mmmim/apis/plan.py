@@ -147,7 +147,7 @@ def plan(
         encoder['in_chans'] = Choice(channels, '')
     workers = Choice(max(1, min(usable_cores(), 16)), f'{usable_cores()} cores')
     return {
-        'data_root': Choice(split.folder, f'{count} images to train on; {split.note}'),
+        'data_root': _data_root(split, out),
         **{
             key: choice
             for key, choice in read.items()
@@ -166,6 +166,21 @@ def plan(
         'default_hooks.logger.interval': Choice(max(1, min(15, steps)), 'iterations'),
         **choose_data(split, out, size.value, epochs.value, base, labels, Name),
     }
+
+
+def _data_root(split: FolderSplit, out: str) -> Choice:
+    """The folder whose name the paths of images begin with: another one on the command line moves them.
+
+    It is no folder that holds the results, since these would move, too.
+    """
+    reason = f'{len(split.files[0])} images to train on; {split.note}'
+    root = osp.commonpath([split.folder, *split.roots])
+    if root == split.folder:
+        return Choice(root, reason)
+    root = osp.commonpath(split.roots)
+    if osp.commonpath([root, osp.abspath(out)]) == root:
+        return Choice(split.folder, reason)
+    return Choice(root, f'{split.folder}: {reason}')
 
 
 def recipe_of(start: Start) -> Recipe:

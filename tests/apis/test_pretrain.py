@@ -281,6 +281,19 @@ def test_what_cannot_be_is_said(image_root, tmp_path, call, message):
     assert not (tmp_path / 'out/pretrain.py').exists() and not (tmp_path / 'out/call.json').exists()
 
 
+def test_data_root_on_the_command_line_moves_the_images_of_a_list(image_root, tmp_path):
+    photos = shutil.copytree(image_root, tmp_path / 'photos')
+    names = sorted(str(file) for file in photos.rglob('*.*') if file.is_file())
+    (tmp_path / 'list.txt').write_text('\n'.join(names))
+    out = str(tmp_path / 'out')
+    path = write_config(str(tmp_path / 'list.txt'), out, epochs=1, image_size=32)
+    dataset = load_config(path, {'data_root': '/moved'}).train_dataloader.dataset
+    assert dataset.data_root == '/moved' and dataset.ann_file == f'{out}/train.txt'
+    beside = FolderSplit([str(photos), str(tmp_path / 'list.txt')])
+    assert plan(beside, out, Choice(1, ''))['data_root'].value == str(photos)
+    assert plan(beside, str(photos / 'out'), Choice(1, ''))['data_root'].value == beside.folder
+
+
 def test_unreadable_folder_of_images_is_an_error(tmp_path):
     (tmp_path / 'photos').mkdir()
     for i in range(3):
