@@ -370,7 +370,8 @@ def _check_same(path: str, asked: Dict[str, Any], again: str, stretch: bool = Fa
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    # as it was written: names of folders need not be UTF-8
+    return hashlib.sha256(text.encode(errors='backslashreplace')).hexdigest()
 
 
 def train_command(start: List[str], path: str, out: str, shown: Callable[[str], str]) -> str:

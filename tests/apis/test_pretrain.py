@@ -294,6 +294,17 @@ def test_data_root_on_the_command_line_moves_the_images_of_a_list(image_root, tm
     assert plan(beside, str(photos / 'out'), Choice(1, ''))['data_root'].value == beside.folder
 
 
+def test_a_folder_whose_name_is_no_utf_8_is_planned_and_goes_on(tmp_path, capfd):
+    folder = tmp_path / os.fsdecode(b'photos\xff')
+    folder.mkdir()
+    for i in range(8):
+        pixels = np.random.default_rng(i).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f'{i}.png')
+    for _ in range(2):
+        write_config(str(folder), str(tmp_path / 'out'), image_size=32, epochs=1)
+    assert 'goes on with' in capfd.readouterr().out
+
+
 def test_unreadable_folder_of_images_is_an_error(tmp_path):
     (tmp_path / 'photos').mkdir()
     for i in range(3):
