@@ -38,6 +38,7 @@ def find_images(names: Sequence[str], limit: int) -> Tuple[List[str], int]:
         raise ValueError(f'at most {limit} images: give at least 1')
     files: List[str] = []
     for name in names:
+        ending = os.path.splitext(name)[1]  # 'g/*' is no name of a list, but 'lists/*.txt' is
         places = [name] if os.path.exists(name) else sorted(glob.glob(os.path.expanduser(name), recursive=True))
         # cache_from: reading a folder is no reason to write beside it
         found = [
@@ -47,6 +48,8 @@ def find_images(names: Sequence[str], limit: int) -> Tuple[List[str], int]:
                 [os.path.join(place, below) for below in list_images(place, cache_from=sys.maxsize)]
                 if os.path.isdir(place)
                 else named(place)
+                if os.path.splitext(place)[1] == ending
+                else [place]
             )
         ]
         if not found:

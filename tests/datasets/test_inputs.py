@@ -106,6 +106,15 @@ def test_images_of_long_lists_are_looked_for_in_their_folders(tmp_path, monkeypa
     assert asked[:6] == paths[5:] and asked[6:] == paths  # a long list asks for those that no folder has
 
 
+def test_a_pattern_that_finds_a_text_among_images_takes_it_for_no_list(tmp_path):
+    fill(tmp_path / 'g', *(f'{i}.png' for i in range(4)))
+    (tmp_path / 'g/notes.txt').write_text('from the attic\n')
+    files, _ = find_images([str(tmp_path / 'g/*')], 100)
+    assert [os.path.basename(file) for file in files] == ['0.png', '1.png', '2.png', '3.png', 'notes.txt']
+    (tmp_path / 'list.txt').write_text('g/0.png\ng/1.png\n')
+    assert find_images([str(tmp_path / '*.txt')], 100)[1] == 2
+
+
 def test_labels_of_a_list_are_in_the_order_of_numbers(tmp_path):
     fill(tmp_path, *(f'{i}.png' for i in range(40)))
     (tmp_path / 'list.txt').write_text(''.join(f'{i}.png {i % 4 * 5}\n' for i in range(40)))
