@@ -55,7 +55,9 @@ def choose_images(
 
 
 def _channels(headers: Dict[str, Header], start: Optional[Start], method: str, asked: Optional[int]) -> Choice:
-    counts = Counter(header.bands for header in headers.values())
+    pages = {header.pages if header.bands == 1 else 1 for header in headers.values()}
+    in_pages = len(pages) == 1  # where their numbers differ, they are pages of a document or a stack
+    counts = Counter(header.pages if in_pages and header.bands == 1 else header.bands for header in headers.values())
     told = ', '.join(f'{count} of {bands} channel{"s" * (bands > 1)}' for bands, count in counts.most_common(4))
     usual, many = counts.most_common(1)[0]
     if asked is not None:
@@ -77,11 +79,17 @@ def _channels(headers: Dict[str, Header], start: Optional[Start], method: str, a
             f'the images have {chosen.value} channels (of {len(headers)} looked at {told}), and method={method!r} '
             f'{RGB_METHODS[method]}: take another method, such as mae'
         )
-    fitting = {1, 3} if chosen.value in (1, 3) else {chosen.value}
-    if not fitting & set(counts) and not (chosen.value == 4 and asked):
+    fitting = any(_fits(header, chosen.value) for header in headers.values())
+    if not fitting and not (chosen.value == 4 and asked):
         what = f'{start.name} is for' if start is not None and asked is None else 'asked for are'
         raise ValueError(f'{what} images of {chosen.value} channels, but of {len(headers)} looked at {told}')
     return chosen
+
+
+def _fits(header: Header, channels: int) -> bool:
+    """Whether an image can be read with this number of channels."""
+    grey_or_colour = channels in (1, 3) and header.bands in (1, 3)
+    return grey_or_colour or header.bands == channels or (header.bands == 1 and header.pages == channels)
 
 
 def _value_range(headers: Dict[str, Header], start: Optional[Start], channels: int, asked: Any) -> Choice:
@@ -96,7 +104,8 @@ def _value_range(headers: Dict[str, Header], start: Optional[Start], channels: i
         return Choice(None, '')
     _check_types([headers[path] for path in deep], osp.dirname(deep[0]))
     step = -(-len(deep) // MOST_DEEP)
-    found = (look := take_sample(ImageSource(path, channels) for path in deep[::step])).find_range() if deep else None
+    look = take_sample(ImageSource(path, channels) for path in deep[::step])
+    found = look.find_range()
     if found is None:
         return Choice(None, '')
     levels = count_levels(look.as_read(found.value_range))

@@ -13,7 +13,7 @@ ORIENTATION_TAG = 0x0112
 _TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the latter two: BigTIFF
 _PNG_START = b'\x89PNG\r\n\x1a\n'
 _COLOURS = {2: 3, 3: 3, 5: 4, 6: 3, 8: 3}  # TIFF's photometric interpretation: samples of a pixel; others have one
-_MOST_PAGES = 4096  # counted, at most
+_MOST_PAGES, _MOST_ENTRIES = 4096, 4096  # looked at, at most: pages, and entries of one
 
 
 class Header(NamedTuple):
@@ -23,12 +23,13 @@ class Header(NamedTuple):
         kind: Pillow's name of the format.
         size: ``(width, height)`` as stored.
         orientation: EXIF's, 1 to 8, as far as it is still to be applied.
-        bands: Channels without alpha: 1 for grey, 3 for any colour, else what a TIFF states, or its pages.
+        bands: Channels without alpha: 1 for grey, 3 for any colour, else what a TIFF states.
         dtype: Of the stored values.
         reader: Who decodes it: ``'pillow'``; ``'opencv'`` (PNG of 16-bit colour, which Pillow would cut to 8 bits); or
             ``'tiff'`` (:mod:`~mmmim.datasets.io.tiff`).
         alpha: Whether the last sample of a pixel is opacity.
         rgb: Whether the first three channels of more are red, green and blue.
+        pages: Of a grey TIFF, if all have the size of the first: they may be channels. Else 1.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Header(NamedTuple):
     reader: str = 'pillow'
     alpha: bool = False
     rgb: bool = False
+    pages: int = 1
 
     @property
     def deep(self) -> bool:
@@ -48,6 +50,7 @@ class Header(NamedTuple):
 
 def read_header(file: BinaryIO) -> Header:
     """The header of a file. Raises what Pillow raises for a file that is no image."""
+    apply_pixel_limit()
     start = file.read(32)
     file.seek(0)
     if start[:4] in _TIFF_STARTS:
@@ -104,7 +107,7 @@ def _late_png_exif(file: BinaryIO) -> bytes:
 
 
 def _tiff_header(file: BinaryIO) -> Header:
-    tags, pages = _tiff_tags(file), _count_pages(file)
+    tags, pages = _tiff_tags(file), _pages_of_one_size(file)
     file.seek(0)
     samples, bits, photometric = tags.get(277, 1), tags.get(258, (1,)), tags.get(262, 1)
     dtype = _tiff_dtype(max(bits), max(tags.get(339, (1,))))
@@ -117,14 +120,14 @@ def _tiff_header(file: BinaryIO) -> Header:
         reader = 'pillow' if dtype is not None and dtype.str[1:] in ('u1', 'u2', 'u4', 'i2', 'i4', 'f4') else 'tiff'
     else:
         reader = 'pillow' if plain else 'tiff'
-    bands = 3 if plain and usual > 1 else pages if samples == 1 and pages > 1 else bands
+    bands, pages = 3 if plain and usual > 1 else bands, pages if samples == 1 and usual == 1 else 1
     size = (int(tags[256]), int(tags[257]))
     Image._decompression_bomb_check(size)
     turned = tags.get(ORIENTATION_TAG, 1)
     turned = turned if turned in range(1, 9) else 1
     if reader == 'pillow':  # which turns TIFFs upright itself, and says the upright size
         size, turned = size[::-1] if turned > 4 else size, 1
-    return Header('TIFF', size, turned, bands, np.dtype(dtype or np.uint8), reader, alpha, rgb)
+    return Header('TIFF', size, turned, bands, np.dtype(dtype or np.uint8), reader, alpha, rgb, pages)
 
 
 def _tiff_tags(file: BinaryIO) -> TiffImagePlugin.ImageFileDirectory_v2:
@@ -141,13 +144,14 @@ def _tiff_tags(file: BinaryIO) -> TiffImagePlugin.ImageFileDirectory_v2:
     return tags
 
 
-def _count_pages(file: BinaryIO) -> int:
-    """Directories in the chain of a TIFF."""
+def _pages_of_one_size(file: BinaryIO) -> int:
+    """Directories in the chain of a TIFF; 1 where their images differ in size, as those of a thumbnail do."""
     file.seek(0)
     start = file.read(16)
     order, big = '<' if start[:2] == b'II' else '>', b'+' in start[2:4]
     place = struct.unpack(order + ('Q' if big else 'I'), start[8:16] if big else start[4:8])[0]
-    seen = set()
+    long, entry = (8, 20) if big else (4, 12)
+    seen, sizes = set(), set()
     while place and place not in seen and len(seen) < _MOST_PAGES:
         seen.add(place)
         file.seek(place)
@@ -155,10 +159,23 @@ def _count_pages(file: BinaryIO) -> int:
         if len(head) < (8 if big else 2):
             break
         count = struct.unpack(order + ('Q' if big else 'H'), head)[0]
-        file.seek(count * (20 if big else 12), os.SEEK_CUR)
-        following = file.read(8 if big else 4)
-        place = struct.unpack(order + ('Q' if big else 'I'), following)[0] if len(following) == (8 if big else 4) else 0
+        entries = file.read(min(count, _MOST_ENTRIES) * entry)
+        sizes.add(_size_in(entries, entry, order))
+        if len(sizes) > 1 or count > _MOST_ENTRIES:
+            return 1
+        following = file.read(long)
+        place = struct.unpack(order + ('Q' if big else 'I'), following)[0] if len(following) == long else 0
     return max(len(seen), 1)
+
+
+def _size_in(entries: bytes, length: int, order: str) -> Tuple[int, int]:
+    """Width and height that a directory states, each in an entry of ``length`` bytes: tag, type, count, value."""
+    found = {256: 0, 257: 0}
+    for start in range(0, len(entries) - length + 1, length):
+        tag, kind = struct.unpack_from(f'{order}HH', entries, start)
+        if tag in found and kind in (3, 4):  # 16 bits, 32 bits
+            (found[tag],) = struct.unpack_from(order + ' HI'[kind - 2], entries, start + length // 2 + 2)
+    return found[256], found[257]
 
 
 def _tiff_dtype(bits: int, sample_format: int) -> Optional[np.dtype]:

@@ -15,7 +15,7 @@ grey or colour                          0..65535 of unsigned integers, 0..32767 
                                         and what lies below is 0. Opacity has the range of its type
 several frames (GIF, WebP, TIFF ...)    the first one, unless they are channels
 TIFF with exactly C pages of one        one channel a page
-sample
+sample and size
 TIFF with C samples a pixel             as it is, any C; of red, green, blue and more, 3 channels are these. Chunky
                                         or planar. Where Pillow has no mode for them by tifffile, and imagecodecs
                                         for most compressions
@@ -46,10 +46,18 @@ from PIL import Image, UnidentifiedImageError
 from .formats import FORMATS, too_many_pixels
 from .header import Header, open_image, read_header
 from .jpeg import can_wait, decode_jpeg, is_plain, resize_box
-from .pixel_formats import ImageReadError, array_to_planes, deep_to_8_bits, grey_values, to_planes, wrong_channels
+from .pixel_formats import (
+    ImageReadError,
+    array_to_planes,
+    channels_to_8_bits,
+    deep_to_8_bits,
+    grey_values,
+    to_planes,
+    wrong_channels,
+)
 from .tar_files import as_member
 from .tiff import chosen_bands, read_deep, read_tiff
-from .value_range import KINDS, ValueRange, checked_range, to_8_bits
+from .value_range import KINDS, ValueRange, checked_range
 
 Box = Tuple[float, float, float, float]
 Plane = Union[Image.Image, np.ndarray]  # the latter [H, W, 1 or 3] uint8
@@ -240,7 +248,8 @@ class ImageSource:
                 try:
                     image, _ = open_image(file)
                     shrink = _draft(image, shrink, self.channels)
-                    return to_planes(image, self.channels, self.path, self.value_range), shrink
+                    planes = to_planes(image, self.channels, self.path, self.value_range, self._header.pages)
+                    return planes, shrink
                 except UnidentifiedImageError:
                     if kind != 'TIFF':
                         raise
@@ -276,7 +285,7 @@ class ImageSource:
                 return values[..., :-1] if self._header.alpha and values.shape[2] in (2, 4) else values
             with self._open() as file:
                 image, _ = open_image(file)
-                pages = range(self.channels if self._header.bands == self.channels else 1)
+                pages = range(self.channels if self._header.pages == self.channels else 1)
                 return np.stack([grey_values(_page(image, page)) for page in pages], axis=-1)
 
     def _load_array(self) -> np.ndarray:
@@ -317,7 +326,7 @@ class ImageSource:
         margin_x, margin_y = 3 * max(width / size[1], 1) + 1, 3 * max(height / size[0], 1) + 1
         x0, y0 = max(floor(left - margin_x), 0), max(floor(top - margin_y), 0)
         x1, y1 = ceil(left + width + margin_x), ceil(top + height + margin_y)
-        region = to_8_bits(np.array(array[y0:y1, x0:x1]), self.value_range)
+        region = channels_to_8_bits(np.array(array[y0:y1, x0:x1]), self.value_range)
         planes = array_to_planes(region, self.channels, self.path)
         return planes, (left - x0, top - y0, left + width - x0, top + height - y0), 1
 

@@ -26,29 +26,23 @@ class ImageReadError(ValueError):
 
 
 def to_planes(
-    image: Image.Image, channels: int, path: str, value_range: Optional[ValueRange] = None
+    image: Image.Image, channels: int, path: str, value_range: Optional[ValueRange] = None, pages: int = 1
 ) -> List[Image.Image]:
-    """The pixels of an image as one Pillow image of 1, 3 or 4 channels, or as ``channels`` images of one each."""
-    pages = getattr(image, 'n_frames', 1) if image.format == 'TIFF' else 1
-    grey = len(image.getbands()) == 1 and image.mode != 'P'
-    if pages == channels > 1 and grey:
-        return _pages_to_planes(image, channels, path, value_range)
+    """The pixels of an image as one Pillow image of 1, 3 or 4 channels, or its grey pages as ``channels`` images."""
+    if pages == channels > 1:
+        return _pages_to_planes(image, channels, value_range)
     if channels not in (1, 3, 4):
         raise wrong_channels(path, f'{pages} page(s) of {len(image.getbands())} channel(s)', channels)
     return [_to_mode(image, {1: 'L', 3: 'RGB', 4: 'RGBA'}[channels], value_range)]
 
 
-def _pages_to_planes(
-    image: Image.Image, channels: int, path: str, value_range: Optional[ValueRange]
-) -> List[Image.Image]:
+def _pages_to_planes(image: Image.Image, channels: int, value_range: Optional[ValueRange]) -> List[Image.Image]:
     one_each = value_range is not None and not isinstance(value_range[0], (int, float))
     planes: List[Image.Image] = []
     for page in range(channels):
         image.seek(page)
         wanted = value_range[page] if one_each else value_range  # type: ignore[index]
         planes.append(_to_mode(image.copy(), 'L', wanted))  # type: ignore[arg-type]
-        if planes[page].size != planes[0].size:
-            raise ImageReadError(path, f'its pages have different sizes: {planes[0].size}, {planes[page].size}')
     return planes
 
 
@@ -71,7 +65,8 @@ def array_to_planes(array: np.ndarray, channels: int, path: str) -> List[Image.I
 def _to_mode(image: Image.Image, mode: str, value_range: Optional[ValueRange] = None) -> Image.Image:
     """Any Pillow mode to ``L``, ``RGB`` or ``RGBA``, after the table of :mod:`~mmmim.datasets.io.image_io`."""
     if image.mode == 'F' or image.mode.startswith('I'):
-        image = Image.fromarray(to_8_bits(grey_values(image), value_range))
+        mapped = channels_to_8_bits(grey_values(image)[..., None], value_range)
+        image = Image.fromarray(mapped.squeeze(2) if mapped.shape[2] == 1 else mapped)
     if image.has_transparency_data:
         if image.mode in ('La', 'RGBa'):  # colours already multiplied by alpha
             image = image.convert('LA' if image.mode == 'La' else 'RGBA')
@@ -99,9 +94,22 @@ def grey_values(image: Image.Image) -> np.ndarray:
 def deep_to_8_bits(values: np.ndarray, alpha: bool, value_range: Optional[ValueRange]) -> np.ndarray:
     """``[H, W, C]`` of any type to uint8; opacity, if it is the last channel, has the range of its type."""
     if not alpha or values.shape[2] not in (2, 4):
-        return to_8_bits(values, value_range)
+        return channels_to_8_bits(values, value_range)
     opacity = to_8_bits(values[..., -1:], default_range(values.dtype))
-    return np.concatenate([to_8_bits(values[..., :-1], value_range), opacity], axis=2)
+    return np.concatenate([channels_to_8_bits(values[..., :-1], value_range), opacity], axis=2)
+
+
+def channels_to_8_bits(values: np.ndarray, value_range: Optional[ValueRange]) -> np.ndarray:
+    """``[H, W, C]`` to uint8. Of a pair for each channel that is asked for, grey takes all those of colours and becomes
+    colour, colour that becomes grey takes the one, and colour without opacity the first three."""
+    count = 1 if value_range is None or isinstance(value_range[0], (int, float)) else len(value_range)
+    if value_range is None or values.shape[2] == count or values.dtype == np.uint8:
+        return to_8_bits(values, value_range)
+    if count == 1 and not isinstance(value_range[0], (int, float)):
+        return to_8_bits(values, value_range[0])
+    if count in (3, 4) and values.shape[2] in (1, 3):
+        return to_8_bits(np.broadcast_to(values, (*values.shape[:2], 3)), value_range[:3])  # type: ignore[arg-type]
+    return to_8_bits(values, value_range)
 
 
 def wrong_channels(path: str, found: str, asked: int) -> ImageReadError:

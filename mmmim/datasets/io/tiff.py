@@ -28,8 +28,8 @@ def read_tiff(file: BinaryIO, header: Header, channels: int, path: str) -> np.nd
         with tifffile.TiffFile(file) as tiff:
             pages: Any = tiff.pages
             first = pages[0]
-            if first.samplesperpixel == 1 and len(pages) == channels > 1:
-                return _stacked([page.asarray() for page in pages], path)
+            if header.pages == channels > 1:
+                return np.stack([page.asarray() for page in pages], axis=-1)
             values = first.asarray()
             axes, inverted = first.axes, int(first.photometric) == 0 and values.dtype.kind == 'u'
     except (ValueError, ImportError) as error:
@@ -58,13 +58,6 @@ def chosen_bands(values: np.ndarray, header: Header, channels: int, path: str) -
     if values.shape[2] == channels:
         return values
     raise wrong_channels(path, f'{header.bands} channel(s)', channels)
-
-
-def _stacked(pages: list, path: str) -> np.ndarray:
-    for page in pages:
-        if page.shape != pages[0].shape:
-            raise ImageReadError(path, f'its pages have different sizes: {pages[0].shape[::-1]}, {page.shape[::-1]}')
-    return np.stack(pages, axis=-1)
 
 
 def _by_opencv(file: BinaryIO, header: Header, path: str) -> np.ndarray:

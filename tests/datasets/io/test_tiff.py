@@ -75,12 +75,33 @@ def test_pages_are_channels_when_as_many_are_asked_for(tmp_path, count):
     for page_type in (np.uint16, np.float64):  # Pillow has no mode for the latter
         tifffile.imwrite(tmp_path / 'a.tif', pages.astype(page_type), photometric='minisblack')
         source = ImageSource(tmp_path / 'a.tif', count, (0, 4095))
-        assert source.header.bands == count
+        assert source.header.bands == 1 and source.header.pages == count
         assert np.array_equal(source.read(), np.rint(pages.transpose(1, 2, 0) * 255.0 / 4095))
         assert np.array_equal(source.values(), pages.transpose(1, 2, 0))
     each = tuple((0, high) for high in range(1000, 1000 + count))
     read = ImageSource(tmp_path / 'a.tif', count, each).read()
     assert np.array_equal(read[..., 1], np.rint(np.clip(pages[1] * 255.0 / 1001, 0, 255)))
+
+
+@pytest.mark.parametrize('options', [{}, dict(bigtiff=True), dict(byteorder='>')])
+def test_pages_of_other_sizes_are_no_channels(tmp_path, options):
+    path = tmp_path / 'a.tif'
+    with tifffile.TiffWriter(path, **options) as tiff:
+        for side in (20, 20, 8):  # the last one is a thumbnail
+            tiff.write(np.full((side, side), side * 1000, np.uint16), photometric='minisblack', contiguous=False)
+    for channels in (1, 3):
+        source = ImageSource(path, channels)
+        assert source.header.bands == source.header.pages == 1
+        assert source.values().shape == (20, 20, 1) and (source.read() == 78).all()
+
+
+def test_the_limit_of_pixels_is_raised_for_tiffs_too(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / 'a.tif', bands(1)[..., 0])  # 480 pixels
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    with pytest.raises(ImageReadError, match='has more than 200 pixels'):
+        ImageSource(tmp_path / 'a.tif', 1).read()
+    monkeypatch.setenv('MMMIM_MAX_PIXELS', '1000')
+    assert ImageSource(tmp_path / 'a.tif', 1).read().shape == (20, 24, 1)
 
 
 @pytest.mark.parametrize('orientation', [3, 6])
