@@ -49,7 +49,9 @@ class PixelSample:
 
     def find_range(self) -> Optional[Found]:
         """The range of the deep images: one for all channels, or, where that leaves some of them too few levels, one
-        each. None where all values are the same."""
+        each. None where all values are the same, or there are none."""
+        if not self.deep:
+            return None
         values = np.concatenate([v.astype(np.float64) for v in self.deep])
         pair = _range_of(values)
         if pair is None:
@@ -69,7 +71,7 @@ def take_sample(sources: Iterable[ImageSource]) -> PixelSample:
         try:
             if source.header.deep:
                 values = source.values()
-                values = values.reshape(-1, values.shape[2])
+                values = _in_columns(values, source.channels)
                 sample.deep.append(values[rng.integers(0, len(values), PIXELS)])
                 sample.dtypes.append(values.dtype)
             else:
@@ -80,6 +82,13 @@ def take_sample(sources: Iterable[ImageSource]) -> PixelSample:
         except ImageReadError:
             continue
     return sample
+
+
+def _in_columns(values: np.ndarray, channels: int) -> np.ndarray:
+    """``[H, W, C]`` as ``[n, channels]``: grey is repeated, and colour that is read as grey is one pool of values."""
+    if channels == 1:
+        return values.reshape(-1, 1)
+    return values.reshape(-1, values.shape[2])[:, np.arange(channels) % values.shape[2]]
 
 
 def count_levels(mapped: np.ndarray) -> int:

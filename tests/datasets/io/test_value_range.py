@@ -121,6 +121,37 @@ def test_bools_and_8_bits():
     assert to_8_bits(values, (0, 10)) is values
 
 
+def test_grey_and_colour_images_of_16_bits_have_one_range(tmp_path):
+    colours = np.stack([RAMP * 60000, RAMP * 500, RAMP * 30000], axis=2).round().astype(np.uint16)
+    cv2.imwrite(str(tmp_path / 'c.png'), colours[..., ::-1])
+    grey = save(tmp_path / 'g.png', colours[..., 0])
+    paths = (tmp_path / 'c.png', grey)
+    look = take_sample(ImageSource(path, 3) for path in paths)
+    assert [values.shape[1] for values in look.deep] == [3, 3]
+    assert look.find_range().value_range == (0, 60000) and look.clipped(None) == 0
+    one = take_sample(ImageSource(path, 1) for path in paths)
+    assert np.shape(one.find_range().value_range) == (2,) and one.as_read(None).shape[1] == 1
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+@pytest.mark.parametrize('name', ['g.png', 'c.png', 'g.npy'])
+def test_a_range_a_channel_is_for_grey_and_colour(tmp_path, channels, name):
+    values = TWELVE_BITS if name[0] == 'g' else np.stack([TWELVE_BITS] * 3, axis=2)
+    source = values[..., None]
+    if name.endswith('.png'):
+        cv2.imwrite(str(tmp_path / name), values)
+        source = tmp_path / name
+    pairs = ((0, 4095), (0, 8190), (0, 16380), (0, 65535))[:channels]
+    read = ImageSource(source, channels, pairs).read()
+    assert read.shape == (64, 64, channels)
+    expected = np.stack([to_8_bits(TWELVE_BITS, pair) for pair in pairs[:3]], axis=2)
+    assert np.array_equal(read[..., :3], expected) and (read[..., 3:] == 255).all()
+
+
+def test_what_cannot_be_read_has_no_range(tmp_path):
+    assert take_sample([ImageSource(tmp_path / 'missing.png')]).find_range() is None
+
+
 def test_big_endian_and_white_is_zero(tmp_path):
     tifffile = pytest.importorskip('tifffile')
     for name, options in (('b.tif', dict(byteorder='>')), ('l.tif', {})):
