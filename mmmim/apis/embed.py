@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from ..checkpoint import atomic_write_text
 from ..config.check_values import checked
 from ..datasets.inputs import Data, all_images
-from ..datasets.io.image_io import ImageSource
+from ..datasets.io.image_io import ImageReadError, ImageSource
 from ..datasets.io.list_lines import list_text
 from ..datasets.io.pixel_sample import ENOUGH, count_levels, take_sample
 from ..engine.hardware import usable_cores
@@ -105,7 +105,7 @@ def embed(
         rows = np.lib.format.open_memmap(temporary, 'w+', np.float32, shape=(len(dataset), frozen.width))
         names, unreadable = _write(rows, frozen, loader, files)
         if not names:
-            raise ValueError(f'none of the {len(unreadable)} images under {data!r} can be read: {unreadable[0]}')
+            raise ValueError(f'none of the {len(unreadable)} images under {data!r} can be read: {_why(dataset)}')
         rows.flush()
         if unreadable:  # the header of the file says how many rows there are
             np.save(temporary, np.array(rows[: len(names)]))
@@ -128,6 +128,17 @@ def _check_out(out: str, data: Data) -> None:
     for written in (out, f'{out[:-4]}.txt'):
         if os.path.realpath(written) in read:
             raise ValueError(f'out={out!r} would overwrite {written}, which is given as data: use another name for out')
+
+
+def _why(dataset: ListedImages) -> str:
+    """What is wrong with the first of images of which none can be read."""
+    results = dict(img_path=dataset.files[0], sample_idx=0, seed=0, replaced=[])
+    try:
+        for transform in dataset.pipeline:
+            results = transform(results)
+    except ImageReadError as error:
+        return str(error)
+    return dataset.files[0]
 
 
 def _find_range(frozen: Frozen, paths: Sequence[str]) -> None:

@@ -53,15 +53,15 @@ def pixel_statistics(
 
     Over all pixels of some training images, each resized to ``size``, read as in training.
     """
-    pixels = []
+    pixels, reason = [], ''
     for path in sample(split):
         try:
             source = ImageSource(path, channels, value_range)
             pixels.append(source.crop((0, 0, *source.size), (size, size), 'bicubic').reshape(-1, channels))
-        except ImageReadError:
-            continue
+        except ImageReadError as error:
+            reason = str(error)
     if not pixels:
-        raise ValueError(f'none of the images under {split.roots[0]} can be read with {channels} channels')
+        raise ValueError(f'none of the images under {split.roots[0]} can be read with {channels} channels ({reason})')
     values = np.concatenate(pixels).astype(np.float64)
     # images of one colour have no deviation, and what is divided by it must stay finite
     return values.mean(0).tolist(), np.maximum(values.std(0), 1.0).tolist(), f'of {len(pixels)} of the images'

@@ -61,6 +61,13 @@ def test_what_is_given_as_data_is_not_overwritten(tmp_path, monkeypatch, name):
     assert (tmp_path / name).read_text() == '1.png\n'
 
 
+def test_where_no_image_can_be_read_it_says_why(run, tmp_path):
+    (tmp_path / 'photos').mkdir()
+    np.save(tmp_path / 'photos/0.npy', np.zeros((40, 40, 13), np.uint16))
+    with pytest.raises(ValueError, match=r'none of the 1 images .*0\.npy: has 13 channels, but 3 channels were'):
+        embed(str(run), str(tmp_path / 'photos'), str(tmp_path / 'a.npy'), num_workers=0)
+
+
 @pytest.mark.parametrize('layer', [None, 1, 'auto'])
 def test_layer_of_the_run_and_former_name(run, image_root, tmp_path, layer):
     copy = shutil.copytree(run, tmp_path / 'run')

@@ -1,11 +1,13 @@
 """A planned run reads images as they are: their channels, their range, their statistics."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 from image_files import save
 from mmengine.config import Config
+from PIL import Image
 
 from mmmim.apis.folder_split import FolderSplit
 from mmmim.apis.plan import plan
@@ -95,6 +97,40 @@ def test_folders_of_two_kinds_name_both(tmp_path):
     assert planned(folder, tmp_path, image_channels=5)['image_channels'].value == 5
     with pytest.raises(ValueError, match='asked for are images of 7 channels, but of 8 looked at'):
         planned(folder, tmp_path, image_channels=7)
+
+
+def paged(tmp_path, *counts):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for i, count in enumerate(counts):
+        pages = [Image.fromarray(random(0)(i)) for _ in range(count)]
+        pages[0].save(folder / f'{i}.tif', save_all=True, append_images=pages[1:])
+    return folder
+
+
+def test_documents_of_some_pages_are_grey_images(tmp_path):
+    folder = paged(tmp_path, 1, 2, 5, 2)
+    assert planned(folder, tmp_path)['image_channels'].value == 1
+    assert planned(folder, tmp_path, image_channels=1)['image_channels'].value == 1
+
+
+def test_pages_that_all_images_have_are_channels(tmp_path):
+    folder = paged(tmp_path, 5, 5, 5, 5)
+    assert planned(folder, tmp_path)['image_channels'].value == 5
+    assert planned(folder, tmp_path, image_channels=1)['image_channels'].value == 1
+    assert planned(folder, tmp_path, image_channels=3)['image_channels'].value == 3
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_bands_without_tifffile_name_what_to_install(tmp_path, monkeypatch, dtype):
+    tifffile = pytest.importorskip('tifffile')
+    (tmp_path / 'images').mkdir()
+    for i in range(4):
+        bands = random(13, 200, dtype)(i)
+        tifffile.imwrite(tmp_path / f'images/{i}.tif', bands, photometric='minisblack', planarconfig='contig')
+    monkeypatch.setitem(sys.modules, 'tifffile', None)
+    with pytest.raises(ValueError, match='pip install tifffile imagecodecs'):
+        planned(tmp_path / 'images', tmp_path)
 
 
 def test_types_of_two_kinds_name_both(tmp_path):
