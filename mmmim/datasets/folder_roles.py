@@ -2,13 +2,14 @@
 
 import os
 import re
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from PIL import Image
 
 from .io.file_list import holds_results, names_in_words
 from .io.formats import FORMATS, IMAGE_EXTENSIONS
+from .io.tar_files import open_image
 
 TRAIN, VALIDATION, TEST = 'train', 'validation', 'test'
 _PARTS = {
@@ -39,6 +40,9 @@ _ANY_MASK = re.compile(
 _IMAGE_STEM = re.compile(r'[ _.-](leftimg8bit|image|img|rgb)$', re.IGNORECASE)
 _FLAT = 0.8  # share of neighbouring pixels that are equal: areas of one index, not a photograph
 _LOOKED_AT = 4  # files of a group
+_SIDE = 256  # of what is looked at in a file
+_FEW, _NEARLY = 64, 0.98  # values of a mask, at most, and the share of pixels that have them
+_FIRST, _LAST = 16, 200  # below and up to which the least and the largest index are; 255 means none
 _MOST_FOLDERS = 8  # that are compared by what is in them: more are classes
 
 
@@ -117,39 +121,43 @@ class Masks(NamedTuple):
     said: List[str]
 
 
+Groups = Dict[str, Dict[str, Optional[str]]]  # by a name for each: files, each with the image that it belongs to
+
+
 def leave_out_masks(root: str, files: List[str]) -> Masks:
     """Find the masks among the images under a folder: pictures whose pixels are indices of classes or objects.
 
     A mask is a file in a folder with a usual name (``masks/``, ``annotations/``, ``SegmentationClass/`` ...) or with a
     usual ending of its stem (``_mask``, ``_gt``, ``_seg`` ...) that belongs to an image; or a PNG of one channel or
-    with a palette that has the same name as an image in another folder or with another suffix. Some files of each group
-    are looked at: masks are areas of one value, and photographs are not.
+    with a palette that has the name and the size of an image in another folder or with another suffix. Some files of
+    each group are looked at: masks are areas of few values, and photographs are not. Names of folders that are no usual
+    ones may be classes: there the values have to be indices, too, which those of black-and-white drawings are not.
 
     Args:
         root: The folder.
-        files: Relative to it, sorted.
+        files: Relative to it, sorted; also of images in tars.
     """
     together = '\n'.join([*files, '']).lower()  # one look at all names instead of a million
     groups = _by_name(files) if _ANY_MASK.search(together) else {}
-    if not groups and '.png\n' in together:
-        groups = _by_content(root, files)
-    left_out: set = set()
-    said = []
-    for name, members in groups.items():
-        seen = [flat for flat in (_is_flat(os.path.join(root, file)) for file in _some(members)) if flat is not None]
-        if sum(seen) * 2 >= len(seen):  # by name alone, where none can be read
-            left_out.update(members)
-            said.append(f'{name} ({len(members):,} files)')
+    found = {name: members for name, members in groups.items() if _named_masks(root, members)}
+    by_content = not groups and '.png\n' in together
+    if by_content:
+        found = _by_content(root, files)
+    left_out = {file for members in found.values() for file in members}
     if not left_out or len(left_out) == len(files):
         return Masks(files, [])
-    return Masks([file for file in files if file not in left_out], [f'left out, as masks: {names_in_words(said)}'])
+    told = names_in_words([f'{name} ({len(members):,} files)' for name, members in found.items()])
+    sentence = f'left out, as masks: {told}'
+    if by_content:
+        sentence = f'WARNING: {sentence}, by their pixels alone. If they are images, a list of all files keeps them'
+    return Masks([file for file in files if file not in left_out], [sentence])
 
 
 def _some(files: List[str]) -> List[str]:
     return files[:: max(1, len(files) // _LOOKED_AT)][:_LOOKED_AT]
 
 
-def _by_name(files: List[str]) -> Dict[str, List[str]]:
+def _by_name(files: List[str]) -> Groups:
     """Files that are named like masks and belong to an image, by their folder or by how their stems end."""
     marks: Dict[str, str] = {}  # of folders
     with_images = set()  # folders that hold a folder of images
@@ -161,7 +169,7 @@ def _by_name(files: List[str]) -> Dict[str, List[str]]:
             elif part.lower() in _MASK_FOLDERS:
                 marks.setdefault(folder, '/'.join(parts[: depth + 1]))
     candidates: List[Tuple[str, str]] = []
-    images = set()
+    images: Dict[str, str] = {}
     for file in files:
         folder, _, name = file.rpartition('/')
         match = _MASK_STEM.fullmatch(os.path.splitext(name)[0])
@@ -169,14 +177,15 @@ def _by_name(files: List[str]) -> Dict[str, List[str]]:
             candidates.append((file, f'{marks[folder]}/'))
         elif match:
             candidates.append((file, f'*_{match["mark"]}{os.path.splitext(name)[1]}'))
-            images.add(_identity(file, whole=True))  # where its partner is in a folder of masks
+            images[_identity(file, whole=True)] = file  # where its partner is in a folder of masks
         else:
-            images.add(_identity(file))
-    groups: Dict[str, List[str]] = {}
+            images[_identity(file)] = file
+    groups: Groups = {}
     for file, group in candidates:
         beside = group.endswith('/') and group[:-1].rpartition('/')[0] in with_images
-        if beside or _identity(file) in images:
-            groups.setdefault(group, []).append(file)
+        image = images.get(_identity(file))
+        if beside or image is not None:
+            groups.setdefault(group, {})[file] = image
     return groups
 
 
@@ -189,54 +198,132 @@ def _identity(file: str, whole: bool = False) -> str:
     return '/'.join([*parts, _IMAGE_STEM.sub('', match['image'] if match else stem)])
 
 
-def _by_content(root: str, files: List[str]) -> Dict[str, List[str]]:
+def _by_content(root: str, files: List[str]) -> Groups:
     """PNG files that look like masks and have the name of a photograph in another folder, or beside them."""
     stems: Dict[str, Dict[str, str]] = {}
-    beside: List[str] = []
-    photos = {os.path.splitext(file)[0] for file in files if file.lower().endswith(('.jpg', '.jpeg'))}
+    beside: Dict[str, Optional[str]] = {}
+    photos = {os.path.splitext(file)[0]: file for file in files if file.lower().endswith(('.jpg', '.jpeg'))}
     for file in files:
         stem, ending = os.path.splitext(file)
         if ending.lower() == '.png' and stem in photos:
-            beside.append(file)
+            beside[file] = photos[stem]
         folder, _, below = stem.partition('/')
         if below and len(stems) <= _MOST_FOLDERS:
             stems.setdefault(folder, {})[below] = file
-    groups = {'*.png beside *.jpg': beside} if beside else {}
+    found: Groups = {}
+    if beside and _are_indices(root, beside, classes=False):
+        found['*.png beside *.jpg'] = beside
     if not 2 <= len(stems) <= _MOST_FOLDERS:
-        return _that_are_indices(root, groups)
+        return found
     for folder, named in stems.items():
         for other, theirs in stems.items():
-            if other != folder and len(named.keys() & theirs.keys()) >= 0.9 * len(named):
-                if not any(_is_flat(os.path.join(root, file)) for file in _some(sorted(theirs.values()))):
-                    groups[f'{folder}/'] = [file for file in files if file.startswith(f'{folder}/')]
-    return _that_are_indices(root, groups)
+            shared = named.keys() & theirs.keys()
+            if other == folder or len(shared) < 0.9 * len(named):
+                continue
+            pairs: Dict[str, Optional[str]] = {named[below]: theirs[below] for below in sorted(shared)}
+            looks = [_look(os.path.join(root, file)) for file in _some(sorted(theirs.values()))]
+            if not any(look and look.flat for look in looks) and _are_indices(root, pairs, classes=True):
+                found[f'{folder}/'] = {file: None for file in files if file.startswith(f'{folder}/')}
+    return found
 
 
-def _that_are_indices(root: str, groups: Dict[str, List[str]]) -> Dict[str, List[str]]:
-    """The groups of which every file that is looked at has one channel or a palette, and areas of one value."""
+class _Look(NamedTuple):
+    """What some pixels of an image say.
 
-    def index(path: str) -> bool:
-        try:
-            with Image.open(path, formats=FORMATS) as image:
-                one = image.format == 'PNG' and image.mode in ('P', 'L', '1', 'I', 'I;16')
-        except Exception:  # Pillow's decoders raise many kinds
-            return False
-        return one and bool(_is_flat(path))
+    Attributes:
+        size: Its shorter and its longer side.
+        flat: Whether most neighbouring pixels in the middle are equal.
+        areas: Whether pixels of other than the most common value mostly have an equal neighbour, too.
+        few: Whether nearly all pixels have one of few values; soft edges have others.
+        single: Whether it is a PNG of one channel or with a palette.
+        indices: The values but 0 and 255, of one channel.
+        coloured: Whether it has a palette with colours.
+    """
 
-    return {
-        name: members for name, members in groups.items() if all(index(os.path.join(root, f)) for f in _some(members))
-    }
+    size: Tuple[int, ...]
+    flat: bool
+    areas: bool
+    few: bool
+    single: bool
+    indices: FrozenSet[int]
+    coloured: bool
 
 
-def _is_flat(path: str) -> Optional[bool]:
-    """Whether most neighbouring pixels in the middle of an image are equal; None where it cannot be read."""
+def _look(path: str) -> Optional[_Look]:
+    """None where it cannot be read."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-            left, top = max(0, width // 2 - 128), max(0, height // 2 - 128)
-            pixels = np.asarray(image.crop((left, top, min(width, left + 256), min(height, top + 256))))
+        with open_image(path) as file, Image.open(file, formats=FORMATS) as image:
+            size, pixels, palette = image.size, np.asarray(image), image.getpalette() or []
+            kind, mode = image.format, image.mode
     except Exception:  # Pillow's decoders raise many kinds
         return None
-    if pixels.shape[1] < 2:
+    (width, height), most = size, _SIDE
+    if width < 2:
         return None
-    return bool((pixels[:, 1:] == pixels[:, :-1]).mean() > _FLAT)
+    left, top = max(0, width // 2 - most // 2), max(0, height // 2 - most // 2)
+    middle = pixels[top : top + most, left : left + most]
+    spread = pixels[:: -(-height // most), :: -(-width // most)]
+    spread = spread.reshape(-1, spread.shape[2] if spread.ndim == 3 else 1)
+    values, counts = np.unique(spread, axis=0, return_counts=True)
+    single = kind == 'PNG' and mode in ('P', 'L', '1', 'I', 'I;16')
+    colours = np.reshape(palette if mode == 'P' and palette else [0, 0, 0], (-1, 3))
+    used = colours[np.minimum(values[:, 0], len(colours) - 1) if mode == 'P' else [0]]
+    return _Look(
+        size=tuple(sorted(size)),
+        flat=bool((middle[:, 1:] == middle[:, :-1]).mean() > _FLAT),
+        areas=not single or _in_areas(middle),
+        few=bool(np.sort(counts)[-_FEW:].sum() >= _NEARLY * counts.sum()),
+        single=single,
+        indices=frozenset(values[:, 0].tolist()) - {0, 255} if single and mode != '1' else frozenset(),
+        coloured=bool((used != used[:, :1]).any()),
+    )
+
+
+def _in_areas(pixels: np.ndarray) -> bool:
+    """Whether pixels of other than the most common value mostly have an equal neighbour in their row."""
+    equal = pixels[:, 1:] == pixels[:, :-1]
+    beside = np.pad(equal, ((0, 0), (1, 0))) | np.pad(equal, ((0, 0), (0, 1)))
+    values, counts = np.unique(pixels, return_counts=True)
+    others = pixels != values[counts.argmax()]
+    return not others.any() or bool(beside[others].mean() > 0.5)
+
+
+def _of_one_size(root: str, look: _Look, image: Optional[str]) -> bool:
+    """Whether an image has this size, also if it lies on its side, as far as it is known and can be read."""
+    if image is None:
+        return True
+    try:
+        with open_image(os.path.join(root, image)) as file, Image.open(file, formats=FORMATS) as opened:
+            return tuple(sorted(opened.size)) == look.size
+    except Exception:  # Pillow's decoders raise many kinds
+        return True
+
+
+def _named_masks(root: str, members: Dict[str, Optional[str]]) -> bool:
+    """Whether half of the files that are looked at are areas of few values, in the size of their images unless they are
+    indices; by name alone, where none can be read."""
+    seen = []
+    for file in _some(sorted(members)):
+        look = _look(os.path.join(root, file))
+        if look is not None:
+            seen.append(look.flat and look.few and (_small(look.indices) or _of_one_size(root, look, members[file])))
+    return sum(seen) * 2 >= len(seen)
+
+
+def _small(values: FrozenSet[int]) -> bool:
+    """Whether values are indices rather than brightness: some near 0, none near white."""
+    return bool(values) and min(values) < _FIRST and max(values) <= _LAST
+
+
+def _are_indices(root: str, members: Dict[str, Optional[str]], classes: bool) -> bool:
+    """Whether every file that is looked at is a PNG of one channel or with a palette, with areas of few values, in the
+    size of its image; with ``classes`` these are also indices."""
+    looks: List[_Look] = []
+    for file in _some(sorted(members)):
+        look = _look(os.path.join(root, file))
+        fits = look is not None and look.single and look.flat and look.areas and look.few
+        if look is None or not fits or not _of_one_size(root, look, members[file]):
+            return False
+        looks.append(look)
+    together = frozenset().union(*(look.indices for look in looks))
+    return not classes or any(look.coloured for look in looks) or _small(together)
