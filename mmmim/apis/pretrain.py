@@ -277,8 +277,8 @@ def _say(choices: Dict[str, Choice], split: FolderSplit, start: Optional[Start],
     """Print the choices, what was left out of the images, and the licences of weights."""
     for line in (*describe(choices), *split.said):
         print(line)
-    for weights in filter(None, (start, teacher)):
-        if weights.licence:  # a run that began at random has none
+    for weights in (start, teacher):
+        if weights is not None and weights.licence:  # a run that began at random has none
             print(licence_line(weights.name, weights.licence))
 
 
