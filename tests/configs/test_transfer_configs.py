@@ -232,6 +232,7 @@ def test_a_share_of_a_folder_trains_and_learns(tmp_path):
         for step in loader.dataset.get('dataset', loader.dataset).pipeline:
             if 'size' in step:
                 step.size = 32
+    cfg.train_dataloader.pop('batch_size')  # follows from the total
     runner = build_runner(cfg)
     runner.train()
     assert len(runner.train_dataloader.dataset) == 32 and runner.iter == 2 * 30
