@@ -183,7 +183,7 @@ def _check_keys_of_task(cfg: Config) -> None:
         if key in cfg:
             _check(key, cfg[key], hint)
             if key == 'scale' and cfg[key] is not None and min(cfg[key]) < 1:
-                raise ValueError(f'scale takes {in_words(hint)}, at least 1, and got {cfg[key]!r}')
+                raise ValueError(f'scale={cfg[key]!r}: it takes {in_words(hint)}, at least 1')
     for _, entries in schedulers(cfg):
         for path, entry in entries.items():
             for key, hint in _OF_SCHEDULERS.items():
@@ -304,12 +304,12 @@ def _check(path: str, value: Any, hint: Any) -> None:
         raise TypeError(_refusal(path, value, hint))
     bounds = BOUNDS.get(path.rpartition('.')[2])
     if bounds and not bounds.holds(value):
-        raise ValueError(f'{path} takes {in_words(hint)}, {bounds.words}, and got {value!r}')
+        raise ValueError(f'{path}={value!r}: it takes {in_words(hint)}, {bounds.words}')
 
 
 def _refusal(name: str, value: Any, hint: Any) -> str:
-    came = '' if value is None or isinstance(value, bool) else f', which is {_came(value)}'
-    return f'{name} takes {in_words(hint)}, and got {value!r}{came}'
+    came = '' if value is None or isinstance(value, bool) else f', and this is {_came(value)}'
+    return f'{name}={value!r}: it takes {in_words(hint)}{came}'
 
 
 def _came(value: Any) -> str:

@@ -269,9 +269,12 @@ def test_patch_for_a_size(size, patch):
         (dict(overrides={'param_scheduler': [dict(type='ConstantLR', end=3)]}), r'param_scheduler\.0\.end=3: '),
         (dict(overrides={'max_epochs': 7}), 'epochs=1 and max_epochs=7 are one thing'),
         (dict(overrides={'modle.mask_ratio': 0.5}), 'no setting `modle.mask_ratio`'),
-        (dict(overrides={'model.mask_ratio': 'high'}), "mask_ratio takes a number, and got 'high'"),
-        (dict(epochs=None, hours=1, overrides={'model.mask_ratio': 1.5}), 'from 0 to 1, and got 1.5'),
-        (dict(overrides={'base_lr': 'fast'}), "base_lr takes a number or None, and got 'fast'"),
+        (dict(overrides={'model.mask_ratio': 'high'}), "mask_ratio='high': it takes a number"),
+        (
+            dict(epochs=None, hours=1, overrides={'model.mask_ratio': 1.5}),
+            'mask_ratio=1.5: it takes a number, from 0 to 1',
+        ),
+        (dict(overrides={'base_lr': 'fast'}), "base_lr='fast': it takes a number or None"),
     ],
     ids=str,
 )

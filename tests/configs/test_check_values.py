@@ -125,7 +125,7 @@ def test_another_toolboxs_variables_of_such_names_are_its_own():
 
 def test_none_is_said_without_a_kind():
     message = refused({'model.mask_ratio': None})
-    assert message.endswith('and got None')
+    assert message == 'model.mask_ratio=None: it takes a number'
     assert in_words(Union[Sequence, None]) == 'a list or None'
 
 
@@ -133,7 +133,7 @@ def test_our_parts_in_another_toolbox():
     cfg = Config(dict(default_scope='mmseg', model=dict(type='EncoderDecoder', backbone=dict(type='mmmim.DenseViT'))))
     check_values(cfg)
     cfg.model.backbone.img_size = '512'
-    with pytest.raises(TypeError, match="model.backbone.img_size takes .* got '512'"):
+    with pytest.raises(TypeError, match="model.backbone.img_size='512': it takes"):
         check_values(cfg)
     cfg.model.backbone.type = 'DenseViT'  # not ours without the scope
     check_values(cfg)
@@ -172,14 +172,18 @@ def test_every_argument_of_our_classes_is_annotated_and_its_numbers_are_bounded(
 @pytest.mark.parametrize(
     'function, arguments, words',
     [
-        (mmmim.pretrain, dict(data='x', out='y', epochs='3'), "epochs takes a whole number or None, and got '3'"),
-        (mmmim.pretrain, dict(data='x', out='y', leave_out='no'), 'leave_out takes True or False'),
-        (mmmim.load, dict(model='x', layer=1.5), 'layer takes a whole number, a string or None'),
-        (mmmim.load, dict(model=3), 'model takes a string'),
-        (mmmim.embed, dict(model='x', data='y', batch_size='3'), 'batch_size takes a whole number'),
-        (mmmim.compare, dict(runs=3), 'runs takes'),
-        (mmmim.compare, dict(layer=3), 'layer takes a string or None, and got 3'),
-        (mmmim.compare, dict(device=0), 'device takes a string or None'),
+        (
+            mmmim.pretrain,
+            dict(data='x', out='y', epochs='3'),
+            "epochs='3': it takes a whole number or None, and this is a string",
+        ),
+        (mmmim.pretrain, dict(data='x', out='y', leave_out='no'), "leave_out='no': it takes True or False"),
+        (mmmim.load, dict(model='x', layer=1.5), 'layer=1.5: it takes a whole number, a string or None'),
+        (mmmim.load, dict(model=3), 'model=3: it takes a string'),
+        (mmmim.embed, dict(model='x', data='y', batch_size='3'), "batch_size='3': it takes a whole number"),
+        (mmmim.compare, dict(runs=3), 'runs=3: it takes'),
+        (mmmim.compare, dict(layer=3), 'layer=3: it takes a string or None'),
+        (mmmim.compare, dict(device=0), 'device=0: it takes a string or None'),
     ],
 )
 def test_arguments_of_the_calls_are_checked_alike(function, arguments, words):

@@ -43,7 +43,7 @@ def _resume(finished, tmp_path, images, **overrides):
 
 
 def test_a_value_of_another_type_ends_a_run_before_it_writes(tmp_path, image_root):
-    with pytest.raises(TypeError, match=r'model.mask_ratio takes a number, and got \[0.5, 0.75\]'):
+    with pytest.raises(TypeError, match=r'model.mask_ratio=\[0.5, 0.75\]: it takes a number, and this is a list'):
         train_here(_config(tmp_path / 'run', image_root, **{'model.mask_ratio': [0.5, 0.75]}))
     assert not (tmp_path / 'run').exists()
 
