@@ -203,7 +203,7 @@ def test_every_crop(tmp_path, crop):
 
 @pytest.mark.parametrize(
     'options, message',
-    [(dict(decode='gpu'), "'worker' or 'device'"), (dict(decode='device', channels=4), '3 channels')],
+    [(dict(decode='gpu'), "'worker', 'device' or 'whole'"), (dict(decode='device', channels=4), '3 channels')],
 )
 def test_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
