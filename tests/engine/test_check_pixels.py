@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from image_files import save
 from mmengine.config import Config
+from PIL import Image
 
 from mmmim.datasets.io.image_io import ImageSource
 from mmmim.datasets.io.pixel_sample import take_sample
@@ -54,6 +55,18 @@ def test_a_range_that_leaves_few_levels_is_an_error_with_the_key(tmp_path, image
     run = run_of(folder_of(tmp_path, image, image, suffix=suffix), channels=1)
     with pytest.raises(PixelRangeError, match=rf'{kind} and read with .* of 256 levels .*Set {KEY}={advice} '):
         CheckPixelsHook().before_train(run)
+
+
+def test_a_step_that_reads_by_itself_is_what_is_looked_at(tmp_path):
+    run = run_of(folder_of(tmp_path, (RAMP * 4095).astype(np.uint16)))
+
+    def read(results):
+        return dict(results, img=(np.asarray(Image.open(results['img_path'])) >> 4).astype(np.uint8))
+
+    with pytest.raises(PixelRangeError):
+        CheckPixelsHook().before_train(run)
+    run.dataset.pipeline.transforms.insert(0, read)
+    CheckPixelsHook().before_train(run)
 
 
 def test_the_key_of_a_wrapped_data_set(tmp_path):

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.dist import broadcast_object_list
@@ -54,8 +54,8 @@ class CheckPixelsHook(Hook):
             steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
             places = [i for i, step in enumerate(steps) if isinstance(step, LoadImage)]
             if places:
-                load = steps[places[0]]
-                sample = take_sample(sources(dataset, load, max(self.max_images // len(parts), 1)))
+                load, before = steps[places[0]], steps[: places[0]]
+                sample = take_sample(sources(dataset, load, max(self.max_images // len(parts), 1), before))
                 problem = judge(sample, load.value_range, f'{key}.pipeline.{places[0]}.value_range')
                 if problem:
                     return problem
@@ -76,13 +76,16 @@ def _innermost(dataset: Any, cfg: Any, key: str) -> Iterator[Tuple[Any, str]]:
         yield dataset, key
 
 
-def sources(dataset: Any, load: LoadImage, count: int) -> Iterator[ImageSource]:
-    """Images of a data set, evenly spread, as the transform opens them."""
+def sources(dataset: Any, load: LoadImage, count: int, before: Sequence[Any] = ()) -> Iterator[ImageSource]:
+    """Images of a data set, evenly spread, as the transform opens them behind those ``before`` it, which may read."""
     load = copy.copy(load)
     count = min(count, len(dataset))
     for i in range(count):
         try:
-            yield load.open(dict(dataset.get_data_info(i * len(dataset) // count)))
+            results = dict(dataset.get_data_info(i * len(dataset) // count), sample_idx=i, seed=0, replaced=[])
+            for step in before:
+                results = step(results)
+            yield load.open(results)
         except (ImageReadError, OSError):  # found and counted in training
             continue
 
