@@ -123,6 +123,7 @@ class Bounds(NamedTuple):
 _NAMES_WITH_BOUNDS = {
     Bounds(1, float('inf'), 'at least 1'): """
     total_batch_size max_batch_per_device lr_base_batch max_epochs max_iters batch_size batches_per_step milestones
+    ns_steps
     prefetch_factor repeat_crops round_to samples_per_epoch num_images num_classes num_folders severities
     img_size image_size patch_size master_size grid_size window_size cell_size heatmap_size reference_size
     crop_size in_chans embed_dim embed_dims num_heads num_class_tokens in_dim out_dim out_dims hidden_dim noise_dim

@@ -12,7 +12,7 @@ from ..config.derived import ABSENT, same, stated
 
 # keys at the top of a config that govern rates, and those of optimizers
 _KEYS = ('base_lr', 'lr_base_batch', 'max_epochs', 'warmup_epochs', 'max_iters', 'warmup_iters', 'milestones')
-_OPTIMIZER = ('lr', 'weight_decay', 'betas', 'momentum', 'eps')
+_OPTIMIZER = ('lr', 'weight_decay', 'betas', 'momentum', 'eps', 'ns_steps', 'split_qkv')
 _PROGRESS = ('last_step', '_global_step', '_last_value', 'base_values', 'verbose')
 STRETCH = (
     'To go on with the rates of this config at the same step, as if its schedule had run from the beginning: --stretch '

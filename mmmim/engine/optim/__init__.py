@@ -5,11 +5,13 @@ from .constructors import (
     PlayersOptimWrapperConstructor,
 )
 from .lars import LARS
+from .muon import MuonAdamW
 
 __all__ = [
     'AutocastOptimWrapper',
     'GroupedOptimWrapperConstructor',
     'LARS',
     'LayerDecayOptimWrapperConstructor',
+    'MuonAdamW',
     'PlayersOptimWrapperConstructor',
 ]

@@ -14,6 +14,7 @@ from ...deferred import leave_out_multimodal
 from ...models.algorithms.adversarial import DISCRIMINATOR, GENERATOR, PLAYERS
 from ...models.mmcv_ops import provide_ops
 from ...registry import OPTIM_WRAPPER_CONSTRUCTORS
+from .muon import mark_matrices, takes_matrices
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -31,6 +32,11 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             model without layers, or without that player.
     """
 
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        if takes_matrices(self.optimizer_cfg) and not self.paramwise_cfg:
+            self.paramwise_cfg = dict(bypass_duplicate=False)  # without any MMEngine makes no groups
+
     def add_params(
         self, params: List[dict], module: nn.Module, prefix: str = '', is_dcn_module: Optional[int] = None
     ) -> None:
@@ -43,6 +49,7 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             self._decay_layers(params, module, self.paramwise_cfg['layer_decay_rate'])
         if 'discriminator_lr_mult' in self.paramwise_cfg:
             self._multiply_discriminator(params, module, self.paramwise_cfg['discriminator_lr_mult'])
+        mark_matrices(params, module, self.optimizer_cfg)
         params[:] = merge_groups(params)
         log_groups(params)
 
@@ -250,6 +257,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             of_backbone = group.pop('param_name').startswith('backbone.')
             factor = self.paramwise_cfg.get('backbone_lr_mult' if of_backbone else 'head_lr_mult', 1.0)
             group.update(lr=factor * group['lr'], lr_scale=factor * group['lr_scale'])
+        mark_matrices(params, module, self.optimizer_cfg)
         params[:] = sorted(merge_groups(params), key=lambda group: (-group['layer_id'], -group['lr']))
         log_groups(params)
 
