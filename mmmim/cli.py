@@ -1,6 +1,7 @@
 """The command `mmmim`, for all jobs and from any folder.
 
     mmmim pretrain --data PHOTOS --out RUN [--model SIZE | timm:NAME | FILE | RUN] [--labels LABELS] [key=value ...]
+    mmmim finetune --data LABELLED --out MODEL [--model RUN | FILE | timm:NAME]    a classifier, segmentor or detector
     mmmim compare RUN ... [--starts random,timm:NAME] [--labels LABELS]    which features are better, and how sure
     mmmim embed --model RUN | FILE | timm:NAME --data PHOTOS --out features.npy
     mmmim train CONFIG          train what a config describes: mae/vit-b_800e.py, or a file of your own
@@ -24,6 +25,7 @@ from typing import List, Optional
 
 COMMANDS = (
     'pretrain',
+    'finetune',
     'compare',
     'embed',
     'train',
@@ -37,7 +39,7 @@ COMMANDS = (
 )
 
 # whose --device is what torch gets to see; `compare` gives its own to what it loads
-ON_ONE_DEVICE = ('pretrain', 'embed', 'train', 'test')
+ON_ONE_DEVICE = ('pretrain', 'finetune', 'embed', 'train', 'test')
 
 
 def main(argv: Optional[List[str]] = None) -> None:

@@ -3,7 +3,20 @@
 from ..models.load_encoder import load_encoder
 from .compare import Comparison, compare
 from .embed import embed
+from .finetuning.call import finetune
+from .finetuning.request import FineTuned
 from .frozen import Frozen, load
 from .pretrain import Pretrained, pretrain
 
-__all__ = ['Comparison', 'Frozen', 'Pretrained', 'compare', 'embed', 'load', 'load_encoder', 'pretrain']
+__all__ = [
+    'Comparison',
+    'FineTuned',
+    'Frozen',
+    'Pretrained',
+    'compare',
+    'embed',
+    'finetune',
+    'load',
+    'load_encoder',
+    'pretrain',
+]

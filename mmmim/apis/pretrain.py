@@ -212,7 +212,7 @@ def write_config(
     # other choices follow from these two
     epochs, batch = overrides.pop('max_epochs', epochs), overrides.pop('total_batch_size', None)
     images = {key: overrides[key] for key in GOVERNING if key in overrides}
-    _check_out(out)
+    check_out(out)
     split = _find_images(data, out)
     asked = dict(
         data=split.folder, method=method, model=model, image_size=image_size, epochs=epochs, batch=batch, hours=hours,
@@ -308,7 +308,7 @@ def _check_contradictions(
         )
 
 
-def _check_out(out: str) -> None:
+def check_out(out: str) -> None:
     """Raises ValueError for a folder that cannot be written to."""
     try:
         os.makedirs(out, exist_ok=True)
