@@ -7,6 +7,7 @@ from .layers.norm import CrossRankBatchNorm1d, CrossRankBatchNorm2d, LayerNorm2d
 from .necks import *  # noqa: F401,F403
 from .preprocess import ColorAugment, ColorPreprocessor, MIMDataPreprocessor, ViewPreprocessor
 from .targets import *  # noqa: F401,F403
+from .timm_network import TimmNetwork
 
 __all__ = [
     'ColorAugment',
@@ -16,6 +17,7 @@ __all__ = [
     'LandmarkEstimator',
     'LayerNorm2d',
     'MIMDataPreprocessor',
+    'TimmNetwork',
     'ViewPreprocessor',
     'XavierConv2d',
 ]

@@ -55,8 +55,8 @@ class LoadFromHook(Hook):
         """Replaces the content of ``checkpoint`` by the parameters of the model that it fills."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         resuming = getattr(runner, '_resume', False) and runner._train_loop is not None
-        if resuming or not type(getattr(model, 'backbone', None)).__module__.startswith('mmmim.'):
-            return  # another toolbox's backbone loads its own checkpoints
+        if resuming or not hasattr(getattr(model, 'backbone', None), 'load_pretrained'):
+            return  # a backbone of another toolbox, or of timm, takes the names as they are
         path = str(getattr(runner, '_load_from', None) or '')
         problems = other_defaults(checkpoint, runner.cfg)
         if problems:
