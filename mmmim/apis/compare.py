@@ -190,13 +190,13 @@ def _notes(split: LabelSplit, dirs: List[str]) -> List[str]:
         f'a mean of {DRAWS} draws.',
     ]
     for run in dirs:
-        seen = split.seen_in(_trained_on(run))
+        seen = split.seen_in(trained_on(run))
         if seen.note:
             notes.append(f'{relative_to_here(run)}: {seen.note}; --leave-out at pre-training keeps them out.')
     return notes
 
 
-def _trained_on(run: str) -> List[str]:
+def trained_on(run: str) -> List[str]:
     """The images that a run was pre-trained on, by the config in its checkpoint; empty where that is not known.
 
     A config from a checkpoint is not trusted: it is built by no registry, and only as far as it is paths.

@@ -8,7 +8,7 @@ import os
 import os.path as osp
 import shlex
 import sys
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from mmengine.config import Config
@@ -42,7 +42,7 @@ from .start import Start, find_start
 
 CONFIG_NAME = 'pretrain.py'
 CALL_NAME = 'call.json'  # what was asked for: the same call goes on
-_NOWHERE = open(os.devnull, 'w')  # never closed: a logger keeps it
+NOWHERE = open(os.devnull, 'w')  # never closed: a logger keeps it
 
 
 class Pretrained(NamedTuple):
@@ -139,7 +139,7 @@ def pretrain(
     if not is_finished(out) or _is_longer(config, out):
         check_starts(compare)  # before hours of training
         try:
-            _train(config, out, stretch, _loading(given))
+            train_quietly(config, out, stretch, _loading(given))
         except SystemExit as stopped:  # asked to stop, and saved
             raise KeyboardInterrupt(f'stopped and saved in {out}; the same call continues') from stopped
     else:
@@ -233,10 +233,12 @@ def write_config(
         labels=find_labels(split, labels, out, leave_out),
     )  # fmt: skip
 
+    base = f'quickstart/{method}'
+
     def choose(length: Choice) -> Tuple[Dict[str, Choice], str]:
-        choices = merge_overrides(plan(split, out, length, method, model, **known), overrides, method)
+        choices = merge_overrides(plan(split, out, length, method, model, **known), overrides, base)
         line = train_command(['mmmim', 'train'], path, out, os.path.abspath)
-        return choices, config_text(choices, method, line, f'Pre-training ({method}, {model}) on {split.folder}.')
+        return choices, config_text(choices, base, line, f'Pre-training ({method}, {model}) on {split.folder}.')
 
     if start is not None:
         _write_start(start, method, out)
@@ -391,22 +393,35 @@ def describe(choices: Dict[str, Choice]) -> list:
     return lines
 
 
-def _train(config: str, out: str, stretch: bool = False, loading: Optional[Dict[str, Any]] = None) -> None:
-    cfg = load_config(config, loading, out)
+def train_quietly(
+    config: str, out: str, stretch: bool = False, given: Optional[Dict[str, Any]] = None, prints: bool = True
+) -> None:
+    """Train a config, or go on with it, as ``mmmim train`` does: warnings and a progress line are shown, the log has
+    the rest.
+
+    Args:
+        config: The file.
+        out: Its work dir.
+        stretch: See :func:`pretrain`.
+        given: Settings beside it, by dotted keys.
+        prints: Whether what is printed while it trains is shown: pycocotools prints tables.
+    """
+    cfg = load_config(config, given, out)
     cfg.resume = 'auto'
     if stretch:
         cfg.resume_schedule = 'stretch'
-    with redirect_stdout(_NOWHERE):  # MMEngine prints the whole config and more; the log file has it too
+    with redirect_stdout(NOWHERE):  # MMEngine prints the whole config and more; the log file has it too
         runner = build_runner(cfg)
     for handler in runner.logger.handlers:
-        if getattr(handler, 'stream', None) is _NOWHERE:
+        if getattr(handler, 'stream', None) is NOWHERE:
             handler.setStream(sys.stderr)
             handler.setLevel(logging.WARNING)
             handler.addFilter(lambda record: 'deprecated' not in str(record.msg))  # MMEngine's warnings about itself
-    epochs = f'{runner.max_epochs} epoch{"s" * (runner.max_epochs > 1)}'
-    print(f'training for {epochs}; the log is in {relative_to_here(runner.log_dir)}', flush=True)
+    count, unit = (cfg.max_iters, 'iteration') if cfg.get('max_iters') else (runner.max_epochs, 'epoch')
+    length = f'{count} {unit}{"s" * (count > 1)}'
+    print(f'training for {length}; the log is in {relative_to_here(runner.log_dir)}', flush=True)
     print('Ctrl-C saves and stops; the same call continues', flush=True)
-    with _visible_progress():
+    with _visible_progress(), nullcontext() if prints else redirect_stdout(NOWHERE):
         runner.train()
 
 

@@ -17,7 +17,7 @@ from ..checkpoint import atomic_write_text
 from ..config.check_values import check_values
 from ..config.derived import refuse_others
 from ..config.load import load_config
-from ..config.prepare import set_up_scope, settle_loaders
+from ..config.prepare import set_up_scope, settle, settle_loaders
 from ..config.schedule import set_batch_and_lr, what_follows
 from ..config.write import Choice
 from ..engine.optim.constructors import quiet
@@ -40,7 +40,7 @@ def timed_epochs(text: str, images: int, hours: float) -> Choice:
     Raises:
         TypeError, ValueError: A value that our classes do not take, or too little time.
     """
-    cfg = _checked(text)
+    cfg = checked_config(text)
     print('timing some steps ...', flush=True)
     speed = time_steps(cfg)
     before = images * speed.target_seconds
@@ -58,13 +58,23 @@ def timed_epochs(text: str, images: int, hours: float) -> Choice:
     return Choice(epochs, f'{told}; --hours or --epochs for another length')
 
 
+def seconds_a_step(text: str) -> float:
+    """Seconds of an optimizer step of a segmentor's or detector's config, by some of its steps.
+
+    Args:
+        text: The config.
+    """
+    cfg = checked_config(text)
+    return cfg.total_batch_size / time_steps(cfg).images
+
+
 def check_builds(text: str) -> None:
     """Build the model of a config and forget it: what it cannot be made of is an error.
 
     Args:
         text: The config.
     """
-    cfg = _checked(text)
+    cfg = checked_config(text)
     set_up_scope(cfg)
     MODELS.build(cfg.model)
 
@@ -79,11 +89,11 @@ def check_settings(text: str) -> None:
         TypeError: A value of another kind than our classes take.
         ValueError: A number out of its bounds, or a value that would be overwritten.
     """
-    cfg = _checked(text)
+    cfg = checked_config(text)
     refuse_others(cfg, what_follows(cfg))
 
 
-def _checked(text: str) -> Config:
+def checked_config(text: str) -> Config:
     """The config of a text, whose values have been checked as a run does."""
     with tempfile.TemporaryDirectory() as folder:
         config = osp.join(folder, 'pretrain.py')
@@ -110,6 +120,7 @@ def time_steps(cfg: Config, seconds: float = SECONDS) -> Speed:
     """
     set_up_scope(cfg)
     set_batch_and_lr(cfg, 1)
+    settle(cfg)
     settle_loaders(cfg)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = MODELS.build(cfg.model).to(device)

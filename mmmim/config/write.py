@@ -1,6 +1,6 @@
 """The text of a config file that inherits one of ours, with the reason beside each value."""
 
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Union
 
 from mmengine.config import Config
 
@@ -14,22 +14,24 @@ class Choice(NamedTuple):
     reason: str
 
 
+Bases = Union[str, Sequence[str]]
 WIDTH = 118
 # settings that the bases leave out
 _UNSTATED = ('lr_base_batch', 'max_batch_per_device')
 
 
-def config_text(choices: Dict[str, Choice], method: str, command: str, title: str) -> str:
-    """The text of a config that inherits ``configs/quickstart/<method>.py``.
+def config_text(choices: Dict[str, Choice], base: Bases, command: str, title: str) -> str:
+    """The text of a config that inherits one of ours, or several.
 
     Args:
         choices: Dotted keys with values and reasons.
-        method: Name of the base.
+        base: Names below ``configs/``, without the ending: ``'quickstart/mae'``.
         command: The command that runs the file, for its docstring.
         title: First line of the docstring.
     """
-    base = f'mmmim::quickstart/{method}.py'
-    lines = [f'r"""{_in_docstring(title)}', '', f'    {_in_docstring(command)}', '"""', f'_base_ = {base!r}']
+    named = [f'mmmim::{name}.py' for name in _names(base)]
+    inherited = f'_base_ = {source(named[0] if len(named) == 1 else named, 0, 8)}'
+    lines = [f'r"""{_in_docstring(title)}', '', f'    {_in_docstring(command)}', '"""', inherited]
     written = set()
     for key in sorted(choices, key=lambda k: not k.endswith('_pipeline')):  # pipelines first: others name them
         first = key.split('.')[0]
@@ -41,20 +43,20 @@ def config_text(choices: Dict[str, Choice], method: str, command: str, title: st
     return '\n'.join(lines) + '\n'
 
 
-def merge_overrides(choices: Dict[str, Choice], overrides: Dict[str, Any], method: str) -> Dict[str, Choice]:
-    """Add a caller's overrides: dotted keys, or ``__`` for a dot in a keyword.
+def merge_overrides(choices: Dict[str, Choice], overrides: Dict[str, Any], base: Bases) -> Dict[str, Choice]:
+    """Add a caller's overrides: dotted keys, or ``__`` for a dot in a keyword; ``base`` as of :func:`config_text`.
 
     Raises:
         KeyError: The config has no such first key (a typo would pass silently).
     """
-    base = Config.fromfile(str(configs_folder() / 'quickstart' / f'{method}.py'))
+    known = {key for name in _names(base) for key in Config.fromfile(str(configs_folder() / f'{name}.py'))}
     merged = dict(choices)
     for key, value in overrides.items():
         key = key.replace('__', '.')
         first = key.split('.')[0]
-        if first not in base and first not in merged and first not in _UNSTATED:
+        if first not in known and first not in merged and first not in _UNSTATED:
             raise KeyError(
-                f'there is no setting `{key}`. Settings: {", ".join(sorted(base))}; nested ones are '
+                f'there is no setting `{key}`. Settings: {", ".join(sorted(known))}; nested ones are '
                 'written with dots, as model.mask_ratio'
             )
         for old in [k for k in merged if k.startswith(f'{key}.')]:
@@ -68,6 +70,10 @@ def merge_overrides(choices: Dict[str, Choice], overrides: Dict[str, Any], metho
         else:
             merged[key] = Choice(value, 'as asked for')
     return merged
+
+
+def _names(base: Bases) -> Sequence[str]:
+    return [base] if isinstance(base, str) else base
 
 
 def _set(node: Any, path: List[str], value: Any) -> None:

@@ -337,7 +337,7 @@ def trained_on(tmp_path):
         model, loader = dict(type='MAE', backbone=ENCODER), dict(dataset=dict(dataset, pipeline=[dict(type='Any')]))
         meta = dict(cfg=f'model = {model!r}\ntrain_dataloader = {loader!r}', iter=4, epoch=1)
         torch.save(dict(state_dict=state, meta=meta, message_hub={}), tmp_path / 'epoch_1.pth')
-        return module._trained_on(str(tmp_path))
+        return module.trained_on(str(tmp_path))
 
     return of
 

@@ -23,7 +23,7 @@ from mmmim.apis.plan import RECIPES, default_hours, default_model, methods, patc
 from mmmim.apis.plan_data import _resized
 from mmmim.apis.pretrain import pretrain, write_config
 from mmmim.config.load import load_config
-from mmmim.config.write import Choice, merge_overrides, source
+from mmmim.config.write import Choice, config_text, merge_overrides, source
 from mmmim.models.networks import Network
 
 TINY = dict(
@@ -357,9 +357,23 @@ def test_overrides_reach_nested_settings_and_lists(image_root, tmp_path):
     assert cfg.model.backbone.img_size == 32
 
 
+def test_a_config_of_several_bases_and_what_each_of_them_has(tmp_path):
+    bases = ['_base_/models/mae_vit', '_base_/schedules/mae_adamw']
+    merged = merge_overrides({'max_epochs': Choice(3, '')}, {'base_lr': 1e-3, 'model__mask_ratio': 0.5}, bases)
+    (tmp_path / 'a.py').write_text(config_text(merged, bases, 'a command', 'A title'))
+    cfg = Config.fromfile(str(tmp_path / 'a.py'))
+    assert (cfg.base_lr, cfg.model.mask_ratio, cfg.max_epochs, cfg.model.type) == (1e-3, 0.5, 3, 'MAE')
+    with pytest.raises(KeyError, match='there is no setting `base_rate`'):
+        merge_overrides({}, dict(base_rate=1), bases)
+
+
 def test_an_override_replaces_what_was_chosen_below_it():
-    assert merge_overrides({}, dict(lr_base_batch=None), 'mae')['lr_base_batch'].value is None  # no base states it
-    merged = merge_overrides({'model.neck.depth': Choice(2, 'chosen')}, {'model__neck': dict(depth=4)}, 'mae')
+    assert (
+        merge_overrides({}, dict(lr_base_batch=None), 'quickstart/mae')['lr_base_batch'].value is None
+    )  # no base states it
+    merged = merge_overrides(
+        {'model.neck.depth': Choice(2, 'chosen')}, {'model__neck': dict(depth=4)}, 'quickstart/mae'
+    )
     assert merged == {'model.neck': Choice(dict(depth=4), 'as asked for')}
 
 

@@ -51,7 +51,7 @@ def write_task_config(task: str, pretrain_config: str, work_dir: str, data_root:
     )
     text = config_text(
         choices,
-        f'downstream/{task}',
+        f'quickstart/downstream/{task}',
         command,
         f'{task.capitalize()} with the encoder of {_shown(pretrain_config)}; --cfg-options pretrained=None: at random.',
     )
