@@ -75,6 +75,12 @@ def extract(frozen: Any, files: Sequence[str], layers: Sequence[Layer] = (None,)
     return Features([entry.values[0] for entry in found], readable, max(entry.seconds for entry in found))
 
 
+def is_kept(frozen: Any, files: Sequence[str], layers: Sequence[Layer] = (None,)) -> bool:
+    """Whether :func:`extract` has nothing to compute for these."""
+    identity = _identity(frozen, files)
+    return all((_cache_folder() / f'{_digest([*identity, layer])}.npz').is_file() for layer in layers)
+
+
 class ListedImages(Dataset):
     """``(place, sample)`` of files, for :func:`split_readable`; None as the sample of one that cannot be read."""
 

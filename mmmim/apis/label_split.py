@@ -12,11 +12,13 @@ import numpy as np
 from ..checkpoint import atomic_write_text
 from ..config.paths import relative_to_here
 from ..datasets.folder_roles import TEST, TRAIN, VALIDATION, subfolders
-from ..datasets.image_tables import Finder, label_columns, read_rows
+from ..datasets.image_tables import Finder, read_rows
 from ..datasets.inputs import folder_parts, names_tars, number_first, read_data
-from ..datasets.io.file_list import list_images
-from ..datasets.io.tar_files import image_bytes, image_exists, open_image
+from ..datasets.io.file_list import list_images, names_in_words
+from ..datasets.io.tar_files import image_exists
 from .folder_split import FolderSplit
+from .image_copies import copies
+from .several_labels import drawn_by, label_rows, places_of
 
 FILE_NAME = 'labels.json'
 LIMIT = 10_000  # images of a part: what 10,000 more would change is less than the intervals are wide
@@ -24,6 +26,7 @@ SHARE = 0.2  # of the selection and of the report part
 PARTS = ('fit', 'selection', 'report')
 HELD_OUT = 'held out:'  # begins the fingerprint of a split that follows pre-training's
 FEWEST = 3  # images of a class: one for each part
+FEWEST_TO_TRAIN = 150  # images of which parts are drawn to train a model: a fifth is 30, enough for a wide interval
 Pair = Tuple[str, int]
 
 
@@ -53,6 +56,8 @@ class LabelSplit:
         fingerprint: Of all names and labels of the source.
         seen: How many images of selection and report pre-training also sees, see :meth:`seen_in`.
         data: Where the files of a csv were looked for first; None: beside the csv.
+        several: For labels of which an image may have several: all labels of each image, by its path. The label in a
+            part is then the one by which the image was drawn.
     """
 
     classes: List[str]
@@ -64,9 +69,12 @@ class LabelSplit:
     fingerprint: str
     seen: int = 0
     data: Optional[str] = None
+    several: Optional[Dict[str, List[int]]] = None
 
     @classmethod
-    def of(cls, labels: str, data: Optional[str] = None) -> 'LabelSplit':
+    def of(
+        cls, labels: str, data: Optional[str] = None, test: Optional[str] = None, training: bool = False
+    ) -> 'LabelSplit':
         """Split the images of a csv file or of class folders.
 
         A fifth of each class is for the report and a fifth for the selection, drawn by a hash of the file's name below
@@ -79,21 +87,21 @@ class LabelSplit:
                 with or without a header, with any usual delimiter; or a folder of class folders; or tars, as
                 pre-training takes them.
             data: Where the files of a csv are looked for first; None: beside the csv.
+            test: Labels in the same forms, whose images are the report part.
+            training: To train on, not to judge by: images may have several labels (``a;b``, ``a|b``, several lines, or
+                columns of 0 and 1), the fit part has all images, a class of a single image is an error, and from fewer
+                than 150 images no part is taken: all are to fit on, and selection and report are empty.
 
         Raises:
             FileNotFoundError: No such file or folder; images that do not exist.
             ValueError: What is there cannot be read as labels, has one class, or fewer images than classes.
         """
         labels = os.path.abspath(os.path.expanduser(labels))
-        if names_tars(labels):
-            found = _read_tars(labels)
-        elif os.path.isdir(labels):
-            found = _read_folder(labels)
-        elif os.path.isfile(labels):
-            found = _read_csv(labels, data)
-        else:
-            raise FileNotFoundError(f'there is no {labels!r}: labels are a csv file (file, label) or class folders')
-        return replace(_split(found, labels), data=None if data is None else os.path.abspath(data))
+        found = _read(labels, data, training)
+        if test is not None:
+            test = os.path.abspath(os.path.expanduser(test))
+            found = _with_test(found, _read(test, data, training), test)
+        return replace(_split(found, labels, training), data=None if data is None else os.path.abspath(data))
 
     @classmethod
     def held_out(cls, split: FolderSplit) -> 'LabelSplit':
@@ -199,7 +207,7 @@ class LabelSplit:
         measured = {os.path.realpath(file): file for file, _ in [*self.selection, *self.report]}
         same = {file: by_place[place] for place, file in measured.items() if place in by_place}
         rest = [file for file in measured.values() if file not in same]
-        same.update(_copies(rest, trained))
+        same.update(copies(rest, trained))
         self.seen = len(same)
         names = sorted(same)
         shown = ', '.join(relative_to_here(file) for file in names[:3]) + (', ...' if len(names) > 3 else '')
@@ -232,6 +240,52 @@ class _Found(NamedTuple):
     classes: List[str]
     parts: Dict[str, List[str]]  # part -> paths; an empty list: to be drawn of `fit`
     notes: List[str]
+    several: Optional[Dict[str, List[str]]] = None  # path -> classes, where there may be several
+
+
+def _read(source: str, data: Optional[str], several: bool) -> _Found:
+    if names_tars(source):
+        return _read_tars(source)
+    if os.path.isdir(source):
+        return _read_folder(source)
+    if os.path.isfile(source):
+        return _read_csv(source, data, several)
+    raise FileNotFoundError(f'there is no {source!r}: labels are a csv file (file, label) or class folders')
+
+
+def _with_test(found: _Found, other: _Found, test: str) -> _Found:
+    """With the images of another source as the report part; copies of them are no longer fitted on.
+
+    Raises:
+        ValueError: It has other classes.
+    """
+    unknown = sorted(set(other.classes) - set(found.classes))
+    if unknown or (found.several is None) != (other.several is None):
+        what = (
+            f'has classes that the others do not: {", ".join(unknown[:5])}' if unknown else 'has labels of another kind'
+        )
+        raise ValueError(f'test={test!r} {what}. They are {", ".join(found.classes[:10])}')
+    reported = sorted(other.labels)
+    ours = [path for part in PARTS for path in found.parts[part]]
+    same = {*copies([path for path in ours if path not in other.labels], reported), *(set(ours) & set(reported))}
+    parts = {part: [path for path in found.parts[part] if path not in same] for part in PARTS}
+    notes = [f'{relative_to_here(test)} is the report part', *found.notes]
+    if parts['report'] and not parts['selection']:
+        parts['selection'] = parts['report']
+    elif parts['report']:
+        notes.append(f'{len(parts["report"])} images that the data itself has for a report are not used')
+    if same:
+        notes.append(f'{len(same)} images that are in {relative_to_here(test)}, too, are left out of the others')
+    used = {path for part in ('fit', 'selection') for path in parts[part]}
+    several = None if found.several is None else {**found.several, **(other.several or {})}
+    return _Found(
+        {**{path: name for path, name in found.names.items() if path in used}, **other.names},
+        {**{path: label for path, label in found.labels.items() if path in used}, **other.labels},
+        found.classes,
+        dict(parts, report=reported),
+        notes,
+        several,
+    )
 
 
 def _read_folder(folder: str) -> _Found:
@@ -287,36 +341,42 @@ def _part_folders(folder: str) -> Dict[str, str]:
     return parts
 
 
-def _read_csv(path: str, data: Optional[str]) -> _Found:
+def _read_csv(path: str, data: Optional[str], several: bool = False) -> _Found:
     rows = read_rows(path)
     if data is not None and not os.path.isdir(data) and not (os.path.isfile(data) and names_tars(data)):
         raise FileNotFoundError(f'there is no folder {data!r}, where the images of {path} are looked for')
     roots = [os.path.abspath(root) for root in (data, os.path.dirname(path)) if root]
     find = Finder(roots)
-    file_column, label_column, header = label_columns(rows, find, path)
-    names, labels, missing, unlabelled = {}, {}, [], 0
-    for row in rows[header:]:
-        name, label = row[file_column], row[label_column].strip()
+    table = label_rows(rows, find, path, several)
+    names, labels, missing, unlabelled = {}, {}, [], 0  # type: ignore[var-annotated]
+    for name, given in table.rows:
         image = find(name) if name.strip() else None
         if image is None:
             missing.append(name)
-        elif not label:
+        elif not given and table.columns is None:
             unlabelled += 1
-        elif labels.setdefault(image, label) != label:
-            raise ValueError(f'{path} gives {name!r} two labels, {labels[image]!r} and {label!r}: keep one')
+        elif not several and labels.setdefault(image, given) != given:
+            raise ValueError(f'{path} gives {name!r} two labels, {labels[image][0]!r} and {given[0]!r}: keep one')
         else:
             names[image] = _name_below(image, roots)
+            labels[image] = list(dict.fromkeys([*labels.get(image, ()), *given]))
     if missing:
         raise FileNotFoundError(
-            f'{len(missing)} of the {len(rows) - header} images named in {path} do not exist under '
+            f'{len(missing)} of the {len(table.rows)} images named in {path} do not exist under '
             f'{" or ".join(roots)}: {", ".join(missing[:5])}{", ..." * (len(missing) > 5)}. Names are relative to the '
             "csv's folder or to the data folder, or absolute"
         )
-    if not labels:
+    if not any(labels.values()):
         raise ValueError(f'{path} names no image with a label: a line is FILE,LABEL')
     notes = [f'{unlabelled} images without a label are left out'] if unlabelled else []
     parts = dict(fit=sorted(labels), selection=[], report=[])
-    return _Found(names, labels, sorted(set(labels.values()), key=number_first), parts, notes)
+    classes = sorted({label for found in labels.values() for label in found}, key=number_first)
+    most = max(map(len, labels.values()))
+    if table.columns is None and most < 2:
+        return _Found(names, {image: found[0] for image, found in labels.items()}, classes, parts, notes)
+    many = sum(len(found) > 1 for found in labels.values())
+    notes.append(f'{many} of {len(labels)} images have several labels')
+    return _Found(names, drawn_by(labels, FEWEST), classes, parts, notes, labels)
 
 
 def _name_below(path: str, roots: Sequence[str]) -> str:
@@ -331,17 +391,26 @@ def _name_below(path: str, roots: Sequence[str]) -> str:
 # ------------------------------------------------------------------------------------------------------------ the draw
 
 
-def _split(found: _Found, source: str) -> LabelSplit:
+def _split(found: _Found, source: str, training: bool = False) -> LabelSplit:
     """Draw the parts."""
-    counts = Counter(found.labels.values())
+    several = found.several
+    counts = Counter(found.labels.values() if several is None else (c for cs in several.values() for c in cs))
     if len(found.labels) <= len(found.classes) > 1:
         raise ValueError(
             f'{source} has {len(found.labels)} labelled images of {len(found.classes)} classes; each class needs at '
             f'least {FEWEST}. Is it the right column, and are these the right folders?'
         )
     given = [part for part in PARTS[1:] if found.parts[part]]
-    in_fit = Counter(found.labels[path] for path in found.parts['fit'])
-    needed = FEWEST - len(given)
+    fitted = found.parts['fit']
+    in_fit = Counter(c for path in fitted for c in ([found.labels[path]] if several is None else several[path]))
+    together = training and not given and len(fitted) < FEWEST_TO_TRAIN
+    needed = 2 if together else FEWEST - len(given)
+    alone = [name for name in found.classes if in_fit[name] < 2]
+    if training and alone and len(found.classes) > 1:
+        raise ValueError(
+            f'{source}: fewer than two images to train on have {names_in_words(alone, 5)}, so that nothing would be '
+            'left to measure by: add images, or leave these classes out'
+        )
     small = [name for name in found.classes if in_fit[name] < needed]
     classes = [name for name in found.classes if name not in set(small)]
     if len(classes) < 2:
@@ -351,24 +420,29 @@ def _split(found: _Found, source: str) -> LabelSplit:
             f'to split ({shown}); at least two are needed, or there is nothing to tell apart'
         )
     parts = {part: [path for path in found.parts[part] if found.labels[path] in set(classes)] for part in PARTS}
-    parts.update(_draw(parts['fit'], found, given))
     notes = list(found.notes)
+    if together:
+        notes.append(f'{len(parts["fit"])} images are too few for parts that select and report: all are fitted on')
+    else:
+        parts.update(_draw(parts['fit'], found, given))
     if small:
         lost = sum(counts[name] for name in small)
         notes.append(
             f'{len(small)} classes with fewer than {needed} images to split are left out, {lost} images: '
             f'{", ".join(small[:5])}{", ..." * (len(small) > 5)}'
         )
-    notes += [note for part in PARTS if (note := _limit(parts, part, found))]
+    notes += [note for part in PARTS[training:] if (note := _limit(parts, part, found))]
     place = {name: i for i, name in enumerate(classes)}
     pairs = {part: sorted((path, place[found.labels[path]]) for path in paths) for part, paths in parts.items()}
-    drawn = [part for part in PARTS[1:] if part not in given]
+    drawn = [] if together else [part for part in PARTS[1:] if part not in given]
     if drawn:
         of, shares = ' of the rest' if given else '', ' and a fifth '.join(f'the {part} part' for part in drawn)
         notes.insert(len(given), f'a fifth of each class{of} is {shares}, drawn by a hash of the name')
-    rows = sorted(f'{found.names[path]}\t{label}' for path, label in found.labels.items())
+    told = found.labels if several is None else {path: '\t'.join(several[path]) for path in found.labels}
+    rows = sorted(f'{found.names[path]}\t{label}' for path, label in told.items())
     fingerprint = hashlib.sha256('\n'.join(rows).encode(errors='surrogatepass')).hexdigest()[:32]
-    return LabelSplit(classes, **pairs, note='; '.join(notes), source=source, fingerprint=fingerprint)
+    split = LabelSplit(classes, **pairs, note='; '.join(notes), source=source, fingerprint=fingerprint)
+    return split if several is None else replace(split, several=places_of(several, classes))
 
 
 def place_of(name: str, stream: str = '') -> float:
@@ -407,24 +481,3 @@ def _limit(parts: Dict[str, List[str]], part: str, found: _Found) -> str:
     kept.update([path for path in order if path not in kept][: max(0, LIMIT - len(kept))])
     parts[part] = sorted(kept)
     return f'of {len(paths):,} images of the {part} part {len(kept):,} are drawn'
-
-
-def _copies(files: Sequence[str], trained: Sequence[str]) -> Dict[str, str]:
-    """Files with the same content as one of the others; only files of equal size are read."""
-    sizes = {file: image_bytes(file) for file in files}
-    wanted = set(sizes.values())
-    by_content: Dict[Tuple[Optional[int], bytes], str] = {}
-    for file in trained:
-        if (size := image_bytes(file)) is not None and size in wanted:
-            by_content.setdefault((size, _content(file)), file)
-    known = {size for size, _ in by_content}
-    keys = {file: (size, _content(file)) for file, size in sizes.items() if size in known}
-    return {file: by_content[key] for file, key in keys.items() if key in by_content}
-
-
-def _content(path: str) -> bytes:
-    state = hashlib.blake2b()
-    with open_image(path) as file:
-        while block := file.read(1 << 20):
-            state.update(block)
-    return state.digest()

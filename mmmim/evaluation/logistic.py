@@ -36,7 +36,12 @@ class Probe(NamedTuple):
 
 
 def fit_probes(
-    features: Tensor, labels: Tensor, classes: int, strengths: Sequence[float] = STRENGTHS, max_iter: int = 200
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    strengths: Sequence[float] = STRENGTHS,
+    max_iter: int = 200,
+    class_weights: Optional[Sequence[float]] = None,
 ) -> List[Probe]:
     """Fit a probe for each strength, each from the last one's weights.
 
@@ -45,16 +50,19 @@ def fit_probes(
 
     Args:
         features: ``[N, D]``.
-        labels: ``[N]`` in 0..classes-1.
+        labels: ``[N]`` in 0..classes-1; or ``[N, classes]`` of 0 and 1, several labels an image: then one against the
+            rest, for each class.
         classes: Their number.
         strengths: Values of ``c``, ascending.
         max_iter: Iterations for each at most.
+        class_weights: Of the images of each class in the sum; None: 1. For several labels an image there are none.
     """
     x = features.float()
     mean, std = x.mean(0), x.std(0, unbiased=False)
     std = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std))  # a constant feature says nothing
     x = (x - mean) / std
     labels = labels.to(x.device)
+    scales = None if class_weights is None else torch.tensor(list(class_weights), device=x.device)
     weight = torch.zeros(x.shape[1], classes, device=x.device, requires_grad=True)
     bias = torch.zeros(classes, device=x.device, requires_grad=True)
     probes = []
@@ -66,7 +74,12 @@ def fit_probes(
         def closure() -> Tensor:
             optimizer.zero_grad()
             penalty = weight.square().sum() / (2 * c * len(x))
-            loss = F.cross_entropy(x @ weight + bias, labels) + penalty
+            scores = x @ weight + bias
+            if labels.ndim == 2:
+                loss = F.binary_cross_entropy_with_logits(scores, labels.float(), reduction='sum') / len(x)
+            else:
+                loss = F.cross_entropy(scores, labels, scales, reduction='sum') / len(x)
+            loss = loss + penalty
             loss.backward()
             return loss
 

@@ -49,7 +49,8 @@ class TimmNetwork(BaseModule):
             raise ValueError(f'arch={arch!r}: timm {timm.__version__} has no such model')
         self.arch = arch
         self.model: Any = timm.create_model(arch, pretrained=False, num_classes=0, **dict(model_args or {}))
-        self.embed_dim = int(getattr(self.model, 'head_hidden_size', None) or self.model.num_features)
+        width: Any = getattr(self.model, 'head_hidden_size', None) or self.model.num_features
+        self.embed_dim = int(width)
         self._layers = _layer_of_each(self.model)
         self.num_layers = max(self._layers.values())
         self.frozen: Tuple[nn.Module, ...] = ()

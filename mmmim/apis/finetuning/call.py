@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import os.path as osp
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Dict, Optional, Sequence, Union
 
@@ -12,10 +13,10 @@ from ...config.paths import relative_to_here
 from ...datasets.inputs import Data
 from ..folder_split import write_if_changed
 from ..pretrain import CALL_NAME, check_out
-from .request import FineTuned, Request
+from .request import FILE_NAME, FineTuned, Request, Results
 from .task import check_toolbox, find_task
 
-_FREE = ('workers',)  # change no result: the same call with another value goes on
+_FREE = ('workers',)  # changes no result: the same call with another value goes on
 
 
 @checked
@@ -90,7 +91,13 @@ def finetune(
     print(f'{task.name}: {task.reason}', flush=True)
     check_out(request.out)
     same_call(request)
-    return importlib.import_module(f'{__package__}.{task.name}').run(request)
+    try:
+        return importlib.import_module(f'{__package__}.{task.name}').run(request)
+    except Exception:
+        if not any(osp.isfile(osp.join(request.out, name)) for name in (FILE_NAME, 'finetune.py')):
+            with suppress(OSError):  # nothing was begun: the next call may be another
+                os.remove(osp.join(request.out, CALL_NAME))
+        raise
 
 
 def _share(share: Union[float, str, None]) -> Optional[float]:
@@ -142,13 +149,19 @@ def same_call(request: Request) -> None:
     except (OSError, ValueError):
         before = None
     if before is not None:
-        different = [key for key in now if key not in _FREE and before.get(key) != now[key]]
+        more = before.get('quick') is True and not request.quick  # what was quick goes on with training
+        free = (*_FREE, 'quick') if more else _FREE
+        different = [key for key in now if key not in free and before.get(key) != now[key]]
         if different:
             told = '; '.join(f'{key} was {before.get(key)!r}, is {now[key]!r}' for key in different)
             raise ValueError(
                 f'{relative_to_here(request.out)} holds the results of another call: {told}. To go on, give the same '
                 'arguments again; for others use another folder, or remove that one'
             )
+        results = Results.read(request.out) if more else None
+        if results is not None:
+            results.finished = False
+            results.write(request.out)
     write_if_changed(path, json.dumps(now, indent=1))
 
 

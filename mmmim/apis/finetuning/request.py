@@ -34,6 +34,7 @@ class Request:
     seed: Optional[int] = None
     workers: Optional[int] = None
     overrides: Dict[str, Any] = field(default_factory=dict)
+    like: Optional[str] = None  # a comparison's: the model whose architecture model='random' has
 
 
 @dataclass
@@ -99,6 +100,8 @@ class Results:
             with open(osp.join(folder, FILE_NAME), encoding='utf-8') as file:
                 values = json.load(file)
             stages = [Stage(**stage) for stage in values['stages']]
+            for stage in stages:
+                stage.interval = None if stage.interval is None else (stage.interval[0], stage.interval[1])
             return cls(**{**values, 'stages': stages})
         except (OSError, ValueError, TypeError, KeyError):
             return None

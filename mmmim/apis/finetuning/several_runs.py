@@ -1,0 +1,134 @@
+"""Runs beside a run: other draws of labels and seeds, other starts."""
+
+import os
+import os.path as osp
+import re
+from dataclasses import replace
+from typing import Any, Callable, Dict, List
+
+import numpy as np
+
+from ...models.networks import is_public
+from ..compare import PUBLIC, RANDOM
+from ..trained import CONFIG, MODEL
+from .request import Request, Results, Stage
+from .stages import FROZEN, put
+
+OneRun = Callable[..., Results]
+DEFAULT = 'public weights'  # those that are taken where none are named
+
+
+def mean_over_seeds(request: Request, results: Results, one_run: OneRun) -> None:
+    """Run the other seeds, each in a folder ``seed-N``, and note mean and spread of each stage. The model of the folder
+    is that of the first seed."""
+    others = [one_run(request, osp.join(request.out, f'seed-{draw}'), draw) for draw in range(1, request.seeds)]
+    for stage in results.stages:
+        found = [twin for run in [results, *others] for twin in run.stages if twin.name == stage.name]
+        values = [twin.report for twin in found if twin.report is not None]
+        if len(values) == request.seeds:
+            stage.measures[f'mean of {len(values)} seeds'] = float(np.mean(values))
+            stage.measures[f'standard deviation of {len(values)} seeds'] = float(np.std(values, ddof=1))
+    kept = [next((stage for stage in run.stages if stage.kept), None) for run in [results, *others]]
+    reported = [stage.report for stage in kept if stage is not None and stage.report is not None]
+    if reported:
+        note = (
+            f'Over {len(reported)} seeds the kept models reach {np.mean(reported):.1f}% on average, from '
+            f'{min(reported):.1f} to {max(reported):.1f}; the model of the folder is that of the first.'
+        )
+        if note not in results.notes:
+            results.notes.append(note)
+            print(note, flush=True)
+    results.write(request.out)
+
+
+def compare_starts(request: Request, results: Results, one_run: OneRun) -> None:
+    """Run the other starts, each in a folder below ``compare/``, into ``results.table``. The first row is public
+    weights, frozen. The best model on the selection images is the model of the folder."""
+    rows = [_row(results, request)]
+    public = []
+    for name in _others(request, results):
+        folder = osp.join(request.out, 'compare', _slug(name))
+        frozen_only = request.quick or name == DEFAULT or (is_public(name) and not public and not _is_public(results))
+        like = results.start['name'] if name == RANDOM else None
+        asked = replace(
+            request, model=None if name == DEFAULT else name, quick=frozen_only, compare=None, like=like, seeds=1
+        )
+        print(f'--- {name}', flush=True)
+        run = one_run(asked, folder)
+        if request.seeds > 1:
+            mean_over_seeds(replace(asked, out=folder, seeds=request.seeds), run, one_run)
+        row = dict(_row(run, asked), folder=osp.relpath(folder, request.out))
+        (public if _is_public(run) and not public and not _is_public(results) else rows).append(row)
+    results.table = [*public, *rows]
+    chosen = max(results.table, key=lambda row: -1.0 if row['selection'] is None else row['selection'])
+    for row in results.table:
+        row['kept'] = row is chosen
+    if chosen['folder'] != '.':
+        for file in (CONFIG, MODEL):
+            put(osp.join(request.out, chosen['folder'], file), osp.join(request.out, file))
+        for stage in results.stages:
+            stage.kept = False
+        note = f'The model of the folder is that of {chosen["name"]}: the best on the images that choose.'
+        results.notes.append(note)
+        found = Results.read(osp.join(request.out, chosen['folder']))
+        results.per_class = found.per_class if found is not None else results.per_class
+    results.write(request.out)
+
+
+def _others(request: Request, results: Results) -> List[str]:
+    """Names of the other starts; public weights first, also where none are named."""
+    given = request.compare
+    names = given.split(',') if isinstance(given, str) else [os.fspath(name) for name in given or ()]
+    names = [name.strip() for name in names if name.strip()]
+    names = [name for name in dict.fromkeys(names) if name not in (request.model, results.start.get('name'))]
+    public = [name for name in names if is_public(name)]
+    rest = [name for name in names if not is_public(name)]
+    return [*(public or ([] if _is_public(results) else [DEFAULT])), *rest]
+
+
+def _is_public(results: Results) -> bool:
+    return results.start.get('kind') == 'public'
+
+
+def _row(results: Results, request: Request) -> Dict[str, Any]:
+    """A start in the table: its frozen features, and the model that was kept."""
+    frozen = next((stage for stage in results.stages if stage.name == FROZEN), Stage(FROZEN, ''))
+    kept = next((stage for stage in results.stages if stage.kept), frozen)
+    row: Dict[str, Any] = dict(results.start, folder='.', metric=frozen.metric, stage=kept.name)
+    row.update(frozen=frozen.report, frozen_interval=frozen.interval)
+    row.update(selection=kept.selection, report=kept.report, interval=kept.interval)
+    spread = f'of {request.seeds} seeds'
+    for key, stage in dict(frozen=frozen, report=kept).items():
+        row.update({f'{key}: {name}': value for name, value in stage.measures.items() if name.endswith(spread)})
+    return row
+
+
+def table_lines(table: List[Dict[str, Any]]) -> List[str]:
+    """The table as text."""
+    if not table:
+        return []
+    head = ['', 'frozen + regression', '95% interval', 'kept', table[0]['metric'], '95% interval']
+    rows = [head]
+    for row in table:
+        name = f'{"* " if row.get("kept") else "  "}{row["name"]}'
+        rows.append(
+            [name, _percent(row['frozen']), _interval(row['frozen_interval']), str(row['stage']),
+             _percent(row['report']), _interval(row['interval'])]
+        )  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ['  '.join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip() for cells in rows]
+
+
+def _percent(value: Any) -> str:
+    return '-' if value is None else f'{value:.1f}'
+
+
+def _interval(value: Any) -> str:
+    return '' if value is None else f'{value[0]:.1f} to {value[1]:.1f}'
+
+
+def _slug(name: str) -> str:
+    """A name of a folder."""
+    if name == DEFAULT:
+        return f'public-{re.sub(r"[^A-Za-z0-9.]+", "-", PUBLIC).strip("-")}'
+    return re.sub(r'[^A-Za-z0-9.]+', '-', osp.relpath(name) if osp.exists(name) else name).strip('-.') or 'start'
