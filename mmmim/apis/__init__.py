@@ -5,7 +5,8 @@ from .compare import Comparison, compare
 from .embed import embed
 from .finetuning.call import finetune
 from .finetuning.request import FineTuned
-from .frozen import Frozen, load
+from .frozen import Frozen
+from .load import load
 from .pretrain import Pretrained, pretrain
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A frozen network of any kind, as features of images: `mmmim.load`."""
+"""A frozen network of any kind, as features of images."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from ..checkpoint.read import AnyPath
 from ..checkpoint.write import exported_facts
 from ..config.check_values import checked
 from ..datasets.io.pixel_formats import to_planes
-from ..datasets.io.value_range import KINDS, checked_range
+from ..datasets.io.value_range import KINDS, ValueRange, checked_range
 from ..datasets.loading import mim_collate
 from ..datasets.transforms import LoadImage
 from ..engine.optim.autocast import has_fast_bf16
@@ -242,10 +242,7 @@ class Frozen:
         """
         if batch_size < 1:
             raise ValueError(f'batch_size={batch_size} must be at least 1')
-        single = isinstance(images, (str, os.PathLike, Image.Image)) or getattr(images, 'ndim', 4) < 4
-        pictures = [images] if single else list(images)  # type: ignore[arg-type, list-item]
-        if not pictures:
-            raise ValueError('there is no picture to embed: the list is empty')
+        pictures, _ = as_pictures(images)
         rows = []
         for start in range(0, len(pictures), batch_size):
             samples = [
@@ -261,27 +258,53 @@ class Frozen:
                 step.value_range = self.value_range = checked_range(value_range, self.channels)
         return self
 
-    def _takes(self, dtype: np.dtype) -> bool:
-        return dtype == np.uint8 or (dtype.kind in KINDS and self.value_range is not None)
-
     def _sample(self, picture: Picture, index: int) -> Dict[str, Any]:
-        results: Dict[str, Any] = dict(sample_idx=index, seed=0, replaced=[])
-        if isinstance(picture, (str, os.PathLike)):
-            results['img_path'] = os.fspath(picture)
-        elif isinstance(picture, Image.Image):
-            upright = ImageOps.exif_transpose(picture)
-            planes = to_planes(upright, self.channels, f'picture {index}', self.value_range)
-            results['img'] = np.concatenate([np.atleast_3d(np.asarray(plane)) for plane in planes], axis=2)
-        elif isinstance(picture, np.ndarray) and picture.ndim in (2, 3) and self._takes(picture.dtype):
-            results['img'] = picture
-        else:
-            found = f'{picture.dtype} of shape {picture.shape}' if isinstance(picture, np.ndarray) else type(picture)
-            raise ValueError(
-                f'picture {index} is {found}; give a path, a PIL image, or uint8 [H, W, C] (other numbers: read_with)'
-            )
+        results = picture_input(picture, index, self.channels, self.value_range)
         for transform in self.pipeline:
             results = transform(results)
         return results
+
+
+def as_pictures(images: Union[Picture, Iterable[Picture]]) -> Tuple[List[Picture], bool]:
+    """What a call got as one picture or several, as a list, and whether it was a single one.
+
+    Raises:
+        ValueError: The list is empty.
+    """
+    single = isinstance(images, (str, os.PathLike, Image.Image)) or getattr(images, 'ndim', 4) < 4
+    pictures = [images] if single else list(images)  # type: ignore[arg-type, list-item]
+    if not pictures:
+        raise ValueError('there is no picture: the list is empty')
+    return pictures, single
+
+
+def picture_input(
+    picture: Picture, index: int, channels: int, value_range: Optional[ValueRange] = None
+) -> Dict[str, Any]:
+    """What the first step of a pipeline takes: ``img_path``, or ``img`` ``[H, W, C]``, with keys that later ones want.
+
+    Raises:
+        ValueError: No picture, or an array of other numbers than uint8 while no ``value_range`` is known.
+    """
+    results: Dict[str, Any] = dict(sample_idx=index, seed=0, replaced=[])
+    if isinstance(picture, (str, os.PathLike)):
+        results['img_path'] = os.fspath(picture)
+    elif isinstance(picture, Image.Image):
+        upright = ImageOps.exif_transpose(picture)
+        planes = to_planes(upright, channels, f'picture {index}', value_range)
+        results['img'] = np.concatenate([np.atleast_3d(np.asarray(plane)) for plane in planes], axis=2)
+    elif isinstance(picture, np.ndarray) and picture.ndim in (2, 3) and _is_read(picture.dtype, value_range):
+        results['img'] = picture
+    else:
+        found = f'{picture.dtype} of shape {picture.shape}' if isinstance(picture, np.ndarray) else type(picture)
+        raise ValueError(
+            f'picture {index} is {found}; give a path, a PIL image, or uint8 [H, W, C] (other numbers: read_with)'
+        )
+    return results
+
+
+def _is_read(dtype: np.dtype, value_range: Optional[ValueRange]) -> bool:
+    return dtype == np.uint8 or (dtype.kind in KINDS and value_range is not None)
 
 
 def _timm_features(module: Any, images: Tensor, layers: Sequence[Optional[int]], pool: Optional[str]) -> List[Tensor]:
@@ -340,7 +363,9 @@ def _own_features(backbone: Any, images: Tensor, layers: Sequence[Optional[int]]
 
     handles = [stages[layer - 1].register_forward_hook(keep(layer)) for layer in {*layers} - {None, len(stages)}]
     try:
-        final = pool_tokens(backbone(images), prefix, pool, registers)
+        final = backbone(images)
+        # a dense encoder gives maps [B, D, h, w]
+        final = final[-1].mean((2, 3)) if isinstance(final, tuple) else pool_tokens(final, prefix, pool, registers)
     finally:
         for handle in handles:
             handle.remove()

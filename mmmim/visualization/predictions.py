@@ -23,7 +23,7 @@ from .panel import Panel
 from .reconstruction import short_name
 
 # transforms of a test pipeline that read annotations of a labelled data set
-_LABELS = ('LoadAnnotations', 'LoadPanopticAnnotations', 'LoadSegAnnotations')
+LABELS = ('LoadAnnotations', 'LoadPanopticAnnotations', 'LoadSegAnnotations')
 
 
 def build_trained(cfg: Config, checkpoint: str) -> nn.Module:
@@ -87,7 +87,7 @@ def prediction_panel(
         ValueError: None could be read.
     """
     pipeline = Compose(
-        [step for step in cfg.test_dataloader.dataset.pipeline if step['type'].rpartition('.')[2] not in _LABELS]
+        [step for step in cfg.test_dataloader.dataset.pipeline if step['type'].rpartition('.')[2] not in LABELS]
     )
     classes, faces = class_names(cfg), listed_faces(cfg)
     rows, names, skipped = [], [], []

@@ -1,0 +1,1 @@
+"""Parts of `mmmim.predict` and of what `mmmim.load` gives of a trained model."""
