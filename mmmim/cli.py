@@ -8,7 +8,7 @@
     mmmim test CONFIG [FILE]    measure a checkpoint
     mmmim report DIR ...        one HTML page of one or more runs
     mmmim reconstruct | features CHECKPOINT IMAGE ...    pictures of what a model reconstructs, of what an encoder sees
-    mmmim predict CONFIG CHECKPOINT IMAGE ...            predictions of segmentors, detectors and the like
+    mmmim predict --model RUN --data PHOTOS --out FOLDER    classes, masks or boxes of any number of images
     mmmim convert IN OUT        a checkpoint with the names of another project
     mmmim shards FOLDER OUT     a folder of images as a few large files
     mmmim doctor                what works here, and the commands that fix the rest
@@ -39,7 +39,7 @@ COMMANDS = (
 )
 
 # whose --device is what torch gets to see; `compare` gives its own to what it loads
-ON_ONE_DEVICE = ('pretrain', 'finetune', 'embed', 'train', 'test')
+ON_ONE_DEVICE = ('pretrain', 'finetune', 'embed', 'predict', 'train', 'test')
 
 
 def main(argv: Optional[List[str]] = None) -> None:

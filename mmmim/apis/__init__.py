@@ -7,17 +7,20 @@ from .finetuning.call import finetune
 from .finetuning.request import FineTuned
 from .frozen import Frozen
 from .load import load
+from .predict import Predictions, predict
 from .pretrain import Pretrained, pretrain
 
 __all__ = [
     'Comparison',
     'FineTuned',
     'Frozen',
+    'Predictions',
     'Pretrained',
     'compare',
     'embed',
     'finetune',
     'load',
     'load_encoder',
+    'predict',
     'pretrain',
 ]

@@ -214,6 +214,16 @@ class LabelSplit:
         note = f'{len(names)} of the {len(measured)} images that measure are also pre-trained on: {shown}'
         return Seen(names, [same[file] for file in names], note if names else '')
 
+    def parts_of(self, files: Iterable[str]) -> Dict[str, str]:
+        """The part of each of ``files`` that is an image of the split, under whatever name, or a copy of one."""
+        files = list(files)
+        own = {file: part for part in PARTS for file, _ in getattr(self, part)}
+        by_place = {os.path.realpath(file): part for file, part in own.items()}
+        found = {file: by_place[place] for file in files if (place := os.path.realpath(file)) in by_place}
+        for file, original in _copies([file for file in files if file not in found], list(own)).items():
+            found[file] = own[original]
+        return found
+
 
 def stored_data(folder: str, labels: str) -> Optional[str]:
     """Where the files of these labels were looked for when the split in ``folder`` was made; None without one."""

@@ -1,7 +1,7 @@
 """A network or a trained model as an object: `mmmim.load`."""
 
 import os
-from typing import Optional, Union
+from typing import Any, Dict, Optional, Union
 
 from mmengine.config import Config
 
@@ -52,7 +52,7 @@ def load(
         EncoderMismatchError: A file holds an architecture that nothing here computes.
         ImportError: The toolbox of a task is not installed.
     """
-    options = dict(prefix=prefix, device=device, layer=layer, pool=pool, image_size=image_size)
+    options: Dict[str, Any] = dict(prefix=prefix, device=device, layer=layer, pool=pool, image_size=image_size)
     name = os.fspath(model)
     if not (is_trained(name) if config is None else _is_of_task(config)):
         return frozen.load(model, config=config, **options)

@@ -26,7 +26,7 @@ def atomic_save(checkpoint: Any, path: AnyPath) -> None:
     Raises:
         CheckpointWriteError: The disk is full or not writable; an earlier file at ``path`` is untouched.
     """
-    _write_and_rename(path, lambda file: torch.save(checkpoint, file))
+    atomic_write(path, lambda file: torch.save(checkpoint, file))
 
 
 def atomic_write_text(path: AnyPath, text: str) -> None:
@@ -36,10 +36,11 @@ def atomic_write_text(path: AnyPath, text: str) -> None:
 
 def atomic_write_bytes(data: bytes, path: AnyPath) -> None:
     """Writes the bytes of a whole file in the same way."""
-    _write_and_rename(path, lambda file: file.write(data))
+    atomic_write(path, lambda file: file.write(data))
 
 
-def _write_and_rename(path: AnyPath, write: Callable[[IO[bytes]], Any]) -> None:
+def atomic_write(path: AnyPath, write: Callable[[IO[bytes]], Any]) -> None:
+    """Lets ``write`` fill the file at ``path`` in the same way: for what is too long to be in memory."""
     path = osp.abspath(osp.expanduser(os.fspath(path)))
     folder, name = osp.split(path)
     temporary = osp.join(folder, f'.{name}.{socket.gethostname()}.{os.getpid()}.tmp')

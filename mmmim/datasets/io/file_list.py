@@ -268,15 +268,16 @@ def walk(root: str, folders: Optional[Dict[str, int]] = None, results: Optional[
 
 
 _MARKS = ('last_checkpoint', 'call.json', 'run.json')  # files in the work dir of a run
+_CALLS = ('pretrain.py', 'parts')  # beside call.json: of a run, of predictions
 
 
 def holds_results(path: str, names: Optional[Sequence[str]] = None) -> bool:
     """Whether a folder is the work dir of a run; ``names`` of what is in it, where they are known."""
     if names is None:
-        names = [name for name in (*_MARKS, 'pretrain.py') if os.path.exists(os.path.join(path, name))]
+        names = [name for name in (*_MARKS, *_CALLS) if os.path.exists(os.path.join(path, name))]
     if not any(mark in names for mark in _MARKS):
         return False
-    if 'last_checkpoint' in names or ('call.json' in names and 'pretrain.py' in names):
+    if 'last_checkpoint' in names or ('call.json' in names and any(name in names for name in _CALLS)):
         return True
     with suppress(OSError), open(os.path.join(path, 'run.json'), 'rb') as file:  # anybody's, by its name
         return b'"sessions"' in file.read(1 << 20)
