@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from det_harness import make_coco, read
+from harness import python
 from PIL import Image
 from predict_harness import make_classifier, make_detector, make_segmentor
 from seg_harness import make_masks
@@ -247,6 +248,34 @@ def test_a_killed_writer_leaves_whole_parts(tmp_path):
     again = Parts(str(tmp_path), dict(a=1))
     assert again.done == 2 and [found['place'] for found in again] == [0, 1]
     assert len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.runs
+def test_a_killed_call_goes_on(classifier, image_root, tmp_path):
+    """SIGKILL in the third batch, in a process of its own."""
+    code = f"""
+import os, signal
+from mmmim.apis.predicting import parts
+from mmmim.apis.predicting.predictor import Predictor
+import mmmim
+parts.SECONDS, before, calls = 0, Predictor.results, []
+def results(self, *args):
+    calls.append(1)
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return before(self, *args)
+Predictor.results = results
+mmmim.predict({classifier!r}, {str(image_root)!r}, {str(tmp_path / 'out')!r}, batch_size=8, num_workers=0)
+"""
+    done = python('-c', code, toolbox='mmpretrain')
+    assert done.returncode in (-9, 137), done.stderr[-2000:]
+    assert len(list((tmp_path / 'out/parts').glob('*.jsonl'))) == 2
+    calls = count_calls(Predictor, 'results')
+    found = run(classifier, image_root, tmp_path / 'out', batch_size=8)
+    calls.undo()
+    assert calls.count == 6 and found.rows == 64
+    run(classifier, image_root, tmp_path / 'whole', batch_size=8)
+    assert (tmp_path / 'out/predictions.csv').read_text() == (tmp_path / 'whole/predictions.csv').read_text()
 
 
 def test_a_full_disk_loses_nothing_that_was_written(classifier, photos, tmp_path, monkeypatch):

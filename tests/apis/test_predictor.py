@@ -202,6 +202,27 @@ def test_a_trained_model_also_embeds(classifier, segmentor, image_root):
         _ = classifier.nothing
 
 
+def test_a_classifier_with_a_backbone_of_another_project(tmp_path, image_root):
+    model = mmmim.load(
+        make_classifier(
+            tmp_path,
+            image_root,
+            **{
+                'model.backbone': dict(_delete_=True, type='ResNet', depth=18, base_channels=8, stem_channels=8),
+                'model.neck': dict(_delete_=True, type='GlobalAveragePooling'),
+                'model.head.in_channels': 64,
+                'model.head.num_classes': 2,
+            },
+        )
+    )
+    paths = [image_root / f'class0/00{i}.jpg' for i in range(3)]
+    found = [each.probabilities for each in model.predict(paths)]
+    features = torch.from_numpy(model.embed(paths, batch_size=2))
+    assert features.shape == (3, 64)
+    logits = model.model.head.fc(features).detach()
+    assert found == [pytest.approx(sorted(row, reverse=True), abs=1e-5) for row in logits.softmax(1).tolist()]
+
+
 def test_a_file_with_a_config_of_a_task_predicts_and_one_alone_is_a_frozen_network(classifier, image_root, tmp_path):
     checkpoint, config = classifier.trained.checkpoint, classifier.trained.config
     path = image_root / 'class0/000.jpg'

@@ -1,7 +1,8 @@
 """A trained classifier, segmentor or detector as an object that predicts."""
 
+from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from ...config.classification import ENCODERS, name_of
 from ...config.images import stated_images
 from ...datasets.io.image_io import ImageReadError, ImageSource
 from ...engine.optim.autocast import has_fast_bf16
@@ -83,8 +85,20 @@ class Predictor:
         return getattr(self.encoder, name)
 
     def embed(self, images: Union[Picture, Iterable[Picture]], batch_size: int = 64) -> np.ndarray:
-        """Features of pictures from its encoder, as :meth:`~mmmim.apis.frozen.Frozen.embed`."""
-        return self.encoder.embed(images, batch_size)
+        """Features of pictures, ``[N, D]`` float32: of its encoder, as :meth:`~mmmim.apis.frozen.Frozen.embed`; of a
+        classifier with a backbone of another project what its head sees."""
+        if self.task != CLASSIFICATION or name_of(self.trained.cfg.model.backbone) in ENCODERS:
+            return self.encoder.embed(images, batch_size)
+        pictures, _ = as_pictures(images)
+        rows = []
+        for start in range(0, len(pictures), batch_size):
+            samples = [
+                self.prepare(picture, start + i) for i, picture in enumerate(pictures[start : start + batch_size])
+            ]
+            with self._computing():
+                batch = self.model.data_preprocessor(pseudo_collate(samples), False)
+                rows.append(self.model.extract_feat(batch['inputs'])[-1].float().cpu())
+        return torch.cat(rows).numpy()
 
     @cached_property
     def encoder(self) -> Frozen:
@@ -115,14 +129,14 @@ class Predictor:
     @cached_property
     def classes(self) -> List[str]:
         """Names of the classes, in the order of the outputs; their numbers where no names are known."""
-        if self.trained.classes:
-            return list(self.trained.classes)
+        names = self.trained.classes or self._stored_names()
+        return [*map(str, names), *map(str, range(len(names), _count(self.trained.cfg)))]
+
+    def _stored_names(self) -> Sequence[str]:
+        """The names that MMEngine stores in a checkpoint."""
         stored = CheckpointLoader.load_checkpoint(self.trained.checkpoint, map_location='cpu')
         meta = (stored.get('meta') or {}).get('dataset_meta') or {}
-        names = meta.get('classes') or meta.get('CLASSES')
-        if names:
-            return [str(name) for name in names]
-        return [str(label) for label in range(_count(self.trained.cfg))]
+        return meta.get('classes') or ()
 
     @cached_property
     def _steps(self) -> List[Any]:
@@ -242,10 +256,15 @@ class Predictor:
 
     def _answers(self, samples: Sequence[Dict[str, Any]]) -> List[Any]:
         """The toolbox's own results of a batch."""
-        device = next(self.model.parameters()).device
-        fast = device.type == 'cuda' and has_fast_bf16('cuda')
-        with torch.no_grad(), torch.autocast('cuda', torch.bfloat16, enabled=fast):
+        with self._computing():
             return self.model.test_step(pseudo_collate(samples))
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Without gradients, in bf16 on GPUs that have it."""
+        fast = next(self.model.parameters()).device.type == 'cuda' and has_fast_bf16('cuda')
+        with torch.no_grad(), torch.autocast('cuda', torch.bfloat16, enabled=fast):
+            yield
 
     def _logits(self, answer: Any) -> Tensor:
         """``[K, H, W]`` at the image's own size. Of a model with one output, mmseg gives a probability and compares it
