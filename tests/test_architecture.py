@@ -199,10 +199,3 @@ def test_the_ways_name_functions_that_exist(file, name):
 def test_every_row_of_the_ways_is_checked():
     rows = [line for line in PAGE.splitlines() if re.match(r'\| \S+\.py \|', line)]
     assert len(rows) == len(ROW.findall(PAGE)) > 50
-
-
-def test_links_lead_somewhere():
-    for page in [ROOT / 'CONTRIBUTING.md', *(ROOT / 'docs').rglob('*.md')]:
-        text = re.sub(r'^```.*?^```', '', page.read_text(encoding='utf-8'), flags=re.M | re.S)
-        for link in re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)', text):
-            assert (page.parent / link).exists(), f'{page.name}: {link}'
