@@ -1,6 +1,7 @@
 """Own pre-training beside public weights: lines of results, their table, what is not measured again."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -111,3 +112,11 @@ def test_without_results_and_images_there_is_nothing_to_show():
 @pytest.mark.parametrize('path', sorted(RESULTS.glob('*.jsonl')), ids=lambda path: path.stem)
 def test_the_page_has_the_table_of_the_results(path):
     assert compare_starts.table(compare_starts.read_lines(str(path))) in (ROOT / 'docs/benchmarks.md').read_text()
+
+
+@pytest.mark.parametrize('start', compare_starts.TITLES)
+def test_the_readme_has_numbers_of_the_results(start):
+    lines = compare_starts.read_lines(str(RESULTS / 'clothing.jsonl'))
+    cells = [', '.join(map(str, compare_starts.values(lines, start, key))) for key in ('linear', 'linear_25')]
+    rows = [re.sub(r'\*', '', row).split(' | ') for row in (ROOT / 'README.md').read_text().splitlines()]
+    assert [row[1:] for row in rows if row[1:] == [cells[0], f'{cells[1]} |']] != []
