@@ -59,7 +59,8 @@ def main(argv: Optional[List[str]] = None) -> None:
 
         print(f'mmmim {__version__}')
     else:
-        sys.exit(f'mmmim: there is no command {command!r}; there are {", ".join([*COMMANDS, "doctor"])}')
+        print(f'mmmim: there is no command {command!r}; there are {", ".join([*COMMANDS, "doctor"])}', file=sys.stderr)
+        sys.exit(2)
 
 
 def run(command: str, argv: List[str]) -> None:

@@ -128,11 +128,18 @@ def test_wrong_arguments_are_told(calls, capsys, arguments, words):
     assert end.value.code == 2 and words in capsys.readouterr().err and not calls
 
 
-def test_an_unknown_command_names_those_there_are():
+def test_an_unknown_command_names_those_there_are(capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(['trian'])
-    for name in (*cli.COMMANDS, 'doctor'):
-        assert name in end.value.code
+    told = capsys.readouterr().err
+    assert end.value.code == 2 and all(name in told for name in (*cli.COMMANDS, 'doctor'))
+
+
+@pytest.mark.parametrize('name', cli.COMMANDS)
+def test_an_unknown_option_is_a_wrong_call_of_every_command(capsys, name):
+    with pytest.raises(SystemExit) as end:
+        cli.main([name, '--no-such-option'])
+    assert end.value.code == 2 and capsys.readouterr().err.startswith(f'usage: mmmim {name} ')
 
 
 @pytest.mark.parametrize('error, code', [(KeyboardInterrupt('saved'), 130), (ValueError('wrong'), None)])
