@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mmmim.apis.label_split import LabelSplit
 from mmmim.datasets import ImageFolder, ImageSubset
+from mmmim.datasets.inputs import all_images
 
 pytestmark = pytest.mark.runs
 
@@ -44,6 +46,16 @@ def test_both_data_sets_read_the_list_alike(folders, tmp_path):
         dataset = kind(str(folders), ann_file=str(tmp_path / 'new/list.txt'))
         infos = [dataset.get_data_info(i) for i in range(len(dataset))]
         assert len(infos) == 7 and all(label_of[info['img_path']] == info['gt_label'] for info in infos)
+
+
+def test_a_csv_is_read_as_labels_and_as_images(folders, tmp_path):
+    draw_label_subset.draw(str(folders), 0.5, tmp_path / 'draw.csv')
+    split = LabelSplit.of(str(tmp_path / 'draw.csv'))
+    images, labels = zip(*split.images())
+    assert split.classes == ['cat', 'dog'] and Counter(labels) == {0: 10, 1: 20}  # of 'ice cream' two are too few
+    assert all(Path(image).parent.name == split.classes[label] for image, label in zip(images, labels))
+    root, names, _ = all_images(str(tmp_path / 'draw.csv'))
+    assert len(names) == 32 and {(Path(root) / name).resolve() for name in names} <= set(folders.rglob('*.png'))
 
 
 def test_the_same_seed_gives_the_same_file(folders, tmp_path):

@@ -5,11 +5,18 @@
 Each line is ``class/file.jpg label``. ImageFolder and ImageSubset read it as their ann_file, so that a config
 fine-tunes with 1% of the labels, or pre-trains on 1% of the images. Of a class with n images ``round(share * n)`` are
 drawn, at least one. The same images and the same seed give the same file.
+
+With ``--out OUT.csv`` it is a table of file, relative to its folder, and class, as ``mmmim finetune --data``,
+``mmmim pretrain --data`` and ``--labels`` read it.
 """
 
 import argparse
+import csv
+import io
+import os
 import sys
 from pathlib import Path
+from typing import Sequence
 
 try:
     import mmmim  # noqa: F401  (says what is missing, where something is)
@@ -34,13 +41,24 @@ def draw(data_root: str, share: float, out: Path, seed: int = 0) -> int:
     labels = dataset.get_labels()
     root = Path(dataset.data_prefix['img_path'])
     chosen = draw_per_class(labels, share, seed)
-    lines = [f'{Path(dataset.get_data_info(i)["img_path"]).relative_to(root).as_posix()} {labels[i]}\n' for i in chosen]
-    text = ''.join(lines)
+    paths = [Path(dataset.get_data_info(i)['img_path']) for i in chosen]
+    if out.suffix == '.csv':
+        names = [dataset.metainfo['classes'][labels[i]] for i in chosen]
+        text = table([os.path.relpath(path, out.parent) for path in paths], names)
+    else:
+        text = ''.join(f'{path.relative_to(root).as_posix()} {labels[i]}\n' for path, i in zip(paths, chosen))
     if out.exists() and out.read_text() != text:
         raise FileExistsError(f'{out} holds another list: choose another name, or remove it')
     out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(str(out), text)
-    return len(lines)
+    return len(chosen)
+
+
+def table(files: Sequence[str], names: Sequence[str]) -> str:
+    """A csv of file and label."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator='\n').writerows([('file', 'label'), *zip(files, names)])
+    return stream.getvalue()
 
 
 def main() -> None:
