@@ -7,6 +7,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from timm.models import group_parameters
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..registry import MODELS
 from .networks import has_tokens, open_network
@@ -26,6 +27,8 @@ class TimmNetwork(BaseModule):
         trainable_blocks: Train only this number of last blocks of a ViT, or stages of another network, and what comes
             behind them; the rest gets no gradient and stays in evaluation mode, its batch norms with it. 0: nothing is
             trained. None: everything.
+        norm_eval: Batch norms keep the statistics that they were trained with: small batches have poor ones, and a few
+            epochs do not move the running ones, by which the network is evaluated, to those that it is trained with.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` with ``'timm:NAME'``, ``'hf-hub:NAME'``,
             ``'efficientnet-lite0'`` or a file: see :func:`mmmim.load`.
 
@@ -42,6 +45,7 @@ class TimmNetwork(BaseModule):
         arch: str,
         model_args: Optional[Dict[str, Any]] = None,
         trainable_blocks: Optional[int] = None,
+        norm_eval: bool = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -56,6 +60,9 @@ class TimmNetwork(BaseModule):
         self.frozen: Tuple[nn.Module, ...] = ()
         if trainable_blocks is not None:
             self.frozen = tuple(self._freeze_all_but_last(trainable_blocks))
+        if norm_eval:
+            norms = tuple(module for module in self.model.modules() if isinstance(module, _BatchNorm))
+            self.frozen = (*self.frozen, *norms)
 
     def forward(self, images: Tensor) -> Tuple[Tensor]:
         """``[B, C, H, W] -> ([B, D],)``; mmpretrain's heads take the last of a tuple."""

@@ -43,6 +43,16 @@ def test_only_the_last_stage_is_trained_and_frozen_batch_norms_stay():
     assert network.model.layer4[0].bn1.training and network.model.layer4[0].conv1.weight.grad is not None
 
 
+def test_batch_norms_keep_their_statistics_where_asked():
+    network = TimmNetwork('resnet10t', norm_eval=True).train()
+    last, images = network.model.layer4[0].bn1, torch.rand(2, 3, 64, 64)
+    mean = last.running_mean.clone()
+    trained = network(images)[0]
+    trained.sum().backward()
+    assert torch.equal(mean, last.running_mean) and last.weight.grad is not None
+    assert torch.allclose(trained, network.eval()(images)[0], atol=1e-5)
+
+
 def test_nothing_is_trained_with_zero_blocks():
     network = TimmNetwork(**VIT, trainable_blocks=0).train()
     assert not any(param.requires_grad for param in network.parameters())

@@ -76,6 +76,8 @@ class Plan(NamedTuple):
         """mmpretrain's classifier."""
         start, classes = self.start, len(self.labels.split.classes)
         backbone = dict(start.backbone, **({} if blocks is None else dict(trainable_blocks=blocks)))
+        if any(key.endswith('.running_mean') for key in start.state) and 'TimmNetwork' in start.backbone['type']:
+            backbone['norm_eval'] = True
         model: Dict[str, Any] = dict(
             type='ImageClassifier',
             data_preprocessor=dict(
