@@ -415,12 +415,8 @@ def _split(found: _Found, source: str, training: bool = False) -> LabelSplit:
     in_fit = Counter(c for path in fitted for c in ([found.labels[path]] if several is None else several[path]))
     together = training and not given and len(fitted) < FEWEST_TO_TRAIN
     needed = 2 if together else FEWEST - len(given)
-    alone = [name for name in found.classes if in_fit[name] < 2]
-    if training and alone and len(found.classes) > 1:
-        raise ValueError(
-            f'{source}: fewer than two images to train on have {names_in_words(alone, 5)}, so that nothing would be '
-            'left to measure by: add images, or leave these classes out'
-        )
+    if training:
+        _check_alone(found.classes, in_fit, source)
     small = [name for name in found.classes if in_fit[name] < needed]
     classes = [name for name in found.classes if name not in set(small)]
     if len(classes) < 2:
@@ -453,6 +449,16 @@ def _split(found: _Found, source: str, training: bool = False) -> LabelSplit:
     fingerprint = hashlib.sha256('\n'.join(rows).encode(errors='surrogatepass')).hexdigest()[:32]
     split = LabelSplit(classes, **pairs, note='; '.join(notes), source=source, fingerprint=fingerprint)
     return split if several is None else replace(split, several=places_of(several, classes))
+
+
+def _check_alone(classes: Sequence[str], in_fit: 'Counter[str]', source: str) -> None:
+    """Raises ValueError for classes of which nothing would be left to measure by."""
+    alone = [name for name in classes if in_fit[name] < 2]
+    if alone and len(classes) > 1:
+        raise ValueError(
+            f'{source}: fewer than two images to train on have {names_in_words(alone, 5)}, so that nothing would be '
+            'left to measure by: add images, or leave these classes out'
+        )
 
 
 def place_of(name: str, stream: str = '') -> float:
