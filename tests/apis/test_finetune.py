@@ -359,6 +359,7 @@ def test_an_extra_that_is_not_installed_is_named_first(photos, tmp_path, monkeyp
 def test_settings_that_cannot_be_meant(photos, tmp_path, given, said):
     with pytest.raises((ValueError, KeyError), match=said):
         finetune(str(photos), str(tmp_path / 'out'), **{**TINY, **given})
+    assert not (tmp_path / 'out/call.json').exists()  # the next call may be another
 
 
 # ------------------------------------------------------------------------------------------------------------- the task
