@@ -138,11 +138,11 @@ def leave_out_masks(root: str, files: List[str]) -> Masks:
         files: Relative to it, sorted; also of images in tars.
     """
     together = '\n'.join([*files, '']).lower()  # one look at all names instead of a million
-    groups = _by_name(files) if _ANY_MASK.search(together) else {}
+    groups = masks_by_name(files) if _ANY_MASK.search(together) else {}
     found = {name: members for name, members in groups.items() if _named_masks(root, members)}
     by_content = not groups and '.png\n' in together
     if by_content:
-        found = _by_content(root, files)
+        found = masks_by_content(root, files)
     left_out = {file for members in found.values() for file in members}
     if not left_out or len(left_out) == len(files):
         return Masks(files, [])
@@ -157,7 +157,7 @@ def _some(files: List[str]) -> List[str]:
     return files[:: max(1, len(files) // _LOOKED_AT)][:_LOOKED_AT]
 
 
-def _by_name(files: List[str]) -> Groups:
+def masks_by_name(files: List[str]) -> Groups:
     """Files that are named like masks and belong to an image, by their folder or by how their stems end."""
     marks: Dict[str, str] = {}  # of folders
     with_images = set()  # folders that hold a folder of images
@@ -177,19 +177,19 @@ def _by_name(files: List[str]) -> Groups:
             candidates.append((file, f'{marks[folder]}/'))
         elif match:
             candidates.append((file, f'*_{match["mark"]}{os.path.splitext(name)[1]}'))
-            images[_identity(file, whole=True)] = file  # where its partner is in a folder of masks
+            images[identity_of(file, whole=True)] = file  # where its partner is in a folder of masks
         else:
-            images[_identity(file)] = file
+            images[identity_of(file)] = file
     groups: Groups = {}
     for file, group in candidates:
         beside = group.endswith('/') and group[:-1].rpartition('/')[0] in with_images
-        image = images.get(_identity(file))
+        image = images.get(identity_of(file))
         if beside or image is not None:
             groups.setdefault(group, {})[file] = image
     return groups
 
 
-def _identity(file: str, whole: bool = False) -> str:
+def identity_of(file: str, whole: bool = False) -> str:
     """What an image and its mask have in common; ``whole``: of an image whose own name looks like a mask's."""
     folder, _, name = file.rpartition('/')
     parts = [part for part in folder.split('/') if part.lower() not in _IMAGE_FOLDERS | _MASK_FOLDERS]
@@ -198,7 +198,7 @@ def _identity(file: str, whole: bool = False) -> str:
     return '/'.join([*parts, _IMAGE_STEM.sub('', match['image'] if match else stem)])
 
 
-def _by_content(root: str, files: List[str]) -> Groups:
+def masks_by_content(root: str, files: List[str]) -> Groups:
     """PNG files that look like masks and have the name of a photograph in another folder, or beside them."""
     stems: Dict[str, Dict[str, str]] = {}
     beside: Dict[str, Optional[str]] = {}

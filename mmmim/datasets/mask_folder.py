@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -15,6 +15,35 @@ from .io.formats import IMAGE_EXTENSIONS
 from .io.image_io import ImageReadError
 
 MASK_EXTENSIONS = ('png', 'tif', 'tiff', 'bmp', 'gif')
+
+
+def read_pairs(path: str) -> List[Tuple[str, str]]:
+    """The images and masks of a list with a tab in its lines; empty for other lists and without a file.
+
+    Raises:
+        ValueError: Some lines have one tab, and others have not.
+    """
+    if not os.path.isfile(path):
+        return []
+    with open(path, encoding='utf-8-sig', errors='surrogateescape') as stream:
+        lines = [line.rstrip('\n') for line in stream if line.strip()]
+    pairs = [tuple(line.split('\t')) for line in lines if line.count('\t') == 1]
+    if pairs and len(pairs) < len(lines):
+        odd = next(line for line in lines if line.count('\t') != 1)
+        raise ValueError(f'{path}: some lines have an image, a tab and a mask; this one has not: {odd!r}')
+    return [(image, mask) for image, mask in pairs]
+
+
+def pair_lines(pairs: Sequence[Tuple[str, str]]) -> str:
+    """The text of such a list.
+
+    Raises:
+        ValueError: A name with a tab or a line break, which no line can hold.
+    """
+    for name in (name for pair in pairs for name in pair):
+        if '\t' in name or '\n' in name:
+            raise ValueError(f'{name!r} has a tab or a line break in its name: rename it')
+    return ''.join(f'{image}\t{mask}\n' for image, mask in pairs)
 
 
 @DATASETS.register_module()
@@ -32,7 +61,8 @@ class MaskFolder(BaseDataset):
         label_map: The class of a value that masks store otherwise: ``{255: 1}`` where the second of two classes is
             stored as 255.
         ann_file: Text file, relative to ``data_root``, with one relative image path a line, with or without its
-            extension. Without it, all images are taken.
+            extension. Without it, all images are taken. Or, for masks that lie or are named otherwise, an image and its
+            mask a line, both relative to ``data_root`` and divided by a tab; then ``data_prefix`` is not looked at.
         palette: A colour ``(r, g, b)`` for each class, for pictures; drawn if None.
         **kwargs: ``pipeline``, ``indices`` and the other options of MMEngine's ``BaseDataset``.
 
@@ -84,6 +114,9 @@ class MaskFolder(BaseDataset):
 
     def load_data_list(self) -> List[dict]:
         """One ``dict(img_path, seg_map_path, label_map, reduce_zero_label, seg_fields)`` for each image."""
+        pairs = read_pairs(self.ann_file) if self.ann_file else []
+        if pairs:
+            return [self._info(*(os.path.join(self.data_root, path) for path in pair)) for pair in pairs]
         images, masks = (
             self._by_stem(key, extensions)
             for key, extensions in (('img_path', IMAGE_EXTENSIONS), ('seg_map_path', MASK_EXTENSIONS))
@@ -104,16 +137,17 @@ class MaskFolder(BaseDataset):
                 'current',
                 logging.WARNING,
             )
-        return [
-            dict(
-                img_path=os.path.join(self.data_prefix['img_path'], images[stem]),
-                seg_map_path=os.path.join(self.data_prefix['seg_map_path'], masks[stem]),
-                label_map=self.label_map,
-                reduce_zero_label=self.reduce_zero_label,
-                seg_fields=[],
-            )
-            for stem in stems
-        ]
+        roots = self.data_prefix['img_path'], self.data_prefix['seg_map_path']
+        return [self._info(os.path.join(roots[0], images[stem]), os.path.join(roots[1], masks[stem])) for stem in stems]
+
+    def _info(self, image: str, mask: str) -> dict:
+        return dict(
+            img_path=image,
+            seg_map_path=mask,
+            label_map=self.label_map,
+            reduce_zero_label=self.reduce_zero_label,
+            seg_fields=[],
+        )
 
     def prepare_data(self, idx: int) -> Any:
         """Run the pipeline for one sample.
