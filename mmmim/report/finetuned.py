@@ -18,6 +18,7 @@ from .templates import FOLDER, render
 MOST_CLASSES = 200
 ROOM = Room(rows=0, strip_rows=0, side=160, tile_bytes=12_000)
 FROZEN = 'frozen'
+HEADING = 'Some of the images that the kept model takes for another class, the surest first'
 WRONG_STYLE = (
     '.wrong{display:flex;flex-wrap:wrap;gap:1rem}.wrong figure{margin:0;max-width:10rem}'
     '.wrong img{max-width:100%;height:auto}.wrong figcaption{font-size:.85rem;overflow-wrap:anywhere}'
@@ -25,19 +26,22 @@ WRONG_STYLE = (
 
 
 class Wrong(NamedTuple):
-    """An image that a model takes for another class: ``pixels [H, W, 3]`` uint8 and what is said of it."""
+    """A picture, ``pixels [H, W, 3]`` uint8, such as an image taken for another class, and what is said of it."""
 
     pixels: np.ndarray
     text: str
 
 
-def write_finetuned(folder: str, results: Mapping[str, Any], wrong: Sequence[Wrong] = ()) -> str:
-    """Write ``report.html`` of a fine-tuned classifier; returns its path.
+def write_finetuned(
+    folder: str, results: Mapping[str, Any], wrong: Sequence[Wrong] = (), heading: str = HEADING
+) -> str:
+    """Write ``report.html`` of a fine-tuned model; returns its path.
 
     Args:
         folder: Of the results.
         results: Content of ``finetune.json``.
         wrong: Pictures to show.
+        heading: Above them.
     """
     stages = results['stages']
     kept = next((stage for stage in stages if stage['kept']), None)
@@ -53,6 +57,7 @@ def write_finetuned(folder: str, results: Mapping[str, Any], wrong: Sequence[Wro
         stage_notes=[f'{stage["name"]}: {stage["note"]}.' for stage in stages if stage['note']],
         starts=_starts(results['table']),
         classes=_classes(results['per_class']),
+        heading=heading,
         wrong=[ROOM.picture(one.pixels, one.text) for one in wrong],
         notes=[*results['notes'], 'Intervals are 95%, by a bootstrap over the images that are reported.'],
         commands=_commands(folder),

@@ -68,9 +68,11 @@ def _truth(image: np.ndarray, info: dict, factor: int) -> np.ndarray:
     """The ground truth, loaded by the toolbox also if the test pipeline does not load it."""
     if 'instances' in info:
         info['ori_shape'] = (image.shape[0] // factor, image.shape[1] // factor)
-        truth = TRANSFORMS.build(dict(type='LoadAnnotations', with_bbox=True, with_mask=True))(info)
-        labels = torch.from_numpy(truth['gt_bboxes_labels'])
-        things = InstanceData(bboxes=truth['gt_bboxes'], masks=truth['gt_masks'], labels=labels)
+        outlined = all(instance.get('mask') for instance in info['instances'])
+        truth = TRANSFORMS.build(dict(type='LoadAnnotations', with_bbox=True, with_mask=outlined))(info)
+        things = InstanceData(bboxes=truth['gt_bboxes'], labels=torch.from_numpy(truth['gt_bboxes_labels']))
+        if outlined:
+            things.masks = truth['gt_masks']
         return paint_instances(image, things, factor=factor)
     if info.get('seg_map_path'):
         truth = TRANSFORMS.build(dict(type='LoadAnnotations'))(info)

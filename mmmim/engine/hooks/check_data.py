@@ -268,7 +268,7 @@ def check_masks(
     read = [infos[i * len(infos) // count] for i in range(count)]
     values: Set[int] = set()
     for info in read:
-        values |= _read_values(info)
+        values |= mask_values(info)
     where = f'{"the" if count == len(infos) else count} {name} masks'
     _check_values(values, read[0], where, num_classes, ignore_index, all_read=count == len(infos))
 
@@ -346,7 +346,7 @@ def _check_pairs(infos: Sequence[dict], name: str) -> None:
         )
 
 
-def _read_values(info: dict) -> Set[int]:
+def mask_values(info: dict) -> Set[int]:
     """The values in a mask, which has to be an index image of its image's size."""
     path = info['seg_map_path']
     try:

@@ -1,0 +1,142 @@
+"""Which images of a dense task are trained on, which choose the checkpoint, and which are reported."""
+
+import json
+import os.path as osp
+from typing import Any, Callable, Dict, Generic, List, NamedTuple, Optional, Sequence, TypeVar
+
+from ...config.paths import relative_to_here
+from ...datasets.folder_roles import TEST, TRAIN, VALIDATION
+from ..folder_split import write_if_changed
+from ..label_split import SHARE, place_of
+
+T = TypeVar('T')
+CONFIG_NAME = 'finetune.py'
+FEWEST = 5  # images of which parts are drawn
+
+
+class Parts(NamedTuple, Generic[T]):
+    """The three parts, and how they were made, in words."""
+
+    fit: List[T]
+    selection: List[T]
+    report: List[T]
+    notes: List[str]
+
+
+def divide(
+    items: Sequence[T],
+    part_of: Callable[[T], Optional[str]],
+    name_of: Callable[[T], str],
+    test: Optional[Sequence[T]] = None,
+    share: Optional[float] = None,
+) -> Parts[T]:
+    """Divide images into parts that have none in common.
+
+    Parts that data has stay as they are. Of a validation part without a test part one half selects and the other is
+    reported; what else is missing is drawn of the training images, a fifth each. Draws are by a hash of the name: an
+    image stays where it is when others come.
+
+    Args:
+        items: Images.
+        part_of: ``'train'``, ``'validation'``, ``'test'``, or None.
+        name_of: A name that does not depend on where the data lies.
+        test: Images that are reported, in the place of the data's own.
+        share: Of the images to fit on that are used, a fixed draw.
+
+    Raises:
+        ValueError: Too few images for a part.
+    """
+    by_part: Dict[Optional[str], List[T]] = {}
+    for item in items:
+        by_part.setdefault(part_of(item), []).append(item)
+    notes: List[str] = []
+    train, free = by_part.get(TRAIN, []), by_part.get(None, [])
+    if not train:
+        train = free
+    elif free:
+        notes.append(f'{len(free):,} images in no part of the split are left out')
+    validation = sorted(by_part.get(VALIDATION, []), key=lambda item: place_of(name_of(item)))
+    report = list(by_part.get(TEST, []) if test is None else test)
+    _check_any(train, by_part)
+    drawn = sorted(train, key=lambda item: place_of(name_of(item)))
+    if validation and not report:
+        _check_two(validation)
+        half = (len(validation) + 1) // 2
+        validation, report = validation[:half], validation[half:]
+        notes.append('half of the validation images select the checkpoint, the others are reported')
+    elif not validation or not report:
+        missing = [name for name, part in (('selects', validation), ('is reported', report)) if not part]
+        count = max(1, round(SHARE * len(drawn)))
+        if len(drawn) < FEWEST:
+            raise ValueError(
+                f'{len(drawn)} images are too few to hold some out: at least {FEWEST}, of which one selects the '
+                'checkpoint and another one is reported. Add images; give images to report with test, to select in val/'
+            )
+        notes.append(f'{count} images that {" and as many that ".join(missing)}: drawn from the training images')
+        if not report:
+            report, drawn = drawn[:count], drawn[count:]
+        if not validation:
+            validation, drawn = drawn[:count], drawn[count:]
+    fit = sorted(drawn, key=name_of)
+    if share is not None and share < 1:
+        fit = sorted(drawn, key=lambda item: place_of(name_of(item), 'share'))[: max(1, round(share * len(drawn)))]
+        notes.append(f'{len(fit)} of {len(drawn)} images to train on are used, a fixed draw')
+    return Parts(sorted(fit, key=name_of), sorted(validation, key=name_of), sorted(report, key=name_of), notes)
+
+
+def _check_any(train: Sequence[Any], by_part: Dict[Optional[str], List[Any]]) -> None:
+    if not train:
+        raise ValueError(
+            'there are no images to train on: all are in '
+            + ' and '.join(sorted(str(part) for part in by_part))
+            + '. Put some in train/, or take away the folders of parts'
+        )
+
+
+def _check_two(validation: Sequence[Any]) -> None:
+    if len(validation) < 2:
+        raise ValueError(
+            'the validation part has one image: one has to select and another one to be reported. Add images, or '
+            'give some to report: test'
+        )
+
+
+def keep_parts(out: str, parts: Parts[T], name_of: Callable[[T], str]) -> None:
+    """Write the names of the images of each part to ``lists/parts.json``; they stay once there is a config.
+
+    Args:
+        out: The folder of the results.
+        parts: See above.
+        name_of: As of :func:`divide`.
+
+    Raises:
+        ValueError: They are others than those that this fine-tuning began with.
+    """
+    path, config = osp.join(out, 'lists', 'parts.json'), osp.join(out, CONFIG_NAME)
+    names = {part: [name_of(item) for item in getattr(parts, part)] for part in ('fit', 'selection', 'report')}
+    text = json.dumps(names, indent=1)
+    if osp.isfile(config) and osp.isfile(path):
+        with open(path, encoding='utf-8') as file:
+            before = json.load(file)
+        if before != names:
+            counts = [' + '.join(f'{len(entry[part])}' for part in names) for entry in (before, names)]
+            raise ValueError(
+                f'the images have changed since {relative_to_here(config)} was written: it had {counts[0]} to fit, '
+                f'select and report, now there are {counts[1]}. Use another folder for the results, or remove that one'
+            )
+    write_if_changed(path, text)
+
+
+def refuse_options(request: Any, task: str) -> None:
+    """Raises ValueError for arguments that only classification takes."""
+    reasons = {
+        'per_class': 'an image has several classes: share draws images',
+        'balance': 'the losses of these models have their own ways',
+    }
+    for name, reason in reasons.items():
+        if getattr(request, name) not in (None, 'none'):
+            raise ValueError(f'{name}={getattr(request, name)!r} is for classification, not for {task}: {reason}')
+    if request.seeds != 1:
+        raise ValueError(
+            f'seeds={request.seeds}: {task} trains once a call; call it with seed=1, seed=2 ... and a folder each'
+        )
