@@ -42,6 +42,7 @@ from ..models.patches import Size, to_2tuple
 from ..models.preprocess import MIMDataPreprocessor
 from ..registry import TRANSFORMS
 from .from_checkpoint import build_pipeline, is_ours, load_backbone, read_source
+from .trained import CONFIG, MODEL
 
 Layer = Union[int, str, None]
 Picture = Union[str, os.PathLike, Image.Image, np.ndarray]
@@ -91,6 +92,8 @@ def load(
     """
     name = os.fspath(model)
     path, run = _find(name)
+    if config is None and osp.basename(path) == MODEL and osp.isfile(osp.join(osp.dirname(path), CONFIG)):
+        config = osp.join(osp.dirname(path), CONFIG)
     if isinstance(layer, str):
         check_choice('layer', layer, ('auto',))
     if layer == 'auto' or layer is None and osp.isdir(name):
@@ -115,7 +118,8 @@ def _find(name: str) -> Tuple[str, Dict[str, Any]]:
         return name, {}
     if osp.isdir(name):
         exported = osp.join(name, EXPORTED)
-        path = exported if osp.isfile(exported) else newest_checkpoint(name) or ''
+        kept = osp.join(name, MODEL)  # by fine-tuning
+        path = exported if osp.isfile(exported) else kept if osp.isfile(kept) else newest_checkpoint(name) or ''
         if not path:
             raise FileNotFoundError(f'{name!r} has neither {EXPORTED} nor a checkpoint: give the folder of a run')
     elif not osp.exists(name) and name.removeprefix('vit-') in ARCHITECTURES:

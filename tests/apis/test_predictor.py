@@ -1,5 +1,7 @@
 """`mmmim.load(RUN).predict`: what a trained model says of one picture or several."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -200,6 +202,14 @@ def test_a_trained_model_also_embeds(classifier, segmentor, image_root):
         assert model.embed([path, path]).shape == (2, 32) and model.width == 32
     with pytest.raises(AttributeError, match='no attribute'):
         _ = classifier.nothing
+
+
+def test_a_fine_tuned_folder_is_also_features_for_every_other_call(classifier, image_root, tmp_path):
+    """Its model.pth has no config inside: model.py beside it is taken."""
+    folder = Path(classifier.trained.checkpoint).parent
+    found = mmmim.embed(str(folder), str(image_root / 'class0'), str(tmp_path / 'x.npy'), num_workers=0)
+    alone = classifier.embed([image_root / 'class0' / name for name in found.names[:3]])
+    assert len(found.names) == 32 and found.features[:3] == pytest.approx(alone, abs=1e-5)
 
 
 def test_a_classifier_with_a_backbone_of_another_project(tmp_path, image_root):

@@ -294,11 +294,11 @@ class Predictor:
         return Classification([self.class_name(label) for label in labels], scores[order].tolist(), labels, confidence)
 
     def _segmentation(self, mask: np.ndarray, confidence: float) -> Segmentation:
+        mask = mask.astype(np.uint8 if len(self.classes) <= 256 else np.uint16)
         labels, counts = np.unique(mask, return_counts=True)
         order = np.argsort(-counts, kind='stable')
         areas = {self.class_name(int(labels[i])): counts[i] / mask.size for i in order}
-        kind = np.uint8 if len(self.classes) <= 256 else np.uint16
-        return Segmentation(mask.astype(kind), {name: float(share) for name, share in areas.items()}, confidence)
+        return Segmentation(mask, {name: float(share) for name, share in areas.items()}, confidence)
 
     def _detection(self, found: Any) -> Detection:
         order = found.scores.argsort(descending=True, stable=True)

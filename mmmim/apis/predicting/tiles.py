@@ -56,7 +56,7 @@ def by_tiles(answer: Callable[[np.ndarray], Tensor], image: np.ndarray, tiles: T
     height, width = image.shape[:2]
     tops, lefts = tiles.starts(height), tiles.starts(width)
     tall, wide = min(tiles.size, height), min(tiles.size, width)
-    mask, total = np.zeros((height, width), np.int64), 0.0
+    mask, total = np.zeros((height, width), np.uint16), 0.0
     sums, counts = torch.zeros(0), torch.zeros(tall, width)
     for top, end in zip(tops, [*tops[1:], height]):
         for left in lefts:
