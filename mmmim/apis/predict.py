@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import os.path as osp
+from contextlib import suppress
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
@@ -237,6 +238,10 @@ def _predict(work: _Work, parts: Parts, batch_size: int, num_workers: Optional[i
     except KeyboardInterrupt as stopped:
         parts.flush()
         raise KeyboardInterrupt(f'stopped after {parts.done} of {total} images: the same call goes on') from stopped
+    except Exception:  # such as a GPU without memory: what is finished stays
+        with suppress(OSError):
+            parts.flush()
+        raise
     finally:
         progress.close()
     parts.flush()

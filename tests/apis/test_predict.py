@@ -286,7 +286,7 @@ def test_a_full_disk_loses_nothing_that_was_written(classifier, photos, tmp_path
 
     def full(data, path):
         count.append(path)
-        if len(count) == 2:
+        if len(count) in (2, 3):
             raise CheckpointWriteError('No space left on device')
         write_part(data, path)
 
@@ -295,6 +295,21 @@ def test_a_full_disk_loses_nothing_that_was_written(classifier, photos, tmp_path
         run(classifier, photos, tmp_path / 'out', batch_size=4)
     assert len(list((tmp_path / 'out/parts').iterdir())) == 1
     assert run(classifier, photos, tmp_path / 'out', batch_size=4).images == 11
+
+
+def test_a_model_that_fails_loses_nothing_that_was_finished(classifier, photos, tmp_path, monkeypatch):
+    before, calls = Predictor.results, []
+
+    def fail(self, *args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError('out of memory')
+        return before(self, *args)
+
+    monkeypatch.setattr(Predictor, 'results', fail)
+    with pytest.raises(RuntimeError, match='out of memory'):
+        run(classifier, photos, tmp_path / 'out', batch_size=4)
+    assert Parts(str(tmp_path / 'out'), json.loads((tmp_path / 'out/call.json').read_text())).done == 4
 
 
 def test_another_call_does_not_mix_with_the_first(classifier, photos, tmp_path):
