@@ -26,7 +26,9 @@ def with_subfolders(folder: str) -> list:
     return [f'mmmim.{folder}', *(f'mmmim.{folder}.{name}' for name in inner)]
 
 
-toolboxes, optional, tiff, baseline = (requirements(name) for name in ('openmmlab', 'optional', 'tiff', 'baseline'))
+toolboxes, optional, tiff, baseline, export = (
+    requirements(name) for name in ('openmmlab', 'optional', 'tiff', 'baseline', 'export')
+)
 detection = [*toolboxes, *requirements('detection')]
 
 setup(
@@ -67,8 +69,9 @@ setup(
         toolboxes=toolboxes,
         detection=detection,
         baseline=baseline,
+        export=export,
         tiff=tiff,
-        tests=[*detection, *optional, *tiff, *baseline, *requirements('tests')],
-        all=[*detection, *optional, *tiff, *baseline],
+        tests=[*detection, *optional, *tiff, *baseline, *export, *requirements('tests')],
+        all=[*detection, *optional, *tiff, *baseline, *export],
     ),
 )

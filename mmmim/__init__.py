@@ -30,7 +30,7 @@ _SCRIPTS = (
     'visualize/reconstruct.py',
     'visualize/report.py',
 )
-_LAZY = ('compare', 'embed', 'finetune', 'load', 'load_encoder', 'predict', 'pretrain')
+_LAZY = ('compare', 'embed', 'export', 'finetune', 'load', 'load_encoder', 'predict', 'pretrain')
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # root of the checkout, if there is one
 

@@ -9,6 +9,7 @@
     mmmim report DIR ...        one HTML page of one or more runs
     mmmim reconstruct | features CHECKPOINT IMAGE ...    pictures of what a model reconstructs, of what an encoder sees
     mmmim predict --model RUN --data PHOTOS --out FOLDER    classes, masks or boxes of any number of images
+    mmmim export --model RUN | FILE | timm:NAME --out model.onnx    a model for onnxruntime, with how it is used
     mmmim convert IN OUT        a checkpoint with the names of another project
     mmmim shards FOLDER OUT     a folder of images as a few large files
     mmmim doctor                what works here, and the commands that fix the rest
@@ -35,6 +36,7 @@ COMMANDS = (
     'features',
     'predict',
     'convert',
+    'export',
     'shards',
 )
 

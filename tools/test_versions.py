@@ -15,7 +15,7 @@ from typing import List, NamedTuple, Tuple
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / 'docs/versions.md'
 SHOWN = ('torch', 'torchvision', 'timm', 'numpy', 'opencv-python', 'transformers', 'onedl-mmdetection')
-CORE = ('runtime.txt', 'openmmlab.txt', 'optional.txt', 'tests.txt')
+CORE = ('runtime.txt', 'openmmlab.txt', 'optional.txt', 'export.txt', 'tests.txt')
 PYTHONS = ('3.10', '3.12', '3.13')
 
 

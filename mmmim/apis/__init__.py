@@ -3,6 +3,7 @@
 from ..models.load_encoder import load_encoder
 from .compare import Comparison, compare
 from .embed import embed
+from .export import Exported, export
 from .finetuning.call import finetune
 from .finetuning.request import FineTuned
 from .frozen import Frozen
@@ -12,12 +13,14 @@ from .pretrain import Pretrained, pretrain
 
 __all__ = [
     'Comparison',
+    'Exported',
     'FineTuned',
     'Frozen',
     'Predictions',
     'Pretrained',
     'compare',
     'embed',
+    'export',
     'finetune',
     'load',
     'load_encoder',

@@ -1,10 +1,11 @@
 """A frozen network of any kind, as features of images."""
 
+import copy
 import json
 import os
 import os.path as osp
 from contextlib import suppress
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from ..datasets.io.value_range import KINDS, ValueRange, checked_range
 from ..datasets.loading import mim_collate
 from ..datasets.transforms import LoadImage
 from ..engine.optim.autocast import has_fast_bf16
+from ..models.backbones.conv_vit import ConvViT
 from ..models.backbones.vit import ARCHITECTURES
 from ..models.build import check_choice
 from ..models.necks.pool_tokens import POOLS, check_pool, pool_tokens
@@ -262,11 +264,33 @@ class Frozen:
                 step.value_range = self.value_range = checked_range(value_range, self.channels)
         return self
 
+    def as_module(self) -> 'PixelsToFeatures':
+        """The same as a module for export, with the same parameters; of a ViT without the blocks that are not used."""
+        module: Any = self.module
+        after = isinstance(module, ConvViT)  # which adds its stages after the last block
+        if self.layer is not None and has_tokens(module) and not after and self.layer < len(module.blocks):
+            module = copy.copy(module)
+            module._modules = dict(module._modules)
+            module.blocks = module.blocks[: self.layer]
+        compute = _own_features if self._ours else _timm_features
+        return PixelsToFeatures(self._preprocessor, module, lambda *args: compute(*args, [self.layer], self.pool)[0])
+
     def _sample(self, picture: Picture, index: int) -> Dict[str, Any]:
         results = picture_input(picture, index, self.channels, self.value_range)
         for transform in self.pipeline:
             results = transform(results)
         return results
+
+
+class PixelsToFeatures(nn.Module):
+    """Pixels ``[B, C, H, W]`` in 0..255, uint8 or float32, to features ``[B, D]``; see :meth:`Frozen.as_module`."""
+
+    def __init__(self, preprocessor: Any, network: nn.Module, compute: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.preprocessor, self.network, self.compute = preprocessor, network, compute
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.compute(self.network, self.preprocessor.normalize(pixels))
 
 
 def as_pictures(images: Union[Picture, Iterable[Picture]]) -> Tuple[List[Picture], bool]:

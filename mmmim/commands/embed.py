@@ -33,7 +33,7 @@ def main(argv: List[str]) -> None:
     )
     parser.add_argument(
         '--layer',
-        type=_layer,
+        type=layer_number,
         metavar='N',
         help="block or stage, from 1 (-1: the last), or 'auto': the one that the run has stored (default: the output; "
         "of a run's folder 'auto')",
@@ -55,5 +55,5 @@ def main(argv: List[str]) -> None:
     apis.embed(**options)
 
 
-def _layer(text: str) -> Union[int, str]:
+def layer_number(text: str) -> Union[int, str]:
     return text if text == 'auto' else int(text)

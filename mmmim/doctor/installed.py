@@ -81,6 +81,9 @@ PARTS = (  # dependencies come first
     Part('mmdetection', 'mmdet', 'detection'),
     Part('transformers', 'transformers', 'Hugging Face models', needs_torch=False),
     Part('scikit-image', 'skimage.feature', 'HOG targets', needs_torch=False),
+    Part('onnx', 'onnx', 'export', needs_torch=False),
+    Part('onnxscript', 'onnxscript', 'export'),
+    Part('onnxruntime', 'onnxruntime', 'export', needs_torch=False),
 )
 BY_NAME = {part.name: part for part in PARTS}
 BY_MODULE = {part.module: part for part in PARTS}

@@ -217,7 +217,7 @@ def test_nothing_is_left_of_a_folder_that_could_not_be_written(mae, tmp_path, ca
     def no_space(*_):
         raise OSError('No space left on device')
 
-    monkeypatch.setattr('mmmim.commands.convert.atomic_write_text', no_space)  # the second of two files
+    monkeypatch.setattr('mmmim.apis.convert.atomic_write_text', no_space)  # the second of two files
     assert converter_main(tmp_path / 'ours.pth', tmp_path / 'out', '--to', 'timm') == 1
     assert 'No space left' in capsys.readouterr().err
     assert os.listdir(tmp_path) == ['ours.pth']

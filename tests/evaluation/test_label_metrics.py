@@ -14,9 +14,7 @@ def test_one_label_an_image():
     generator = torch.Generator().manual_seed(0)
     truth = torch.randint(0, 3, (200,), generator=generator)
     truth[:120] = 0
-    scores = torch.randn(200, 4, generator=generator) + 1.5 * torch.nn.functional.one_hot(
-        truth, 4
-    )  # none of class 3
+    scores = torch.randn(200, 4, generator=generator) + 1.5 * torch.nn.functional.one_hot(truth, 4)  # none of class 3
     found = measure(scores, truth)
     guess = scores.argmax(1)
     assert found.values['accuracy'] == pytest.approx(100 * (guess == truth).double().mean())
