@@ -220,7 +220,7 @@ class LabelSplit:
         own = {file: part for part in PARTS for file, _ in getattr(self, part)}
         by_place = {os.path.realpath(file): part for file, part in own.items()}
         found = {file: by_place[place] for file in files if (place := os.path.realpath(file)) in by_place}
-        for file, original in _copies([file for file in files if file not in found], list(own)).items():
+        for file, original in copies([file for file in files if file not in found], list(own)).items():
             found[file] = own[original]
         return found
 
