@@ -1,5 +1,6 @@
 """Small trained models of each task in folders, as fine-tuning leaves them; their weights are random."""
 
+import csv
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from harness import save_config
 from mmengine.config import Config
 from seg_harness import make_seg_config
 
+import mmmim
 from mmmim.apis.trained import CONFIG, MODEL
 from mmmim.config.load import load_config
 from mmmim.config.prepare import set_up_scope, settle
@@ -52,3 +54,14 @@ def make_detector(folder: Path, data: Path) -> Path:
     cfg = make_det_config(folder / 'run', data)
     cfg.classes = list(CLASSES)
     return keep_model(cfg, folder)
+
+
+def table(out):
+    """The rows of ``predictions.csv``."""
+    with open(out / 'predictions.csv', encoding='utf-8', errors='surrogateescape', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def run(model, data, out, **options):
+    """Predict in this process."""
+    return mmmim.predict(str(model), str(data), str(out), num_workers=0, **options)

@@ -130,7 +130,7 @@ class Predictor:
     def classes(self) -> List[str]:
         """Names of the classes, in the order of the outputs; their numbers where no names are known."""
         names = self.trained.classes or self._stored_names()
-        return [*map(str, names), *map(str, range(len(names), _count(self.trained.cfg)))]
+        return list(map(str, names or range(_count(self.trained.cfg))))
 
     def _stored_names(self) -> Sequence[str]:
         """The names that MMEngine stores in a checkpoint."""
