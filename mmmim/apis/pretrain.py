@@ -37,6 +37,7 @@ from .keep_best import keep_best
 from .label_split import FILE_NAME as LABELS
 from .label_split import LabelSplit
 from .plan import RECIPES, default_hours, default_method, default_model, plan
+from .quiet import leave_out_noise
 from .speed import check_builds, check_settings, timed_epochs
 from .start import Start, find_start
 
@@ -416,7 +417,7 @@ def train_quietly(
         if getattr(handler, 'stream', None) is NOWHERE:
             handler.setStream(sys.stderr)
             handler.setLevel(logging.WARNING)
-            handler.addFilter(lambda record: 'deprecated' not in str(record.msg))  # MMEngine's warnings about itself
+            leave_out_noise(handler)
     count, unit = (cfg.max_iters, 'iteration') if cfg.get('max_iters') else (runner.max_epochs, 'epoch')
     length = f'{count} {unit}{"s" * (count > 1)}'
     print(f'training for {length}; the log is in {relative_to_here(runner.log_dir)}', flush=True)

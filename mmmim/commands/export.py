@@ -15,6 +15,7 @@ from typing import List
 from .. import apis
 from ..apis.export import DTYPES
 from ..apis.exporting.files import PACKAGES
+from ..apis.quiet import quiet_toolboxes
 from ..checkpoint.schemes import writable
 from ..models.networks import FORMS
 from .embed import layer_number
@@ -53,6 +54,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 
 def main(argv: List[str]) -> None:
     options = vars(parse_args(argv))
+    quiet_toolboxes()
     size, data = options.pop('image_size'), options.pop('data')
     image_size = None if size is None else size[0] if len(size) == 1 else tuple(size)
     done = apis.export(**options, image_size=image_size, data=None if data is None else one_or_all(data))

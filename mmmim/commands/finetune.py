@@ -7,6 +7,7 @@ import argparse
 from typing import List
 
 from .. import apis
+from ..apis.quiet import quiet_toolboxes
 from ..config.options import add_machine_options, add_training_options, check_device
 from ..engine.hardware import keep_freed_memory
 from .pretrain import one_or_all, overrides, parse
@@ -65,4 +66,5 @@ def main(argv: List[str]) -> None:
     check_device(options.pop('device'))
     options = {**overrides(parser, pairs, options), **options}
     keep_freed_memory()
+    quiet_toolboxes()
     apis.finetune(**options)

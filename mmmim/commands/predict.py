@@ -18,6 +18,7 @@ from mmengine.config import DictAction
 
 from .. import apis
 from ..apis.predict import Predictions
+from ..apis.quiet import quiet_toolboxes
 from ..config.load import load_config
 from ..config.options import add_device, check_device
 from ..engine.hardware import keep_freed_memory
@@ -122,4 +123,5 @@ def main(argv: List[str]) -> None:
     check_device(options.pop('device'))
     options['data'] = one_or_all(options['data'])
     keep_freed_memory()
+    quiet_toolboxes()
     print(in_words(apis.predict(**options)))
