@@ -145,8 +145,9 @@ def predict(
     options = predictor.options(TOP, threshold, tile, overlap)
     root, names, said = _images(data, out)
     work = _Work(out, predictor, options, root, names, Names(names), overlays)
+    facts = _facts(work)  # first, as masks to measure by settle the config
     truth = _truth(work, labels)
-    parts = Parts(out, _facts(work))
+    parts = Parts(out, facts)
     for line in said:
         print(line)
     _predict(work, parts, batch_size or BATCH[trained.task], num_workers)

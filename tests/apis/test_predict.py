@@ -181,6 +181,15 @@ def test_images_that_were_fitted_on_measure_nothing(classifier, photos, tmp_path
     assert alone.images == 8 and any('say nothing of other images' in note for note in alone.notes)
 
 
+def test_labels_are_added_to_a_call_that_has_ended(segmentor, mask_data, tmp_path):
+    photos, masks = mask_data / 'images/validation', mask_data / 'annotations/validation'
+    run(segmentor, photos, tmp_path / 'out')
+    calls = count_calls(Predictor, 'results')
+    found = run(segmentor, photos, tmp_path / 'out', labels=str(masks))
+    calls.undo()
+    assert found.measures.images == 4 and calls.count == 0
+
+
 def test_several_labels(image_root, photos, tmp_path):
     model = make_classifier(tmp_path / 'model', image_root, multi_label=True)
     paths = sorted(map(str, photos.rglob('*.jpg')))[:-1]
