@@ -5,7 +5,7 @@ import json
 import os
 import os.path as osp
 from contextlib import suppress
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
@@ -20,6 +20,7 @@ from ..engine.hardware import usable_cores
 from ..progress import Progress
 from ..report.predictions import write_predictions
 from ..visualization.predictions import read_picture
+from .finetuning.stages import FOLDERS
 from .label_split import FILE_NAME, LabelSplit
 from .predicting import measures, outputs, shown
 from .predicting.measures import Measures
@@ -309,22 +310,46 @@ def _truth(work: _Work, labels: Optional[str]) -> Any:
 class _Split(NamedTuple):
     """Which of the images belong to the split of the model's labels."""
 
-    held_out: Set[str]
-    fitted: Set[str]
+    parts: Dict[str, str]  # file -> fit, selection or report
+    known: bool = True
+
+    @property
+    def held_out(self) -> Set[str]:
+        return {file for file, part in self.parts.items() if part != 'fit'}
 
 
 def _split(work: _Work) -> _Split:
-    """By the ``labels.json`` beside the model."""
+    """By the ``labels.json`` beside the model, or beside the stages of which it is one."""
     folder = osp.dirname(osp.abspath(work.predictor.trained.checkpoint))
-    if work.predictor.task != CLASSIFICATION or not osp.isfile(osp.join(folder, FILE_NAME)):
-        return _Split(set(), set())
-    found = LabelSplit.read(folder).parts_of(map(work.path, range(len(work.names))))
-    fitted = {file for file, part in found.items() if part == 'fit'}
-    return _Split(set(found) - fitted, fitted)
+    folders = [folder, osp.dirname(folder)] if osp.basename(folder) in FOLDERS.values() else [folder]
+    found = next((place for place in folders if osp.isfile(osp.join(place, FILE_NAME))), None)
+    if work.predictor.task != CLASSIFICATION or found is None:
+        return _Split({}, work.predictor.task != CLASSIFICATION)
+    return _Split(LabelSplit.read(found).parts_of(map(work.path, range(len(work.names)))))
 
 
-def _measured(work: _Work, parts: Parts, truth: Any, labels: Optional[str], fitted: Set[str]) -> Optional[Measures]:
-    """By the labels; images that the model was fitted on are left out where others remain."""
+def _measurable(work: _Work, places: Iterable[int], split: _Split) -> Tuple[Set[int], List[str]]:
+    """Labelled images that measure: none that the model was fitted on or chosen by, where others remain; else those
+    that chose it. Also sentences on it."""
+    of: Dict[str, Set[int]] = dict(fit=set(), selection=set(), report=set())
+    for place in places:
+        of[split.parts.get(work.path(place), 'report')].add(place)  # an unknown image measures as well
+    kept = of['report'] or of['selection'] or of['fit']
+    count, notes = sum(map(len, of.values())), []
+    for part, what in (('fit', 'fitted on'), ('selection', 'what the model was chosen by')):
+        if of[part] and kept is not of[part]:
+            notes.append(
+                f'{len(of[part])} of the {count} labelled images were {what}; they are left out of the measures'
+            )
+    if kept is of['selection'] and kept:
+        notes.append(f'{len(kept)} of the {count} labelled images chose the model: the numbers tend to be too good')
+    elif kept is of['fit'] and kept:
+        notes.append(f'{count} of the {count} labelled images were fitted on: the numbers say nothing of other images')
+    return kept, notes
+
+
+def _measured(work: _Work, parts: Parts, truth: Any, labels: Optional[str], split: _Split) -> Optional[Measures]:
+    """By the labels."""
     if truth is None:
         return None
     classes, notes = work.predictor.classes, list(truth.notes)
@@ -334,16 +359,9 @@ def _measured(work: _Work, parts: Parts, truth: Any, labels: Optional[str], fitt
     elif work.predictor.task == DETECTION:
         measured = measures.of_objects(readable, truth.of, osp.expanduser(str(labels)), classes)
     else:
-        known = {place: work.path(place) in fitted for place in truth.of}
-        alone = all(known.values())
-        if any(known.values()):
-            what = 'all are: the numbers say nothing of other images' if alone else 'they are left out of the measures'
-            notes.append(f'{sum(known.values())} of the {len(known)} labelled images were fitted on; {what}')
-        pairs = (
-            (found, truth.of[found['place']])
-            for found in readable
-            if found['place'] in known and (alone or not known[found['place']])
-        )
+        kept, said = _measurable(work, truth.of, split)
+        notes += said
+        pairs = ((found, truth.of[found['place']]) for found in readable if found['place'] in kept)
         if work.predictor.multi_label:
             measured = measures.of_several(pairs, classes, work.options.threshold)
         else:
@@ -384,7 +402,7 @@ def _finish(
     notes = _notes(counts, bad, min_confidence, with_held_out, split)
     if predictor.task == DETECTION:
         notes += _write_coco(work, parts, truth, labels)
-    measured = _measured(work, parts, truth, labels, split.fitted)
+    measured = _measured(work, parts, truth, labels, split)
     page = osp.join(work.out, PAGE)
     result = Predictions(
         work.out, predictor.task, counts['images'], written, counts['held_out'], counts['below'], len(bad), measured,
@@ -404,6 +422,8 @@ def _notes(
     counts: Dict[str, int], bad: List[Tuple[str, str]], min_confidence: float, with_held_out: bool, split: _Split
 ) -> List[str]:
     notes = []
+    if not split.known:
+        notes.append(f'no {FILE_NAME} beside the model: which images it was trained on is not known, none is left out')
     if counts['held_out']:
         notes.append(
             f'{counts["held_out"]} images have no row: the model holds them out for selection or report '

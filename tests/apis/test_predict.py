@@ -181,6 +181,43 @@ def test_images_that_were_fitted_on_measure_nothing(classifier, photos, tmp_path
     assert alone.images == 8 and any('say nothing of other images' in note for note in alone.notes)
 
 
+def test_images_that_chose_the_model_measure_only_where_no_others_do(classifier, photos, tmp_path):
+    folder = tmp_path / 'model'
+    shutil.copytree(classifier, folder)
+    paths = sorted(map(str, photos.rglob('*.jpg')))[:-1]
+    parts = [[(path, 0) for path in part] for part in (paths[:4], paths[4:7], paths[7:9])]
+    LabelSplit(['cat', 'dog'], *parts, '', '', 'x').write(str(folder))
+    labels = tmp_path / 'labels.csv'
+
+    def measured(some):
+        labels.write_text('\n'.join(['file,label', *(f'{path},cat' for path in some)]))
+        return run(folder, photos, tmp_path / 'out', labels=str(labels)).measures
+
+    found = measured(paths)
+    assert found.images == 4 and any('3 of the 11 labelled images were what' in note for note in found.notes)
+    chosen = measured(paths[:7])
+    assert chosen.images == 3 and any('4 of the 7 labelled images were fitted on' in note for note in chosen.notes)
+    assert any('3 of the 7 labelled images chose the model' in note for note in chosen.notes)
+
+
+@pytest.mark.parametrize('stage', ['frozen', 'last-blocks', 'full'])
+@pytest.mark.parametrize('file', [True, False])
+def test_a_stage_has_the_split_of_its_folder(classifier, photos, tmp_path, stage, file):
+    folder = tmp_path / 'model' / stage
+    shutil.copytree(classifier, folder)
+    paths = sorted(map(str, photos.rglob('*.jpg')))[:3]
+    split = LabelSplit(['cat', 'dog'], [(paths[0], 0)], [(paths[1], 0)], [(paths[2], 0)], '', str(photos), 'x')
+    split.write(str(tmp_path / 'model'))
+    assert run(folder / 'model.pth' if file else folder, photos, tmp_path / 'out').held_out == 2
+
+
+def test_a_classifier_without_a_split_says_so(classifier, photos, tmp_path):
+    (tmp_path / 'labels.json').write_text('not of this model')
+    shutil.copytree(classifier, tmp_path / 'other')
+    found = run(tmp_path / 'other', photos, tmp_path / 'out')
+    assert found.held_out == 0 and 'no labels.json' in found.notes[0]
+
+
 def test_labels_are_added_to_a_call_that_has_ended(segmentor, mask_data, tmp_path):
     photos, masks = mask_data / 'images/validation', mask_data / 'annotations/validation'
     run(segmentor, photos, tmp_path / 'out')
