@@ -250,6 +250,23 @@ def test_several_labels(image_root, photos, tmp_path):
     assert found.measures.values['mAP'] == pytest.approx(100 * np.mean(aps), abs=1.5)  # of ties: sorts differ
 
 
+def test_several_labels_in_columns(image_root, photos, tmp_path):
+    """As they are trained on; an image of zeros has a label: none of the classes."""
+    model = make_classifier(tmp_path / 'model', image_root, multi_label=True)
+    names = [f'class{k}/00{i}.jpg' for k in (0, 1) for i in range(5)]
+    rows = [('1,1', '1,0', '0,0')[i % 3] for i in range(len(names))]
+    labels, cells = tmp_path / 'columns.csv', tmp_path / 'cells.csv'
+    labels.write_text('\n'.join(['file,cat,dog', *map(','.join, zip(names, rows))]))
+    cells.write_text(
+        'file,labels\n'
+        + '\n'.join(f'{n},{dict(zip(("1,1", "1,0"), ("cat|dog", "cat"))).get(r, "")}' for n, r in zip(names, rows))
+    )
+    found = run(model, photos, tmp_path / 'out', labels=str(labels)).measures
+    assert found.images == 10 and [row['images'] for row in found.per_class] == [7, 4]
+    some = run(model, photos, tmp_path / 'out', labels=str(cells)).measures
+    assert some.images == 7 and [row['images'] for row in some.per_class] == [7, 4]
+
+
 def test_a_stopped_call_goes_on_and_says_the_same(classifier, image_root, tmp_path, monkeypatch):
     whole = run(classifier, image_root, tmp_path / 'whole', batch_size=8)
     records = Predictor.results

@@ -11,12 +11,13 @@ from mmengine.config import Config
 
 from ...config.classification import name_of
 from ...datasets.coco_file import examine
-from ...datasets.image_tables import Finder, label_columns, read_rows
+from ...datasets.image_tables import Finder, read_rows
 from ...datasets.inputs import read_data
 from ...datasets.io.file_list import list_images
 from ...datasets.io.image_io import ImageSource
 from ...datasets.mask_folder import MASK_EXTENSIONS
 from ...registry import TRANSFORMS
+from ..several_labels import label_rows
 
 SHOWN = 5
 
@@ -38,7 +39,8 @@ def read_classes(labels: str, root: str, files: Sequence[str], classes: Sequence
 
     Args:
         labels: As :class:`~mmmim.apis.label_split.LabelSplit` takes them; of a multi-label model a cell names several
-            classes, with ``;`` or ``|`` between them, or a file stands in several rows.
+            classes, with ``;`` or ``|`` between them, a file stands in several rows, or each class has a column of 0
+            and 1, by which an image may have none.
         root: Where the files of a csv are looked for first.
         files: Absolute paths of the images that are predicted.
         classes: Names of the model's classes.
@@ -52,10 +54,9 @@ def read_classes(labels: str, root: str, files: Sequence[str], classes: Sequence
     if not osp.exists(labels):
         raise FileNotFoundError(f'there is no {labels!r}: labels are a csv file (file, label) or class folders')
     table = osp.isfile(labels) and not labels.lower().endswith('.tar')
-    pairs = _of_table(labels, root, multi_label) if table else _of_folders(labels)
     named: Dict[str, Set[str]] = defaultdict(set)
-    for file, name in pairs:
-        named[osp.realpath(file)].add(name)
+    for file, given in _of_table(labels, root, multi_label) if table else _of_folders(labels):
+        named[osp.realpath(file)].update(given)
     number = {name: label for label, name in enumerate(classes)}
     found: Dict[int, Any] = {}
     unknown: Dict[str, int] = defaultdict(int)
@@ -86,25 +87,22 @@ def _notes(count: int, found: Dict[int, Any], unknown: Dict[str, int]) -> List[s
     return notes
 
 
-def _of_folders(labels: str) -> Iterable[Tuple[str, str]]:
+def _of_folders(labels: str) -> Iterable[Tuple[str, List[str]]]:
     found = read_data(labels)
     for part in filter(None, (found.train, found.held_out)):
         if part.classes is None:
             raise ValueError(f'{labels} has no classes: images lie in a folder of their class each')
         for name, label in zip(part.names, part.classes):
-            yield osp.join(part.root, name), label
+            yield osp.join(part.root, name), [label]
 
 
-def _of_table(labels: str, root: str, multi_label: bool) -> Iterable[Tuple[str, str]]:
-    rows = read_rows(labels)
+def _of_table(labels: str, root: str, multi_label: bool) -> Iterable[Tuple[str, List[str]]]:
     find = Finder([root, osp.dirname(labels)])
-    file_column, label_column, header = label_columns(rows, find, labels)
-    for row in rows[header:]:
-        file, cell = find(row[file_column]), row[label_column].strip()
-        if file is None or not cell:
-            continue
-        parts = cell.replace('|', ';').split(';') if multi_label else [cell]
-        yield from ((file, part.strip()) for part in parts if part.strip())
+    table = label_rows(read_rows(labels), find, labels, multi_label)
+    for name, given in table.rows:
+        file = find(name)
+        if file is not None and (given or table.columns is not None):  # an empty cell says nothing, a row of 0 does
+            yield file, given
 
 
 class Masks:
