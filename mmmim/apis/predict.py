@@ -24,8 +24,8 @@ from .finetuning.stages import FOLDERS
 from .label_split import FILE_NAME, LabelSplit
 from .predicting import measures, outputs, shown
 from .predicting.measures import Measures
-from .predicting.outputs import MASKS, OVERLAYS, Names
-from .predicting.parts import Parts, Record
+from .predicting.outputs import Names
+from .predicting.parts import MASKS, OVERLAYS, Parts, Record
 from .predicting.predictor import THRESHOLD, Options, Predictor
 from .predicting.results import Segmentation
 from .predicting.truth import Masks, Truth, categories, read_classes, read_coco

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 
 import numpy as np
 import pytest
@@ -299,6 +300,19 @@ def test_a_killed_writer_leaves_whole_parts(tmp_path):
     again = Parts(str(tmp_path), dict(a=1))
     assert again.done == 2 and [found['place'] for found in again] == [0, 1]
     assert len(list(folder.iterdir())) == 1
+
+
+def test_temporaries_of_a_killed_writer_are_removed(tmp_path):
+    """Of parts, and of masks and overlays in folders below theirs; nothing else."""
+    host = socket.gethostname()
+    for folder in ('parts', 'masks/deep/er', 'overlays', 'other'):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / f'.a.png.{host}.{os.getpid()}.tmp').write_text('half')
+        (tmp_path / folder / 'b.png').write_text('whole')
+    (tmp_path / 'call.json').write_text('{"a": 1}')
+    Parts(str(tmp_path), dict(a=1))
+    assert [path.parent.name for path in tmp_path.rglob('.*.tmp')] == ['other']
+    assert len(list(tmp_path.rglob('b.png'))) == 4
 
 
 @pytest.mark.runs

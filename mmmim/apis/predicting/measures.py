@@ -13,8 +13,7 @@ from PIL import Image
 
 from ...evaluation.bootstrap import mean_interval
 from ...registry import METRICS
-from .outputs import MASKS
-from .parts import Record
+from .parts import MASKS, Record
 from .truth import Masks
 
 

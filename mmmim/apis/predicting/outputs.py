@@ -15,11 +15,10 @@ from PIL import Image
 from ...checkpoint import atomic_write_bytes
 from ...checkpoint.write import atomic_write
 from ...visualization.overlay import enlarged, paint_instances, paint_mask
-from .parts import Record
+from .parts import MASKS, Record
 from .results import Classification, Result, Segmentation
 
 OVERLAY_SIDE = 2048  # longest side of an overlay
-MASKS, OVERLAYS = 'masks', 'overlays'
 
 
 class Names:

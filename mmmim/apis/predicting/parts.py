@@ -13,6 +13,7 @@ from ...checkpoint.write import remove_stale_temporaries
 from ...config.paths import relative_to_here
 
 CALL, FOLDER = 'call.json', 'parts'
+FILES = MASKS, OVERLAYS = 'masks', 'overlays'  # folders of a file an image
 SECONDS, IMAGES = 15.0, 2000  # a part is written after so long, or of so many images
 
 Record = Dict[str, Any]
@@ -35,7 +36,9 @@ class Parts:
         self._check(facts)
         atomic_write_text(osp.join(out, CALL), json.dumps(facts, indent=1))
         os.makedirs(self.folder, exist_ok=True)
-        remove_stale_temporaries(self.folder)
+        for folder in (self.folder, *map(self._at, FILES)):
+            for place, _, _ in os.walk(folder):  # masks lie in the folders of their images
+                remove_stale_temporaries(place)
         self._files, self.done = self._whole()
         self._open: List[str] = []  # lines of records that are in no file yet
         self._since = time.monotonic()
