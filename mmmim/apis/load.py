@@ -40,7 +40,8 @@ def load(
             a run's folder, else the output.
         pool: ``'mean'`` of the patch tokens, the first class token ``'cls'``, the mean of several class tokens
             ``'cls_mean'``, or None: what the network itself does, and of our encoders and of files the mean.
-        image_size: Pixels, an int or (height, width), if not the network's own.
+        image_size: Pixels, an int or (height, width), if not the network's own. As ``layer`` and ``pool``, of ``embed``
+            alone: a trained model predicts at the size of its config.
 
     Returns:
         :class:`~mmmim.apis.predicting.predictor.Predictor` of a trained model, else
@@ -48,7 +49,8 @@ def load(
 
     Raises:
         FileNotFoundError: There is no such file or folder, or weights could not be fetched.
-        ValueError: An unknown name, or the network has no such layer, pooling or image size.
+        ValueError: An unknown name, or the network has no such layer, pooling or image size; any of these of a
+            classifier with a backbone of another project, which embeds by what its head sees.
         EncoderMismatchError: A file holds an architecture that nothing here computes.
         ImportError: The toolbox of a task is not installed.
     """
@@ -60,7 +62,14 @@ def load(
     if trained.task not in TASKS:
         return frozen.load(model, config=config, **options)
     # a folder has its own way to its encoder, unless fine-tuning has made it
-    return Predictor(trained, device, lambda: frozen.load(trained.checkpoint, config=trained.config, **options))
+    found = Predictor(trained, device, lambda: frozen.load(trained.checkpoint, config=trained.config, **options))
+    for key in ('prefix', 'layer', 'pool', 'image_size'):
+        if found.foreign is not None and options[key] not in (None, 'auto'):
+            raise ValueError(
+                f'{key}={options[key]!r} is for encoders of mmmim, and the backbone of {name} is a {found.foreign}: '
+                f'its features are what its head sees. Leave {key} out'
+            )
+    return found
 
 
 def _is_of_task(config: str) -> bool:

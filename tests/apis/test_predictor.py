@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cls_harness import make_classifier_config
 from det_harness import make_coco
 from mmengine.config import Config
 from PIL import Image
-from predict_harness import make_classifier, make_detector, make_segmentor
+from predict_harness import keep_model, make_classifier, make_detector, make_segmentor
 from seg_harness import make_masks
 
 import mmmim
@@ -115,6 +116,24 @@ def test_several_labels_above_a_threshold(tmp_path, image_root):
     assert model.predict(path, threshold=(top + low) / 2).names == everything.names[:1]
     assert model.predict(path, threshold=1.0).names == []
     assert everything.confidence == pytest.approx(min(max(p, 1 - p) for p in (top, low)))
+
+
+def test_a_classifier_of_another_projects_network(tmp_path, image_root):
+    """It embeds by what its head sees; what it does not have is told, and what would not be used is refused."""
+    cfg = make_classifier_config(tmp_path / 'run', image_root)
+    cfg.classes = ['cat', 'dog']
+    cfg.model.pop('neck', None)
+    cfg.model.backbone = dict(type='mmmim.TimmNetwork', arch='resnet10t')
+    cfg.model.head.in_channels = 512
+    folder = keep_model(cfg, tmp_path)
+    model = mmmim.load(folder, layer='auto')
+    path = image_root / 'class0/001.jpg'
+    assert model.width == 512 and model.embed(path).shape == (1, 512)
+    assert (model.depth, model.layer, model.pool) == (0, None, None)
+    assert not hasattr(model, 'img_size') and not hasattr(model, 'features')
+    for options in (dict(layer=1), dict(pool='mean'), dict(image_size=32), dict(prefix='student')):
+        with pytest.raises(ValueError, match=f'{next(iter(options))}=.*TimmNetwork'):
+            mmmim.load(folder, **options)
 
 
 def test_a_segmentor_gives_a_mask_at_the_images_own_size(segmentor, mask_data):

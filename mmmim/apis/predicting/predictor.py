@@ -27,6 +27,7 @@ TASKS = (CLASSIFICATION, SEGMENTATION, DETECTION)
 THRESHOLD = 0.5
 # of a frozen network, beside `embed`
 OF_ENCODER = ('depth', 'features', 'img_size', 'layer', 'licence', 'pipeline', 'pool', 'precision', 'width')
+OF_FOREIGN = dict(depth=0, layer=None, pool=None)  # the same of a backbone of another project
 
 
 class Options(NamedTuple):
@@ -47,7 +48,8 @@ class Predictor:
     """A trained model and its preprocessing; made by :func:`mmmim.load` of a folder or a config of a task.
 
     What a frozen network has (:class:`~mmmim.apis.frozen.Frozen`: ``embed``, ``features``, ``width`` ...) is that of
-    its encoder.
+    its encoder. A classifier with a backbone of another project embeds by what its head sees: it has a ``width``, and
+    neither layers nor poolings (``depth`` is 0, ``layer`` and ``pool`` are None).
 
     Args:
         trained: From :func:`~mmmim.apis.trained.open_trained`.
@@ -82,12 +84,24 @@ class Predictor:
     def __getattr__(self, name: str) -> Any:
         if name not in OF_ENCODER:
             raise AttributeError(f'{type(self).__name__!r} has no attribute {name!r}')
-        return getattr(self.encoder, name)
+        if self.foreign is None:
+            return getattr(self.encoder, name)
+        if name == 'width':
+            return self.embed(np.zeros((32, 32, self.channels), np.uint8)).shape[1]
+        if name not in OF_FOREIGN:
+            raise AttributeError(f'{name!r} is of encoders of mmmim, and the backbone is a {self.foreign}')
+        return OF_FOREIGN[name]
+
+    @property
+    def foreign(self) -> Optional[str]:
+        """The type of the backbone of a classifier that is another project's; else None."""
+        kind = name_of(self.trained.cfg.model.backbone) if self.task == CLASSIFICATION else None
+        return None if kind in ENCODERS else kind
 
     def embed(self, images: Union[Picture, Iterable[Picture]], batch_size: int = 64) -> np.ndarray:
         """Features of pictures, ``[N, D]`` float32: of its encoder, as :meth:`~mmmim.apis.frozen.Frozen.embed`; of a
         classifier with a backbone of another project what its head sees."""
-        if self.task != CLASSIFICATION or name_of(self.trained.cfg.model.backbone) in ENCODERS:
+        if self.foreign is None:
             return self.encoder.embed(images, batch_size)
         pictures, _ = as_pictures(images)
         rows = []
