@@ -69,6 +69,9 @@ def test_objects_are_measured_by_their_class_whatever_the_order_of_the_annotatio
         measured = measures.of_objects(records(exchanged), ids, str(labels), ['disc', 'square'])
         assert measured.values == {'box AP': expected}
         assert {row['name']: row['box AP'] for row in measured.per_class} == dict(disc=expected, square=expected)
+    readable = (found for found in records(False) if found['place'])  # what cannot be read misses nothing
+    some = measures.of_objects(readable, ids, str(labels), ['disc', 'square'])
+    assert some.images == 2 and some.values == {'box AP': 100.0}
 
 
 def test_category_ids_are_those_of_training_where_there_are_no_labels(detected, tmp_path):

@@ -125,7 +125,7 @@ def of_masks(out: str, records: Iterable[Record], masks: Masks, classes: Sequenc
 
 
 def of_objects(records: Iterable[Record], ids: Dict[int, Any], labels: str, classes: Sequence[str]) -> Measures:
-    """Box AP, and mask AP where masks are predicted and annotated, by mmdet's metric, over the images of ``ids``."""
+    """Box AP, and mask AP where masks are predicted and annotated, by mmdet's metric, over the records in ``ids``."""
     with _quiet():
         metric = METRICS.build(dict(type='mmmim.CocoMetric', ann_file=labels, metric=['bbox'], classwise=True))
     content = metric._coco_api.dataset
@@ -134,11 +134,12 @@ def of_objects(records: Iterable[Record], ids: Dict[int, Any], labels: str, clas
     metric.dataset_meta = dict(classes=tuple(known))
     number = {label: known.index(name) for label, name in enumerate(classes) if name in known}
     masks = any(annotation.get('segmentation') for annotation in content['annotations'])
+    metric.img_ids = []  # of images that could be read: those that could not miss no objects
     for found in records:
         if found['place'] in ids:
+            metric.img_ids.append(ids[found['place']])
             masks = masks and found['masks'] is not None
             metric.process({}, [_sample(found, ids[found['place']], number)])
-    metric.img_ids = [ids[place] for place in sorted(ids)]
     any_object = any(len(predicted['labels']) for _, predicted in metric.results)
     values: Dict[str, float] = {}
     rows: List[Dict[str, Any]] = [dict(name=name) for name in known]
