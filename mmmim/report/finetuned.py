@@ -52,7 +52,7 @@ def write_finetuned(
         title=f'{results["task"].capitalize()} from {results["start"].get("name", "")}: {osp.basename(folder)}',
         style=Markup(style),
         made=f'{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} by mmmim {__version__}',
-        result=_result(kept or row or {}, results),
+        result=_result(row if row and row.get('folder', '.') != '.' else kept or row or {}, results),
         stages=_stages(stages),
         stage_notes=[f'{stage["name"]}: {stage["note"]}.' for stage in stages if stage['note']],
         starts=_starts(results['table']),

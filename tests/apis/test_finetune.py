@@ -11,13 +11,15 @@ from mmengine.dataset import Compose, pseudo_collate
 from PIL import Image
 
 from mmmim.apis.extract import Features
-from mmmim.apis.finetuning import classification, stages
+from mmmim.apis.finetuning import classification, several_runs, stages
 from mmmim.apis.finetuning.call import finetune
 from mmmim.apis.finetuning.frozen_head import fit_head
 from mmmim.apis.finetuning.labels import Labels, find_labels
 from mmmim.apis.finetuning.outputs import Backbone, Outputs
+from mmmim.apis.finetuning.page import write_page
 from mmmim.apis.finetuning.recipe import Plan
-from mmmim.apis.finetuning.request import Request, Results
+from mmmim.apis.finetuning.request import Request, Results, Stage
+from mmmim.apis.finetuning.several_runs import compare_starts, named_start, own_classes
 from mmmim.apis.finetuning.start import open_classifier_start
 from mmmim.apis.label_split import LabelSplit
 from mmmim.apis.trained import open_trained
@@ -261,6 +263,85 @@ def test_other_starts_stand_in_a_table_behind_public_weights(photos, tmp_path, u
     assert own['frozen'] == random['frozen']  # the same architecture, and the same seed
     folder = tmp_path / kept['folder'] / 'model.pth'
     assert (tmp_path / 'model.pth').read_bytes() == folder.read_bytes()
+
+
+# ---------------------------------------------------------------------------------------- going on, and other starts
+
+
+def start_of(results, out, name, value):
+    """A finished frozen stage, as files."""
+    for folder in (out, out / 'frozen'):
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in ('model.pth', 'model.py', 'mistakes.json'):
+            (folder / file).write_text(name)
+    results.start, results.per_class = dict(name=name, kind='public', licence=''), [dict(name=f'of {name}', images=1)]
+    results.stages = [Stage('frozen', 'accuracy', selection=value, report=value, interval=(0.0, 99.0), kept=True)]
+    results.counts = dict(fit=1, selection=1, report=1, classes=2)
+    results.write(str(out))
+    return results
+
+
+def test_a_comparison_that_another_start_wins_leaves_the_stages_of_this_one(tmp_path):
+    request = Request('photos', str(tmp_path), model='own', compare='other')
+    results = start_of(Results('classification'), tmp_path, 'own', 50.0)
+
+    def other(asked, out, draw=0):
+        return start_of(Results('classification'), tmp_path / 'compare/other', 'other', 80.0)
+
+    for _ in range(2):
+        compare_starts(request, results, other)
+        assert results.stages[0].kept  # the best of this start, which training goes on from
+        assert results.per_class == [dict(name='of other', images=1)]
+        assert {(tmp_path / name).read_text() for name in ('model.pth', 'model.py', 'mistakes.json')} == {'other'}
+        assert len(results.notes) == 1
+        assert '80.0% accuracy' in open(write_page(str(tmp_path), results)).read()
+        results = Results.read(str(tmp_path))
+        own_classes(results)
+        assert results.per_class == [dict(name='of own', images=1)]
+    results.stages[0].selection = 90.0  # of a training that came later
+    compare_starts(request, results, other)
+    assert results.notes == [] and results.per_class == [dict(name='of own', images=1)]
+
+
+def test_other_starts_are_opened_before_any_work_and_can_be_corrected(photos, tmp_path, monkeypatch, untrained):
+    given, first = dict(TINY, quick=True, per_class=4), str(tmp_path)
+    finetune(str(photos), first, **given)
+    monkeypatch.setattr(several_runs, '_is_public', lambda results: True)
+    for out in (first, str(tmp_path / 'new')):
+        with monkeypatch.context() as patch:
+            patch.setattr(classification, 'one_run', None)
+            with pytest.raises(ValueError, match="compare names 'vit-tyni'"):
+                finetune(str(photos), out, **given, compare='vit-tyni')
+    made = finetune(str(photos), first, **given, compare='random')
+    assert [row['name'] for row in made.results.table] == ['vit-tiny', 'random']
+    with pytest.raises(ValueError, match='compare was'):
+        finetune(str(photos), first, **given)
+
+
+def test_a_run_that_began_keeps_its_start(tmp_path):
+    begun = Results('classification', dict(name='public-a'), stages=[Stage('frozen', 'accuracy')])
+    assert named_start(Request('photos', str(tmp_path)), begun) == 'public-a'
+    assert named_start(Request('photos', str(tmp_path)), Results('classification')) is None
+    assert named_start(Request('photos', str(tmp_path), model='runs/a'), begun) == 'runs/a'
+
+
+def test_a_finished_folder_refuses_labels_that_have_changed(tmp_path, untrained):
+    data = folders(tmp_path / 'photos', red=60, green=60)
+    finetune(data, str(tmp_path / 'out'), quick=True, per_class=4, **TINY)
+    draw(tmp_path / 'photos/red/more.png', 'red', np.random.default_rng(5))
+    with pytest.raises(ValueError, match='has changed since the split'):
+        finetune(data, str(tmp_path / 'out'), quick=True, per_class=4, **TINY)
+
+
+@pytest.mark.parametrize('error', [OSError, KeyboardInterrupt])
+def test_a_folder_in_which_nothing_began_is_free(photos, tmp_path, monkeypatch, error):
+    def stop(*given):
+        raise error('stopped')
+
+    monkeypatch.setattr(classification, 'fit_head', stop)
+    with pytest.raises(error):
+        finetune(str(photos), str(tmp_path), quick=True, **TINY)
+    assert not (tmp_path / 'call.json').exists() and not (tmp_path / 'labels.json').exists()
 
 
 # ---------------------------------------------------------------------------------------------- several labels an image

@@ -13,6 +13,7 @@ from ...config.paths import relative_to_here
 from ...datasets.inputs import Data
 from ..folder_split import write_if_changed
 from ..pretrain import CALL_NAME, check_out
+from ..trained import CLASSIFICATION
 from .request import FILE_NAME, FineTuned, Request, Results
 from .task import check_toolbox, find_task
 
@@ -90,10 +91,10 @@ def finetune(
     check_toolbox(task.name)
     print(f'{task.name}: {task.reason}', flush=True)
     check_out(request.out)
-    same_call(request)
+    same_call(request, task.name == CLASSIFICATION)
     try:
         return importlib.import_module(f'{__package__}.{task.name}').run(request)
-    except Exception:
+    except BaseException:  # KeyboardInterrupt, too
         if not any(osp.isfile(osp.join(request.out, name)) for name in (FILE_NAME, 'finetune.py')):
             with suppress(OSError):  # nothing was begun: the next call may be another
                 os.remove(osp.join(request.out, CALL_NAME))
@@ -132,8 +133,10 @@ def _check(request: Request) -> None:
         raise ValueError(f'epochs={request.epochs} and hours={request.hours:g} both state a length: give one of them')
 
 
-def same_call(request: Request) -> None:
+def same_call(request: Request, others: bool) -> None:
     """Check that a folder is of this call, or of none; and write ``call.json``.
+
+    ``others``: whether ``compare`` may name other starts than before.
 
     Raises:
         ValueError: It is of another: the message names what differs, and its old value.
@@ -150,7 +153,8 @@ def same_call(request: Request) -> None:
         before = None
     if before is not None:
         more = before.get('quick') is True and not request.quick  # what was quick goes on with training
-        free = (*_FREE, 'quick') if more else _FREE
+        others = others and now['compare'] is not None and before.get('compare') != now['compare']
+        free = (*_FREE, *(['quick'] if more else []), *(['compare'] if others else []))
         different = [key for key in now if key not in free and before.get(key) != now[key]]
         if different:
             told = '; '.join(f'{key} was {before.get(key)!r}, is {now[key]!r}' for key in different)
@@ -158,7 +162,7 @@ def same_call(request: Request) -> None:
                 f'{relative_to_here(request.out)} holds the results of another call: {told}. To go on, give the same '
                 'arguments again; for others use another folder, or remove that one'
             )
-        results = Results.read(request.out) if more else None
+        results = Results.read(request.out) if more or others else None
         if results is not None:
             results.finished = False
             results.write(request.out)

@@ -16,8 +16,8 @@ from .outputs import Backbone, Outputs, readable
 from .page import write_mistakes, write_page
 from .recipe import Plan
 from .request import FineTuned, Request, Results, Stage
-from .several_runs import compare_starts, mean_over_seeds, table_lines
-from .stages import FROZEN, FULL, LAST, keep, kept_already, save_frozen, train_stage
+from .several_runs import check_others, compare_starts, mean_over_seeds, named_start, own_classes, table_lines
+from .stages import FOLDERS, FROZEN, FULL, LAST, keep, kept_already, save_frozen, train_stage
 from .start import ClassifierStart, open_classifier_start
 
 
@@ -25,8 +25,11 @@ def run(request: Request) -> FineTuned:
     """Fine-tune for classification; see :func:`mmmim.finetune`."""
     before = Results.read(request.out)
     if before is not None and before.finished and osp.isfile(osp.join(request.out, MODEL)):
+        find_labels(request)  # refuses labels that have changed
         print(f'{relative_to_here(request.out)} holds this, finished: nothing is done again')
         return _said(request, before)
+    if request.compare not in (None, 'none'):
+        check_others(request, before)
     results = one_run(request, request.out)
     if request.seeds > 1:
         mean_over_seeds(request, results, one_run)
@@ -55,16 +58,14 @@ def one_run(request: Request, out: str, draw: int = 0) -> Results:
     request = replace(request, out=out)
     labels = find_labels(request, draw)
     results = Results.read(out) or Results(CLASSIFICATION)
-    start, said = open_classifier_start(request.model, request.image_size, request.like)
-    if results.stages and results.start.get('name') != start.name:  # public weights that can be had now
-        results = Results(CLASSIFICATION)
+    start, said = open_classifier_start(named_start(request, results), request.image_size, request.like)
     for line in said:
         print(line)
     if not results.stages:
         results.start, results.notes = start.facts(), [*labels.notes, *_seen(start, labels)]
         results.counts = labels.split.counts
         print(*results.notes, sep='\n', flush=True)
-    labels.split.write(out)
+    own_classes(results)
     job = _Job(request, out, labels, start, draw, results)
     job.frozen()
     if not request.quick and labels.split.selection:
@@ -108,6 +109,7 @@ class _Job:
             best = max(cut, output, key=lambda head: head.selection.values[metric])
             note = f'Features of layer {self.start.layer}' if best is cut else 'Features of the output'
             self._note(f'{note} are better on the images that choose.')
+        self.labels.split.write(self.out)  # not before the images were read: a folder in which nothing began is free
         done = self._stage(FROZEN)
         if done is not None and kept_already(self.out, FROZEN):
             self._keep()
@@ -158,7 +160,8 @@ class _Job:
         self.results.stages = [old for old in self.results.stages if old.name != stage.name] + [stage]
         if stage.kept:
             self.results.per_class = self._per_class(report)
-            write_mistakes(self.out, self._reported(), self.labels.split.classes, report)
+            folder = osp.join(self.out, FOLDERS[stage.name])
+            write_mistakes(folder, self._reported(), self.labels.split.classes, report)
         self._keep()
         self.results.write(self.out)
 

@@ -4,15 +4,17 @@ import os
 import os.path as osp
 import re
 from dataclasses import replace
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 
 from ...models.networks import is_public
 from ..compare import PUBLIC, RANDOM
-from ..trained import CONFIG, MODEL
+from ..trained import CLASSIFICATION, CONFIG, MODEL
+from .page import MISTAKES
 from .request import Request, Results, Stage
 from .stages import FROZEN, put
+from .start import open_classifier_start
 
 OneRun = Callable[..., Results]
 DEFAULT = 'public weights'  # those that are taken where none are named
@@ -41,6 +43,29 @@ def mean_over_seeds(request: Request, results: Results, one_run: OneRun) -> None
     results.write(request.out)
 
 
+def named_start(request: Request, results: Optional[Results]) -> Optional[str]:
+    """What a run starts from: where no model was named, a run that has begun goes on with what it began with, also if
+    others can be had now."""
+    if request.model is None and results is not None and results.stages:
+        return results.start.get('name')
+    return request.model
+
+
+def check_others(request: Request, results: Optional[Results]) -> None:
+    """Open all starts of a comparison before any work.
+
+    Raises:
+        ValueError: One is not known, or cannot be had: the message names it.
+    """
+    own, _ = open_classifier_start(named_start(request, results), request.image_size, request.like)
+    for name in _others(request, Results(CLASSIFICATION, own.facts())):
+        try:
+            model = None if name == DEFAULT else name
+            open_classifier_start(model, request.image_size, own.name if name == RANDOM else None)
+        except (OSError, ValueError, ImportError, RuntimeError) as error:
+            raise ValueError(f'compare names {name!r}, which cannot be opened: {error}') from error
+
+
 def compare_starts(request: Request, results: Results, one_run: OneRun) -> None:
     """Run the other starts, each in a folder below ``compare/``, into ``results.table``. The first row is public
     weights, frozen. The best model on the selection images is the model of the folder."""
@@ -63,16 +88,22 @@ def compare_starts(request: Request, results: Results, one_run: OneRun) -> None:
     chosen = max(results.table, key=lambda row: -1.0 if row['selection'] is None else row['selection'])
     for row in results.table:
         row['kept'] = row is chosen
+    ending = ': the best on the images that choose.'
+    results.notes = [note for note in results.notes if not note.endswith(ending)]  # an earlier comparison's
     if chosen['folder'] != '.':
-        for file in (CONFIG, MODEL):
+        for file in (MISTAKES, CONFIG, MODEL):
             put(osp.join(request.out, chosen['folder'], file), osp.join(request.out, file))
-        for stage in results.stages:
-            stage.kept = False
-        note = f'The model of the folder is that of {chosen["name"]}: the best on the images that choose.'
-        results.notes.append(note)
+        results.notes.append(f'The model of the folder is that of {chosen["name"]}{ending}')
         found = Results.read(osp.join(request.out, chosen['folder']))
+        chosen.update(own_per_class=results.per_class)  # what this start goes on with
         results.per_class = found.per_class if found is not None else results.per_class
     results.write(request.out)
+
+
+def own_classes(results: Results) -> None:
+    """Undo what a comparison that another start has won wrote into ``per_class``."""
+    for row in results.table:
+        results.per_class = row.pop('own_per_class', results.per_class)
 
 
 def _others(request: Request, results: Results) -> List[str]:

@@ -24,6 +24,7 @@ from ..speed import check_settings, timed_epochs
 from ..trained import CONFIG, MODEL
 from .frozen_head import FrozenHead
 from .outputs import Outputs, Scores
+from .page import MISTAKES
 from .recipe import Plan, last_blocks, recipe_for
 from .request import Stage
 
@@ -61,7 +62,7 @@ def save_frozen(best: FrozenHead, output: FrozenHead, plan: Plan, out: str) -> N
 
 def keep(out: str, name: str) -> None:
     """Make a stage's model that of the folder."""
-    for file in (CONFIG, MODEL):
+    for file in (MISTAKES, CONFIG, MODEL):
         source, target = osp.join(out, FOLDERS[name], file), osp.join(out, file)
         put(source, target)
 
