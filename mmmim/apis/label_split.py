@@ -270,18 +270,22 @@ def _with_test(found: _Found, other: _Found, test: str) -> _Found:
         ValueError: It has other classes.
     """
     unknown = sorted(set(other.classes) - set(found.classes))
-    if unknown or (found.several is None) != (other.several is None):
-        what = (
-            f'has classes that the others do not: {", ".join(unknown[:5])}' if unknown else 'has labels of another kind'
+    if unknown:
+        raise ValueError(
+            f'test={test!r} has classes that the others do not: {", ".join(unknown[:5])}. They are '
+            f'{", ".join(found.classes[:10])}'
         )
-        raise ValueError(f'test={test!r} {what}. They are {", ".join(found.classes[:10])}')
+    if (found.several is None) != (other.several is None):  # one label each, by chance
+        found, other = _as_lists(found), _as_lists(other)
     reported = sorted(other.labels)
     ours = [path for part in PARTS for path in found.parts[part]]
     same = {*copies([path for path in ours if path not in other.labels], reported), *(set(ours) & set(reported))}
     parts = {part: [path for path in found.parts[part] if path not in same] for part in PARTS}
-    notes = [f'{relative_to_here(test)} is the report part', *found.notes]
+    own = [note for note in found.notes if not note.endswith(' is the report part')]
+    notes = [f'{relative_to_here(test)} is the report part', *own]
     if parts['report'] and not parts['selection']:
         parts['selection'] = parts['report']
+        notes.append('what the data itself has for a report chooses')
     elif parts['report']:
         notes.append(f'{len(parts["report"])} images that the data itself has for a report are not used')
     if same:
@@ -296,6 +300,12 @@ def _with_test(found: _Found, other: _Found, test: str) -> _Found:
         notes,
         several,
     )
+
+
+def _as_lists(found: _Found) -> _Found:
+    """With a list of labels for each image."""
+    several = {path: [label] for path, label in found.labels.items()}
+    return found._replace(several=several) if found.several is None else found
 
 
 def _read_folder(folder: str) -> _Found:

@@ -19,7 +19,7 @@ from mmmim.apis.finetuning.outputs import Backbone, Outputs
 from mmmim.apis.finetuning.page import write_page
 from mmmim.apis.finetuning.recipe import Plan
 from mmmim.apis.finetuning.request import Request, Results, Stage
-from mmmim.apis.finetuning.several_runs import compare_starts, named_start, own_classes
+from mmmim.apis.finetuning.several_runs import compare_starts, mean_over_seeds, named_start, own_classes
 from mmmim.apis.finetuning.start import open_classifier_start
 from mmmim.apis.label_split import LabelSplit
 from mmmim.apis.trained import open_trained
@@ -197,6 +197,7 @@ def test_few_images_are_cross_validated(tmp_path, untrained):
     made = finetune(str(tmp_path / 'few'), str(tmp_path / 'out'), **TINY)
     (stage,) = made.results.stages
     assert 'cross-validation over all 24 images' in stage.note
+    assert 'mmmim test' not in (tmp_path / 'out/model.py').read_text()
     assert any('24 images are too few' in note for note in made.results.notes)
     assert made.results.counts == dict(fit=24, selection=0, report=0, classes=2)
     assert open_trained(str(tmp_path / 'out')).classes == ['green', 'red']
@@ -344,6 +345,53 @@ def test_a_folder_in_which_nothing_began_is_free(photos, tmp_path, monkeypatch, 
     assert not (tmp_path / 'call.json').exists() and not (tmp_path / 'labels.json').exists()
 
 
+def test_seeds_without_a_draw_have_no_spread_of_frozen_features(tmp_path):
+    request = Request('photos', str(tmp_path), model='own', seeds=2)
+    runs = [start_of(Results('classification'), tmp_path / name, 'own', 50.0) for name in ('a', 'b')]
+    mean_over_seeds(request, runs[0], lambda *given: runs[1])
+    assert runs[0].stages[0].measures == {}
+    assert 'no spread' in ' '.join(' '.join(runs[0].notes).split())
+
+
+@pytest.mark.parametrize('balance, said', [('weights', '1 times of red'), ('sampling', '2 times of red')])
+def test_balance_is_told_and_counts_as_images_of_an_epoch(tmp_path, balance, said):
+    data = folders(tmp_path / 'photos', red=12, green=24)
+    labels = find_labels(Request(data, str(tmp_path), balance=balance))
+    (note,) = [note for note in labels.notes if note.startswith('An image')]
+    assert said.replace('1 times', '1.5 times') in note
+    start, _ = open_classifier_start('vit-tiny', 16)
+    plan = Plan(Request(data, str(tmp_path), balance=balance), start, labels, {}, 0)
+    assert plan.images_an_epoch == (48 if balance == 'sampling' else 36)
+
+
+def test_what_cross_validation_cannot_judge_is_refused(tmp_path):
+    data = folders(tmp_path / 'photos', red=6, green=6)
+    for count in (1, 2):
+        with pytest.raises(ValueError, match='cross-validation needs at least two'):
+            find_labels(Request(data, str(tmp_path), per_class=count))
+    assert len(find_labels(Request(data, str(tmp_path), per_class=3)).split.fit) == 6
+
+
+def test_the_test_folder_that_chooses_is_not_called_the_report(tmp_path):
+    for part in ('train', 'test', 'given'):
+        folders(tmp_path / ('other' if part == 'given' else 'photos') / part, red=8, green=8)
+    for name in ('red', 'green'):  # other images than the data has
+        draw(tmp_path / 'photos/test' / name / 'x.png', name, np.random.default_rng(7))
+    for i, path in enumerate(sorted((tmp_path / 'other/given').glob('*/*.png'))):
+        draw(path, path.parent.name, np.random.default_rng(100 + i))
+    split = LabelSplit.of(str(tmp_path / 'photos'), test=str(tmp_path / 'other/given'), training=True)
+    assert split.selection and len(split.report) == 16
+    assert 'its test/ is the report part' not in split.note and 'chooses' in split.note
+
+
+def test_a_config_of_the_folder_is_a_copy_that_can_be_edited(tmp_path):
+    start_of(Results('classification'), tmp_path, 'own', 50.0)
+    stages.keep(str(tmp_path), 'frozen')
+    (tmp_path / 'model.py').open('a').write('x = 1')
+    assert (tmp_path / 'frozen/model.py').read_text() == 'own'
+    assert (tmp_path / 'frozen/model.pth').samefile(tmp_path / 'model.pth')
+
+
 # ---------------------------------------------------------------------------------------------- several labels an image
 
 
@@ -370,6 +418,16 @@ def test_several_labels_in_each_form(photos, tmp_path, kind):
     for file, _ in split.images():
         assert split.several[file] == dict(red=[2, 3], green=[1, 3], blue=[0])[file.split('/')[-2]]
     assert len(split.images()) == 210 and split.selection and split.report
+
+
+def test_images_of_one_label_each_report_on_several(photos, tmp_path):
+    data = table_of(photos, tmp_path / 'labels.csv', ';')
+    test = tmp_path / 'test.csv'
+    test.write_text('file,label\n' + '\n'.join(f'{photos}/blue/{i:03d}.png,blue' for i in range(20)))
+    split = LabelSplit.of(data, test=str(test), training=True)
+    assert len(split.report) == 20 and all(split.several[file] == [0] for file, _ in split.report)
+    with pytest.raises(ValueError, match="balance='weights'"):
+        find_labels(Request(data, str(tmp_path), balance='weights'))
 
 
 @pytest.mark.slow
@@ -431,7 +489,12 @@ def test_an_extra_that_is_not_installed_is_named_first(photos, tmp_path, monkeyp
         (dict(share=0.1, per_class=3), 'both draw images'),
         (dict(epochs=1, hours=1.0), 'both state a length'),
         (dict(seeds=0), 'seeds=0'),
-        (dict(balance='other'), "balance='other'"),
+        (dict(balance='other'), "balance='other': it takes 'weights', 'sampling', 'none'"),
+        (dict(workers=-1), 'workers=-1'),
+        (dict(test_pipeline=[]), 'test_pipeline=.*follows from the images and the start'),
+        (dict(model__backbone__arch='vit-small'), 'model.backbone.arch='),
+        (dict(model__head={}), 'model.head='),
+        (dict(optim_wrapper__optimizer__lr=-1.0), 'lr'),
         (dict(model='vit-giant'), "model='vit-giant' is not known"),
         (dict(quick=True, model='random'), "'random' is the architecture"),
         (dict(model__head__num=3, no_such_key=1), 'no_such_key'),

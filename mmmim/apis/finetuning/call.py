@@ -126,7 +126,9 @@ def _check(request: Request) -> None:
         if value is not None and not 0 < value < float('inf'):
             raise ValueError(f'{name}={value}: it takes a number above 0')
     if request.balance not in (None, 'none', 'weights', 'sampling'):
-        raise ValueError(f"balance={request.balance!r}: it takes 'weights', 'sampling' or None")
+        raise ValueError(f"balance={request.balance!r}: it takes 'weights', 'sampling', 'none' or None")
+    if request.workers is not None and request.workers < 0:
+        raise ValueError(f'workers={request.workers}: it takes a whole number, at least 0')
     if request.share is not None and request.per_class is not None:
         raise ValueError(f'share={request.share} and per_class={request.per_class} both draw images: give one of them')
     if request.epochs is not None and request.hours is not None:

@@ -66,6 +66,8 @@ def one_run(request: Request, out: str, draw: int = 0) -> Results:
         results.counts = labels.split.counts
         print(*results.notes, sep='\n', flush=True)
     own_classes(results)
+    if request.overrides:
+        Plan(request, start, labels, {}, 0).check()
     job = _Job(request, out, labels, start, draw, results)
     job.frozen()
     if not request.quick and labels.split.selection:
@@ -119,6 +121,7 @@ class _Job:
         stage.work_dir = FROZEN
         if best.crossed:
             stage.note = f'by cross-validation over all {len(self.labels.split.fit)} images'
+            stage.note += '; the layer was chosen by the same images' if self.start.layer is not None else ''
         self._add(stage, best.selection, best.report)
         print(f'the number to beat: {in_words(stage)}', flush=True)
 

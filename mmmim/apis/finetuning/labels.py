@@ -15,7 +15,7 @@ from ...config.paths import relative_to_here
 from ...datasets.io.list_lines import list_text
 from ...evaluation.label_metrics import ACCURACY, BALANCED, MAP, one_hot
 from ..folder_split import write_if_changed
-from ..label_split import FILE_NAME, LabelSplit, Pair, place_of
+from ..label_split import FEWEST, FILE_NAME, LabelSplit, Pair, place_of
 from .request import Request
 
 UNBALANCED = 3  # times the images of the smallest class: then the mean over classes chooses
@@ -67,7 +67,13 @@ def find_labels(request: Request, draw: int = 0) -> Labels:
     if any(part and len({label for _, label in part}) < 2 for part in (split.fit, split.selection)):
         raise ValueError('the images to fit on or to choose by are all of one class: give more labels')
     labels = Labels(split, ACCURACY, notes)
+    notes += _balanced(labels, request.balance)
     counts = [count for count in labels.per_class(split.fit) if count]
+    if not split.selection and split.several is None and (min(counts) < 2 or max(counts) < FEWEST):
+        raise ValueError(
+            f'{len(split.fit)} images, of a class {min(counts)}: cross-validation needs at least two of each class, '
+            f'and {FEWEST} of one. Give more labels, or a part to choose by'
+        )
     if split.several is not None:
         return labels._replace(metric=MAP)
     if max(counts) > UNBALANCED * min(counts):
@@ -77,6 +83,27 @@ def find_labels(request: Request, draw: int = 0) -> Labels:
         )
         return labels._replace(metric=BALANCED)
     return labels
+
+
+def _balanced(labels: Labels, balance: Optional[str]) -> List[str]:
+    """How classes of different size are balanced, in words.
+
+    Raises:
+        ValueError: Images may have several labels.
+    """
+    if balance not in ('weights', 'sampling'):
+        return []
+    if labels.several:
+        raise ValueError(f'balance={balance!r}: it is for images of one label each; here images may have several')
+    counts = labels.per_class(labels.split.fit)
+    if balance == 'weights':
+        factors: Sequence[float] = class_weights(counts)
+        what = 'An image counts, in the regression and in the loss, which is then without label smoothing,'
+    else:
+        factors = [round(max(counts) / count) if count else 0 for count in counts]
+        what = 'An image is repeated, in the regression and in training,'
+    told = [f'{factor:g} times of {name}' for name, factor in zip(labels.split.classes, factors)]
+    return [f'{what} {", ".join(told[:10])}{", ..." if len(told) > 10 else ""}.']
 
 
 def _whole(request: Request) -> LabelSplit:

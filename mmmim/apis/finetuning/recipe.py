@@ -5,11 +5,19 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from ...config.write import Choice, config_text, merge_overrides
 from ...engine.hardware import usable_cores
 from ..plan import Name
-from .labels import Labels, class_weights, data_root
+from ..speed import check_settings
+from .labels import Labels, class_weights, data_root, repeated
 from .request import Request
 from .start import ClassifierStart
 
 BASES = ['_base_/schedules/cls_finetune_adamw', '_base_/cls_runtime']
+# settings that follow from images and start: what the saved models have to be read by
+FIXED = (
+    'test_pipeline', 'classes', 'data_root', 'val_dataloader.dataset', 'test_dataloader.dataset', 'model.type',
+    'model.data_preprocessor', 'model.neck', 'model.backbone.type', 'model.backbone.arch', 'model.backbone.img_size',
+    'model.backbone.patch_size', 'model.backbone.model_args', 'model.head.type', 'model.head.num_classes',
+    'model.head.in_channels',
+)  # fmt: skip
 _META = ('sample_idx', 'img_path', 'replaced', 'seed')
 
 
@@ -104,6 +112,28 @@ class Plan(NamedTuple):
             loss = dict(type='CrossEntropyLoss', class_weight=weights)
         return dict(type='LinearClsHead', num_classes=classes, in_channels=self.start.width, loss=loss)
 
+    @property
+    def images_an_epoch(self) -> int:
+        """Lines of the list to fit on: of a balanced one more than images."""
+        fit = self.labels.split.fit
+        return len(repeated(fit)) if self.request.balance == 'sampling' and not self.labels.several else len(fit)
+
+    def check(self) -> None:
+        """Check what a caller sets of the config, before any work.
+
+        Raises:
+            KeyError, TypeError: A setting that is not there, or a value of another kind than it takes.
+            ValueError: A setting that follows from the images and the start, or a number out of its bounds.
+        """
+        for key in self.request.overrides:
+            if any(f'{key}.'.startswith(f'{fixed}.') or fixed.startswith(f'{key}.') for fixed in FIXED):
+                raise ValueError(
+                    f'{key}={self.request.overrides[key]!r}: it follows from the images and the start, and the frozen '
+                    'features are made by it. data, labels, test, model and image_size state these'
+                )
+        lists = {part: f'{part}.txt' for part in ('fit', 'selection', 'report') if getattr(self.labels.split, part)}
+        check_settings(self._replace(lists=lists).text('', '', Choice(1, ''), None, None))
+
     def test_pipeline(self) -> List[Dict[str, Any]]:
         """Steps before the last one, which packs."""
         return [dict(type='mmmim.LoadImage', **self.start.images), dict(self.start.crop)]
@@ -160,7 +190,7 @@ class Plan(NamedTuple):
 
     def _training(self, epochs: Choice, load_from: Optional[str]) -> Dict[str, Choice]:
         request, recipe = self.request, recipe_for(self.start)
-        count = len(self.labels.split.fit)
+        count = self.images_an_epoch
         batch = request.batch_size or min(64, max(8, 2 ** max(0, (count // 8).bit_length() - 1)), count)
         best = {'accuracy': 'accuracy/top1', 'balanced accuracy': 'single-label/recall', 'mAP': 'multi-label/mAP'}
         return {

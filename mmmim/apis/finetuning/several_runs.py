@@ -24,7 +24,18 @@ def mean_over_seeds(request: Request, results: Results, one_run: OneRun) -> None
     """Run the other seeds, each in a folder ``seed-N``, and note mean and spread of each stage. The model of the folder
     is that of the first seed."""
     others = [one_run(request, osp.join(request.out, f'seed-{draw}'), draw) for draw in range(1, request.seeds)]
+    drawn = request.share is not None or request.per_class is not None
+    if not drawn:
+        note = (
+            'Without share or per_class all seeds have the same images and the same start: frozen features have no '
+            'spread over them, and that of training is of its order and its crops alone.'
+        )
+        if note not in results.notes:
+            results.notes.append(note)
+            print(note, flush=True)
     for stage in results.stages:
+        if not drawn and stage.name == FROZEN:
+            continue
         found = [twin for run in [results, *others] for twin in run.stages if twin.name == stage.name]
         values = [twin.report for twin in found if twin.report is not None]
         if len(values) == request.seeds:
@@ -32,7 +43,7 @@ def mean_over_seeds(request: Request, results: Results, one_run: OneRun) -> None
             stage.measures[f'standard deviation of {len(values)} seeds'] = float(np.std(values, ddof=1))
     kept = [next((stage for stage in run.stages if stage.kept), None) for run in [results, *others]]
     reported = [stage.report for stage in kept if stage is not None and stage.report is not None]
-    if reported:
+    if reported and (drawn or len(results.stages) > 1):
         note = (
             f'Over {len(reported)} seeds the kept models reach {np.mean(reported):.1f}% on average, from '
             f'{min(reported):.1f} to {max(reported):.1f}; the model of the folder is that of the first.'
@@ -92,7 +103,7 @@ def compare_starts(request: Request, results: Results, one_run: OneRun) -> None:
     results.notes = [note for note in results.notes if not note.endswith(ending)]  # an earlier comparison's
     if chosen['folder'] != '.':
         for file in (MISTAKES, CONFIG, MODEL):
-            put(osp.join(request.out, chosen['folder'], file), osp.join(request.out, file))
+            put(osp.join(request.out, chosen['folder'], file), osp.join(request.out, file), link=file != CONFIG)
         results.notes.append(f'The model of the folder is that of {chosen["name"]}{ending}')
         found = Results.read(osp.join(request.out, chosen['folder']))
         chosen.update(own_per_class=results.per_class)  # what this start goes on with

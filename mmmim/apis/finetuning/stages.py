@@ -48,6 +48,8 @@ def save_classifier(plan: Plan, state: Dict[str, Any], out: str, name: str, bloc
     model, config = osp.join(folder, MODEL), osp.join(folder, CONFIG)
     title = f'The classifier that was kept ({name}), of {len(plan.labels.split.classes)} classes.'
     line = f'mmmim test {osp.join(out, CONFIG)} {osp.join(out, MODEL)}'
+    if not {'selection', 'report'} & set(plan.lists):
+        line = 'There is nothing to test it on: all images were fitted on, and its number is of cross-validation.'
     length = Choice(recipe_for(plan.start).epochs, '')
     write_if_changed(config, plan.text(title, line, length, blocks, osp.join(out, MODEL)))
     atomic_save(dict(state_dict=state, meta=dict(dataset_meta=dict(classes=plan.labels.split.classes))), model)
@@ -64,18 +66,18 @@ def keep(out: str, name: str) -> None:
     """Make a stage's model that of the folder."""
     for file in (MISTAKES, CONFIG, MODEL):
         source, target = osp.join(out, FOLDERS[name], file), osp.join(out, file)
-        put(source, target)
+        put(source, target, link=file != CONFIG)  # a config may be edited, and the stage's stays
 
 
-def put(source: str, target: str) -> None:
-    """A file under another name, as a link where the disk has them, in one step."""
-    if osp.exists(target) and osp.samefile(source, target):
+def put(source: str, target: str, link: bool = True) -> None:
+    """A file under another name, as a link (or a copy) where the disk has them, in one step."""
+    if link and osp.exists(target) and osp.samefile(source, target):
         return
     temporary = f'{target}.{os.getpid()}.tmp'
     with suppress(FileNotFoundError):
         os.remove(temporary)
     try:
-        os.link(source, temporary)
+        (os.link if link else shutil.copyfile)(source, temporary)
     except OSError:
         shutil.copyfile(source, temporary)
     os.replace(temporary, target)
@@ -110,7 +112,7 @@ def write_training(plan: Plan, out: str, name: str) -> str:
     if request.epochs is not None:
         epochs = Choice(request.epochs, 'as asked for')
     else:
-        timed = timed_epochs(text(Choice(1, '')), len(plan.labels.split.fit), request.hours or default_hours())
+        timed = timed_epochs(text(Choice(1, '')), plan.images_an_epoch, request.hours or default_hours())
         most = recipe.epochs * (1 if request.hours is None else MOST_TIMES)
         reason = timed.reason if timed.value <= most else f'more than these teach little; {_speed(timed.reason)}'
         epochs = Choice(min(timed.value, most), reason)

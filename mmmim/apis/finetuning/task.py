@@ -85,7 +85,8 @@ def _of_folder(folder: str, images: Optional[str] = None) -> Task:
     shown = relative_to_here(folder)
     jsons = coco_files(folder)
     if jsons:
-        head = open(jsons[0], encoding='utf-8', errors='replace').read(_HEAD)
+        with open(jsons[0], encoding='utf-8', errors='replace') as file:
+            head = file.read(_HEAD)
         _refuse_points(shown, '"keypoints"' in head)
         return Task(DETECTION, f'{relative_to_here(jsons[0])} is a COCO file')
     if any(name.startswith('list_98pt') for name in os.listdir(folder)):
