@@ -35,7 +35,7 @@ from .exporting.files import (
 )
 from .exporting.subjects import ENOUGH, Subject, drawn_images, of_encoder, of_trained, own_images
 from .frozen import Layer, load
-from .trained import Trained, is_trained, open_trained, task_of
+from .trained import NoConfig, NoTask, Trained, is_trained, open_trained, task_of
 
 ENDINGS = {'.onnx': ONNX, '.pt2': TORCH}
 DTYPES = dict(uint8=torch.uint8, float32=torch.float32)
@@ -114,7 +114,7 @@ def export(
     check_choice('dtype', dtype, tuple(DTYPES))
     out = osp.abspath(osp.expanduser(out))
     _check_out(out, model, force)
-    trained = _trained(model, config)
+    trained, notes = _trained(model, config)
     paths, whose = _images(model, config if trained is None else trained.config, data)
     if trained is not None:
         given = [name for name, value in dict(layer=layer, pool=pool, prefix=prefix).items() if value is not None]
@@ -127,7 +127,7 @@ def export(
     batches = subject.batch([dict(img_path=path) for path in paths])
     if not batches:
         batches, whose = subject.batch(list(drawn_images(subject))), f'{ENOUGH} drawn images, as there are no others'
-    return _write(kind, out, model, subject, batches, whose, DTYPES[dtype])
+    return _write(kind, out, model, subject, batches, whose, DTYPES[dtype], notes)
 
 
 def _format(out: str, wanted: Optional[str]) -> str:
@@ -169,17 +169,21 @@ def _beside(out: str) -> Tuple[str, str]:
     return f'{stem}.json', f'{stem}_example.py'
 
 
-def _trained(model: str, config: Optional[str]) -> Optional[Trained]:
-    """A model of a task; None for an encoder."""
+def _trained(model: str, config: Optional[str]) -> Tuple[Optional[Trained], List[str]]:
+    """A model of a task; None for an encoder, with a sentence where it could be of a task but for its config."""
     if osp.isdir(model):
-        return open_trained(model, config) if is_trained(model) else None
+        return (open_trained(model, config) if is_trained(model) else None), []
     if is_public(model) or not osp.isfile(model):
-        return None
+        return None, []
     if config is not None:
-        return open_trained(model, config) if task_of(load_config(config)) is not None else None
-    with suppress(FileNotFoundError, ValueError):  # no config beside it, or one of pre-training
-        return open_trained(model)
-    return None
+        return (open_trained(model, config) if task_of(load_config(config)) is not None else None), []
+    try:
+        return open_trained(model), []
+    except NoTask:
+        return None, []
+    except NoConfig as error:
+        exported = model.endswith('.safetensors')
+        return None, [] if exported else [f'{error}. Without one its encoder alone is exported']
 
 
 def _images(model: str, config: Optional[str], data: Optional[Data]) -> Tuple[List[str], str]:
@@ -192,10 +196,17 @@ def _images(model: str, config: Optional[str], data: Optional[Data]) -> Tuple[Li
 
 
 def _write(
-    kind: str, out: str, name: str, subject: Subject, batches: List[torch.Tensor], images: str, dtype: torch.dtype
+    kind: str,
+    out: str,
+    name: str,
+    subject: Subject,
+    batches: List[torch.Tensor],
+    images: str,
+    dtype: torch.dtype,
+    notes: List[str],
 ) -> Exported:
     """All files or none: they are made in a folder of their own beside ``out``, compared, and moved."""
-    facts, notes = describe(kind, name, subject, dtype), []
+    facts, notes = describe(kind, name, subject, dtype), list(notes)
     program = record(subject, dtype)
     folder, (about, script) = osp.dirname(out), _beside(out)
     text = ''

@@ -21,6 +21,14 @@ CLASSIFICATION, SEGMENTATION, DETECTION, LANDMARKS = 'classification', 'segmenta
 _BY_SCOPE = dict(mmpretrain=CLASSIFICATION, mmseg=SEGMENTATION, mmdet=DETECTION)
 
 
+class NoConfig(FileNotFoundError):
+    """Nothing says which config belongs to a checkpoint."""
+
+
+class NoTask(ValueError):
+    """A config is of pre-training."""
+
+
 class Trained(NamedTuple):
     """A model of a task, not built yet.
 
@@ -55,8 +63,9 @@ def open_trained(model: str, config: Optional[str] = None) -> Trained:
         config: Of a checkpoint file; of a folder its own.
 
     Raises:
-        FileNotFoundError: There is no such folder or file, no checkpoint in it, or no config beside it.
-        ValueError: The config is of no task: of pre-training.
+        FileNotFoundError: There is no such folder or file, or no checkpoint in it; as :class:`NoConfig`: no config
+            beside it.
+        NoTask: The config is of no task: of pre-training (a ValueError).
         ImportError: The toolbox of the task is not installed.
     """
     checkpoint, found = _of_folder(model) if osp.isdir(model) else (model, '')
@@ -64,11 +73,15 @@ def open_trained(model: str, config: Optional[str] = None) -> Trained:
         raise FileNotFoundError(f'there is no {model!r}: give the folder of a run that was fine-tuned, or a checkpoint')
     path = config or found or _beside(checkpoint)
     if not path or not osp.isfile(path):
-        raise FileNotFoundError(f'{relative_to_here(checkpoint)} has no config beside it: give it with config=')
+        stem = osp.splitext(osp.basename(checkpoint))[0]
+        raise NoConfig(
+            f'{relative_to_here(checkpoint)} has no config beside it, neither {stem}.py nor one that a run.json names: '
+            'give it with config='
+        )
     cfg = load_config(path)
     task = task_of(cfg)
     if task is None:
-        raise ValueError(
+        raise NoTask(
             f'{relative_to_here(path)} is of no task ({cfg.get("model", {}).get("type")}): an encoder predicts nothing '
             'by itself. Fine-tune it first: mmmim finetune --data LABELLED --model RUN --out FOLDER'
         )
@@ -110,10 +123,15 @@ def _of_folder(folder: str) -> Tuple[str, str]:
 
 
 def _beside(checkpoint: str) -> str:
-    """The config in a checkpoint's folder: the one that the run's record names, or the only one."""
-    folder = osp.dirname(osp.abspath(checkpoint))
+    """The config in a checkpoint's folder: the one of its name, or the one that the run's record names.
+
+    Another ``.py`` is never taken, not even the only one: a config is a program, and that may be any.
+    """
+    own = f'{osp.splitext(osp.abspath(checkpoint))[0]}.py'
+    if osp.isfile(own):
+        return own
+    folder = osp.dirname(own)
     named = read_record(folder).get('config')
     if isinstance(named, str) and osp.isfile(osp.join(folder, osp.basename(named))):
         return osp.join(folder, osp.basename(named))
-    found = glob.glob(osp.join(glob.escape(folder), '*.py'))
-    return found[0] if len(found) == 1 else ''
+    return ''

@@ -1,6 +1,7 @@
 """mmmim.export of models of a task: classes and masks are those that the model itself predicts."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from PIL import Image
 
 import mmmim
+from mmmim.apis.export import _trained
 from mmmim.apis.exporting.graphs import places
 from mmmim.apis.trained import open_trained
 from mmmim.config.prepare import set_up_scope, settle
@@ -86,6 +88,25 @@ def test_a_classifier_with_its_classes(classifier, image_root, tmp_path):
     session = onnxruntime.InferenceSession(done.path)
     assert json.loads(session.get_modelmeta().custom_metadata_map['classes']) == ['cat', 'dog']
     assert session.run(None, {'pixels': np.zeros((1, 3, 16, 16), np.uint8)})[0].sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_file_among_other_configs_is_of_its_task(classifier, tmp_path):
+    folder = shutil.copytree(classifier, tmp_path / 'model')
+    for name in ('finetune', 'setup'):
+        (folder / f'{name}.py').write_text("raise SystemExit('was run')")
+    done = mmmim.export(str(folder / 'model.pth'), str(folder / 'other.pt2'))
+    assert json.loads(open(done.preprocessing).read())['task'] == 'classification' and not done.notes
+    (folder / 'model.py').unlink()
+    trained, notes = _trained(str(folder / 'model.pth'), None)
+    assert trained is None and 'model.py' in notes[0] and 'encoder alone' in notes[0]
+
+
+def test_a_config_with_a_mistake_makes_no_encoder_of_a_model(classifier, tmp_path):
+    folder = shutil.copytree(classifier, tmp_path / 'model')
+    text = (folder / 'model.py').read_text()
+    (folder / 'model.py').write_text(text + "\nraise ValueError('a mistake')\n")
+    with pytest.raises(ValueError, match='a mistake'):
+        mmmim.export(str(folder / 'model.pth'), str(tmp_path / 'a.pt2'))
 
 
 def test_options_of_another_kind_of_model_are_refused(classifier, tmp_path):

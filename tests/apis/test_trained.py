@@ -1,9 +1,11 @@
 """Which config, weights and class names belong to a trained model."""
 
+import json
+
 import pytest
 import torch
 
-from mmmim.apis.trained import is_trained, open_trained
+from mmmim.apis.trained import NoConfig, is_trained, open_trained
 
 CLASSIFIER = """
 default_scope = 'mmpretrain'
@@ -20,6 +22,7 @@ def save(path, epoch=1):
 @pytest.fixture
 def run(tmp_path):
     (tmp_path / 'a.py').write_text(CLASSIFIER)
+    (tmp_path / 'run.json').write_text(json.dumps(dict(config='a.py')))
     save(tmp_path / 'epoch_1.pth')
     save(tmp_path / 'epoch_2.pth', 2)
     return tmp_path
@@ -63,3 +66,21 @@ def test_nothing_there(tmp_path):
         open_trained(str(tmp_path))
     with pytest.raises(FileNotFoundError, match='there is no'):
         open_trained(str(tmp_path / 'absent'))
+
+
+def test_a_config_of_the_checkpoints_name_comes_before_others(run):
+    """As in a folder of `mmmim finetune`, which also holds the configs of trainings."""
+    save(run / 'model.pth')
+    for name in ('model', 'finetune', 'model_example'):
+        (run / f'{name}.py').write_text(CLASSIFIER.replace('cat', name))
+    assert open_trained(str(run / 'model.pth')).classes == ['model', 'dog']
+    assert open_trained(str(run / 'epoch_1.pth')).classes == ['cat', 'dog']
+
+
+@pytest.mark.parametrize('name', ['setup.py', 'mine_example.py'])
+def test_a_program_that_merely_lies_beside_weights_is_not_run(name, tmp_path):
+    save(tmp_path / 'epoch_1.pth')
+    (tmp_path / name).write_text("raise SystemExit('was run')")
+    with pytest.raises(NoConfig, match='epoch_1.py'):
+        open_trained(str(tmp_path / 'epoch_1.pth'))
+    assert not is_trained(str(tmp_path))
