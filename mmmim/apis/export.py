@@ -11,7 +11,7 @@ import torch
 
 from ..checkpoint.newest import newest_checkpoint
 from ..checkpoint.schemes import writable
-from ..checkpoint.write import CheckpointWriteError
+from ..checkpoint.write import CheckpointWriteError, atomic_write_text, flush_folder
 from ..config.check_values import checked
 from ..config.load import load_config
 from ..datasets.inputs import Data, all_images
@@ -229,15 +229,15 @@ def _write(
             files += [(_new(scratch, script, text), script)] if text else []
             for made, place in files:
                 os.replace(made, place)
+            flush_folder(folder)
     except OSError as error:
-        raise CheckpointWriteError(f'{out} could not be written: {error}') from error
+        raise CheckpointWriteError(f'{out} could not be written: {error.__cause__ or error}') from error
     return Exported(out, kind, about, script if text else None, difference, batch, images, tuple(notes))
 
 
 def _new(folder: str, path: str, text: str) -> str:
     new = osp.join(folder, osp.basename(path))
-    with open(new, 'w', encoding='utf-8') as file:
-        file.write(text)
+    atomic_write_text(new, text)
     return new
 
 

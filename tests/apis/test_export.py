@@ -1,5 +1,6 @@
 """mmmim.export: encoders; what lies beside a file; what is refused. Tasks are in test_export_tasks.py."""
 
+import errno
 import importlib.util
 import json
 import os
@@ -22,6 +23,7 @@ from mmmim import cli
 from mmmim.apis.exporting import files
 from mmmim.apis.exporting.pixels import Pixels, of_pipeline
 from mmmim.checkpoint import export_encoder
+from mmmim.checkpoint.write import CheckpointWriteError
 from mmmim.registry import MODELS, TRANSFORMS
 
 SMALL = dict(embed_dim=32, depth=3, num_heads=2)
@@ -285,3 +287,15 @@ def test_the_command(run, image_root, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(['export', '--model', str(tmp_path / 'absent'), '--out', out])
     assert 'absent' in str(end.value)
+
+
+def test_a_full_disk_is_an_error_and_what_was_there_stays(run, exported, tmp_path, monkeypatch):
+    def refuse(handle):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    shutil.copy(exported.path, tmp_path / 'a.pt2')
+    before = (tmp_path / 'a.pt2').read_bytes()
+    monkeypatch.setattr(os, 'fsync', refuse)
+    with pytest.raises(CheckpointWriteError, match='a.pt2 could not be written: .*No space left'):
+        mmmim.export(str(run), str(tmp_path / 'a.pt2'), layer=1)
+    assert os.listdir(tmp_path) == ['a.pt2'] and (tmp_path / 'a.pt2').read_bytes() == before

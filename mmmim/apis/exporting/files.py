@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import inspect
+import io
 import json
 import logging
 import re
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental import _config as shapes
 
+from ...checkpoint.write import atomic_write_bytes
 from .subjects import Subject
 
 INPUT = 'pixels'
@@ -82,8 +84,7 @@ def write_onnx(program: torch.export.ExportedProgram, subject: Subject, facts: D
     for key, value in ((KEY, facts), ('classes', facts.get('classes'))):
         if value is not None:
             model.metadata_props.add(key=key, value=json.dumps(value))
-    with open(path, 'wb') as file:
-        file.write(model.SerializeToString())
+    atomic_write_bytes(model.SerializeToString(), path)
 
 
 def _name_axes(model: Any, names: List[str]) -> None:
@@ -100,7 +101,9 @@ def _name_axes(model: Any, names: List[str]) -> None:
 def write_torch(program: torch.export.ExportedProgram, subject: Subject, facts: Dict[str, Any], path: str) -> None:
     """Write ``model.pt2`` with its description as an extra file."""
     del subject
-    torch.export.save(program, path, extra_files={f'{KEY}.json': json.dumps(facts)})
+    data = io.BytesIO()  # torch's own writing of files ends the process where the disk is full
+    torch.export.save(program, data, extra_files={f'{KEY}.json': json.dumps(facts)})
+    atomic_write_bytes(data.getvalue(), path)
 
 
 def described(path: str) -> bool:
