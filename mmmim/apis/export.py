@@ -104,11 +104,14 @@ def export(
         ModuleNotFoundError: The extra ``export``, or the toolbox of a task, is not installed.
         FileNotFoundError: There is no such model.
         FileExistsError: ``out`` was written by something else.
-        ValueError: An unknown format or option, or a model that cannot be exported: a detector is none that can.
+        ValueError: An unknown format or option, an option that the format does not have, or a model that cannot be
+            exported: a detector is none that can.
         Difference: The file computes something else (a RuntimeError); nothing is written.
     """
     kind = _format(out, format)
     if kind not in PACKAGES:
+        unused = dict(image_size=image_size, layer=layer, pool=pool, config=config, data=data)
+        _check_unused(kind, dict(unused, dtype=None if dtype == 'uint8' else dtype))
         return _as_checkpoint(model, out, kind, force, prefix)
     check_packages(kind)
     check_choice('dtype', dtype, tuple(DTYPES))
@@ -239,6 +242,13 @@ def _new(folder: str, path: str, text: str) -> str:
     new = osp.join(folder, osp.basename(path))
     atomic_write_text(new, text)
     return new
+
+
+def _check_unused(kind: str, options: Dict[str, Any]) -> None:
+    """Raises where something was set that translating names does not look at."""
+    given = ', '.join(f'{name}={value!r}' for name, value in options.items() if value is not None)
+    if given:
+        raise ValueError(f'{given}: format={kind!r} translates a checkpoint as it is; these are for onnx and torch')
 
 
 def _as_checkpoint(model: str, out: str, kind: str, force: bool, prefix: Optional[str]) -> Exported:

@@ -264,6 +264,16 @@ def test_names_of_another_project(run, tmp_path, capsys):
         mmmim.export('timm:vit_tiny_patch16_224', str(tmp_path / 'b.pth'), format='mae')
 
 
+@pytest.mark.parametrize(
+    'option',
+    [dict(image_size=64), dict(layer=1), dict(pool='cls'), dict(data='x'), dict(dtype='float32'), dict(config='x')],
+)
+def test_what_a_translation_does_not_look_at_is_refused(option, run, tmp_path):
+    with pytest.raises(ValueError, match=f'{next(iter(option))}=.*format=.mae.'):
+        mmmim.export(str(run), str(tmp_path / 'a.pth'), format='mae', **option)
+    assert not os.listdir(tmp_path)
+
+
 def test_the_command(run, image_root, tmp_path, capsys):
     out = str(tmp_path / 'a.pt2')
     cli.main(
