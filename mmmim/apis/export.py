@@ -19,8 +19,8 @@ from ..models.build import check_choice
 from ..models.networks import EXPORTED, is_public
 from ..models.patches import Size
 from .convert import convert
+from .exporting.description import MARK, describe, example
 from .exporting.description import checked as check_facts
-from .exporting.description import describe, example
 from .exporting.files import (
     ONNX,
     PACKAGES,
@@ -163,7 +163,7 @@ def _ours(path: str, out: str) -> bool:
             return described(path)
         with open(path, encoding='utf-8') as file:
             text = file.read()
-        return 'onnxruntime' in text if path.endswith('.py') else 'mmmim' in json.loads(text).get('made_by', '')
+        return text.startswith(MARK) if path.endswith('.py') else 'mmmim' in json.loads(text).get('made_by', '')
     return False
 
 
@@ -232,6 +232,8 @@ def _write(
             files += [(_new(scratch, script, text), script)] if text else []
             for made, place in files:
                 os.replace(made, place)
+            if not text and _ours(script, out):  # of an earlier file of this name
+                os.remove(script)
             flush_folder(folder)
     except OSError as error:
         raise CheckpointWriteError(f'{out} could not be written: {error.__cause__ or error}') from error

@@ -5,8 +5,8 @@
 RUN is a folder that was fine-tuned: a classifier gives probabilities, a segmentor a mask and probabilities. Of a
 pre-training run, a checkpoint file or public weights (timm:NAME, hf-hub:ORG/NAME) the pooled features are exported.
 Pixels of 0..255 go in, in batches of any size; they are normalised inside. Beside model.onnx are written model.json
-(input, preprocessing, outputs, classes, licence, versions) and model_example.py, ten lines with onnxruntime, NumPy and
-Pillow alone. docs/export.md says more. Detectors are not exported.
+(input, preprocessing, outputs, classes, licence, versions) and model_example.py, a dozen lines with onnxruntime, NumPy
+and Pillow alone. docs/export.md says more. Detectors are not exported.
 """
 
 import argparse

@@ -92,7 +92,7 @@ def test_an_encoder_as_onnx_with_what_lies_beside_it(run, image_root, tmp_path):
     assert {**inside, 'checked': about['checked']} == about
     assert about['preprocessing']['crop_ratio'] == 0.875 and about['checked']['batch'] == 5
     script = open(done.example).read()
-    assert len(script.splitlines()) <= 10
+    assert len(script.splitlines()) <= 13
     run_example(done.example, [pictures[0]], tmp_path)
     np.testing.assert_allclose(np.load(f'{pictures[0]}.npy'), expected[0], atol=1e-3)
     os.remove(f'{pictures[0]}.npy')
@@ -236,6 +236,13 @@ def test_a_file_of_somebody_else_stays(run, tmp_path):
             mmmim.export(str(run), str(tmp_path / 'a.pt2'))
         assert (tmp_path / name).read_text() == '{"mine": 1}'
         (tmp_path / name).unlink()
+    script = tmp_path / 'a_example.py'
+    script.write_text('import onnxruntime  # mine')
+    with pytest.raises(FileExistsError, match='a_example.py exists'):
+        mmmim.export(str(run), str(tmp_path / 'a.pt2'))
+    script.write_text('# made by mmmim 1.0\n')  # of an earlier a.onnx
+    mmmim.export(str(run), str(tmp_path / 'a.pt2'))
+    assert not script.exists()
     (tmp_path / 'b.pt2').mkdir()
     with pytest.raises(FileExistsError, match='a folder'):
         mmmim.export(str(run), str(tmp_path / 'b.pt2'), force=True)

@@ -9,6 +9,7 @@ from .files import INPUT, TOLERANCE, versions
 from .subjects import FEATURES, SEGMENTATION, Subject
 
 MADE_BY = f'mmmim {__version__}'
+MARK = '# made by mmmim '  # the first line of an example begins so
 _AXES = ('batch', 'channels', 'height', 'width')
 
 
@@ -48,7 +49,7 @@ def checked(difference: float, batch: int, images: str) -> Dict[str, Any]:
 
 
 def example(subject: Subject, file: str, dtype: torch.dtype) -> str:
-    """Ten lines of Python for onnxruntime, NumPy and Pillow: ``python model_example.py IMAGE ...``.
+    """A dozen lines of Python for onnxruntime, NumPy and Pillow: ``python model_example.py IMAGE ...``.
 
     Classes are printed, masks written to ``IMAGE.mask.png``, features to ``IMAGE.npy``.
 
@@ -58,6 +59,7 @@ def example(subject: Subject, file: str, dtype: torch.dtype) -> str:
     cast = '' if dtype == torch.uint8 else ', np.float32'
     planes = 'np.asarray(pixels' + cast + ')' + ('.transpose(2, 0, 1)' if subject.pixels.channels == 3 else '[None]')
     lines = [
+        f'{MARK}{__version__}',
         'import sys',
         'import numpy as np',
         'import onnxruntime',
