@@ -92,7 +92,7 @@ def test_an_encoder_as_onnx_with_what_lies_beside_it(run, image_root, tmp_path):
     assert {**inside, 'checked': about['checked']} == about
     assert about['preprocessing']['crop_ratio'] == 0.875 and about['checked']['batch'] == 5
     script = open(done.example).read()
-    assert len(script.splitlines()) <= 13
+    assert len(script.splitlines()) <= 14
     run_example(done.example, [pictures[0]], tmp_path)
     np.testing.assert_allclose(np.load(f'{pictures[0]}.npy'), expected[0], atol=1e-3)
     os.remove(f'{pictures[0]}.npy')
@@ -183,6 +183,40 @@ def test_the_lines_of_pillow_do_what_the_pipeline_does(step, most, size, tmp_pat
     assert np.abs(found - (expected[..., ::-1] if whole else expected)).max() <= most
 
 
+def drawn(mode):
+    """A picture of 8 bits, in which every pixel has an opacity of its own where the mode has one."""
+    values = np.random.default_rng(0).integers(0, 256, (24, 30, 4), dtype=np.uint8)
+    if mode in ('LA', 'RGBA'):
+        return Image.merge(mode, [Image.fromarray(values[..., k]) for k in range(4 - len(mode), 4)])
+    if mode == 'CMYK':
+        return Image.fromarray(values, 'CMYK')
+    colours = Image.fromarray(values[..., :3])
+    picture = colours.quantize(16) if mode == 'P' else colours.convert(mode)
+    if mode in ('P', 'L'):
+        picture.info['transparency'] = bytes(range(0, 256, 16)) if mode == 'P' else 128
+    return picture
+
+
+@pytest.mark.parametrize('mode', ['RGBA', 'LA', 'P', 'L', 'RGB', '1', 'CMYK'])
+@pytest.mark.parametrize('channels', [3, 1])
+def test_the_lines_of_pillow_read_every_mode_as_the_pipeline_does(mode, channels, tmp_path):
+    path = tmp_path / ('a.tif' if mode == 'CMYK' else 'a.png')
+    drawn(mode).save(path)
+    steps = [dict(type='LoadImage', channels=channels), dict(type='mmmim.Resize', size=20, interpolation='bicubic')]
+    load, resize = [TRANSFORMS.build(cfg) for cfg in steps]
+    expected = resize(load(dict(img_path=str(path))))['img'].astype(int)
+    found = by_pillow(of_pipeline([load, resize]), path)
+    assert np.abs(found - expected.reshape(found.shape)).max() == 0
+
+
+def test_pictures_of_more_than_8_bits_are_refused_by_the_lines_of_pillow(tmp_path):
+    Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(tmp_path / 'a.png')
+    pixels = Pixels((4, 4), 'squash', 'bicubic')
+    assert '8 bits' in pixels.words()['values']
+    with pytest.raises(AssertionError, match='more than 8 bits'):
+        by_pillow(pixels, tmp_path / 'a.png')
+
+
 def test_a_pipeline_that_cannot_be_described_is_refused():
     steps = [TRANSFORMS.build(dict(type=f'mmmim.{name}')) for name in ('LoadImage', 'RandomFlip', 'PackImage')]
     with pytest.raises(ValueError, match='RandomFlip'):
@@ -225,7 +259,7 @@ def test_the_format_is_told_by_the_ending_or_asked_for(run, tmp_path):
 def test_what_is_not_installed_is_named_before_anything_is_read(tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *rest: None if 'onnx' in name else find(name, *rest))
-    with pytest.raises(ModuleNotFoundError, match=r'onnx, onnxscript, onnxruntime: pip install "mmmim\[export\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r'onnx, onnxscript, onnxruntime: pip install "\.\[export\]"'):
         mmmim.export(str(tmp_path / 'absent'), str(tmp_path / 'a.onnx'))
 
 

@@ -38,7 +38,7 @@ def check_packages(kind: str) -> None:
     missing = [name for name in PACKAGES[kind] if importlib.util.find_spec(name) is None]
     if missing:
         raise ModuleNotFoundError(
-            f'--format {kind} needs {", ".join(missing)}: pip install "mmmim[export]"', name=missing[0]
+            f'--format {kind} needs {", ".join(missing)}: pip install ".[export]" in a clone', name=missing[0]
         )
 
 

@@ -25,6 +25,7 @@ class Pixels(NamedTuple):
         fit: Pixels of the longer and of the shorter side that are not exceeded.
         least: (height, width) that the graph takes at least.
         value_range: Of images of more than 8 bits, see :class:`.LoadImage`.
+        white: Whether transparent pictures are laid over white; else opacity is left out.
     """
 
     size: Optional[Tuple[int, int]]
@@ -37,11 +38,14 @@ class Pixels(NamedTuple):
     fit: Tuple[int, int] = (0, 0)
     least: Tuple[int, int] = (1, 1)
     value_range: Optional[Sequence] = None
+    white: bool = True
 
     def words(self) -> Dict[str, Any]:
         """For ``model.json``."""
         known: Dict[str, Any] = dict(
             orientation='upright, as EXIF says',
+            values='8 bits; more are mapped from the whole range of their type' if self.white else '8 bits',
+            transparency=self._transparency(),
             resize=self.kind,
             interpolation=self.interpolation,
             antialias=self.antialias,
@@ -68,16 +72,28 @@ class Pixels(NamedTuple):
                 + ('' if self.value_range is None else f' with value_range={self.value_range}')
                 + ' are not what Pillow reads by itself'
             )
-        opened = f'ImageOps.exif_transpose(Image.open(path)).convert({_MODES[self.channels]!r})'
+        lines = [
+            'image = ImageOps.exif_transpose(Image.open(path))',
+            "assert image.mode[0] not in 'IF', path + ' has more than 8 bits'",
+        ]
+        if self.white:
+            over = "Image.new('RGBA', image.size, 'white'), image.convert('RGBA')"
+            lines.append(f'image = Image.alpha_composite({over})')
+        lines.append(f"image = image.convert('RGB').convert({_MODES[self.channels]!r})")
         method = f'Image.{self.interpolation.upper()}'
         if self.kind == 'crop':
             bleed = (1 - self.ratio) / 2
-            return [f'image = {opened}', f'pixels = ImageOps.fit(image, {self._sides()}, {method}, {bleed!r})']
+            return [*lines, f'pixels = ImageOps.fit(image, {self._sides()}, {method}, {bleed!r})']
         if self.antialias:
-            return [f'image = {opened}', f'pixels = image.resize({self._sides()}, {method})']
+            return [*lines, f'pixels = image.resize({self._sides()}, {method})']
         size = f'size = {self._sides()}' if self.kind == 'squash' else self._fitted()
         matrix = '(image.width / size[0], 0, 0, 0, image.height / size[1], 0)'
-        return [f'image = {opened}', size, f'pixels = image.transform(size, Image.AFFINE, {matrix}, {method})']
+        return [*lines, size, f'pixels = image.transform(size, Image.AFFINE, {matrix}, {method})']
+
+    def _transparency(self) -> str:
+        if not self.white:
+            return 'left out'
+        return 'laid over white' if self.channels in _MODES else 'a channel, where there are 4'
 
     def _sides(self) -> Tuple[int, int]:
         assert self.size is not None
@@ -119,6 +135,7 @@ def of_pipeline(steps: Sequence[Any]) -> Pixels:
         channels=channels,
         bgr=channels == 3 and (not ours or load.decode == 'whole'),
         value_range=load.value_range if ours else None,
+        white=ours,
     )
     if isinstance(resize, CenterCrop):
         return Pixels(resize.size, 'crop', resize.interpolation, ratio=resize.ratio, **read)
