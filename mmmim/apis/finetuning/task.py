@@ -156,7 +156,6 @@ def check_toolbox(task: str) -> None:
     toolbox, extra = TOOLBOXES[task]
     if importlib.util.find_spec(toolbox) is None:
         raise ModuleNotFoundError(
-            f'{task} needs {toolbox}, which is not installed: pip install "mmmim[{extra}]" (in a clone: pip install '
-            f'".[{extra}]")',
+            f'{task} needs {toolbox}, which is not installed: MMCV_WITH_OPS=0 pip install ".[{extra}]" in a clone',
             name=toolbox,
         )
