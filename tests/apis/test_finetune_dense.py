@@ -21,7 +21,7 @@ import seg_harness  # noqa: E402
 from mmmim.apis.finetuning import dense, detection, encoders, segmentation  # noqa: E402
 from mmmim.apis.finetuning.encoders import find_encoder  # noqa: E402
 from mmmim.apis.finetuning.parts import divide  # noqa: E402
-from mmmim.apis.finetuning.request import Request, Results  # noqa: E402
+from mmmim.apis.finetuning.request import Request, Results, Stage  # noqa: E402
 from mmmim.apis.trained import open_trained  # noqa: E402
 from mmmim.checkpoint import export_encoder  # noqa: E402
 from mmmim.config.load import load_config  # noqa: E402
@@ -321,6 +321,26 @@ def test_arguments_of_classification_are_refused(module, options, words, tmp_pat
         module.run(Request('data', str(tmp_path), **options))
 
 
+def test_after_quick_the_full_training_is_a_second_stage(masks, encoder, tmp_path, monkeypatch):
+    ran, kept = [], []
+
+    def train(way, job, out):
+        folder = Path(way.work_dir).relative_to(out)
+        ran.append((Path(way.config).name, str(folder), load_config(way.config).model.decode_head.type))
+        return Stage(job.model, job.metric, 50.0, 50.0, work_dir=str(folder)), []
+
+    monkeypatch.setattr(dense, '_run', train)
+    monkeypatch.setattr(dense, '_keep', lambda results, *_: kept.append([stage.name for stage in results.stages]))
+    for quick in (True, False):
+        segmentation.run(Request(str(masks), str(tmp_path / 'out'), encoder, quick=quick, **FAST))
+    assert [(config, folder) for config, folder, _ in ran] == [
+        ('quick.py', 'segmentation/linear_pretrained'), ('finetune.py', 'segmentation/pretrained')
+    ]  # fmt: skip
+    assert ran[0][2] != ran[1][2]
+    linear = 'linear layer, frozen encoder'
+    assert kept == [[linear], [linear, 'UperNet']]
+
+
 @pytest.mark.slow
 def test_quick_trains_a_linear_layer_alone(masks, encoder, tmp_path):
     request = Request(str(masks), str(tmp_path / 'out'), encoder, quick=True, **FAST)
@@ -330,6 +350,15 @@ def test_quick_trains_a_linear_layer_alone(masks, encoder, tmp_path):
     after = torch.load(done.checkpoint, weights_only=False)['state_dict']
     for name in ('blocks.3.mlp.fc2.weight', 'patch_embed.proj.weight'):
         torch.testing.assert_close(after[f'backbone.{name}'], before[name])
+    results = Results.read(request.out)
+    results.finished = False  # as `finetune` does where `quick` is left out
+    results.write(request.out)
+    full = segmentation.run(Request(str(masks), str(tmp_path / 'out'), encoder, **FAST))
+    assert full.results.finished and [stage.name for stage in full.results.stages] == [
+        'linear layer, frozen encoder', 'UperNet'
+    ]  # fmt: skip
+    best = max(full.results.stages, key=lambda stage: stage.selection)
+    assert best.kept and of_the_test_loop(request.out, 'mIoU') == pytest.approx(best.report, abs=0.01)
     with pytest.raises(ValueError, match='none for detection'):
         detection.run(Request(str(masks), str(tmp_path / 'det'), encoder, quick=True))
 

@@ -95,7 +95,7 @@ def finetune(
     try:
         return importlib.import_module(f'{__package__}.{task.name}').run(request)
     except BaseException:  # KeyboardInterrupt, too
-        if not any(osp.isfile(osp.join(request.out, name)) for name in (FILE_NAME, 'finetune.py')):
+        if not any(osp.isfile(osp.join(request.out, name)) for name in (FILE_NAME, 'finetune.py', 'quick.py')):
             with suppress(OSError):  # nothing was begun: the next call may be another
                 os.remove(osp.join(request.out, CALL_NAME))
         raise

@@ -26,11 +26,12 @@ from ..pretrain import NOWHERE, train_command, train_quietly
 from ..speed import check_settings, checked_config, seconds_a_step
 from ..trained import CONFIG, MODEL, Trained, open_trained
 from .encoders import Encoder, find_encoder
-from .parts import CONFIG_NAME
+from .parts import CONFIG_NAME, QUICK_NAME
 from .request import FineTuned, Request, Results, Stage
 
 REPORT = 'report.html'
 PICTURES = 6
+_LINEAR = 'linear_'  # before the work dir of a quick training
 PICTURES_TITLE = 'What the kept model says of images that it was not trained on'
 # What a run leaves in its own copy of a config. The kept model's config is to start anew elsewhere.
 _OF_A_RUN = ('work_dir', 'resume', 'load_from', 'launcher', 'source', 'settled')
@@ -131,7 +132,7 @@ def fine_tune(request: Request, job: Job, hours: float) -> FineTuned:
     if earlier and earlier.finished and osp.isfile(osp.join(out, MODEL)):
         print(f'{relative_to_here(out)} holds this fine-tuning, finished: nothing is done again')
         return _result(out, earlier)
-    ways = _ways(request, job, hours)
+    ways = _ways(request, job, hours)  # after a quick call the stages of that one stay, and these come beside them
     results = Results(job.task, ways[0].encoder.facts(), dict(job.counts), notes=[*job.notes, *_seen(ways[0], job)])
     results.stages = [stage for stage in (earlier.stages if earlier else []) if stage.report is not None]
     for line in results.notes:
@@ -153,9 +154,9 @@ def _ways(request: Request, job: Job, hours: float) -> List[Way]:
     """The trainings of a call: the start's, and those that it is compared with."""
     out = osp.abspath(request.out)
     encoder = find_encoder(request.model)
-    config = osp.join(out, CONFIG_NAME)
-    folder = osp.join(out, job.task, RANDOM if encoder.kind == 'random' else 'pretrained')
-    main = Way(encoder.name, encoder, config, folder, {})
+    config = osp.join(out, QUICK_NAME if request.quick else CONFIG_NAME)
+    label = RANDOM if encoder.kind == 'random' else 'pretrained'
+    main = Way(encoder.name, encoder, config, _folder(request, job, label), {})
     length = _write(main, request, job, hours)
     ways = [main]
     names = request.compare.split(',') if isinstance(request.compare, str) else list(request.compare or ())
@@ -163,13 +164,19 @@ def _ways(request: Request, job: Job, hours: float) -> List[Way]:
         if name in ('', 'none', encoder.name) or (name == RANDOM and encoder.kind == 'random'):
             continue
         if name == RANDOM:  # the same network
-            ways.append(Way(RANDOM, encoder, config, osp.join(out, job.task, RANDOM), {'pretrained': None}))
+            ways.append(Way(RANDOM, encoder, config, _folder(request, job, RANDOM), {'pretrained': None}))
             continue
         label = f'start_{len(ways)}'
-        other = Way(name, find_encoder(name), osp.join(out, f'{label}.py'), osp.join(out, job.task, label), {})
+        config_of = osp.join(out, f'{"quick_" * request.quick}{label}.py')
+        other = Way(name, find_encoder(name), config_of, _folder(request, job, label), {})
         _write(other, request, job, hours, length)
         ways.append(other)
     return ways
+
+
+def _folder(request: Request, job: Job, label: str) -> str:
+    """The work dir of a training: a quick one is of another network, so it has its own."""
+    return osp.join(osp.abspath(request.out), job.task, _LINEAR * request.quick + label)
 
 
 def _write(way: Way, request: Request, job: Job, hours: float, length: Optional[Choice] = None) -> Optional[Choice]:
@@ -183,7 +190,7 @@ def _write(way: Way, request: Request, job: Job, hours: float, length: Optional[
     encoder = way.encoder
     weights = ''
     if encoder.start is not None:
-        folder = out if osp.basename(way.config) == CONFIG_NAME else way.work_dir
+        folder = out if osp.basename(way.config) in (CONFIG_NAME, QUICK_NAME) else way.work_dir
         encoder.start.write(folder)
         weights = osp.join(folder, START_ENCODER)
 
@@ -318,18 +325,24 @@ def _keep(results: Results, ways: List[Way], job: Job, out: str, per_class: Dict
     trained = open_trained(folder)
     with open(trained.checkpoint, 'rb') as file:
         atomic_write_bytes(file.read(), osp.join(out, MODEL))
-    atomic_write_text(osp.join(out, CONFIG), _model_config(trained, job))
+    atomic_write_text(osp.join(out, CONFIG), _model_config(trained, best.name))
     with quiet_toolbox():
         kept = open_trained(out)
         model = kept.build()
         if best.work_dir not in per_class:  # measured by an earlier call
             per_class[best.work_dir] = job.measure(kept, model, 'test').per_class
     results.per_class = job.class_rows(per_class[best.work_dir])
-    facts = {osp.relpath(way.work_dir, out): dict(way.encoder.facts(), name=way.title) for way in ways}
-    if len(results.stages) > 1:
+    facts = {
+        osp.basename(way.work_dir).removeprefix(_LINEAR): dict(way.encoder.facts(), name=way.title) for way in ways
+    }
+    if len(ways) > 1:
         shown = ('metric', 'selection', 'report', 'interval', 'kept')
         results.table = [
-            dict(facts.get(stage.work_dir, {}), stage=stage.name, **{key: getattr(stage, key) for key in shown})
+            dict(
+                facts[osp.basename(stage.work_dir).removeprefix(_LINEAR)],
+                stage=stage.name,
+                **{key: getattr(stage, key) for key in shown},
+            )
             for stage in results.stages
         ]
     results.finished = True
@@ -351,12 +364,12 @@ def _pictures(kept: Trained, model: Any, folder: str) -> List[Wrong]:
     ]
 
 
-def _model_config(trained: Trained, job: Job) -> str:
+def _model_config(trained: Trained, name: str) -> str:
     """The config that the kept model was trained with, without what belonged to its run."""
     cfg = Config.fromfile(trained.config)
     for key in _OF_A_RUN:
         cfg.pop(key, None)
-    title = f'r"""{job.model}, the model beside this file: mmmim test {CONFIG} {MODEL}."""\n\n'
+    title = f'r"""{name}, the model beside this file: mmmim test {CONFIG} {MODEL}."""\n\n'
     return title + cfg.pretty_text
 
 

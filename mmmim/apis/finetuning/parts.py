@@ -11,6 +11,7 @@ from ..label_split import SHARE, place_of
 
 T = TypeVar('T')
 CONFIG_NAME = 'finetune.py'
+QUICK_NAME = 'quick.py'  # of a linear layer: the full training has its own
 FEWEST = 5  # images of which parts are drawn
 
 
@@ -112,10 +113,11 @@ def keep_parts(out: str, parts: Parts[T], name_of: Callable[[T], str]) -> None:
     Raises:
         ValueError: They are others than those that this fine-tuning began with.
     """
-    path, config = osp.join(out, 'lists', 'parts.json'), osp.join(out, CONFIG_NAME)
+    path = osp.join(out, 'lists', 'parts.json')
+    config = next((c for c in (osp.join(out, name) for name in (CONFIG_NAME, QUICK_NAME)) if osp.isfile(c)), None)
     names = {part: [name_of(item) for item in getattr(parts, part)] for part in ('fit', 'selection', 'report')}
     text = json.dumps(names, indent=1)
-    if osp.isfile(config) and osp.isfile(path):
+    if config is not None and osp.isfile(path):
         with open(path, encoding='utf-8') as file:
             before = json.load(file)
         if before != names:
