@@ -521,6 +521,12 @@ def test_the_task_is_told_from_the_data(photos, tmp_path):
     assert find_task(str(photos)).name == 'classification'
     assert find_task(str(coco(tmp_path / 'a.json'))).name == 'detection'
     assert find_task(str(coco(tmp_path / 'coco/annotations/x.json').parents[1])).name == 'detection'
+    many = [dict(id=i, image_id=1, bbox=[0, 0, 1, 1], category_id=1) for i in range(2000)]
+    content = dict(images=[dict(id=1, file_name='a.jpg')], annotations=many, categories=[dict(id=1, name='x')])
+    (tmp_path / 'sorted').mkdir()
+    (tmp_path / 'sorted/a.json').write_text(json.dumps(content, sort_keys=True))  # 64 KB of annotations come first
+    for place in ('sorted', 'sorted/a.json'):
+        assert find_task(str(tmp_path / place)).name == 'detection'
     masks = tmp_path / 'dense'
     for i in range(4):
         draw(masks / 'images' / f'{i}.jpg', 'red', np.random.default_rng(i))

@@ -5,7 +5,7 @@ import importlib.util
 import os
 import os.path as osp
 import re
-from typing import List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence, TextIO
 
 from ...config.paths import relative_to_here
 from ...datasets.folder_roles import TRAIN, find_split, leave_out_masks, split_folders, subfolders
@@ -65,9 +65,10 @@ def _of_file(path: str) -> Task:
     kind = osp.splitext(path)[1].lower()
     with open(path, encoding='utf-8', errors='replace') as file:
         head = file.read(_HEAD)
+        coco = kind == '.json' and _is_coco(head, file)
     first = head.partition('\n')[0]
     if kind == '.json':
-        if not _is_coco(head):
+        if not coco:
             raise ValueError(f'{shown} is no COCO file: it has none of images, annotations, categories. {_FORMS}')
         _refuse_points(shown, '"keypoints"' in head)
         return Task(DETECTION, f'{shown} is a COCO file')
@@ -119,14 +120,19 @@ def coco_files(folder: str) -> List[str]:
     found = []
     for path in sorted(paths):
         with open(path, encoding='utf-8', errors='replace') as file:
-            if _is_coco(file.read(_HEAD)):
+            if _is_coco(file.read(_HEAD), file):
                 found.append(path)
     return found
 
 
-def _is_coco(head: str) -> bool:
-    return sum(f'"{key}"' in head for key in ('images', 'annotations', 'categories', 'info', 'licenses')) >= 2 or (
-        '"images"' in head and '"file_name"' in head
+def _is_coco(head: str, rest: TextIO) -> bool:
+    """By the first characters; where they have a long list of one kind, by the whole file."""
+    return _has_keys(head) or (('"annotations"' in head or '"images"' in head) and _has_keys(head + rest.read()))
+
+
+def _has_keys(text: str) -> bool:
+    return sum(f'"{key}"' in text for key in ('images', 'annotations', 'categories', 'info', 'licenses')) >= 2 or (
+        '"images"' in text and '"file_name"' in text
     )
 
 
