@@ -88,9 +88,13 @@ def find_pairs(images: str, masks: Optional[str] = None) -> Pairs:
     if alone:
         said.append(f'{len(alone):,} masks without an image are left out: {names_in_words(alone, 3)}')
     parts = _voc_parts(root)
+    above = os.path.relpath(images, root)  # where the masks are elsewhere; its name says no part: all are in it
     return Pairs(
         root,
-        [Pair(image, mask, _part(image) or parts.get(_stem(image))) for image, mask in sorted(found.items())],
+        [
+            Pair(image, mask, _part(os.path.relpath(image, above)) or parts.get(_stem(image)))
+            for image, mask in sorted(found.items())
+        ],
         said,
     )
 
@@ -262,7 +266,7 @@ def classes_of(values: List[int], names: Optional[List[str]] = None, source: str
     inner = [value for value in values if value != 255]
     if names and not (len(names) == 2 and len(inner) == 1 and 255 in values):
         reduced = bool(inner) and max(inner) == len(names)  # 0 unlabelled, class k stored as k + 1
-        how = f'names of {os.path.basename(source)}' + '; 0 is unlabelled' * reduced
+        how = f'names of {os.path.basename(source)}' + ('; 0 is unlabelled' if reduced else f'; 0 is {names[0]}')
         return Classes(names, reduced, {}, how)
     if len(inner) == 1 and 255 in values:
         return Classes(

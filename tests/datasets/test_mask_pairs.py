@@ -81,6 +81,14 @@ def test_masks_in_a_folder_elsewhere(tmp_path):
     ]  # fmt: skip
 
 
+def test_folders_above_the_images_tell_no_part(tmp_path):
+    draw(tmp_path, 'test/images/a.jpg', 'test/images/val/b.jpg', 'labels/a.png', 'labels/val/b.png')
+    found = find_pairs(str(tmp_path / 'test/images'), str(tmp_path / 'labels'))
+    assert {pair.image: pair.part for pair in found.pairs} == {
+        'test/images/a.jpg': None, 'test/images/val/b.jpg': 'validation'
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     'files, words',
     [
