@@ -1,9 +1,10 @@
-"""Fine-tuning for segmentation and detection: parts, starts, one small run of each, and what is refused before it."""
+"""Fine-tuning for segmentation and detection: starts, one small run of each, and what is refused before it."""
 
 import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,6 @@ import seg_harness  # noqa: E402
 
 from mmmim.apis.finetuning import dense, detection, encoders, segmentation  # noqa: E402
 from mmmim.apis.finetuning.encoders import find_encoder  # noqa: E402
-from mmmim.apis.finetuning.parts import divide  # noqa: E402
 from mmmim.apis.finetuning.request import Request, Results, Stage  # noqa: E402
 from mmmim.apis.trained import open_trained  # noqa: E402
 from mmmim.checkpoint import export_encoder  # noqa: E402
@@ -70,58 +70,6 @@ def boxes(tmp_path_factory) -> Path:
     (root / 'annotations/instances_train2017.json').rename(root / 'annotations/all.json')
     (root / 'annotations/instances_val2017.json').unlink()
     return root
-
-
-# ------------------------------------------------------------------------------------------------------------ the parts
-
-
-def parts_of(counts, test=None, share=None):
-    items = [(part, f'{part}{i:03d}') for part, count in counts.items() for i in range(count)]
-    found = divide(items, lambda item: None if item[0] == 'free' else item[0], lambda item: item[1], test, share)
-    names = [name for part in found[:3] for _, name in part]
-    assert len(set(names)) == len(names)
-    return [{part for part, _ in items} for items in found[:3]], [len(part) for part in found[:3]], found
-
-
-@pytest.mark.parametrize(
-    'given, sizes, origins',
-    [
-        (dict(free=20), [12, 4, 4], ['free', 'free', 'free']),
-        (dict(train=20), [12, 4, 4], ['train', 'train', 'train']),
-        (dict(train=20, validation=5), [20, 3, 2], ['train', 'validation', 'validation']),
-        (dict(train=20, test=5), [16, 4, 5], ['train', 'train', 'test']),
-        (dict(train=20, validation=3, test=5), [20, 3, 5], ['train', 'validation', 'test']),
-        (dict(train=20, validation=3, free=9), [20, 2, 1], ['train', 'validation', 'validation']),
-        (dict(free=20, test=5), [16, 4, 5], ['free', 'free', 'test']),
-    ],
-)
-def test_parts_stay_as_they_are_and_what_is_missing_is_drawn(given, sizes, origins):
-    found, counts, parts = parts_of(given)
-    assert counts == sizes and found == [{origin} for origin in origins]
-    assert len(parts.notes) == (sizes[1:] != [3, 5]) + ('free' in given and 'train' in given)
-
-
-def test_draws_stay_when_images_come_and_shares_are_of_what_is_fitted():
-    before, after = parts_of(dict(free=40))[2], parts_of(dict(free=50))[2]
-    moved = set(before.fit) & (set(after.selection) | set(after.report))
-    assert len(moved) <= 6  # of 24; two draws that have nothing to do with each other would share ten
-    half = parts_of(dict(free=40), share=0.5)[2]
-    assert set(half.fit) < set(before.fit) and len(half.fit) == 12 and half.report == before.report
-    given = [('test', 'mine')]
-    assert parts_of(dict(train=10, validation=2), test=given)[2].report == given
-
-
-@pytest.mark.parametrize(
-    'given, words',
-    [
-        (dict(free=4), 'too few'),
-        (dict(train=9, validation=1), 'one image'),
-        (dict(test=3, validation=2), 'to train on'),
-    ],
-)
-def test_no_part_is_empty(given, words):
-    with pytest.raises(ValueError, match=words):
-        parts_of(given)
 
 
 # ----------------------------------------------------------------------------------------------------------- the starts
@@ -239,6 +187,65 @@ def test_what_is_finished_is_not_done_again(segmented, monkeypatch):
     assert again.results.per_class == done.results.per_class
 
 
+def test_images_to_report_elsewhere_change_neither_classes_nor_draws(masks, tmp_path):
+    data, other = tmp_path / 'a/data', tmp_path / 'b/other'
+    for root, first in ((data, 0), (other, 40)):
+        draw_masks(root, lambda i: HALVES + np.uint8(1) + HALVES * np.uint8(i % 2), first=first)
+    (data / 'classes.txt').write_text('x\ny\nz\n')
+    (tmp_path / 'labels.txt').write_text('of\nsomething\nelse\n')
+
+    def job(**options):
+        out = tmp_path / f'out{len(list(tmp_path.iterdir()))}'
+        made = segmentation.SegmentationJob(Request(str(data), str(out), 'vit-tiny', **options), 'cpu')
+        made._data()
+        return made, read_pairs(f'{out}/lists/report.txt')
+
+    alone, _ = job()
+    beside, reported = job(test=str(other))
+    assert alone.classes == beside.classes and alone.classes.names == ['x', 'y', 'z']
+    assert alone.classes.reduce_zero_label and alone.root == beside.root == str(data)
+    assert {pair.image for pair in beside.parts.selection} <= {f'images/{i}.png' for i in range(8)}
+    assert len(reported) == 8 and all(Path(path).is_file() for pair in reported for path in pair)
+    (other / 'classes.txt').write_text('x\nz\ny\n')
+    with pytest.raises(ValueError, match='other classes than'):
+        job(test=str(other))
+    with pytest.raises(ValueError, match='no images to train on: all of them also'):
+        job(test=str(data))
+
+
+def test_names_of_classes_beside_both_folders_but_not_further_up(tmp_path):
+    draw_masks(tmp_path / 'data', lambda i: HALVES)
+    (tmp_path / 'data/classes.txt').write_text('x\ny\n')
+    request = Request(str(tmp_path / 'data/images'), '', labels=str(tmp_path / 'data/masks'))
+    assert segmentation._class_names(request, str(tmp_path / 'data'))[1] == ['x', 'y']
+    assert segmentation._class_names(request, str(tmp_path)) is None
+    (tmp_path / 'data/masks/classes.txt').write_text('v\nw\n')
+    assert segmentation._class_names(request, str(tmp_path / 'data'))[1] == ['v', 'w']
+
+
+def test_a_crop_that_holds_no_whole_patches_is_refused(masks, encoder, tmp_path):
+    job = segmentation.SegmentationJob(Request(str(masks), str(tmp_path), encoder, image_size=30), 'cpu')
+    with pytest.raises(ValueError, match='image_size=30 .* such as 32'):
+        job.plan(find_encoder(encoder), Choice(20, ''))
+
+
+def test_images_pretrained_on_are_counted_by_content_for_each_start(monkeypatch, tmp_path):
+    for name in 'abc':
+        (tmp_path / name).write_text(name)
+    (tmp_path / 'a2').write_text('a')
+
+    class FakeJob:
+        def measuring_images(self):
+            return dict(selection=[str(tmp_path / 'a')], report=[str(tmp_path / name) for name in 'bc'])
+
+    monkeypatch.setattr(dense, 'trained_on', lambda run: [str(tmp_path / name) for name in ('a2', 'b')])
+    start = SimpleNamespace(kind='run', name='runs/a')
+    way = dense.Way('runs/a', SimpleNamespace(start=start), '', '', {})
+    lines = dense._seen(way, FakeJob())
+    assert len(lines) == 2 and all(line.startswith('WARNING: 1 of the images that') for line in lines)
+    assert dense._seen(way._replace(overrides={'pretrained': None}), FakeJob()) == []
+
+
 @pytest.mark.slow
 def test_a_random_start_beside_it(segmented, encoder, tmp_path):
     request = Request(segmented[0].data, str(tmp_path / 'out'), encoder, compare='random', **FAST)
@@ -273,8 +280,8 @@ def test_without_a_name_public_weights_start_or_it_is_said_that_they_do_not(monk
     assert 'dinov2.lvd142m is not here): ' in capsys.readouterr().out
 
 
-def draw_masks(root, mask_of, count=8):
-    for i in range(count):
+def draw_masks(root, mask_of, count=8, first=0):
+    for i in range(first, first + count):
         for folder, pixels in (('images', np.full((32, 32, 3), i, np.uint8)), ('masks', mask_of(i))):
             (root / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(root / folder / f'{i}.png')
@@ -414,6 +421,43 @@ def test_small_objects_are_said(tmp_path):
     job = detection.DetectionJob(Request(str(root), str(tmp_path / 'out'), 'vit-tiny'), 'cpu')
     size = job.plan(find_encoder('vit-tiny'), Choice(40, ''))[1]['image_size']
     assert 'a quarter of the objects has sides below 5' in size.reason and '--image-size' in size.reason
+
+
+def test_precisions_belong_to_their_classes_whatever_the_ids(tmp_path):
+    """The detector finds each disc and no square; the ids of the file descend."""
+    from pycocotools.coco import COCO
+
+    objects = [dict(id=i + 1, image_id=1, category_id=(9, 4)[i], bbox=[20 * i, 0, 10, 10], area=100, iscrowd=0)
+               for i in range(2)]  # fmt: skip
+    truth = COCO()
+    categories = [dict(id=9, name='disc'), dict(id=4, name='square')]
+    truth.dataset = dict(images=[dict(id=1, width=48, height=48)], annotations=objects, categories=categories)
+    truth.createIndex()
+    truth.get_cat_ids = lambda cat_names: truth.getCatIds(cat_names)
+    result = dict(img_id=1, bboxes=np.array([[0, 0, 10, 10.0]]), scores=np.array([0.9]), labels=np.array([0]))
+    metric = SimpleNamespace(_coco_api=truth, results=[(None, result)])
+    found = detection._precisions(metric, ['disc', 'square'], {'bbox'})['bbox']
+    assert found.per_class == pytest.approx([100, 0]) and found.value == pytest.approx(50)
+
+
+def test_an_image_of_both_files_is_not_fitted_on(tmp_path):
+    root = det_harness.make_coco(tmp_path / 'coco', 6, 4)
+    shutil.copy(root / 'val2017/000.png', root / 'train2017/000.png')
+    job = detection.DetectionJob(Request(str(root), str(tmp_path / 'out'), 'vit-tiny'), 'cpu')
+    assert job.counts['fit'] == 5 and '1 images that are in two parts' in ' '.join(job.notes)
+    assert len(json.loads(Path(job.files['fit']).read_text())['images']) == 5
+
+
+def test_files_that_count_from_the_same_number_are_joined(tmp_path):
+    root = det_harness.make_coco(tmp_path / 'a', 6, 4)
+    job = detection.DetectionJob(Request(str(root), str(tmp_path / 'out'), 'vit-tiny'), 'cpu')
+    first, second = job.parts.report, job.parts.fit
+    job.parts = job.parts._replace(report=[*first, *second])
+    joined = json.loads(Path(job._write('report')).read_text())
+    images = {image['id']: image['file_name'] for image in joined['images']}
+    assert len(images) == len(joined['images']) == 8
+    assert len({entry['id'] for entry in joined['annotations']}) == len(joined['annotations']) == 16
+    assert {entry['image_id'] for entry in joined['annotations']} == set(images)
 
 
 def coco_flaw(root, flaw):

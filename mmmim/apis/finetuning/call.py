@@ -67,7 +67,7 @@ def finetune(
         image_size: Pixels; None: the start's.
         epochs: Of each training; None: as many as fit into ``hours``, at most the recipe's.
         hours: Time of each training at most.
-        lr: ``base_lr``, the learning rate for 256 images in a step.
+        lr: ``base_lr``, the learning rate for 256 images in a step; of segmentation and detection the optimizer's own.
         batch_size: ``total_batch_size``, images in a step.
         seed: ``randomness.seed``.
         workers: Processes that load images; the same call with another number goes on.

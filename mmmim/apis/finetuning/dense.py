@@ -26,7 +26,7 @@ from ..pretrain import NOWHERE, train_command, train_quietly
 from ..speed import check_settings, checked_config, seconds_a_step
 from ..trained import CONFIG, MODEL, Trained, open_trained
 from .encoders import Encoder, find_encoder
-from .parts import CONFIG_NAME, QUICK_NAME
+from .parts import CONFIG_NAME, QUICK_NAME, seen_among
 from .request import FineTuned, Request, Results, Stage
 
 REPORT = 'report.html'
@@ -100,8 +100,8 @@ class Job(ABC):
         """The rows of ``Results.per_class``."""
 
     @abstractmethod
-    def report_images(self) -> List[str]:
-        """Paths of the images that measure."""
+    def measuring_images(self) -> Dict[str, List[str]]:
+        """Paths of the images of ``'selection'`` and of ``'report'``."""
 
 
 class Way(NamedTuple):
@@ -133,7 +133,12 @@ def fine_tune(request: Request, job: Job, hours: float) -> FineTuned:
         print(f'{relative_to_here(out)} holds this fine-tuning, finished: nothing is done again')
         return _result(out, earlier)
     ways = _ways(request, job, hours)  # after a quick call the stages of that one stay, and these come beside them
-    results = Results(job.task, ways[0].encoder.facts(), dict(job.counts), notes=[*job.notes, *_seen(ways[0], job)])
+    results = Results(
+        job.task,
+        ways[0].encoder.facts(),
+        dict(job.counts),
+        notes=[*job.notes, *(line for way in ways for line in _seen(way, job))],
+    )
     results.stages = [stage for stage in (earlier.stages if earlier else []) if stage.report is not None]
     for line in results.notes:
         print(line, flush=True)
@@ -204,6 +209,8 @@ def _write(way: Way, request: Request, job: Job, hours: float, length: Optional[
 
     with quiet_toolbox():
         job.check(checked_config(choose(Choice(1000, ''))[1]))  # before anything is timed
+    if length is not None:
+        length = length._replace(reason='as many as from the first start: the comparison is at equal steps, not time')
     length = length or _length(request, job, choose(Choice(1000, ''))[1], hours)
     choices, text = choose(length)
     check_settings(text)
@@ -302,15 +309,20 @@ def _in_words(stage: Stage) -> str:
 
 
 def _seen(way: Way, job: Job) -> List[str]:
-    """A warning where images that measure were pre-trained on."""
+    """Warnings where images that select or measure were pre-trained on, as files or as copies."""
     start = way.encoder.start
     if start is None or start.kind != 'run':
         return []
-    trained = {osp.realpath(path) for path in trained_on(start.name)}
-    count = sum(osp.realpath(path) in trained for path in job.report_images())
-    if not count:
-        return []
-    return [f'WARNING: {count} of the images that are reported were also pre-trained on, without their labels']
+    if way.overrides:
+        return []  # the same network from random weights
+    trained, lines = trained_on(start.name), []
+    for part, words in (('selection', 'that select'), ('report', 'that are reported')):
+        count = len(seen_among(job.measuring_images()[part], trained))
+        if count:
+            lines.append(
+                f'WARNING: {count} of the images {words} were also pre-trained on by {way.title}, without labels'
+            )
+    return lines
 
 
 # ------------------------------------------------------------------------------------------------------------ the end

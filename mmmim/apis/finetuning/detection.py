@@ -117,9 +117,7 @@ class DetectionJob(Job):
         test = None
         if request.test is not None:
             test = self._shots(_tested(find_coco(request.test)))
-            measured = {osp.join(shot.file.images, shot.name) for shot in test}
-            shots = [shot for shot in shots if osp.join(shot.file.images, shot.name) not in measured]
-        parts = divide(shots, lambda shot: shot.file.part, lambda shot: shot.name, test, request.share)
+        parts = divide(shots, lambda shot: shot.file.part, lambda shot: shot.name, test, request.share, _path_of)
         return parts, list(parts.notes)
 
     def _shots(self, files: Sequence[CocoFile]) -> List[Shot]:
@@ -146,8 +144,14 @@ class DetectionJob(Job):
         written = dict(images=[], annotations=[], categories=content['categories'])
         for path in dict.fromkeys(shot.file.path for shot in shots):
             ids = {shot.id for shot in shots if shot.file.path == path}
-            for key, name in (('images', 'id'), ('annotations', 'image_id')):
-                written[key] += [entry for entry in self.contents[path][key] if entry[name] in ids]
+            found = {
+                key: [entry for entry in self.contents[path][key] if entry[name] in ids]
+                for key, name in (('images', 'id'), ('annotations', 'image_id'))
+            }
+            if others:  # each file may count from the same number
+                _renumber(found, len(written['images']), len(written['annotations']))
+            for key, entries in found.items():
+                written[key] += entries
         path = osp.join(osp.abspath(self.request.out), 'lists', f'{part}.json')
         write_if_changed(path, json.dumps(written))
         return path
@@ -313,8 +317,22 @@ class DetectionJob(Job):
             for name, value in zip(self.classes, per_class)
         ]  # fmt: skip
 
-    def report_images(self) -> List[str]:
-        return [osp.join(shot.file.images, shot.name) for shot in self.parts.report]
+    def measuring_images(self) -> Dict[str, List[str]]:
+        return {part: [_path_of(shot) for shot in getattr(self.parts, part)] for part in ('selection', 'report')}
+
+
+def _path_of(shot: Shot) -> str:
+    return osp.join(shot.file.images, shot.name)
+
+
+def _renumber(content: Dict[str, List[Dict[str, Any]]], images: int, objects: int) -> None:
+    """Count the ids of images and of objects on from these numbers; the entries that were read stay as they are."""
+    numbers = {image['id']: images + place for place, image in enumerate(content['images'], 1)}
+    content['images'] = [dict(image, id=numbers[image['id']]) for image in content['images']]
+    content['annotations'] = [
+        dict(entry, id=objects + place, image_id=numbers[entry['image_id']])
+        for place, entry in enumerate(content['annotations'], 1)
+    ]
 
 
 def _tested(files: List[CocoFile]) -> List[CocoFile]:
@@ -397,7 +415,9 @@ def _precisions(metric: Any, classes: List[str], kinds: Set[str]) -> Dict[str, A
             evaluated = COCOeval(truth, truth.loadRes(rows) if rows else _nothing(truth), kind)
             evaluated.params.catIds, evaluated.params.imgIds = ids, [result['img_id'] for _, result in metric.results]
             evaluated.evaluate()
-        scored[kind] = average_precision(evaluated, **(resamples if kind == 'bbox' else {'resamples': 0}))
+        found = average_precision(evaluated, **(resamples if kind == 'bbox' else {'resamples': 0}))
+        ordered = sorted(ids)  # COCOeval's order; ours is that of the classes
+        scored[kind] = found._replace(per_class=[found.per_class[ordered.index(one)] for one in ids])
     return scored
 
 

@@ -2,11 +2,12 @@
 
 import json
 import os.path as osp
-from typing import Any, Callable, Dict, Generic, List, NamedTuple, Optional, Sequence, TypeVar
+from typing import Any, Callable, Dict, Generic, List, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar
 
 from ...config.paths import relative_to_here
 from ...datasets.folder_roles import TEST, TRAIN, VALIDATION
 from ..folder_split import write_if_changed
+from ..image_copies import copies
 from ..label_split import SHARE, place_of
 
 T = TypeVar('T')
@@ -30,6 +31,7 @@ def divide(
     name_of: Callable[[T], str],
     test: Optional[Sequence[T]] = None,
     share: Optional[float] = None,
+    path_of: Optional[Callable[[T], str]] = None,
 ) -> Parts[T]:
     """Divide images into parts that have none in common.
 
@@ -43,6 +45,8 @@ def divide(
         name_of: A name that does not depend on where the data lies.
         test: Images that are reported, in the place of the data's own.
         share: Of the images to fit on that are used, a fixed draw.
+        path_of: The file of an image. An image that is in two parts, by its path or as a copy of the same bytes, stays
+            in the one that measures alone, then in the one that selects. None: parts are taken as they are.
 
     Raises:
         ValueError: Too few images for a part.
@@ -59,6 +63,12 @@ def divide(
     validation = sorted(by_part.get(VALIDATION, []), key=lambda item: place_of(name_of(item)))
     report = list(by_part.get(TEST, []) if test is None else test)
     _check_any(train, by_part)
+    train, validation, moved = _apart(train, validation, report, path_of)
+    if not train:
+        raise ValueError(
+            'there are no images to train on: all of them also select or are reported. Give others with test, or to '
+            'train on'
+        )
     drawn = sorted(train, key=lambda item: place_of(name_of(item)))
     if validation and not report:
         _check_two(validation)
@@ -78,11 +88,38 @@ def divide(
             report, drawn = drawn[:count], drawn[count:]
         if not validation:
             validation, drawn = drawn[:count], drawn[count:]
+    drawn, validation, copied = _apart(drawn, validation, report, path_of)  # of what was drawn
+    if moved + copied:
+        notes.append(f'{moved + copied} images that are in two parts, also as copies, are left out of the earlier one')
+    if not (drawn and validation):
+        raise ValueError('there are too few different images: those to train on or to select by are copies of others')
     fit = sorted(drawn, key=name_of)
     if share is not None and share < 1:
         fit = sorted(drawn, key=lambda item: place_of(name_of(item), 'share'))[: max(1, round(share * len(drawn)))]
         notes.append(f'{len(fit)} of {len(drawn)} images to train on are used, a fixed draw')
     return Parts(sorted(fit, key=name_of), sorted(validation, key=name_of), sorted(report, key=name_of), notes)
+
+
+def _apart(
+    train: Sequence[T], validation: Sequence[T], report: Sequence[T], path_of: Optional[Callable[[T], str]]
+) -> Tuple[List[T], List[T], int]:
+    """Images to train on and to select by without those that a later part has; and how many were left out."""
+    if path_of is None:
+        return list(train), list(validation), 0
+    selecting = _without(validation, report, path_of)
+    fitting = _without(train, [*selecting, *report], path_of)
+    return fitting, selecting, len(train) + len(validation) - len(fitting) - len(selecting)
+
+
+def _without(items: Sequence[T], others: Sequence[T], path_of: Callable[[T], str]) -> List[T]:
+    same = seen_among([path_of(item) for item in items], [path_of(other) for other in others])
+    return [item for item in items if path_of(item) not in same]
+
+
+def seen_among(paths: Sequence[str], others: Sequence[str]) -> Set[str]:
+    """Which files are others, too: by their path, without links, or as copies of the same bytes."""
+    real = {osp.realpath(path) for path in others}
+    return {path for path in paths if osp.realpath(path) in real} | set(copies(paths, others))
 
 
 def _check_any(train: Sequence[Any], by_part: Dict[Optional[str], List[Any]]) -> None:

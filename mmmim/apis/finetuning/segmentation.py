@@ -3,7 +3,7 @@
 import os
 import os.path as osp
 from collections import Counter
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ class SegmentationJob(Job):
         self.request, self.machine = request, machine
         self.model = 'linear layer, frozen encoder' if request.quick else 'UperNet'
         self.root, self.parts, self.notes = _parts(request)
-        keep_parts(osp.abspath(request.out), self.parts, lambda pair: pair.image)
+        keep_parts(osp.abspath(request.out), self.parts, _name_of(request.test))
         self.data = request.data if isinstance(request.data, str) else str(list(request.data)[0])
         # values of the masks of each image, by part: the masks are read once, and what cannot be read ends the call
         self.values = {part: self._values(part) for part in ('fit', 'selection', 'report')}
@@ -98,7 +98,7 @@ class SegmentationJob(Job):
         return found
 
     def _classes(self) -> Classes:
-        given, overrides = class_names(self.root), self.request.overrides
+        given, overrides = _class_names(self.request, self.root), self.request.overrides
         values = sorted({value for part in self.values.values() for image in part for value in image})
         found = classes_of(values, *(given[1], given[0]) if given else ())
         asked = {key: overrides[key] for key in ('classes', 'num_classes', 'reduce_zero_label', 'label_map')
@@ -172,6 +172,11 @@ class SegmentationJob(Job):
         """Crops are squares of whole patches, no larger than an image's short side, which is a little larger."""
         short, long = self.side
         asked, most = self.request.image_size, CROP[self.machine]
+        if asked and asked % encoder.patch:
+            raise ValueError(
+                f'image_size={asked} does not hold whole patches of {encoder.patch} pixels: use a multiple, such as '
+                f'{max(1, round(asked / encoder.patch)) * encoder.patch}'
+            )
         crop = max(encoder.patch, (asked or min(short, most)) // encoder.patch * encoder.patch)
         scaled = max(crop, min(short, crop * 9 // 8))
         whole = long * scaled <= 2 * crop * short  # not much larger than what was trained on
@@ -247,8 +252,11 @@ class SegmentationJob(Job):
             found.update({reads.label_map.get(label, label) for label in labels} - {-1})
         return found
 
-    def report_images(self) -> List[str]:
-        return [osp.join(self.root, pair.image) for pair in self.parts.report]
+    def measuring_images(self) -> Dict[str, List[str]]:
+        return {
+            part: [osp.join(self.root, pair.image) for pair in getattr(self.parts, part)]
+            for part in ('selection', 'report')
+        }
 
 
 def _backbone(encoder: Encoder, values: Dict[str, Any]) -> Choice:
@@ -265,23 +273,49 @@ def _parts(request: Request) -> Tuple[str, Parts[Pair], List[str]]:
     test, said, root = None, list(found.said), found.root
     if request.test is not None:
         theirs = find_pairs(request.test)
-        root = osp.commonpath([found.root, theirs.root])
-        test = _moved(theirs, root)
+        test = _absolute(theirs)
         said += [f'{request.test}: {sentence}' for sentence in theirs.said]
-    pairs = _moved(found, root)
-    if test:  # the folder may lie in that of the data
-        measured = {pair.image for pair in test}
-        pairs = [pair for pair in pairs if pair.image not in measured]
-    parts = divide(pairs, lambda pair: pair.part, lambda pair: osp.splitext(pair.image)[0], test, request.share)
+    name_of = _name_of(request.test)
+    parts = divide(
+        found.pairs,
+        lambda pair: pair.part,
+        lambda pair: osp.splitext(name_of(pair))[0],
+        test,
+        request.share,
+        lambda pair: osp.join(root, pair.image),
+    )
     return root, parts, said + parts.notes
 
 
-def _moved(pairs: Pairs, root: str) -> List[Pair]:
-    """The pairs with paths from another folder."""
-    below = osp.relpath(pairs.root, root)
-    if below == '.':
-        return pairs.pairs
-    return [Pair(osp.join(below, pair.image), osp.join(below, pair.mask), pair.part) for pair in pairs.pairs]
+def _absolute(pairs: Pairs) -> List[Pair]:
+    """The pairs of another folder than the data's, whose paths are below none of it."""
+    return [Pair(osp.join(pairs.root, pair.image), osp.join(pairs.root, pair.mask), pair.part) for pair in pairs.pairs]
+
+
+def _name_of(test: Optional[str]) -> Callable[[Pair], str]:
+    """Names an image by its path below the folder that it was found in: draws do not change when a folder moves."""
+    place = osp.abspath(osp.expanduser(test or ''))
+    return lambda pair: osp.relpath(pair.image, place) if osp.isabs(pair.image) else pair.image
+
+
+def _class_names(request: Request, root: str) -> Optional[Tuple[str, List[str]]]:
+    """The file with the names of the classes: of the data, of the folder of the masks, or of the one that has both.
+
+    Raises:
+        ValueError: The images to report have other names.
+    """
+    data = request.data if isinstance(request.data, (str, os.PathLike)) else list(request.data)[0]
+    folders = [osp.abspath(osp.expanduser(os.fspath(path))) for path in (data, request.labels) if path is not None]
+    if all(osp.dirname(folder) == root for folder in folders):
+        folders.append(root)
+    given = next((found for folder in folders if (found := class_names(folder))), None)
+    theirs = None if request.test is None else class_names(osp.expanduser(request.test))
+    if given and theirs and given[1] != theirs[1]:
+        raise ValueError(
+            f'{theirs[0]} has other classes than {given[0]}: {", ".join(theirs[1][:10])}; there '
+            f'{", ".join(given[1][:10])}. What is reported has to have those that are learned'
+        )
+    return given
 
 
 def _sides(paths: List[str]) -> Tuple[int, int]:
