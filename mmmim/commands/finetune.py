@@ -42,7 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
         '--test', metavar='CSV|FOLDER', help='labelled images that are reported (default: a part drawn)'
     )
     parser.add_argument(
-        '--quick', action='store_true', help='classification: frozen features and logistic regression alone'
+        '--quick',
+        action='store_true',
+        help='frozen features alone: logistic regression of classes, a linear layer for masks',
     )
     parser.add_argument('--share', metavar='10%%', help='train with a share of the labels, a fixed draw')
     parser.add_argument('--per-class', type=int, metavar='N', help='train with N images a class, a fixed draw')

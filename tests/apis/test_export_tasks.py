@@ -172,7 +172,7 @@ def test_a_segmentor_of_windows_takes_any_size(tmp_path):
         assert (saved == own).mean() > 0.95  # the script enlarges the mask, the model its scores
 
 
-@pytest.mark.parametrize('scale, mode', [((48, 40), 'whole'), ((32, 32), 'slide')])
+@pytest.mark.parametrize('scale, mode', [((48, 40), 'whole'), pytest.param((32, 32), 'slide', marks=pytest.mark.slow)])
 def test_a_segmentor_that_sees_the_whole_image_has_one_size(tmp_path, scale, mode):
     folder, photos = segmentor(tmp_path, scale, mode)
     with pytest.raises(ValueError, match=r'give image_size=\(height, width\).*different ones'):

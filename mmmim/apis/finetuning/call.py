@@ -57,7 +57,8 @@ def finetune(
             size with random weights. None: public weights.
         labels: A csv file or folder with the labels, where it is not ``data``.
         test: Labelled images that are reported, in the same forms; None: a ``test/`` folder, or a part that is drawn.
-        quick: Of classification the frozen features alone: seconds to minutes.
+        quick: Of classification the frozen features alone, of segmentation a linear layer on them; left out later, the
+            same call goes on with training.
         share: Train with this share of the labels in (0, 1], or ``'10%'``; a fixed draw.
         per_class: Train with this number of images a class; a fixed draw.
         seeds: Runs with other draws and other seeds; the mean and the spread are told.
