@@ -476,7 +476,7 @@ def test_labels_that_name_missing_files(tmp_path, photos):
 def test_an_extra_that_is_not_installed_is_named_first(photos, tmp_path, monkeypatch):
     task = importlib.import_module('mmmim.apis.finetuning.task')
     monkeypatch.setattr(task.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r'mmmim\[toolboxes\]'):
+    with pytest.raises(ModuleNotFoundError, match=r'\.\[toolboxes\]'):
         finetune(str(photos), str(tmp_path / 'out'), **TINY)
     assert not (tmp_path / 'out').exists()
 
