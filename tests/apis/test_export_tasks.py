@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'downstream'))
 import cls_harness  # noqa: E402
 import det_harness  # noqa: E402
 import seg_harness  # noqa: E402
-from test_export import run_example  # noqa: E402
+from test_export_encoders import run_example  # noqa: E402
 
 pytestmark = pytest.mark.runs
 LINEAR = dict(
